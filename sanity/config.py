@@ -1,0 +1,62 @@
+"""Frozen configurations as canonical JSON: the one spelling from which every key is hashed.
+
+A configuration is a frozen dataclass whose fields are JSON scalars, tuples, mappings, or other such
+dataclasses. Its canonical form names the class under `"kind"`, so that `TopK(k=32)` and
+`BatchTopK(k=32)` never share a key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from sanity.errors import BadInputError
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+def to_json(value: Any) -> Json:
+    """`value` as plain JSON data; dataclasses become mappings with their class name under `"kind"`.
+
+    Raises `BadInputError` for anything that has no canonical form (NaN, sets, arrays, objects).
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Point:
+    ...     x: float = 1.0
+    >>> to_json(Point())
+    {'kind': 'Point', 'x': 1.0}
+    """
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise BadInputError(f"a configuration holds {value}: only finite numbers have a key")
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"kind": type(value).__name__, **fields}
+    if isinstance(value, Mapping):
+        if not all(isinstance(name, str) for name in value):
+            raise BadInputError(f"a configuration's mapping needs names as keys, not {list(value)}")
+        return {name: to_json(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_json(item) for item in value]
+    raise BadInputError(
+        f"a configuration holds {value!r} ({type(value).__name__}), which has no JSON form: "
+        "use numbers, strings, tuples, mappings or frozen dataclasses"
+    )
+
+
+def canonical_json(value: Any) -> str:
+    """`value` as JSON text with sorted names and no spaces: equal configurations, equal text."""
+    return json.dumps(to_json(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """The first 20 hex digits of the SHA-256 of `canonical_json(value)`."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:20]

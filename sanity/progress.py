@@ -1,0 +1,46 @@
+"""Progress with an estimate of the time left, readable on a terminal and in a log.
+
+On a terminal this is an ordinary tqdm bar. In a log (make, papermill, CI) a line is printed at most
+every fifteen seconds, since redrawn bars fill logs with noise.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TextIO, TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+
+
+def track(
+    items: Iterable[Item] | None = None,
+    *,
+    description: str,
+    total: int | None = None,
+    unit: str = "it",
+    initial: int = 0,
+    stream: TextIO | None = None,
+) -> tqdm[Item]:
+    """A tqdm bar over `items`, or (with `items=None`) a bar to move by `.update(n)`; a context manager.
+
+    `initial` is where a resumed computation stands already, so that its speed is estimated honestly.
+    """
+    out = stream if stream is not None else sys.stderr
+    on_terminal = out.isatty()
+    return tqdm(
+        items,
+        desc=description,
+        total=total,
+        unit=unit,
+        initial=initial,
+        file=out,
+        mininterval=0.2 if on_terminal else 15.0,
+        maxinterval=10.0 if on_terminal else 60.0,
+        dynamic_ncols=on_terminal,
+        leave=True,
+        unit_scale=total is not None and total >= 10_000,
+        delay=0.0 if on_terminal else 5.0,
+    )
