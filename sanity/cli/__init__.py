@@ -1,0 +1,44 @@
+"""The command `sanity`: fetch, plan, harvest, train, reproduce, book, claims.
+
+Exit codes: 0 done, 1 refused or failed for a reason stated in one line on stderr, 2 wrong usage. With
+`--json` the result is one JSON document on stdout, and progress stays on stderr. Commands import what
+they need when they run, so that `sanity --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sanity.cli import fetching, reading, running
+from sanity.cli.common import CommandGroup
+
+app = typer.Typer(
+    name="sanity",
+    cls=CommandGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def main(
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="SANITY_DEBUG", help="Show the traceback of an error.")
+    ] = False,
+) -> None:
+    """Do sparse autoencoders beat random baselines? Fetch, compute, and build the book that answers."""
+
+
+app.command("fetch")(fetching.fetch_command)
+app.command("plan")(running.plan_command)
+app.command("harvest")(running.harvest_command)
+app.command("train")(running.train_command)
+app.command("reproduce")(running.reproduce_command)
+app.command("book")(running.book_command)
+app.command("claims")(reading.claims_command)
+
+__all__ = ["app", "main"]

@@ -1,0 +1,116 @@
+"""`sanity plan`, `harvest`, `train`, `reproduce`, `book`: what a profile computes, and computing it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from sanity.cli.common import AsJson, ProfileName, columns, show
+
+if TYPE_CHECKING:
+    from sanity.cells import Cell
+
+
+def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:
+    """List what a profile computes, and what it will cost."""
+    from sanity.cells import in_order
+    from sanity.experiments import plan
+    from sanity.profiles import load
+    from sanity.publishing import cost_words
+    from sanity.store import missing, open_store, total_cost
+
+    cells = in_order(plan(load(profile)))
+    absent = missing(cells, open_store())
+    keys = {cell.key for cell in absent}
+    rows = [_row(cell, done=cell.key not in keys) for cell in cells]
+    value = {"profile": profile, "cells": rows, "missing": len(absent)}
+    show(
+        value,
+        as_json=as_json,
+        text=lambda: "\n".join(
+            (
+                _table(rows),
+                "",
+                f"{len(cells)} results in all: {cost_words(total_cost(cells))}",
+                f"{len(absent)} still missing: {cost_words(total_cost(absent))}",
+            )
+        ),
+    )
+
+
+def harvest_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:
+    """Compute only the profile's activations."""
+    _compute_stage("harvest", profile, as_json=as_json)
+
+
+def train_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:
+    """Compute only the profile's trained autoencoders."""
+    _compute_stage("train", profile, as_json=as_json)
+
+
+def reproduce_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:
+    """Compute what is missing, run the chapters, build the book."""
+    from sanity.publishing import reproduce_book
+
+    _show_build(reproduce_book(profile), as_json=as_json)
+
+
+def book_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:
+    """Build the pages from the chapters as they last ran."""
+    from sanity.publishing import build_book
+
+    _show_build(build_book(profile), as_json=as_json)
+
+
+def _compute_stage(stage: str, profile: str, *, as_json: bool) -> None:
+    from sanity.experiments import plan
+    from sanity.profiles import load
+    from sanity.store import compute
+
+    cells = [cell for cell in plan(load(profile)) if cell.stage == stage]
+    compute(cells)
+    rows = [_row(cell, done=True) for cell in cells]
+    show(rows, as_json=as_json, text=lambda: _table(rows))
+
+
+def _show_build(build: Any, *, as_json: bool) -> None:
+    value = {"front_page": str(build.front_page), "seconds": build.seconds}
+    show(value, as_json=as_json, text=lambda: str(build.front_page))
+    if not as_json:
+        stages = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in build.seconds.items())
+        typer.echo(f"took: {stages}", err=True)
+
+
+def _row(cell: Cell, *, done: bool) -> dict[str, Any]:
+    return {
+        "key": cell.key,
+        "stage": cell.stage,
+        "label": cell.label,
+        "seconds": cell.cost.seconds,
+        "disk_bytes": cell.cost.disk_bytes,
+        "memory_bytes": cell.cost.memory_bytes,
+        "done": done,
+    }
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    head = ("key", "stage", "what", "seconds", "disk MB", "memory MB", "")
+    return columns(
+        [
+            head,
+            *(
+                (
+                    r["key"],
+                    r["stage"],
+                    r["label"],
+                    f"{r['seconds']:.0f}",
+                    f"{r['disk_bytes'] / 1e6:.1f}",
+                    f"{r['memory_bytes'] / 1e6:.0f}",
+                    "there" if r["done"] else "missing",
+                )
+                for r in rows
+            ),
+        ],
+        right=(3, 4, 5),
+    )

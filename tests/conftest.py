@@ -1,0 +1,68 @@
+"""What every test runs under: checked shapes, no hub, and a store and caches of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+from jaxtyping import install_import_hook
+
+# Set before anything reads them: tests reach no hub, and figures need no display.
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    HF_DATASETS_OFFLINE="1",
+    TRANSFORMERS_OFFLINE="1",
+    HF_HUB_DISABLE_TELEMETRY="1",
+    TOKENIZERS_PARALLELISM="false",
+    WANDB_MODE="disabled",
+    MPLBACKEND="Agg",
+)
+
+# Installed for the whole session, and before the first import of the package: every annotated shape and
+# type in `sanity` is checked at each call.
+_hook = install_import_hook("sanity", "beartype.beartype")
+
+# The same examples on every run; `HYPOTHESIS_PROFILE=explore` looks for new ones.
+hypothesis.settings.register_profile("repeatable", deadline=None, max_examples=25, derandomize=True)
+hypothesis.settings.register_profile("explore", deadline=None, max_examples=300)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+def pytest_unconfigure() -> None:
+    _hook.uninstall()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A store in a temporary folder: no test reads or writes the user's results."""
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SANITY_STORE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def threads() -> int:
+    """torch's threads for the session: what `OMP_NUM_THREADS` says, and two otherwise."""
+    import torch
+
+    count = int(os.environ.get("OMP_NUM_THREADS", "2"))
+    torch.set_num_threads(count)
+    return count
+
+
+@pytest.fixture(scope="session")
+def assets() -> dict[str, Path]:
+    """The default assets, fetched if `make setup` has not done so: asset name -> folder."""
+    from sanity.assets import fetch
+
+    return fetch()
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the repository."""
+    return Path(__file__).parent.parent
