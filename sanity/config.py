@@ -16,10 +16,8 @@ from typing import Any
 
 from sanity.errors import BadInputError
 
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
-
-def to_json(value: Any) -> Json:
+def to_json(value: Any) -> Any:
     """`value` as plain JSON data; dataclasses become mappings with their class name under `"kind"`.
 
     Raises `BadInputError` for anything that has no canonical form (NaN, sets, arrays, objects).

@@ -1,0 +1,72 @@
+"""Files that exist whole or not at all, and that can be told from damaged ones."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from sanity.errors import CorruptFileError, StorageError
+
+_CHUNK = 1 << 20
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hex; read in chunks, so that memory stays flat."""
+    state = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            state.update(chunk)
+    return state.hexdigest()
+
+
+@contextlib.contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turn "no space", "read-only" and "quota" errors into one `StorageError` that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        raise StorageError(
+            f"cannot write to {folder}: {error.strerror}; what was computed before is kept. "
+            f"{free_space_words(folder)} Free some space, or set SANITY_STORE elsewhere, and run again."
+        ) from error
+
+
+def free_space_words(folder: Path) -> str:
+    """One sentence on the room left where `folder` is."""
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    return f"{shutil.disk_usage(existing).free / 1e9:.1f} GB are free there."
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Write `data` so that `path` holds either the old content or the new one, also after a power cut."""
+    raw = data.encode() if isinstance(data, str) else data
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with disk_errors(path.parent):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(raw)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, object]:
+    """A JSON object from `path`; `CorruptFileError` when it is half-written or not an object."""
+    try:
+        value = json.loads(path.read_text())
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CorruptFileError(f"{path} is not readable JSON ({error}): delete it and run again") from error
+    if not isinstance(value, dict):
+        raise CorruptFileError(f"{path} holds {type(value).__name__}, not an object: delete it and run again")
+    return value

@@ -1,0 +1,281 @@
+"""Every result in a folder named by the hash of what made it: atomic, leased, verified, resumable.
+
+A store has four operations, `get`, `put`, `claim` and `list`; `LocalStore` is its first backend. A
+result exists when its manifest exists, and the manifest arrives last (with one rename), so a kill at
+any moment leaves either nothing or the whole. `compute` fills a store with the cells that are missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from filelock import SoftFileLease, Timeout
+
+from sanity.cells import Cell, Cost, Result, Task, in_order
+from sanity.errors import CorruptFileError, SanityError
+from sanity.files import disk_errors, free_space_words, read_json, sha256_of, write_atomically
+from sanity.machine import provenance
+
+log = logging.getLogger("sanity")
+
+# A live owner refreshes its lease every third of this; one that was killed is replaced after it.
+LEASE_SECONDS = 20.0
+
+
+class Store(Protocol):
+    """What a backend offers; nothing outside this module assumes that it is a local disk."""
+
+    def get(self, key: str) -> Result | None:
+        """The result of `key`, or `None`; a damaged manifest raises `CorruptFileError`."""
+
+    def put(self, task: Task, *, seconds: float) -> Result:
+        """Publish what `task` put into its folder."""
+
+    def claim(self, key: str, *, patience: float = 0.0) -> contextlib.AbstractContextManager[bool]:
+        """Try to become the one who computes `key`: yields False if another live process does."""
+
+    def list(self) -> list[str]:
+        """The keys of all results."""
+
+
+class LocalStore:
+    """Results below one folder: `results/KEY`, unfinished work below `scratch/KEY`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self._known: dict[str, Result] = {}
+        with disk_errors(self.root):
+            for name in ("results", "scratch", "leases"):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+
+    def get(self, key: str) -> Result | None:
+        """The result of `key` with the sizes of its files checked, or `None` when it was never published."""
+        folder = self.root / "results" / key
+        if not (folder / "manifest.json").exists():
+            self._known.pop(key, None)
+            return None
+        if key not in self._known:
+            manifest = read_json(folder / "manifest.json")
+            if manifest.get("key") != key:
+                raise CorruptFileError(f"{folder}/manifest.json is not that of {key}: delete {folder}")
+            result = Result(folder, manifest)
+            for name, facts in result.files.items():
+                path = folder / name
+                if not path.exists() or path.stat().st_size != facts["bytes"]:
+                    raise CorruptFileError(f"{path} is missing or cut short: delete {folder} and run again")
+            self._known[key] = result
+        return self._known[key]
+
+    def start(self, cell: Cell, inputs: Mapping[str, Result]) -> Task:
+        """A task for `cell` with an empty folder to fill and the scratch of an earlier attempt, if any."""
+        base = self.root / "scratch" / cell.key
+        folder, scratch = base / "result", base / "scratch"
+        with disk_errors(self.root):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            scratch.mkdir(exist_ok=True)
+        return Task(cell, inputs, folder, scratch)
+
+    def put(self, task: Task, *, seconds: float) -> Result:
+        """Publish `task`: hash its files, write the manifest last, and rename the folder into place."""
+        files = {
+            path.relative_to(task.folder).as_posix(): {
+                "bytes": path.stat().st_size,
+                "sha256": sha256_of(path),
+            }
+            for path in sorted(task.folder.rglob("*"))
+            if path.is_file()
+        }
+        manifest = {
+            "key": task.cell.key,
+            "recipe": task.cell.recipe,
+            "label": task.cell.label,
+            "stage": task.cell.stage,
+            "files": files,
+            "seconds": seconds,
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "provenance": provenance(threads=torch.get_num_threads()),
+        }
+        write_atomically(task.folder / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True))
+        target = self.root / "results" / task.cell.key
+        with disk_errors(self.root):
+            if not target.exists():
+                with contextlib.suppress(FileExistsError):
+                    os.rename(task.folder, target)
+            shutil.rmtree(task.folder.parent, ignore_errors=True)
+        result = self.get(task.cell.key)
+        if result is None:
+            raise SanityError(f"{target} vanished while it was published: is another process cleaning up?")
+        return result
+
+    @contextlib.contextmanager
+    def claim(self, key: str, *, patience: float = 0.0) -> Iterator[bool]:
+        """A lease on `key` with a heartbeat; yields False if another live process still holds it.
+
+        Waits up to `patience` seconds. An owner on this host that was killed is replaced at once, one on
+        another host after `LEASE_SECONDS` of watching it give no sign of life.
+        """
+        lease = SoftFileLease(self.root / "leases" / f"{key}.lock", lease_duration=LEASE_SECONDS)
+        try:
+            lease.acquire(timeout=patience)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lease.release()
+
+    def list(self) -> list[str]:
+        """The keys of all published results."""
+        return sorted(p.parent.name for p in (self.root / "results").glob("*/manifest.json"))
+
+    def discard(self, key: str) -> Path:
+        """Move a damaged result out of the way, and say where it lies now."""
+        aside = self.root / "damaged" / f"{key}-{time.time_ns()}"
+        with disk_errors(self.root):
+            aside.parent.mkdir(exist_ok=True)
+            os.rename(self.root / "results" / key, aside)
+        self._known.pop(key, None)
+        return aside
+
+
+def home() -> Path:
+    """The project's folder: `SANITY_HOME`, else the nearest parent that holds `_toc.yml`, else here."""
+    named = os.environ.get("SANITY_HOME")
+    if named:
+        return Path(named).resolve()
+    here = Path.cwd().resolve()
+    return next((parent for parent in (here, *here.parents) if (parent / "_toc.yml").exists()), here)
+
+
+def open_store(root: Path | str | None = None) -> LocalStore:
+    """The store at `root`, else at `SANITY_STORE`, else in `_build/store` of the project's folder."""
+    return LocalStore(Path(root or os.environ.get("SANITY_STORE") or home() / "_build" / "store"))
+
+
+def missing(cells: Sequence[Cell], store: LocalStore, *, verify: bool = False) -> list[Cell]:
+    """The cells (inputs included, in order) that have no sound result in `store`.
+
+    With `verify`, every byte of what exists is read; a damaged result is moved aside, named in the
+    log, and counted as missing, so that it is computed anew and never used.
+    """
+    absent = []
+    for cell in in_order(cells):
+        try:
+            result = store.get(cell.key)
+            if result is not None and verify:
+                result.verify()
+        except CorruptFileError as error:
+            aside = store.discard(cell.key)
+            log.warning("%s; moved to %s, computing %s anew", error, aside, cell.label)
+            result = None
+        if result is None:
+            absent.append(cell)
+    return absent
+
+
+def total_cost(cells: Iterable[Cell]) -> Cost:
+    """What computing `cells` one after the other is expected to take."""
+    return sum((cell.cost for cell in cells), Cost(0.0, 0, 0))
+
+
+def _describe(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def _ready(cells: Sequence[Cell], absent: set[str]) -> Iterator[list[Cell]]:
+    """Groups of cells to compute in one call, inputs before what needs them."""
+    waiting = [cell for cell in cells if cell.key in absent]
+    while waiting:
+        still = {cell.key for cell in waiting}
+        first = next(cell for cell in waiting if not any(c.key in still for _, c in cell.inputs))
+        group = [cell for cell in waiting if cell.company == first.company]
+        yield group
+        done = {cell.key for cell in group}
+        waiting = [cell for cell in waiting if cell.key not in done]
+
+
+def _compute_group(group: Sequence[Cell], store: LocalStore) -> None:
+    """Compute the cells of one call under a lease each; others may publish some meanwhile."""
+    waited = False
+    while todo := [cell for cell in group if store.get(cell.key) is None]:
+        with contextlib.ExitStack() as leases:
+            mine = [c for c in sorted(todo, key=lambda c: c.key) if leases.enter_context(store.claim(c.key))]
+            mine = [c for c in mine if store.get(c.key) is None]
+            if mine:
+                tasks = [store.start(c, {n: require(i, store) for n, i in c.inputs}) for c in mine]
+                began = time.perf_counter()
+                with disk_errors(store.root):
+                    mine[0].function.run(tasks)
+                seconds = (time.perf_counter() - began) / len(tasks)
+                for task in tasks:
+                    store.put(task, seconds=seconds)
+                continue
+        if not waited:
+            log.info("another process computes %s; waiting for it", todo[0].label)
+            waited = True
+        with store.claim(todo[0].key, patience=2 * LEASE_SECONDS):
+            pass
+
+
+def compute(cells: Sequence[Cell], store: LocalStore | None = None, *, verify: bool = True) -> LocalStore:
+    """Compute what is missing among `cells` and their inputs; killed at any moment, it resumes.
+
+    Progress goes to the log `sanity`: before each group of cells its label, its expected duration and
+    what is left in all, corrected by how long the finished ones really took.
+    """
+    store = store or open_store()
+    absent = missing(cells, store, verify=verify)
+    if not absent:
+        return store
+    keys = {cell.key for cell in absent}
+    left, spent, expected = total_cost(absent).seconds, 0.0, 0.0
+    log.info("%d of %d results to compute, about %s", len(absent), len(in_order(cells)), _describe(left))
+    for group in _ready(in_order(cells), keys):
+        cost = total_cost(group).seconds
+        pace = spent / expected if expected > 5 else 1.0
+        others = f" and {len(group) - 1} with it" if len(group) > 1 else ""
+        log.info(
+            "%s%s: about %s; %s left in all",
+            group[0].label,
+            others,
+            _describe(cost * pace),
+            _describe(left * pace),
+        )
+        began = time.perf_counter()
+        _compute_group(group, store)
+        spent, expected, left = spent + time.perf_counter() - began, expected + cost, left - cost
+    return store
+
+
+def require(cell: Cell, store: LocalStore) -> Result:
+    """The result of `cell`, which must have been computed."""
+    result = store.get(cell.key)
+    if result is None:
+        raise SanityError(
+            f"no result for {cell.label} (key {cell.key}) in {store.root}: compute it first. "
+            + free_space_words(store.root)
+        )
+    return result
+
+
+def results(cells: Sequence[Cell], store: LocalStore | None = None) -> list[Result]:
+    """The results of `cells`, computed first where they are missing."""
+    store = compute(cells, store, verify=False)
+    return [require(cell, store) for cell in cells]
+
+
+def provenance_of(result: Result) -> Mapping[str, Any]:
+    """Commit, machine, threads and versions of the run that made `result`."""
+    record: Mapping[str, Any] = result.manifest["provenance"]
+    return record

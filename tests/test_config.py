@@ -1,0 +1,41 @@
+"""Canonical configurations: equal meaning, equal text; what has no canonical form is refused."""
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sanity.config import canonical_json, digest, to_json
+from sanity.errors import BadInputError
+
+
+@dataclass(frozen=True)
+class Cat:
+    lives: int = 9
+
+
+@dataclass(frozen=True)
+class Dog:
+    lives: int = 9
+
+
+def test_classes_with_equal_fields_differ() -> None:
+    assert digest(Cat()) != digest(Dog())
+    assert to_json(Cat(3)) == {"kind": "Cat", "lives": 3}
+
+
+@given(st.dictionaries(st.text(max_size=5), st.integers() | st.booleans() | st.text(max_size=5), max_size=6))
+def test_order_of_names_does_not_matter(config: dict[str, object]) -> None:
+    backwards = dict(reversed(config.items()))
+    assert canonical_json(config) == canonical_json(backwards)
+
+
+def test_tuple_and_list_are_the_same_sequence() -> None:
+    assert digest({"seeds": (0, 1)}) == digest({"seeds": [0, 1]})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, object(), {1: "a"}, b"bytes"])
+def test_what_has_no_canonical_form_is_refused(value: object) -> None:
+    with pytest.raises(BadInputError):
+        canonical_json({"value": value})
