@@ -51,7 +51,7 @@ class CellFunction:
     name: str
     version: int
     run: Callable[[Sequence[Task]], None]
-    company: Callable[[Any], object] | None
+    together: Callable[[Cell], object] | None
 
     def cell(
         self,
@@ -67,7 +67,7 @@ class CellFunction:
 
 
 def computes(
-    *, version: int, together: Callable[[Any], object] | None = None
+    *, version: int, together: Callable[[Cell], object] | None = None
 ) -> Callable[[Callable[..., None]], CellFunction]:
     """Declare a function that fills one task's folder (or, with `together`, several tasks' at once).
 
@@ -76,9 +76,9 @@ def computes(
     version : int
         Raise it whenever the function's numbers change: old results are then no longer found.
     together : callable, optional
-        Of a configuration: cells of this function and of equal `together(config)` and equal inputs are
-        computed in one call `function(tasks)`, because they share work (a stream of batches, a reference
-        pass). Their results must not depend on the company.
+        Of a cell: cells of this function with equal `together(cell)` are computed in one call
+        `function(tasks)`, because they share work (a stream of batches, a reference pass). Their
+        results must not depend on the company.
     """
 
     def declare(function: Callable[..., None]) -> CellFunction:
@@ -123,10 +123,9 @@ class Cell:
     @functools.cached_property
     def company(self) -> str:
         """Cells with the same `company` are computed in one call."""
-        if self.function.company is None:
+        if self.function.together is None:
             return self.key
-        shared = {"function": self.function.name, "inputs": self.recipe["inputs"]}
-        return canonical_json({**shared, "together": to_json(self.function.company(self.config))})
+        return canonical_json([self.function.name, self.function.together(self)])
 
 
 def in_order(cells: Sequence[Cell]) -> list[Cell]:

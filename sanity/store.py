@@ -193,13 +193,23 @@ def _describe(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-def _ready(cells: Sequence[Cell], absent: set[str]) -> Iterator[list[Cell]]:
-    """Groups of cells to compute in one call, inputs before what needs them."""
+def _groups(cells: Sequence[Cell], absent: set[str]) -> Iterator[list[Cell]]:
+    """Groups of cells to compute in one call, inputs before what needs them.
+
+    A group waits until all of its members can run, so that work is shared as widely as it can be.
+    """
     waiting = [cell for cell in cells if cell.key in absent]
     while waiting:
         still = {cell.key for cell in waiting}
-        first = next(cell for cell in waiting if not any(c.key in still for _, c in cell.inputs))
-        group = [cell for cell in waiting if cell.company == first.company]
+        companies: dict[str, list[Cell]] = {}
+        for cell in waiting:
+            companies.setdefault(cell.company, []).append(cell)
+        ready = {
+            name: [cell for cell in members if not any(c.key in still for _, c in cell.inputs)]
+            for name, members in companies.items()
+        }
+        whole = [members for name, members in ready.items() if len(members) == len(companies[name])]
+        group = whole[0] if whole else next(members for members in ready.values() if members)
         yield group
         done = {cell.key for cell in group}
         waiting = [cell for cell in waiting if cell.key not in done]
@@ -241,7 +251,7 @@ def compute(cells: Sequence[Cell], store: LocalStore | None = None, *, verify: b
     keys = {cell.key for cell in absent}
     left, spent, expected = total_cost(absent).seconds, 0.0, 0.0
     log.info("%d of %d results to compute, about %s", len(absent), len(in_order(cells)), _describe(left))
-    for group in _ready(in_order(cells), keys):
+    for group in _groups(in_order(cells), keys):
         cost = total_cost(group).seconds
         pace = spent / expected if expected > 5 else 1.0
         others = f" and {len(group) - 1} with it" if len(group) > 1 else ""

@@ -33,7 +33,7 @@ def add(task: Task) -> None:
     task.save_json("answer", {"value": sum(r.json("answer")["value"] for r in task.inputs.values())})
 
 
-@computes(version=1, together=lambda config: config["group"])
+@computes(version=1, together=lambda cell: cell.config["group"])
 def shared(tasks: Sequence[Task]) -> None:
     CALLS.append(tuple(sorted(task.cell.label for task in tasks)))
     for task in tasks:
@@ -98,6 +98,17 @@ def test_cells_of_one_company_are_computed_in_one_call(store: LocalStore) -> Non
     for cell in cells:
         assert torch.equal(require(cell, store).tensors("row")["x"], require(cell, fresh).tensors("row")["x"])
         assert require(cell, store).files == require(cell, fresh).files
+
+
+def test_a_group_waits_until_all_of_its_members_can_run(store: LocalStore) -> None:
+    early, late = square_of(2), add.cell({}, inputs={"a": square_of(3)}, label="late")
+    group = [
+        shared.cell({"group": "x", "n": n}, inputs={"from": source}, label=f"x{n}")
+        for n, source in [(1, early), (2, late)]
+    ]
+    compute(group, store)
+    assert CALLS[-1] == ("x1", "x2")
+    assert len(CALLS) == 4
 
 
 def test_failure_publishes_nothing_and_keeps_what_was_done(store: LocalStore) -> None:

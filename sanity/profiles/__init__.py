@@ -1,0 +1,29 @@
+"""Profiles: how much of everything a run does, as data.
+
+`smoke` is for tests, `quick` for a laptop, `gpu` and `paper` for a graphics card; each is one YAML file
+beside this module, validated when it is loaded.
+"""
+
+from sanity.profiles.schema import (
+    ArmNames,
+    LanguageModel,
+    Profile,
+    RealGrid,
+    Sweep,
+    ToyGrid,
+    World,
+    load,
+    names,
+)
+
+__all__ = [
+    "ArmNames",
+    "LanguageModel",
+    "Profile",
+    "RealGrid",
+    "Sweep",
+    "ToyGrid",
+    "World",
+    "load",
+    "names",
+]

@@ -1,0 +1,147 @@
+"""What a profile may say, and what each entry means."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sanity.errors import BadInputError
+
+Positive = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(ge=0)]
+ArchitectureName = Literal["relu", "topk", "batchtopk", "jumprelu", "matryoshka"]
+ConstraintName = Literal[
+    "trained", "frozen_decoder", "soft_frozen_decoder", "frozen_encoder", "frozen_both", "untrained"
+]
+InitName = Literal["iso", "cov"]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ArmNames(_Entry):
+    """One arm of the grid: what may move, and where it starts."""
+
+    constraint: ConstraintName
+    init: InitName = "iso"
+
+
+class LanguageModel(_Entry):
+    """A language model, the place in it that is read, and the text it reads."""
+
+    subject: str
+    backend: Literal["transformer_lens", "nnsight"] = "transformer_lens"
+    hook: str
+    model_dtype: Literal["float32", "bfloat16"] = "float32"
+    context: Positive = 128
+    sources: tuple[str, ...]
+    train_tokens: Positive
+    heldout_tokens: Positive
+    shard_tokens: Positive = 8192
+    storage_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    drop_first: bool = True
+    tokens_per_second: Annotated[float, Field(gt=0)]
+    """Harvest speed that the cost estimate assumes."""
+
+
+class Sweep(_Entry):
+    """Cells beyond the primary grid: one architecture at several L0s, for the named arms and seeds."""
+
+    architecture: ArchitectureName
+    l0: tuple[Positive, ...]
+    arms: tuple[ArmNames, ...]
+    seeds: tuple[int, ...] = (0,)
+
+
+class RealGrid(_Entry):
+    """Sparse autoencoders on a language model's activations."""
+
+    d_sae: Positive
+    architecture: ArchitectureName
+    l0: Positive
+    arms: tuple[ArmNames, ...]
+    seeds: tuple[int, ...]
+    batch_size: Positive
+    steps: Positive
+    learning_rate: Annotated[float, Field(gt=0)]
+    other_learning_rates: tuple[float, ...] = ()
+    learning_rate_arms: tuple[ArmNames, ...] = ()
+    """The arms tried at the other learning rates, on the first seed."""
+    sweeps: tuple[Sweep, ...] = ()
+    loss_tokens: Positive
+    """Held-out tokens on which cross-entropy and KL are measured."""
+
+
+class World(_Entry):
+    """A synthetic world with known features."""
+
+    probabilities: Literal["constant", "variable"]
+    d_in: Positive = 100
+    n_features: Positive = 3200
+    expected_l0: Annotated[float, Field(gt=0)] = 20.0
+    log10_low: float = -5.5
+    log10_high: float = -1.2
+
+
+class ToyGrid(_Entry):
+    """Sparse autoencoders on synthetic worlds."""
+
+    worlds: tuple[World, ...]
+    d_sae: Positive
+    l0: Positive
+    architectures: tuple[ArchitectureName, ...]
+    arms: tuple[ArmNames, ...]
+    seeds: tuple[int, ...]
+    batch_size: Positive
+    steps: Positive
+    learning_rate: Annotated[float, Field(gt=0)]
+    oracle_samples: Positive
+
+
+class Profile(_Entry):
+    """How much of everything a run does. `ledger` holds measured seconds per stage on two cores."""
+
+    name: str
+    about: str
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["float32", "bf16"] = "float32"
+    models: tuple[LanguageModel, ...]
+    real: RealGrid
+    toy: ToyGrid
+    left_out: tuple[str, ...]
+    """What this profile does not do, in words for the pages."""
+    ledger: dict[str, Seconds]
+
+    @model_validator(mode="after")
+    def _sparsity_fits(self) -> Profile:
+        for grid, where in ((self.real, "real"), (self.toy, "toy")):
+            if grid.l0 > grid.d_sae:
+                raise ValueError(f"{where}: an L0 of {grid.l0} does not fit into d_sae {grid.d_sae}")
+        return self
+
+
+def names() -> list[str]:
+    """The profiles that exist, from small to large."""
+    found = {
+        p.name.removesuffix(".yaml")
+        for p in resources.files(__package__).iterdir()
+        if p.name.endswith(".yaml")
+    }
+    order = ["smoke", "quick", "gpu", "paper"]
+    return [n for n in order if n in found] + sorted(found - set(order))
+
+
+def load(name: str, **changes: Any) -> Profile:
+    """The profile `name`, with top-level entries replaced by `changes`; unknown names are refused."""
+    if name not in names():
+        raise BadInputError(f"no profile is called {name!r}; there are: {', '.join(names())}")
+    text = (resources.files(__package__) / f"{name}.yaml").read_text()
+    try:
+        return Profile.model_validate({"name": name, **yaml.safe_load(text), **changes})
+    except ValidationError as error:
+        lines = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'profile'}: {e['msg']}" for e in error.errors())
+        raise BadInputError(f"profile {name!r} cannot be used: {lines}") from error
