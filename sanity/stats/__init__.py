@@ -1,0 +1,52 @@
+"""Statistics over training seeds: paired differences, equivalence, power, and verdicts."""
+
+from sanity.stats.deciding import WORDS, Verdict, Word, has_range, open_verdict
+from sanity.stats.equivalence import equivalence_curve, tost
+from sanity.stats.families import BestOf, best_of, holm, intersection_union
+from sanity.stats.interactions import Interaction, interaction
+from sanity.stats.intervals import Interval, bca, hierarchical_bootstrap, sign_flip, t_interval, t_test
+from sanity.stats.joint import verdict_all
+from sanity.stats.pairing import paired_differences, seed_table
+from sanity.stats.power import (
+    difference_power,
+    equivalence_power,
+    minimum_detectable_difference,
+    minimum_margin,
+    seeds_for_difference,
+    seeds_for_margin,
+)
+from sanity.stats.verdicts import verdict, verdict_best_of, verdict_within
+
+__all__ = [
+    "WORDS",
+    "BestOf",
+    "Interaction",
+    "Interval",
+    "Verdict",
+    "Word",
+    "bca",
+    "best_of",
+    "difference_power",
+    "equivalence_curve",
+    "equivalence_power",
+    "has_range",
+    "hierarchical_bootstrap",
+    "holm",
+    "interaction",
+    "intersection_union",
+    "minimum_detectable_difference",
+    "minimum_margin",
+    "open_verdict",
+    "paired_differences",
+    "seed_table",
+    "seeds_for_difference",
+    "seeds_for_margin",
+    "sign_flip",
+    "t_interval",
+    "t_test",
+    "tost",
+    "verdict",
+    "verdict_all",
+    "verdict_best_of",
+    "verdict_within",
+]
