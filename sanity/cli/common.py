@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -12,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from sanity.errors import SanityError
+from sanity.publishing.log import log_to_stderr
 
 ProfileName = Annotated[
     str, typer.Option("--profile", "-p", help="How much of everything to run: smoke, quick, gpu, paper.")
@@ -24,7 +23,7 @@ class CommandGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; with `--debug` the error is raised with its traceback."""
-        progress_to_stderr()
+        log_to_stderr()
         try:
             return super().invoke(ctx)
         except SanityError as error:
@@ -35,17 +34,6 @@ class CommandGroup(TyperGroup):
         except KeyboardInterrupt:
             typer.echo("sanity: interrupted; what was computed is kept, the same command goes on", err=True)
             ctx.exit(130)
-
-
-def progress_to_stderr() -> None:
-    """Show the package's log, where long computations report their progress, with the time of day."""
-    log = logging.getLogger("sanity")
-    if not log.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
-        log.addHandler(handler)
-        log.setLevel(logging.INFO)
-        log.propagate = False
 
 
 def show(value: Mapping[str, Any] | Sequence[Any], *, as_json: bool, text: Callable[[], str]) -> None:

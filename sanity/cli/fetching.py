@@ -24,7 +24,7 @@ def fetch_command(
         show(rows, as_json=as_json, text=lambda: _table(rows))
         return
     places = {name: str(place) for name, place in fetch(names or None).items()}
-    show(places, as_json=as_json, text=lambda: columns([(n, p) for n, p in places.items()]))
+    show(places, as_json=as_json, text=lambda: columns(list(places.items())))
 
 
 def _facts(asset: Any) -> dict[str, Any]:

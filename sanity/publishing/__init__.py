@@ -1,0 +1,30 @@
+"""From a profile's name to HTML pages: chapters are run, staged and built; every page says what made it."""
+
+from sanity.publishing.chapters import Chapter, Execution, read_chapters, run_chapters
+from sanity.publishing.log import log_to_stderr
+from sanity.publishing.page import ChapterPage, Html, open_chapter
+from sanity.publishing.provenance import provenance_html
+from sanity.publishing.remote import COLAB_CELL, Remote, parse_remote
+from sanity.publishing.reproduce import Build, build_book, cost_words, reproduce_book
+from sanity.publishing.site import Site, build_site
+
+__all__ = [
+    "COLAB_CELL",
+    "Build",
+    "Chapter",
+    "ChapterPage",
+    "Execution",
+    "Html",
+    "Remote",
+    "Site",
+    "build_book",
+    "build_site",
+    "cost_words",
+    "log_to_stderr",
+    "open_chapter",
+    "parse_remote",
+    "provenance_html",
+    "read_chapters",
+    "reproduce_book",
+    "run_chapters",
+]

@@ -1,0 +1,124 @@
+"""What a chapter holds on to while it runs: its profile, its results, its tables, its provenance."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sanity.errors import BadInputError
+from sanity.files import write_atomically
+from sanity.publishing.chapters import results_folder, tables_path
+from sanity.publishing.log import log_to_stderr
+from sanity.publishing.provenance import provenance, provenance_html, with_inputs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sanity.cells import Cell, Result
+    from sanity.profiles import Profile
+
+
+@dataclasses.dataclass(frozen=True)
+class Html:
+    """A piece of a page; notebooks show it as it is."""
+
+    html: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __str__(self) -> str:
+        return re.sub(r"<[^>]+>", " ", self.html).strip()
+
+
+class ChapterPage:
+    """An opened chapter. `profile` is what it runs at; `root` is the project's folder."""
+
+    def __init__(self, name: str, profile: Profile, root: Path) -> None:
+        self.name = name
+        self.profile = profile
+        self.root = root
+        self._began = time.perf_counter()
+        self._results: list[Result] = []
+        self._tables: list[str] = []
+
+    def banner(self) -> Html:
+        """The strip below the title: at which profile this page was run, and what that leaves out."""
+        left_out = "".join(f"<li>{escape(item)}</li>" for item in self.profile.left_out)
+        more = f"<details><summary>What this leaves out</summary><ul>{left_out}</ul></details>"
+        return Html(
+            '<div class="sanity-profile"><p>Run at the profile '
+            f"<strong>{escape(self.profile.name)}</strong>: {escape(self.profile.about)}</p>"
+            f"{more if left_out else ''}</div>"
+        )
+
+    def results(self, cells: Sequence[Cell]) -> list[Result]:
+        """The results of `cells`, computed if missing, and remembered for the provenance block."""
+        from sanity.store import results
+
+        found = results(cells)
+        self._results.extend(found)
+        return found
+
+    def publish(self, table: pd.DataFrame, name: str) -> Html:
+        """Keep `table` as `_build/results/PROFILE/NAME.parquet` and give a link to download it."""
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+            raise BadInputError(f"a table is published under a name such as 'recovery_curves', not {name!r}")
+        buffer = io.BytesIO()
+        table.to_parquet(buffer, index=False)
+        path = results_folder(self.root, self.profile.name) / f"{name}.parquet"
+        write_atomically(path, buffer.getvalue())
+        if name not in self._tables:
+            self._tables.append(name)
+        noted = tables_path(self.root, self.profile.name, self.name)
+        write_atomically(noted, json.dumps(dict.fromkeys(self._tables, True)))
+        size = f"{table.shape[0]:,} rows, {table.shape[1]} columns"
+        return Html(
+            f'<p class="sanity-data">Data: <a href="data/{name}.parquet" download>{name}.parquet</a> '
+            f"({size})</p>"
+        )
+
+    def provenance(
+        self,
+        results: Iterable[Result] = (),
+        *,
+        seeds: Iterable[int] = (),
+        hashes: Mapping[str, str] | None = None,
+    ) -> Html:
+        """The block at the end of the page; `results` adds to those that came by `self.results`."""
+        return Html(provenance_html(self.facts(results, seeds=seeds, hashes=hashes)))
+
+    def facts(
+        self,
+        results: Iterable[Result] = (),
+        *,
+        seeds: Iterable[int] = (),
+        hashes: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """What `provenance` shows, as plain data."""
+        from sanity.store import open_store
+
+        everything = with_inputs([*self._results, *results], open_store().get)
+        return provenance(
+            profile=self.profile.name,
+            results=everything,
+            seeds=seeds,
+            hashes=hashes,
+            seconds=time.perf_counter() - self._began,
+        )
+
+
+def open_chapter(name: str, profile: str) -> ChapterPage:
+    """Begin the chapter `name` at the profile called `profile`; an unknown profile is refused."""
+    from sanity.profiles import load
+    from sanity.store import home
+
+    log_to_stderr()
+    return ChapterPage(name, load(profile), home())

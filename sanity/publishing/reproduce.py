@@ -1,0 +1,163 @@
+"""From a profile's name to the front page: what it will cost, the results, the chapters, the pages."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from sanity.errors import BadInputError, StorageError
+from sanity.files import disk_errors
+from sanity.machine import memory_bytes
+from sanity.publishing.chapters import Execution, executed_path, read_chapters, run_chapters
+from sanity.publishing.site import build_site
+
+if TYPE_CHECKING:
+    from sanity.cells import Cell, Cost
+
+log = logging.getLogger("sanity")
+
+PAGES_BYTES = 200_000_000
+"""Room that executed chapters and built pages need at most, beside the results."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Build:
+    """What was built, and the seconds that each stage took."""
+
+    front_page: Path
+    seconds: dict[str, float]
+
+
+def reproduce_book(profile: str) -> Build:
+    """Compute what is missing, run the chapters that changed, and build the book.
+
+    Says first what it will cost. Killed at any moment and started again, it goes on where it was.
+
+    Raises
+    ------
+    BadInputError
+        No such profile, or no book here.
+    StorageError
+        The disk lacks the room, which is found out before anything is computed.
+    SanityError
+        A chapter failed, or the pages could not be built.
+    """
+    from sanity.experiments import plan
+    from sanity.profiles import load
+    from sanity.store import compute, home, missing, open_store
+
+    root = home()
+    chapters = read_chapters(root)
+    seconds = {}
+    began = time.perf_counter()
+    cells = plan(load(profile))
+    store = open_store()
+    announce(profile, cells, missing(cells, store), store.root)
+    compute(cells, store)
+    seconds["results"] = time.perf_counter() - began
+    with _alone(root):
+        began = time.perf_counter()
+        done = run_chapters(chapters, profile=profile, root=root, result_keys=[cell.key for cell in cells])
+        seconds["chapters"] = time.perf_counter() - began
+        log.info("%s", _chapters_words(done))
+        notebooks = {execution.chapter.name: execution.notebook for execution in done}
+        site = build_site(chapters, notebooks, profile=profile, root=root)
+    seconds["pages"] = site.seconds
+    return Build(site.front_page, seconds)
+
+
+def build_book(profile: str) -> Build:
+    """Build the pages from the chapters as they were last run at `profile`; computes nothing."""
+    from sanity.profiles import load
+    from sanity.store import home
+
+    root = home()
+    load(profile)
+    chapters = read_chapters(root)
+    notebooks = {c.name: executed_path(root, profile, c) for c in chapters if c.runs}
+    absent = [name for name, path in notebooks.items() if not path.exists()]
+    if absent:
+        raise BadInputError(
+            f"chapters that were never run at the profile {profile!r}: {', '.join(absent)}; "
+            f"run them with: make reproduce PROFILE={profile}"
+        )
+    with _alone(root):
+        site = build_site(chapters, notebooks, profile=profile, root=root)
+    return Build(site.front_page, {"pages": site.seconds})
+
+
+def announce(profile: str, cells: Sequence[Cell], absent: Sequence[Cell], where: Path) -> None:
+    """Say what is there and what the rest will cost; refuse when it does not fit on the disk."""
+    from sanity.cells import in_order
+    from sanity.store import total_cost
+
+    count, cost = len(in_order(cells)), total_cost(absent)
+    free = shutil.disk_usage(where).free
+    log.info("profile %s: %d results, %d of them are there", profile, count, count - len(absent))
+    if absent:
+        log.info("to compute: %s; %s are free", cost_words(cost), size_words(free))
+    if cost.memory_bytes > memory_bytes():
+        log.warning("this machine has only %s of memory: expect it to swap", size_words(memory_bytes()))
+    needed = cost.disk_bytes + PAGES_BYTES
+    if needed > free:
+        raise StorageError(
+            f"profile {profile!r} needs {size_words(needed)} more in {where}, where {size_words(free)} are "
+            "free: free some space, set SANITY_STORE to a folder on another disk, or take a smaller profile"
+        )
+
+
+def cost_words(cost: Cost) -> str:
+    """A cost in words: "about 25 min on two cores, 1.2 GB of disk, up to 2.0 GB of memory"."""
+    minutes = cost.seconds / 60
+    if minutes < 1.5:
+        duration = f"{cost.seconds:.0f} s"
+    else:
+        duration = f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+    return (
+        f"about {duration} on two cores, {size_words(cost.disk_bytes)} of disk, "
+        f"up to {size_words(cost.memory_bytes)} of memory"
+    )
+
+
+def size_words(size: float) -> str:
+    """A number of bytes in words: "3.4 MB"."""
+    for unit in ("kB", "MB", "GB"):
+        size /= 1000
+        if size < 1000 or unit == "GB":
+            break
+    return f"{size:.1f} {unit}"
+
+
+def _chapters_words(done: Sequence[Execution]) -> str:
+    ran = [e for e in done if not e.reused]
+    times = ", ".join(f"{e.chapter.name} {e.seconds:.0f} s" for e in ran)
+    return (
+        f"{len(ran)} chapters run ({times}), {len(done) - len(ran)} re-used"
+        if ran
+        else "all chapters re-used"
+    )
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Only one process at a time runs chapters and builds pages in a folder."""
+    with disk_errors(root):
+        (root / "_build").mkdir(exist_ok=True)
+    lock = FileLock(root / "_build" / "book.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("another process builds the book here; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,185 @@
+"""From executed chapters to HTML pages: staging, building, and leaving alone what has not changed."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sanity.errors import BadInputError, SanityError
+from sanity.files import disk_errors, read_json, write_atomically
+from sanity.publishing.chapters import Chapter, results_folder
+from sanity.publishing.remote import Remote, buttons, fill_colab_cell, find_remote, published_ref
+
+log = logging.getLogger("sanity")
+
+NOT_PAGES = (".ipynb", ".py", ".md")
+MARKS = {"sanity-profile": "page.banner()", "sanity-provenance": "page.provenance()"}
+"""What every executed chapter must show, and the call that shows it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """A built book: its front page, the seconds the build took, and whether it was there already."""
+
+    front_page: Path
+    seconds: float
+    reused: bool
+
+
+def build_site(
+    chapters: Sequence[Chapter], notebooks: Mapping[str, Path], *, profile: str, root: Path
+) -> Site:
+    """Build `_build/html` from the executed `notebooks` (chapter name -> file); warnings are errors.
+
+    The new pages replace the old ones only when the build has succeeded. Nothing is built when nothing
+    that goes into the pages has changed. Raises `SanityError` with the builder's first complaint.
+    """
+    began = time.perf_counter()
+    html = root / "_build" / "html"
+    front = html / "index.html"
+    with disk_errors(root / "_build"):
+        stage(chapters, notebooks, profile=profile, root=root)
+        digest = folder_digest(root / "_build" / "site", root / "requirements.lock")
+        stamp = html / ".built.json"
+        with contextlib.suppress(OSError, SanityError):
+            if front.exists() and read_json(stamp).get("digest") == digest:
+                return Site(front, time.perf_counter() - began, reused=True)
+        built = _run_builder(root)
+        # The front page is the first chapter itself, and not a page that sends browsers on to it.
+        shutil.copyfile(built / f"{chapters[0].name}.html", built / "index.html")
+        write_atomically(built / ".built.json", json.dumps({"digest": digest, "profile": profile}))
+        _replace(html, built)
+    return Site(front, time.perf_counter() - began, reused=False)
+
+
+def stage(chapters: Sequence[Chapter], notebooks: Mapping[str, Path], *, profile: str, root: Path) -> Path:
+    """Lay out in `_build/site` what the builder reads: configuration, executed chapters, data."""
+    site = root / "_build" / "site"
+    shutil.rmtree(site, ignore_errors=True)
+    shutil.copytree(
+        root / "book",
+        site,
+        ignore=lambda _folder, names: [n for n in names if n.endswith(NOT_PAGES) or n.startswith(".")],
+    )
+    remote, ref = find_remote(root), published_ref(root)
+    for chapter in chapters:
+        target = site / f"{chapter.name}{chapter.source.suffix}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if chapter.runs:
+            target.write_text(_page(chapter, notebooks[chapter.name], remote, ref))
+        else:
+            shutil.copyfile(chapter.source, target)
+    data = site / "extra" / "data"
+    data.mkdir(parents=True)
+    for table in results_folder(root, profile).glob("*.parquet"):
+        shutil.copyfile(table, data / table.name)
+    shown = {c.name: buttons(remote, ref, c.source.relative_to(root).as_posix()) for c in chapters if c.runs}
+    config = _read_yaml(root / "_config.yml")
+    # The builder's own default points at the builder's repository, so that none is said outright.
+    config["repository"] = {"url": "", "branch": "", "path_to_book": ""}
+    config.setdefault("sphinx", {}).setdefault("config", {})["sanity_buttons"] = shown
+    (site / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=True))
+    toc = re.sub(r"(?m)((?:root|file)\s*:\s*[\"']?)book/", r"\1", (root / "_toc.yml").read_text())
+    (site / "_toc.yml").write_text(toc)
+    return site
+
+
+def folder_digest(folder: Path, *others: Path) -> str:
+    """A hash of every name and byte below `folder`, and of the other files that exist."""
+    state = hashlib.sha256()
+    for path in sorted([*(p for p in folder.rglob("*") if p.is_file()), *(o for o in others if o.exists())]):
+        name = path.relative_to(folder) if path.is_relative_to(folder) else path.name
+        state.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    package = Path(__file__).resolve().parent
+    for path in sorted(package.glob("*.py")):
+        state.update(path.read_bytes())
+    return state.hexdigest()
+
+
+def _page(chapter: Chapter, notebook: Path, remote: Remote | None, ref: str) -> str:
+    """The executed notebook as the builder gets it: without this machine's paths and without set-up cells."""
+    content: dict[str, Any] = dict(read_json(notebook))
+    content["metadata"].pop("papermill", None)
+    shown = json.dumps([cell.get("outputs", []) for cell in content["cells"]])
+    for mark, call in MARKS.items():
+        if mark not in shown:
+            raise SanityError(f"chapter {chapter.name} does not show {call}: every page says what made it")
+    for cell in content["cells"]:
+        cell["metadata"].pop("papermill", None)
+        cell["metadata"].pop("execution", None)
+        source = "".join(cell["source"])
+        tags = cell["metadata"].setdefault("tags", [])
+        set_up = "google.colab" in source or {"parameters", "injected-parameters"} & set(tags)
+        if cell["cell_type"] == "code" and set_up and "remove-cell" not in tags:
+            tags.append("remove-cell")
+        cell["source"] = fill_colab_cell(source, remote, ref)
+    return json.dumps(content, indent=1, sort_keys=True)
+
+
+def _run_builder(root: Path) -> Path:
+    """Run jupyter-book over the staged folder; gives the folder of the new pages."""
+    pages = root / "_build" / "pages"
+    shutil.rmtree(pages, ignore_errors=True)
+    code = "from jupyter_book.cli.main import main; main(prog_name='jupyter-book')"
+    arguments = [
+        "build",
+        "-W",
+        "--keep-going",
+        "--all",
+        str(root / "_build" / "site"),
+        "--path-output",
+        str(pages),
+    ]
+    log.info("building the pages")
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=root,
+        env={**os.environ, "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"},
+    )
+    record = root / "_build" / "site.log"
+    said = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
+    write_atomically(record, said)
+    built = pages / "_build" / "html"
+    if done.returncode or not built.is_dir():
+        lines = [line for line in said.splitlines() if re.search(r"WARNING|ERROR|Error", line)]
+        first = lines[0].replace(f"{root}/_build/site/", "book/") if lines else "it gave no reason"
+        more = f" (and {len(lines) - 1} more lines)" if len(lines) > 1 else ""
+        raise SanityError(f"the book was not built: {first.strip()}{more}; all of it is in {record}")
+    return built
+
+
+def _replace(html: Path, built: Path) -> None:
+    """Put the new pages where the old ones are; readers find either the old or the new."""
+    old = html.with_name("html.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if html.exists():
+        os.rename(html, old)
+    os.rename(built, html)
+    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(html.with_name("pages"), ignore_errors=True)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise BadInputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(value, dict):
+        raise BadInputError(f"{path} holds no settings")
+    return value
