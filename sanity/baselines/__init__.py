@@ -1,0 +1,36 @@
+"""Baselines by composition: where an arm starts, what may move, and dictionaries wrong on purpose."""
+
+from sanity.baselines.constraints import (
+    FrozenBoth,
+    FrozenDecoder,
+    FrozenEncoder,
+    SoftFrozenDecoder,
+    Trained,
+    Untrained,
+    project_to_cone,
+)
+from sanity.baselines.init import Cov, Iso
+from sanity.baselines.nulls import (
+    permuted_decoder,
+    random_decoder,
+    random_latents,
+    random_rotation,
+    rotated_decoder,
+)
+
+__all__ = [
+    "Cov",
+    "FrozenBoth",
+    "FrozenDecoder",
+    "FrozenEncoder",
+    "Iso",
+    "SoftFrozenDecoder",
+    "Trained",
+    "Untrained",
+    "permuted_decoder",
+    "project_to_cone",
+    "random_decoder",
+    "random_latents",
+    "random_rotation",
+    "rotated_decoder",
+]

@@ -1,0 +1,187 @@
+"""The paper's baselines as constraints: what stays at its random start while the rest learns (Section 4.1).
+
+| constraint | stays | learns |
+| --- | --- | --- |
+| `FrozenDecoder` | decoder rows, directions and norms | encoder, both biases, thresholds |
+| `SoftFrozenDecoder` | decoder rows within a cone around their start | everything, inside the cones |
+| `FrozenEncoder` | encoder weights | decoder, both biases, thresholds |
+| `FrozenBoth` | encoder and decoder weights | both biases, thresholds |
+| `Untrained` | everything | nothing |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+from typing_extensions import override
+
+from sanity.errors import BadInputError
+from sanity.models.arm import PARAMETERS, Trained
+
+__all__ = [
+    "FrozenBoth",
+    "FrozenDecoder",
+    "FrozenEncoder",
+    "SoftFrozenDecoder",
+    "Trained",
+    "Untrained",
+    "project_to_cone",
+]
+
+
+@dataclass(frozen=True)
+class FrozenDecoder(Trained):
+    """Decoder rows stay at their random start; everything else learns."""
+
+    @property
+    @override
+    def name(self) -> str:
+        return "frozen decoder"
+
+    @property
+    @override
+    def learns(self) -> frozenset[str]:
+        return PARAMETERS - {"W_dec"}
+
+
+@dataclass(frozen=True)
+class SoftFrozenDecoder(Trained):
+    """Decoder rows stay within a cone around their random start; everything learns.
+
+    tau = -1 is an ordinary SAE, 0 a half-space, 0.8 the paper's choice, 1 a frozen decoder.
+    """
+
+    cosine: float = 0.8
+    """tau: the smallest cosine between a row and its start."""
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.cosine <= 1:
+            raise BadInputError(
+                f"a soft-frozen decoder was given cosine {self.cosine}: choose one in [-1, 1]"
+            )
+
+    @property
+    @override
+    def name(self) -> str:
+        return f"soft-frozen decoder {self.cosine:g}"
+
+    @override
+    def project(self, W_dec: Float[Tensor, "d_sae d_in"], anchor: Float[Tensor, "d_sae d_in"]) -> None:
+        """Bring rows outside their cone to the nearest point of its edge, in place."""
+        W_dec.copy_(project_to_cone(W_dec, anchor, self.cosine))
+
+
+@dataclass(frozen=True)
+class FrozenEncoder(Trained):
+    """Encoder weights stay at their random start; biases, thresholds and the decoder learn."""
+
+    @property
+    @override
+    def name(self) -> str:
+        return "frozen encoder"
+
+    @property
+    @override
+    def learns(self) -> frozenset[str]:
+        return PARAMETERS - {"W_enc"}
+
+
+@dataclass(frozen=True)
+class FrozenBoth(Trained):
+    """Both matrices stay at their random start; biases and thresholds learn."""
+
+    @property
+    @override
+    def name(self) -> str:
+        return "both frozen"
+
+    @property
+    @override
+    def learns(self) -> frozenset[str]:
+        return PARAMETERS - {"W_enc", "W_dec"}
+
+
+@dataclass(frozen=True)
+class Untrained(Trained):
+    """Nothing learns: one scale and the thresholds are calibrated on the first batch."""
+
+    @property
+    @override
+    def name(self) -> str:
+        return "untrained"
+
+    @property
+    @override
+    def learns(self) -> frozenset[str]:
+        return frozenset()
+
+
+def project_to_cone(
+    vectors: Float[Tensor, "*batch d"], anchors: Float[Tensor, "*batch d"], cosine: float
+) -> Float[Tensor, "*batch d"]:
+    """The nearest vectors of the same norms whose cosine with their anchor is at least `cosine`.
+
+    Inside the cone a vector is returned as it is, bit for bit. Outside it goes to the nearest point of the
+    edge on the sphere of its own norm, norm * (tau u + sqrt(1 - tau^2) p), with u the anchor's direction and
+    p the unit part of the vector orthogonal to u. A vector almost (anti)parallel to u keeps its own p,
+    since p is taken from the vector's difference to the (anti)parallel one rather than from two nearly
+    equal numbers. Exactly antiparallel, every p is as near: the coordinate axis least along u decides.
+    A zero vector is returned as it is: it has no direction to turn.
+
+    Parameters
+    ----------
+    vectors, anchors
+        [..., d]; anchors of any norm but 0.
+    cosine
+        tau in [-1, 1].
+    """
+    if not -1 <= cosine <= 1:
+        raise BadInputError(f"project_to_cone was given cosine {cosine}: choose one in [-1, 1]")
+    flat, ends = vectors.reshape(-1, vectors.shape[-1]), anchors.reshape(-1, vectors.shape[-1])
+    out = flat.clone()
+    for first in range(0, flat.shape[0], _ROWS):
+        block = slice(first, first + _ROWS)
+        _project_rows(out[block], ends[block], cosine)
+    return out.view(vectors.shape)
+
+
+_ROWS = 512
+"""Rows in work at a time: their float64 copies stay in the cache."""
+
+
+def _project_rows(rows: Float[Tensor, "rows d"], anchors: Float[Tensor, "rows d"], cosine: float) -> None:
+    """`project_to_cone` for some rows, in place; in float64, where float32 rows keep all their digits."""
+    v, u = rows.double(), anchors.double()
+    u_norm = torch.linalg.vector_norm(u, dim=1, keepdim=True)
+    if bool((u_norm == 0).any()):
+        raise BadInputError("project_to_cone was given a zero anchor: a cone needs an axis")
+    u /= u_norm
+    norm = torch.linalg.vector_norm(v, dim=1, keepdim=True)
+    v /= norm
+    along = (v * u).sum(1, keepdim=True)
+    # What was projected and rounded before counts as inside: two roundings of the cosine are forgiven.
+    outside = ((norm > 0) & (along < cosine - 2 * torch.finfo(rows.dtype).eps)).squeeze(1)
+    index = outside.nonzero().squeeze(1)
+    if index.numel() == 0:
+        return
+    u, v, along, norm = u[index], v[index], along[index], norm[index]
+    p = v.addcmul_(along, u, value=-1)
+    p.addcmul_((p * u).sum(1, keepdim=True), u, value=-1)  # what rounding left along u
+    p_norm = torch.linalg.vector_norm(p, dim=1, keepdim=True)
+    lost = (p_norm < 64 * torch.finfo(torch.float64).eps).squeeze(1)
+    if bool(lost.any()):
+        p[lost] = _any_orthogonal(u[lost])
+        p_norm[lost] = 1.0
+    p /= p_norm
+    rows[index] = (norm * (cosine * u + (1 - cosine**2) ** 0.5 * p)).to(rows.dtype)
+
+
+def _any_orthogonal(u: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d"]:
+    """A unit vector orthogonal to each unit row: the coordinate axis least along it, made orthogonal."""
+    axis = torch.zeros_like(u).scatter_(1, u.abs().argmin(1, keepdim=True), 1.0)
+    axis.addcmul_((axis * u).sum(1, keepdim=True), u, value=-1)
+    return functional.normalize(axis, dim=1)

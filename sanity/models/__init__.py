@@ -1,0 +1,59 @@
+"""Sparse autoencoders: what they are, how they train, and how they are kept."""
+
+from sanity.models.arm import (
+    PARAMETERS,
+    Arm,
+    Constraint,
+    Init,
+    Iso,
+    Probe,
+    Stream,
+    Trained,
+    Training,
+    gaussian_matrix,
+)
+from sanity.models.autoencoder import Autoencoder, check_sae
+from sanity.models.checkpoint import load_sae, save_sae
+from sanity.models.learner import Learner
+from sanity.models.selection import Rows
+from sanity.models.sparsity import (
+    Architecture,
+    BatchTopK,
+    JumpReLU,
+    Matryoshka,
+    ReLU,
+    TopK,
+    architecture_from_json,
+)
+from sanity.models.start import calibrated_start, initial_directions
+from sanity.models.training import Run, train
+
+__all__ = [
+    "PARAMETERS",
+    "Architecture",
+    "Arm",
+    "Autoencoder",
+    "BatchTopK",
+    "Constraint",
+    "Init",
+    "Iso",
+    "JumpReLU",
+    "Learner",
+    "Matryoshka",
+    "Probe",
+    "ReLU",
+    "Rows",
+    "Run",
+    "Stream",
+    "TopK",
+    "Trained",
+    "Training",
+    "architecture_from_json",
+    "calibrated_start",
+    "check_sae",
+    "gaussian_matrix",
+    "initial_directions",
+    "load_sae",
+    "save_sae",
+    "train",
+]

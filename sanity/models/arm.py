@@ -1,0 +1,223 @@
+"""What an arm of an experiment is, and the small protocols by which baselines take part in training.
+
+    arm = architecture x constraint x init x seed
+
+`sparsity.py` knows how latents become sparse, a constraint knows what may move, an init knows where the
+directions start. They are frozen dataclasses of plain values, so that an arm is its own key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+from typing_extensions import override
+
+from sanity.errors import BadInputError
+from sanity.models.autoencoder import Autoencoder
+from sanity.models.sparsity import Architecture
+
+PARAMETERS = frozenset({"W_enc", "W_dec", "b_enc", "b_dec", "threshold"})
+"""What an SAE can learn; "threshold" is learned by JumpReLU and estimated by BatchTopK."""
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """Batches of activations, centred to mean 0 and times one factor so that E||x||^2 = d_in."""
+
+    @property
+    def d_in(self) -> int:
+        """Width of the activations."""
+
+    @property
+    def batch_size(self) -> int:
+        """Samples per batch."""
+
+    @property
+    def key(self) -> str:
+        """Names the data and its order: a resumed run must find the same."""
+
+    def batch(self, step: int) -> Float[Tensor, "batch d_in"]:
+        """The batch of any step >= 0, always the same; walking through steps in order is the fast way."""
+
+    def covariance(self) -> Float[Tensor, "d_in d_in"]:
+        """Covariance of what `batch` gives."""
+
+
+@runtime_checkable
+class Constraint(Protocol):
+    """What may move while an arm trains."""
+
+    @property
+    def name(self) -> str:
+        """As it appears in labels and tables."""
+
+    @property
+    def learns(self) -> frozenset[str]:
+        """Which of `PARAMETERS` learn; the others cost neither gradients nor optimiser state."""
+
+    def project(self, W_dec: Float[Tensor, "d_sae d_in"], anchor: Float[Tensor, "d_sae d_in"]) -> None:
+        """Bring unit decoder rows back to where they may be, in place, after every optimiser step."""
+
+
+@runtime_checkable
+class Init(Protocol):
+    """Where the directions start."""
+
+    @property
+    def name(self) -> str:
+        """As it appears in labels and tables."""
+
+    def directions(
+        self,
+        gaussian: Float[Tensor, "d_sae d_in"],
+        covariance: Callable[[], Float[Tensor, "d_in d_in"]],
+    ) -> Float[Tensor, "d_sae d_in"]:
+        """Unit rows made of a standard Gaussian matrix, the same one for every init of a seed."""
+
+
+@runtime_checkable
+class Probe(Protocol):
+    """Something measured on the way, at log-spaced steps."""
+
+    @property
+    def name(self) -> str:
+        """Prefix of its columns in the curve."""
+
+    def __call__(self, sae: Autoencoder, step: int) -> Mapping[str, float]:
+        """Numbers by name; a pure function of the SAE and the step."""
+
+
+@dataclass(frozen=True)
+class Trained(Constraint):
+    """Freezes nothing: the ordinary sparse autoencoder."""
+
+    @property
+    @override
+    def name(self) -> str:
+        return "trained"
+
+    @property
+    @override
+    def learns(self) -> frozenset[str]:
+        return PARAMETERS
+
+    @override
+    def project(self, W_dec: Float[Tensor, "d_sae d_in"], anchor: Float[Tensor, "d_sae d_in"]) -> None:
+        """Leave the rows where they are."""
+
+
+@dataclass(frozen=True)
+class Iso(Init):
+    """Directions uniform on the unit sphere."""
+
+    @property
+    @override
+    def name(self) -> str:
+        return "iso"
+
+    @override
+    def directions(
+        self,
+        gaussian: Float[Tensor, "d_sae d_in"],
+        covariance: Callable[[], Float[Tensor, "d_in d_in"]],
+    ) -> Float[Tensor, "d_sae d_in"]:
+        return functional.normalize(gaussian, dim=1)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One sparse autoencoder of an experiment.
+
+    Arms of one seed and size share the Gaussian matrix behind their init, and on one stream the batches.
+    """
+
+    architecture: Architecture
+    d_sae: int
+    """Number of latents."""
+    constraint: Constraint = Trained()
+    init: Init = Iso()
+    seed: int = 0
+    """Draws the Gaussian matrix behind the initial directions, and nothing else."""
+    learning_rate: float = 3e-4
+
+    def __post_init__(self) -> None:
+        self.architecture.check(self.d_sae)
+        if self.learning_rate <= 0:
+            raise BadInputError(f"{self.label} has learning rate {self.learning_rate}: it must be above 0")
+        if unknown := sorted(self.constraint.learns - PARAMETERS):
+            raise BadInputError(
+                f"{self.constraint.name} lets {unknown} learn; there are {sorted(PARAMETERS)}"
+            )
+
+    @property
+    def label(self) -> str:
+        """Such as `topk-32 frozen decoder (iso) seed 0`; the learning rate is added when it is not 3e-4."""
+        words = f"{self.architecture.label} {self.constraint.name} ({self.init.name}) seed {self.seed}"
+        return words if self.learning_rate == 3e-4 else f"{words} lr {self.learning_rate:g}"
+
+
+def gaussian_matrix(seed: int, d_sae: int, d_in: int) -> Float[Tensor, "d_sae d_in"]:
+    """The standard Gaussian matrix behind every arm of a seed; float32 on the CPU, whatever the stream."""
+    return torch.randn(d_sae, d_in, generator=torch.Generator().manual_seed(seed))
+
+
+@dataclass(frozen=True)
+class Training:
+    """Hyper-parameters that all arms of a run share (the learning rate is the arm's own).
+
+    AdamW as in the paper, Section 4; what the paper does not state is chosen here.
+    """
+
+    warmup: float = 0.02
+    """Share of the steps over which the learning rate rises from 0."""
+    decay: float = 0.2
+    """Share of the steps, at the end, over which it falls linearly to 0."""
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    """Decoupled, on the two weight matrices."""
+    gradient_clip: float | None = None
+    """Largest norm of all gradients of an arm together."""
+    dead_after_tokens: int = 500_000
+    """A latent that has not fired in as many samples counts as dead."""
+    auxiliary: float = 0.0
+    """Weight of the auxiliary loss that lets dead latents fit the residual (Gao et al. 2406.04093: 1/32)."""
+    auxiliary_k: int | None = None
+    """Dead latents that take part per sample; None: d_in / 2, as there."""
+    curve_points: int = 200
+    """Evenly spaced rows of the curve, beside those of the probes."""
+    probe_points: int = 24
+    """Log-spaced steps at which probes are asked."""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.warmup <= 1 and 0 <= self.decay <= 1 and self.warmup + self.decay <= 1):
+            raise BadInputError(
+                f"Training was given warmup {self.warmup} and decay {self.decay}: "
+                "both are shares of the steps and may not exceed 1 together"
+            )
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.epsilon > 0 and self.weight_decay >= 0):
+            raise BadInputError(
+                "Training needs betas in [0, 1), epsilon above 0 and a weight decay of at least 0; "
+                f"it was given {self.beta1}, {self.beta2}, {self.epsilon} and {self.weight_decay}"
+            )
+        if self.gradient_clip is not None and self.gradient_clip <= 0:
+            raise BadInputError(f"Training was given gradient_clip {self.gradient_clip}: above 0, or None")
+        if self.auxiliary < 0 or (self.auxiliary_k is not None and self.auxiliary_k < 1):
+            raise BadInputError("Training needs auxiliary >= 0 and auxiliary_k of at least 1, or None")
+        if min(self.dead_after_tokens, self.curve_points, self.probe_points) < 1:
+            raise BadInputError(
+                "Training needs dead_after_tokens, curve_points and probe_points of at least 1"
+            )
+
+    def learning_rate_factor(self, step: int, steps: int) -> float:
+        """What the learning rate is multiplied by in update `step` (from 0) of `steps`."""
+        rise = (step + 1) / (self.warmup * steps + 1)
+        fall = (steps - step) / (self.decay * steps + 1)
+        return min(1.0, rise, fall)

@@ -1,0 +1,217 @@
+"""The sparse autoencoder as a finished thing: encode, decode, reconstruct, and the contract others share."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sanity.errors import BadInputError
+from sanity.models.kernels import block_rows, product, select, weighted_sums
+from sanity.models.selection import PerRow, Rows
+from sanity.models.sparsity import Architecture, TopK
+
+_ROWS = 4096
+"""Samples that `reconstruct` holds in sparse form at a time."""
+
+
+@dataclass(eq=False)
+class Autoencoder:
+    """z = select((x - b_dec) W_enc + b_enc),  x_hat = z W_dec + b_dec, with unit rows in W_dec.
+
+    Attributes
+    ----------
+    W_enc : [d_in, d_sae]
+        Usually a view of a contiguous [d_sae, d_in], which is what the kernels read.
+    W_dec : [d_sae, d_in]
+    b_enc : [d_sae]
+    b_dec : [d_in]
+        Subtracted before encoding and added after decoding.
+    architecture
+        How latents are selected. Evaluation uses its inference rule: BatchTopK and Matryoshka need
+        `threshold`, TopK has none.
+    threshold : [d_sae] or None
+        A latent is active when its pre-activation is positive and above this.
+    """
+
+    W_enc: Float[Tensor, "d_in d_sae"]
+    W_dec: Float[Tensor, "d_sae d_in"]
+    b_enc: Float[Tensor, " d_sae"]
+    b_dec: Float[Tensor, " d_in"]
+    architecture: Architecture
+    threshold: Float[Tensor, " d_sae"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.threshold is None and self.architecture.threshold != "none":
+            raise BadInputError(
+                f"an Autoencoder with {self.architecture.label} needs a threshold to be evaluated: "
+                "give one per latent, as training does"
+            )
+
+    @property
+    def d_in(self) -> int:
+        """Width of the activations."""
+        return self.W_dec.shape[1]
+
+    @property
+    def d_sae(self) -> int:
+        """Number of latents."""
+        return self.W_dec.shape[0]
+
+    def encode(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_sae"]:
+        """Dense latents [*batch, d_sae]; for many samples `encode_sparse` needs far less memory."""
+        rows = self._rows_of(x)
+        pre = product(rows - self.b_dec, self.W_enc.T, self.b_enc)
+        z = pre * self.architecture.inference_rule(self.threshold).mask(pre)
+        return z.view(*x.shape[:-1], self.d_sae)
+
+    def decode(self, z: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_in"]:
+        """The reconstruction [*batch, d_in] of dense latents."""
+        return z @ self.W_dec + self.b_dec
+
+    def encode_sparse(self, x: Float[Tensor, "batch d_in"], *, precision: str = "float32") -> Rows:
+        """The active latents and their values, row by row (CSR); memory grows with the active ones only.
+
+        `precision="bf16"` rounds the dense product, about half of the time; values and the choice between
+        candidates stay exact.
+        """
+        rule = self.architecture.inference_rule(self.threshold)
+        rows = self._rows_of(x)
+        return select(rows - self.b_dec, self.W_enc.T, self.b_enc, rule, precision=precision)
+
+    def decode_sparse(self, z: Rows) -> Float[Tensor, "batch d_in"]:
+        """The reconstruction of what `encode_sparse` gave, or of a part of it."""
+        return weighted_sums(z, self.W_dec).add_(self.b_dec)
+
+    def reconstruct(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
+        """`decode(encode(x))` without ever holding dense latents of more than a block of rows."""
+        rows = self._rows_of(x)
+        out = torch.empty_like(rows)
+        for first in range(0, rows.shape[0], _ROWS):
+            out[first : first + _ROWS] = self.decode_sparse(self.encode_sparse(rows[first : first + _ROWS]))
+        return out.view(x.shape)
+
+    def with_threshold_offset(self, offset: float) -> Autoencoder:
+        """The same SAE with every threshold raised by `offset` (ReLU: from 0); TopK has k instead."""
+        if isinstance(self.architecture.inference_rule(self.threshold), PerRow):
+            raise BadInputError(
+                f"{self.architecture.label} has no threshold to move: change k, or use calibrate_l0"
+            )
+        threshold = torch.zeros_like(self.b_enc) if self.threshold is None else self.threshold
+        return dataclasses.replace(self, threshold=threshold + offset)
+
+    def calibrate_l0(self, x: Float[Tensor, "batch d_in"], target: float) -> Autoencoder:
+        """The same SAE with one global threshold offset (TopK: another k) at which L0 on `x` is `target`.
+
+        Within 2 %, else `BadInputError`: more latents than are ever positive cannot be had.
+        """
+        if not 0 < target <= self.d_sae:
+            raise BadInputError(
+                f"calibrate_l0 was asked for an L0 of {target:g} with {self.d_sae} latents: "
+                "ask for one above 0 and at most d_sae"
+            )
+        rows = self._rows_of(x)
+        if isinstance(self.architecture, TopK):
+            k = max(1, round(target))
+            calibrated = dataclasses.replace(self, architecture=dataclasses.replace(self.architecture, k=k))
+        else:
+            calibrated = self.with_threshold_offset(self._offset(rows, target))
+        achieved = calibrated.encode_sparse(rows).latents.numel() / rows.shape[0]
+        if abs(achieved / target - 1) > 0.02:
+            raise BadInputError(
+                f"{self.architecture.label} reaches an L0 of {achieved:.4g} where {target:g} was "
+                f"asked for, on {rows.shape[0]} samples: take more samples, or a target within reach"
+            )
+        return calibrated
+
+    def fold_normalisation(self, centre: Float[Tensor, " d_in"], factor: float) -> Autoencoder:
+        """The SAE for raw activations, given that this one takes `(x_raw - centre) * factor`.
+
+        Latents come out divided by `factor`; the decoder keeps its unit rows.
+        """
+        centre = centre.to(self.b_dec)
+        return dataclasses.replace(
+            self,
+            b_enc=self.b_enc / factor,
+            b_dec=self.b_dec / factor + centre,
+            threshold=None if self.threshold is None else self.threshold / factor,
+        )
+
+    def to(
+        self, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Autoencoder:
+        """The same SAE elsewhere or in another floating type."""
+        move = {"device": device, "dtype": dtype}
+        encoder = self.W_enc.T.to(**move).T  # type: ignore[call-overload]
+        others = {name: getattr(self, name).to(**move) for name in ("W_dec", "b_enc", "b_dec")}
+        threshold = None if self.threshold is None else self.threshold.to(**move)  # type: ignore[call-overload]
+        return dataclasses.replace(self, W_enc=encoder, threshold=threshold, **others)
+
+    def _rows_of(self, x: Tensor) -> Float[Tensor, "rows d_in"]:
+        if x.shape[-1] != self.d_in:
+            raise BadInputError(
+                f"an SAE of width {self.d_in} was given activations of width {x.shape[-1]}: "
+                "use the layer and model that it was trained on"
+            )
+        return x.reshape(-1, self.d_in)
+
+    def _offset(self, x: Float[Tensor, "batch d_in"], target: float) -> float:
+        """The offset above which `target` latents per sample lie, among those that are positive."""
+        wanted = round(target * x.shape[0])
+        best = np.empty(0, dtype=np.float64)
+        threshold = torch.zeros_like(self.b_enc) if self.threshold is None else self.threshold
+        block = block_rows(x.shape[0], self.d_sae, torch.device("cpu"))
+        for first in range(0, x.shape[0], block):
+            pre = product(x[first : first + block] - self.b_dec, self.W_enc.T, self.b_enc)
+            above = (pre - threshold)[pre > 0]
+            best = np.concatenate([best, above.cpu().double().numpy()])
+            if best.size > wanted + 1:
+                best = np.partition(best, best.size - wanted - 1)[best.size - wanted - 1 :]
+        if best.size <= wanted:
+            return float(best.min() - 1) if best.size else 0.0
+        lowest = np.partition(best, 1)[:2]
+        return float(lowest.mean())
+
+
+def check_sae(sae: Any) -> None:
+    """Check that any object can be evaluated as an SAE, with an error that says what is missing.
+
+    Wanted: `encode(x [n, d_in]) -> z [n, d_sae]`, `decode(z) -> x_hat [n, d_in]` and `W_dec [d_sae, d_in]`,
+    all finite. Gradients are not needed.
+    """
+    kind = type(sae).__name__
+    missing = [name for name in ("encode", "decode", "W_dec") if not hasattr(sae, name)]
+    if missing:
+        raise BadInputError(
+            f"{kind} cannot be used as an SAE: it has no {', no '.join(missing)}; "
+            "wanted are encode(x) -> z, decode(z) -> x_hat and W_dec [d_sae, d_in]"
+        )
+    W_dec = sae.W_dec
+    if not isinstance(W_dec, Tensor) or W_dec.ndim != 2 or not W_dec.is_floating_point():
+        raise BadInputError(
+            f"{kind}.W_dec must be a floating-point tensor [d_sae, d_in], not {_describe(W_dec)}"
+        )
+    d_sae, d_in = W_dec.shape
+    x = torch.randn(5, d_in, generator=torch.Generator().manual_seed(0)).to(W_dec)
+    with torch.no_grad():
+        z = sae.encode(x)
+        _check_output(f"{kind}.encode(x [5, {d_in}])", z, (5, d_sae))
+        _check_output(f"{kind}.decode(z [5, {d_sae}])", sae.decode(z), (5, d_in))
+    if not bool(W_dec.isfinite().all()):
+        raise BadInputError(f"{kind}.W_dec holds NaN or infinite values: load or train it again")
+
+
+def _check_output(call: str, value: Any, shape: tuple[int, int]) -> None:
+    if not isinstance(value, Tensor) or tuple(value.shape) != shape:
+        raise BadInputError(f"{call} must give a tensor of shape {list(shape)}, not {_describe(value)}")
+    if not bool(value.isfinite().all()):
+        raise BadInputError(f"{call} gives NaN or infinite values: check the weights and the input's scale")
+
+
+def _describe(value: Any) -> str:
+    return f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

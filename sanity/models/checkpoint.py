@@ -1,0 +1,149 @@
+"""SAEs on disk: a folder that SAELens can load, with the hashes by which damage is noticed.
+
+    folder/cfg.json                  SAELens's configuration, and our architecture under "sanity"
+    folder/sae_weights.safetensors   W_enc, b_enc, W_dec, b_dec, and threshold where there is one
+    folder/manifest.json             SHA-256 of both, written before the folder takes its name
+
+`sae_lens.SAE.load_from_disk(folder)` gives the same latents and reconstructions. An SAE trained on centred
+and scaled activations takes such: `Autoencoder.fold_normalisation` makes one for raw activations.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from sanity.config import to_json
+from sanity.errors import BadInputError, CorruptFileError
+from sanity.files import disk_errors, read_json, sha256_of
+from sanity.models.autoencoder import Autoencoder
+from sanity.models.selection import Above
+from sanity.models.sparsity import TopK, architecture_from_json
+
+_MANIFEST, _CONFIG, _WEIGHTS = "manifest.json", "cfg.json", "sae_weights.safetensors"
+_TENSORS = ("W_enc", "W_dec", "b_enc", "b_dec")
+
+
+def save_sae(sae: Autoencoder, folder: Path) -> Path:
+    """Write an SAE in SAELens's folder format; an SAE that was there before is replaced.
+
+    TopK is saved as SAELens's `topk`, ReLU as `standard`, and everything with a threshold as `jumprelu`,
+    which is what BatchTopK and Matryoshka are at inference.
+    """
+    rule = sae.architecture.inference_rule(sae.threshold)
+    has_threshold = isinstance(rule, Above) and rule.threshold is not None
+    kind = "topk" if isinstance(sae.architecture, TopK) else "jumprelu" if has_threshold else "standard"
+    config: dict[str, Any] = {
+        "architecture": kind,
+        "d_in": sae.d_in,
+        "d_sae": sae.d_sae,
+        "dtype": str(sae.W_dec.dtype).removeprefix("torch."),
+        "device": "cpu",
+        "apply_b_dec_to_input": True,
+        "normalize_activations": "none",
+        "reshape_activations": "none",
+        "metadata": {},
+        "sanity": {"format": 1, "architecture": to_json(sae.architecture)},
+    }
+    if isinstance(sae.architecture, TopK):
+        config |= {"k": sae.architecture.k, "rescale_acts_by_decoder_norm": False}
+    tensors = {name: getattr(sae, name).detach().cpu().contiguous() for name in _TENSORS}
+    if has_threshold:
+        assert sae.threshold is not None
+        tensors["threshold"] = sae.threshold.detach().cpu().contiguous()
+
+    def fill(where: Path) -> None:
+        (where / _CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True))
+        save_file(tensors, where / _WEIGHTS)
+
+    if folder.exists() and not (folder / _MANIFEST).exists() and any(folder.iterdir()):
+        raise BadInputError(f"{folder} holds other files and no SAE of ours: choose a new folder")
+    return write_folder(folder, fill)
+
+
+def load_sae(folder: Path) -> Autoencoder:
+    """The SAE that `save_sae` wrote; `CorruptFileError` when the folder is incomplete or damaged."""
+    verified(folder)
+    config = read_json(folder / _CONFIG)
+    ours = config.get("sanity")
+    if not isinstance(ours, dict) or not isinstance(ours.get("architecture"), dict):
+        raise CorruptFileError(f"{folder / _CONFIG} does not say which architecture it holds: save it again")
+    tensors = load_tensors(folder / _WEIGHTS)
+    missing = [name for name in _TENSORS if name not in tensors]
+    if missing:
+        raise CorruptFileError(f"{folder / _WEIGHTS} lacks {', '.join(missing)}: save the SAE again")
+    return Autoencoder(
+        # The kernels read the encoder a latent per contiguous row.
+        W_enc=tensors["W_enc"].T.contiguous().T,
+        W_dec=tensors["W_dec"],
+        b_enc=tensors["b_enc"],
+        b_dec=tensors["b_dec"],
+        architecture=architecture_from_json(ours["architecture"]),
+        threshold=tensors.get("threshold"),
+    )
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file; `CorruptFileError` when it is not one."""
+    try:
+        tensors: dict[str, torch.Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CorruptFileError(f"{path} is not readable ({error}): delete it and run again") from error
+    return tensors
+
+
+def write_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """Let `fill` write files into a new folder that takes its name only when all are safely on disk."""
+    with disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        try:
+            fill(part)
+            hashes = {path.name: sha256_of(path) for path in sorted(part.iterdir())}
+            (part / _MANIFEST).write_text(json.dumps({"format": 1, "files": hashes}, indent=2))
+            for path in part.iterdir():
+                _sync(path)
+            _sync(part)
+            if folder.exists():
+                old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+                shutil.rmtree(old, ignore_errors=True)
+                folder.rename(old)
+                part.rename(folder)
+                shutil.rmtree(old)
+            else:
+                part.rename(folder)
+            _sync(folder.parent)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def verified(folder: Path) -> None:
+    """Raise `CorruptFileError` unless every file of the folder matches its manifest."""
+    if not (folder / _MANIFEST).is_file():
+        raise CorruptFileError(f"{folder} has no {_MANIFEST}: it is incomplete or no folder of ours")
+    listed = read_json(folder / _MANIFEST).get("files")
+    if not isinstance(listed, dict) or not listed:
+        raise CorruptFileError(f"{folder / _MANIFEST} lists no files: delete {folder} and run again")
+    for name, expected in listed.items():
+        path = folder / Path(name).name
+        if not path.is_file() or sha256_of(path) != expected:
+            raise CorruptFileError(f"{path} is missing or damaged: delete {folder} and run again")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,294 @@
+"""Hand-written gradients of one batch: sparse where the mathematics is sparse, and plainly dense.
+
+    u = (x - b_dec) W_enc + b_enc          z = u where selected          x_hat_p = z[:, :p] W_dec[:p] + b_dec
+    loss = 1/B sum_x ( sum_p ||x_hat_p - x||^2 + penalty )
+
+over the nested prefixes p of the dictionary (one, except for Matryoshka). With g_p = 2/B (x_hat_p - x) and
+G_j the sum of g_p over the prefixes that hold latent j:
+
+    dz_j = <G_j, W_dec[j]>     dW_dec[j] = sum_x z_j G_j     dW_enc[:, j] = sum_x du_j (x - b_dec)
+    db_dec = sum_x sum_p g_p - W_enc db_enc
+
+where du_j = dz_j for selected latents. The L1 penalty adds c/B to their du. For JumpReLU (2407.14435,
+equations 11 and 12) dtheta_j = -1/w sum over |u_j - theta_j| < w/2 of (theta_j dz_j + c/B), where c is the
+coefficient of L0 and w the bandwidth; it is taken with respect to log theta.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from sanity.models.kernels import block_rows, product, sampled_products, transposed, weighted_sums
+from sanity.models.selection import Rows, Rule
+from sanity.models.sparsity import Architecture, JumpReLU
+
+Gradients = dict[str, Tensor]
+
+
+@dataclass
+class Weights:
+    """Parameters as the kernels want them: both matrices with a latent per contiguous row."""
+
+    W_enc_t: Float[Tensor, "d_sae d_in"]
+    W_dec: Float[Tensor, "d_sae d_in"]
+    b_enc: Float[Tensor, " d_sae"]
+    b_dec: Float[Tensor, " d_in"]
+    log_threshold: Float[Tensor, " d_sae"] | None = None
+
+    def by_name(self) -> dict[str, Tensor]:
+        """The tensors by the names that constraints use."""
+        named = {"W_enc": self.W_enc_t, "W_dec": self.W_dec, "b_enc": self.b_enc, "b_dec": self.b_dec}
+        return named if self.log_threshold is None else {**named, "threshold": self.log_threshold}
+
+
+@dataclass
+class Outcome:
+    """What one batch says about an arm."""
+
+    squared_error: float
+    """Mean over samples of ||x - x_hat||^2, by the whole dictionary."""
+    loss: float
+    """Everything that is minimised, penalty included."""
+    l0: float
+    fired: Bool[Tensor, " d_sae"]
+    smallest: float
+    """The smallest value of an active latent; NaN without one."""
+    residual: Float[Tensor, "batch d_in"]
+    """x_hat - x by the whole dictionary."""
+    gradients: Gradients = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised, and with respect to what."""
+
+    architecture: Architecture
+    learns: frozenset[str]
+    coefficient: float = 0.0
+    """Of the penalty, on the scale of a single sample's squared error."""
+
+    @property
+    def bandwidth(self) -> float:
+        """Of the straight-through kernel; 0 where no threshold has a gradient."""
+        return self.architecture.bandwidth if isinstance(self.architecture, JumpReLU) else 0.0
+
+    def spans(self, d_sae: int) -> list[tuple[int, int]]:
+        """Ranges of latents between one prefix's end and the next."""
+        ends = self.architecture.prefixes(d_sae)
+        return list(zip((0, *ends[:-1]), ends, strict=True))
+
+
+def sparse_gradients(
+    weights: Weights, x: Float[Tensor, "batch d_in"], found: Rows, objective: Objective
+) -> Outcome:
+    """Loss and gradients at the cost of the selected entries; `found` holds pre-activations."""
+    batch, learns = x.shape[0], objective.learns
+    spans = objective.spans(found.width)
+    values, active = _activate(weights, found)
+    active_rows = Rows(found.starts, found.latents, values, found.width)
+    parts = [_span(active_rows, found, lo, hi) for lo, hi in spans]
+
+    residual = -x
+    errors, residuals = [], []
+    for (lo, hi), (z, _) in zip(spans, parts, strict=True):
+        residual = residual + weighted_sums(z, weights.W_dec[lo:hi])
+        residuals.append(residual)
+        errors.append(float(residual.square().sum(dtype=torch.float64)) / batch)
+    last = residual
+    if len(residuals) > 1:  # turn the residual of each prefix into the sum over all prefixes from it on
+        residuals = list(torch.stack(residuals).flip(0).cumsum(0).flip(0))
+
+    n_active = int(active.sum()) if active is not None else values.numel()
+    outcome = Outcome(
+        squared_error=errors[-1],
+        loss=sum(errors) + _penalty(objective, values, n_active, batch),
+        l0=n_active / batch,
+        fired=_fired(found, active),
+        smallest=float(values.min() if active is None else values[active].min()) if n_active else math.nan,
+        residual=last,
+    )
+    if not learns:
+        return outcome
+    gradients = [
+        _span_gradients(weights, x, z, u, lo, hi, residuals[i], objective)
+        for i, ((lo, hi), (z, u)) in enumerate(zip(spans, parts, strict=True))
+    ]
+    merged = gradients[0]
+    if len(gradients) > 1:
+        merged = {name: torch.cat([part[name] for part in gradients]) for name in merged}
+    outcome.gradients = _with_decoder_bias(weights, merged, residuals[0].sum(0) * (2 / batch), learns)
+    return outcome
+
+
+def _activate(weights: Weights, found: Rows) -> tuple[Float[Tensor, " n"], Bool[Tensor, " n"] | None]:
+    """Latent values of the entries, and which are active (None: all of them)."""
+    if weights.log_threshold is None:
+        return found.values, None
+    threshold = weights.log_threshold.exp()
+    active = found.values > threshold[found.latents.long()]
+    return found.values * active, active
+
+
+def _span(z: Rows, u: Rows, lo: int, hi: int) -> tuple[Rows, Rows]:
+    """The entries with latents in [lo, hi), counted from lo: latents' values, and pre-activations."""
+    if (lo, hi) == (0, z.width):
+        return z, u
+    inside = (z.latents >= lo) & (z.latents < hi)
+    cut = z.where(inside)
+    latents = cut.latents - lo
+    index = inside.nonzero().squeeze(1)
+    return (
+        Rows(cut.starts, latents, cut.values, hi - lo),
+        Rows(cut.starts, latents, u.values[index], hi - lo),
+    )
+
+
+def _span_gradients(
+    weights: Weights,
+    x: Float[Tensor, "batch d_in"],
+    z: Rows,
+    u: Rows,
+    lo: int,
+    hi: int,
+    residual: Float[Tensor, "batch d_in"],
+    objective: Objective,
+) -> Gradients:
+    """Gradients of everything that belongs to the latents of one span; G is 2 / B times `residual`."""
+    learns, batch, width = objective.learns, x.shape[0], hi - lo
+    scale = 2 / batch
+    out: Gradients = {}
+    index = z.latents.long()
+    columns, order = transposed(z) if learns & {"W_enc", "W_dec"} else (z, None)
+    if "W_dec" in learns:
+        out["W_dec"] = weighted_sums(columns, residual, columns.values * scale)
+    if not learns & {"W_enc", "b_enc", "b_dec", "threshold"}:
+        return out
+    dz = sampled_products(z, residual, weights.W_dec[lo:hi]) * scale
+    if objective.bandwidth and weights.log_threshold is not None:
+        threshold = weights.log_threshold[lo:hi].exp()
+        theta = threshold[index]
+        if "threshold" in learns:
+            near = (u.values - theta).abs() < objective.bandwidth / 2
+            slope = (theta * dz + objective.coefficient / batch) * near
+            total = torch.zeros_like(threshold).index_add_(0, index, slope)
+            out["threshold"] = total.mul_(threshold).div_(-objective.bandwidth)
+        du = dz * (u.values > theta)
+    elif objective.architecture.penalty == "l1":
+        du = dz + objective.coefficient / batch
+    else:
+        du = dz
+    if order is not None and "W_enc" in learns:
+        out["W_enc"] = weighted_sums(columns, x, du[order])
+    out["b_enc"] = torch.zeros(width, dtype=x.dtype, device=x.device).index_add_(0, index, du)
+    return out
+
+
+def _with_decoder_bias(
+    weights: Weights, gradients: Gradients, through_decoder: Float[Tensor, " d_in"], learns: frozenset[str]
+) -> Gradients:
+    """The gradients of what learns, with that of `b_dec`, which acts on both sides."""
+    if "b_dec" in learns:
+        gradients["b_dec"] = through_decoder - weights.W_enc_t.T @ gradients["b_enc"]
+    return {name: value for name, value in gradients.items() if name in learns}
+
+
+def _penalty(objective: Objective, values: Float[Tensor, " n"], n_active: int, batch: int) -> float:
+    if objective.architecture.penalty == "l0":
+        return objective.coefficient * n_active / batch
+    if objective.architecture.penalty == "l1":
+        return objective.coefficient * float(values.sum(dtype=torch.float64)) / batch
+    return 0.0
+
+
+def _fired(found: Rows, active: Bool[Tensor, " n"] | None) -> Bool[Tensor, " d_sae"]:
+    latents = found.latents if active is None else found.latents[active]
+    fired = torch.zeros(found.width, dtype=torch.bool, device=latents.device)
+    return fired.index_fill_(0, latents.long(), True)
+
+
+def dense_gradients(weights: Weights, x: Float[Tensor, "batch d_in"], objective: Objective) -> Outcome:
+    """The same by dense products and masks: the plain fallback, and cheaper when many latents are active.
+
+    Works through blocks of rows, except for rules that need the whole batch.
+    """
+    threshold = None if weights.log_threshold is None else weights.log_threshold.exp()
+    rule = objective.architecture.training_rule(threshold)
+    batch, d_sae = x.shape[0], weights.W_dec.shape[0]
+    size = batch if rule.whole_batch else block_rows(batch, d_sae, x.device)
+    fired = torch.zeros(d_sae, dtype=torch.bool, device=x.device)
+    total = Outcome(0.0, 0.0, 0.0, fired, math.inf, x)
+    residuals = []
+    for first in range(0, batch, size):
+        part = _dense_block(weights, x[first : first + size], batch, rule, threshold, objective)
+        residuals.append(part.residual)
+        _add(total, part)
+    total.residual = torch.cat(residuals)
+    if not total.l0:
+        total.smallest = math.nan
+    if objective.learns:
+        through_decoder = total.gradients.pop("through_decoder")
+        total.gradients = _with_decoder_bias(weights, total.gradients, through_decoder, objective.learns)
+    return total
+
+
+def _add(total: Outcome, part: Outcome) -> None:
+    total.squared_error += part.squared_error
+    total.loss += part.loss
+    total.l0 += part.l0
+    total.fired |= part.fired
+    total.smallest = min(total.smallest, part.smallest)
+    for name, value in part.gradients.items():
+        total.gradients[name] = total.gradients[name] + value if name in total.gradients else value
+
+
+def _dense_block(
+    weights: Weights,
+    x: Float[Tensor, "rows d_in"],
+    batch: int,
+    rule: Rule,
+    threshold: Float[Tensor, " d_sae"] | None,
+    objective: Objective,
+) -> Outcome:
+    """What some rows of a batch add to its loss and gradients."""
+    u = product(x, weights.W_enc_t, weights.b_enc)
+    active = rule.mask(u) if threshold is None else u > threshold
+    z = u * active
+    residuals, residual = [], -x
+    spans = objective.spans(u.shape[1])
+    for lo, hi in spans:
+        residual = residual + z[:, lo:hi] @ weights.W_dec[lo:hi]
+        residuals.append(residual)
+    errors = [float(r.square().sum(dtype=torch.float64)) / batch for r in residuals]
+    values = z[active]
+    outcome = Outcome(
+        squared_error=errors[-1],
+        loss=sum(errors) + _penalty(objective, values, values.numel(), batch),
+        l0=values.numel() / batch,
+        fired=active.any(0),
+        smallest=float(values.min()) if values.numel() else math.inf,
+        residual=residual,
+    )
+    if not objective.learns:
+        return outcome
+    gradients = outcome.gradients
+    G = torch.stack(residuals).flip(0).cumsum(0).flip(0) * (2 / batch)
+    gradients["through_decoder"] = G[0].sum(0)
+    dz = torch.cat([G[i] @ weights.W_dec[lo:hi].T for i, (lo, hi) in enumerate(spans)], dim=1)
+    du = dz * active
+    if objective.architecture.penalty == "l1":
+        du = du + active * (objective.coefficient / batch)
+    if "W_dec" in objective.learns:
+        gradients["W_dec"] = torch.cat([z[:, lo:hi].T @ G[i] for i, (lo, hi) in enumerate(spans)])
+    if "W_enc" in objective.learns:
+        gradients["W_enc"] = du.T @ x
+    gradients["b_enc"] = du.sum(0)
+    if threshold is not None and "threshold" in objective.learns:
+        near = (u - threshold).abs() < objective.bandwidth / 2
+        slope = ((threshold * dz + objective.coefficient / batch) * near).sum(0)
+        gradients["threshold"] = slope * threshold / -objective.bandwidth
+    return outcome

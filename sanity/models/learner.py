@@ -1,0 +1,201 @@
+"""One arm while it learns: its weights, its optimiser, and one step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from sanity.errors import SanityError
+from sanity.models.arm import Arm, Training
+from sanity.models.autoencoder import Autoencoder
+from sanity.models.auxiliary import add_auxiliary
+from sanity.models.gradients import (
+    Gradients,
+    Objective,
+    Outcome,
+    dense_gradients,
+    sparse_gradients,
+)
+from sanity.models.kernels import MAX_DENSITY, select_sparse
+from sanity.models.sparsity import BatchTopK
+from sanity.models.start import Start
+
+Kernel = Literal["auto", "sparse", "dense"]
+Precision = Literal["float32", "bf16"]
+
+
+class Learner:
+    """An arm's weights and everything that changes with them.
+
+    Parameters
+    ----------
+    start
+        Initial weights, calibrated on the first batch.
+    steps
+        Length of the whole run: the learning rate's schedule depends on it.
+    kernel
+        "auto" takes the sparse way unless too many latents are active; the others force one.
+    """
+
+    def __init__(
+        self,
+        arm: Arm,
+        start: Start,
+        *,
+        steps: int,
+        training: Training,
+        precision: Precision = "float32",
+        kernel: Kernel = "auto",
+    ) -> None:
+        self.arm, self.training, self.steps = arm, training, steps
+        self.precision, self.kernel = precision, kernel
+        self.anchor = start.directions
+        self.weights = start.weights
+        self.threshold = start.threshold
+        self.controller = start.controller
+        self.step = 0
+        self.tokens = 0
+        self.last_fired = torch.zeros(arm.d_sae, dtype=torch.int64, device=self.anchor.device)
+        named = self.weights.by_name()
+        self.learns = [name for name in sorted(named) if name in arm.constraint.learns]
+        self.optimiser = self._optimiser(named) if self.learns else None
+
+    def _optimiser(self, named: Mapping[str, Tensor]) -> torch.optim.AdamW:
+        """AdamW over what learns; weight decay on the two matrices only."""
+        training = self.training
+        decayed = [name for name in self.learns if named[name].ndim == 2]
+        free = [name for name in self.learns if named[name].ndim == 1]
+        groups = [
+            {"params": [named[name] for name in names], "weight_decay": decay}
+            for names, decay in ((decayed, training.weight_decay), (free, 0.0))
+            if names
+        ]
+        return torch.optim.AdamW(
+            groups,
+            lr=self.arm.learning_rate,
+            betas=(training.beta1, training.beta2),
+            eps=training.epsilon,
+            fused=True,
+        )
+
+    @property
+    def objective(self) -> Objective:
+        """What the next step minimises."""
+        coefficient = self.controller.coefficient if self.controller else 0.0
+        return Objective(self.arm.architecture, frozenset(self.learns), coefficient)
+
+    def dead(self) -> Bool[Tensor, " d_sae"]:
+        """Latents that have not fired in the last `dead_after_tokens` samples; passive: in none."""
+        if self.passive:
+            return self.last_fired == 0
+        return self.tokens - self.last_fired >= self.training.dead_after_tokens
+
+    def outcome(self, x: Float[Tensor, "batch d_in"], *, learn: bool = True) -> Outcome:
+        """Loss of a batch, with gradients when `learn`; nothing changes."""
+        objective = (
+            self.objective
+            if learn
+            else Objective(self.arm.architecture, frozenset(), self.objective.coefficient)
+        )
+        weights, centred = self.weights, x - self.weights.b_dec
+        found = None
+        if self.kernel != "dense":
+            threshold = None if weights.log_threshold is None else weights.log_threshold.exp()
+            found = select_sparse(
+                centred,
+                weights.W_enc_t,
+                weights.b_enc,
+                self.arm.architecture.training_rule(threshold),
+                precision=self.precision,
+                max_density=MAX_DENSITY if self.kernel == "auto" else 1.0,
+            )
+        if found is None:
+            return dense_gradients(weights, centred, objective)
+        return sparse_gradients(weights, centred, found, objective)
+
+    @property
+    def passive(self) -> bool:
+        """Whether nothing about this arm changes from step to step."""
+        return not self.arm.constraint.learns
+
+    def skip(self, samples: int) -> None:
+        """Let a batch go by: all that a passive arm does with it."""
+        self.tokens += samples
+        self.step += 1
+
+    def learn(self, x: Float[Tensor, "batch d_in"]) -> Outcome:
+        """One step on a batch: gradients, optimiser, unit norms, constraint, threshold, controller."""
+        outcome = self.outcome(x)
+        if not math.isfinite(outcome.loss):
+            raise SanityError(
+                f"the loss of {self.arm.label} became {outcome.loss} in step {self.step}: "
+                "lower its learning rate, or clip the gradient"
+            )
+        if self.optimiser is not None:
+            if self.training.auxiliary:
+                self._auxiliary(x, outcome)
+            self._update(outcome.gradients)
+            outcome.gradients = {}
+        self.skip(x.shape[0])
+        self.last_fired[outcome.fired] = self.tokens
+        if self.controller is not None:
+            self.controller.observe(outcome.l0)
+        architecture = self.arm.architecture
+        averages = "threshold" in self.arm.constraint.learns and math.isfinite(outcome.smallest)
+        if isinstance(architecture, BatchTopK) and averages:
+            decay = architecture.threshold_decay
+            self.threshold = decay * self.threshold + (1 - decay) * outcome.smallest
+        return outcome
+
+    def _auxiliary(self, x: Float[Tensor, "batch d_in"], outcome: Outcome) -> None:
+        dead = self.dead()
+        if bool(dead.any()):
+            centred = x - self.weights.b_dec
+            outcome.loss += add_auxiliary(
+                self.weights, centred, outcome.residual, dead, self.training, outcome.gradients
+            )
+
+    def _update(self, gradients: Gradients) -> None:
+        """Move what learns; decoder rows stay of unit norm and where the constraint wants them."""
+        named, W_dec = self.weights.by_name(), self.weights.W_dec
+        if "W_dec" in gradients:
+            gradient = gradients["W_dec"]
+            gradient.addcmul_((gradient * W_dec).sum(1, keepdim=True), W_dec, value=-1)
+        if self.training.gradient_clip is not None:
+            norm = torch.stack([value.square().sum() for value in gradients.values()]).sum().sqrt()
+            factor = (self.training.gradient_clip / norm).clamp_max(1.0)
+            for value in gradients.values():
+                value.mul_(factor)
+        assert self.optimiser is not None
+        rate = self.arm.learning_rate * self.training.learning_rate_factor(self.step, self.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        for name in self.learns:
+            named[name].grad = gradients[name]
+        self.optimiser.step()
+        for name in self.learns:
+            named[name].grad = None
+        if "W_dec" in gradients:
+            W_dec.div_(torch.linalg.vector_norm(W_dec, dim=1, keepdim=True))
+            self.arm.constraint.project(W_dec, self.anchor)
+
+    def sae(self) -> Autoencoder:
+        """The present weights as an SAE that can be evaluated; a view, not a copy."""
+        weights, threshold = self.weights, None
+        if weights.log_threshold is not None:
+            threshold = weights.log_threshold.exp()
+        elif self.arm.architecture.threshold == "averaged":
+            threshold = torch.full_like(weights.b_enc, self.threshold)
+        return Autoencoder(
+            W_enc=weights.W_enc_t.T,
+            W_dec=weights.W_dec,
+            b_enc=weights.b_enc,
+            b_dec=weights.b_dec,
+            architecture=self.arm.architecture,
+            threshold=threshold,
+        )

@@ -1,0 +1,126 @@
+"""Checkpoints of an arm under way: everything that the rest of its run depends on, to the bit.
+
+A checkpoint is a folder `step-0000001234` that appears by one rename, after its files and the hashes of
+them have reached the disk. The one before is removed only then, so a kill at any moment leaves one that is
+whole. A damaged one, or one of another run, is refused and named.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sanity.config import Json
+from sanity.errors import BadInputError, CorruptFileError
+from sanity.files import read_json
+from sanity.models.checkpoint import load_tensors, verified, write_folder
+from sanity.models.controller import Controller
+from sanity.models.gradients import Weights
+from sanity.models.learner import Learner
+from sanity.models.start import Start
+
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+_STATE, _TENSORS = "state.json", "state.safetensors"
+
+
+@dataclass(eq=False)
+class Saved:
+    """A checkpoint that was read."""
+
+    start: Start
+    curve: list[dict[str, float]]
+    state: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+    def into(self, learner: Learner) -> None:
+        """Put counters and the optimiser's moments back."""
+        learner.step, learner.tokens = int(self.state["step"]), int(self.state["tokens"])
+        learner.last_fired = self.tensors["last_fired"]
+        named = learner.weights.by_name()
+        if learner.optimiser is not None and f"{learner.learns[0]}.step" in self.tensors:
+            for name in learner.learns:
+                moments = {moment: self.tensors[f"{name}.{moment}"] for moment in _MOMENTS}
+                learner.optimiser.state[named[name]] = moments
+
+
+def save_progress(
+    folder: Path, learner: Learner, curve: Sequence[Mapping[str, float]], identity: Mapping[str, Json]
+) -> None:
+    """Write a checkpoint of a learner into `folder`, and remove the one before."""
+    named = learner.weights.by_name()
+    tensors = {"directions": learner.anchor, "last_fired": learner.last_fired}
+    tensors |= {f"weights.{name}": value for name, value in named.items() if value is not learner.anchor}
+    if learner.optimiser is not None:
+        for name in learner.learns:
+            moments = learner.optimiser.state.get(named[name], {})
+            tensors |= {f"{name}.{moment}": value for moment, value in moments.items()}
+    state = {
+        "identity": identity,
+        "step": learner.step,
+        "tokens": learner.tokens,
+        "threshold": learner.threshold,
+        "controller": None if learner.controller is None else asdict(learner.controller),
+        "curve": list(curve),
+    }
+
+    def fill(where: Path) -> None:
+        save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, where / _TENSORS)
+        (where / _STATE).write_text(json.dumps(state))
+
+    place = write_folder(folder / f"step-{learner.step:010d}", fill)
+    for older in folder.glob("*step-*"):
+        if older != place:
+            shutil.rmtree(older, ignore_errors=True)
+
+
+def load_progress(folder: Path, identity: Mapping[str, Json], device: Any = "cpu") -> Saved | None:
+    """The last checkpoint in `folder`, or None when there is none.
+
+    Raises `CorruptFileError` for a damaged one, `BadInputError` for one of another run.
+    """
+    found = sorted(folder.glob("step-*")) if folder.is_dir() else []
+    if not found:
+        return None
+    place = found[-1]
+    verified(place)
+    state = read_json(place / _STATE)
+    _same_run(place, state.get("identity"), identity)
+    tensors = {name: value.to(device) for name, value in load_tensors(place / _TENSORS).items()}
+    anchor = tensors["directions"]
+    weights = Weights(
+        W_enc_t=tensors["weights.W_enc"],
+        W_dec=tensors.get("weights.W_dec", anchor),
+        b_enc=tensors["weights.b_enc"],
+        b_dec=tensors["weights.b_dec"],
+        log_threshold=tensors.get("weights.threshold"),
+    )
+    controller, curve = state["controller"], state["curve"]
+    if not isinstance(curve, list) or not isinstance(state["threshold"], float | int):
+        raise CorruptFileError(f"{place / _STATE} has no curve or threshold: delete {place} and run again")
+    begun = Start(
+        directions=anchor,
+        weights=weights,
+        threshold=float(state["threshold"]),
+        controller=Controller(**controller) if isinstance(controller, dict) else None,
+    )
+    return Saved(begun, curve, state, tensors)
+
+
+def _same_run(place: Path, found: object, wanted: Mapping[str, Json]) -> None:
+    known = found if isinstance(found, dict) else {}
+    # Through JSON, so that what was written is compared with what would be written.
+    asked = json.loads(json.dumps(wanted))
+    different = sorted(name for name in asked.keys() | known.keys() if asked.get(name) != known.get(name))
+    if different:
+        told = "; ".join(f"{name} {known.get(name)!r}, not {asked.get(name)!r}" for name in different)
+        raise BadInputError(
+            f"{place} is a checkpoint of another run ({told}): "
+            "give this run another folder, or delete that one"
+        )

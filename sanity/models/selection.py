@@ -1,0 +1,261 @@
+"""Which latents are active: exact rules that never sort more than they must.
+
+A rule works in two steps. `bound` gives, for a block of pre-activations, a value below which nothing can be
+selected; the few entries above it, the candidates, are collected in rows. `keep` then settles exactly which
+candidates stay. So the dense block is read twice (once for the bound, once for the comparison) and
+everything after is proportional to the candidates. `mask` is the same rule in plain dense form: the
+definition that tests hold the fast form against.
+
+Only positive pre-activations are ever selected: the others would be zero after ReLU. Ties go to the lower
+row, then to the lower latent.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from typing_extensions import override
+
+_GROUPS_PER_K = 3
+"""Groups per wanted latent: with 3, about 1.25 k entries pass the bound (2 gives 1.4 k, 6 gives 1.1 k)."""
+
+
+@dataclass
+class Rows:
+    """Entries of a sparse matrix [n_rows, width], row after row, latents ascending in each."""
+
+    starts: Int[Tensor, " n_rows_plus_1"]
+    """Where each row begins in `latents` and `values`, and the end; int32."""
+    latents: Int[Tensor, " n"]
+    """Column of each entry; int32."""
+    values: Float[Tensor, " n"]
+    width: int
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return self.starts.numel() - 1
+
+    @property
+    def counts(self) -> Int[Tensor, " n_rows"]:
+        """Entries per row."""
+        return self.starts.diff()
+
+    @property
+    def rows(self) -> Int[Tensor, " n"]:
+        """Row of each entry; int32."""
+        index = torch.arange(self.n_rows, dtype=torch.int32, device=self.starts.device)
+        return index.repeat_interleave(self.counts)
+
+    def where(self, keep: Bool[Tensor, " n"]) -> Rows:
+        """Only the entries that `keep` marks."""
+        kept_before = torch.zeros(keep.numel() + 1, dtype=torch.int32, device=keep.device)
+        torch.cumsum(keep, 0, dtype=torch.int32, out=kept_before[1:])
+        index = keep.nonzero().squeeze(1)
+        starts = kept_before[self.starts.long()]
+        return Rows(starts, self.latents[index], self.values[index], self.width)
+
+    def dense(self) -> Float[Tensor, "n_rows width"]:
+        """The whole matrix."""
+        out = self.values.new_zeros(self.n_rows, self.width)
+        out[self.rows.long(), self.latents.long()] = self.values
+        return out
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """How latents are selected from pre-activations."""
+
+    whole_batch: ClassVar[bool]
+    """Whether rows compete with each other, so that only a whole batch can be settled."""
+
+    def bound(
+        self, pre: Float[Tensor, "rows d_sae"], previous: Tensor | None, slack: float
+    ) -> Float[Tensor, ...]:
+        """What to collect from this block: entries at or above this (it broadcasts against `pre`).
+
+        `previous` is the bound of the block before; `slack` widens a bound that is only an estimate.
+        """
+
+    def keep(self, candidates: Rows) -> Bool[Tensor, " n"]:
+        """Exactly which candidates are selected."""
+
+    def complete(self, candidates: Rows, bound: Tensor) -> bool:
+        """Whether the entries collected above `bound` are sure to hold all that can be selected."""
+
+    def mask(self, pre: Float[Tensor, "rows d_sae"]) -> Bool[Tensor, "rows d_sae"]:
+        """The same selection by its plain definition."""
+
+
+def kth_largest(values: Float[Tensor, "*rows n"], k: int) -> Float[Tensor, "*rows 1"]:
+    """The k-th largest value along the last axis, exactly.
+
+    On the CPU by numpy's partition, which is vectorised and about ten times as fast as `torch.topk`.
+    """
+    if values.device.type != "cpu":
+        return values.topk(k, dim=-1, sorted=False).values.amin(-1, keepdim=True)
+    if values.dtype == torch.bfloat16:
+        values = values.float()  # numpy has no bf16
+    n = values.shape[-1]
+    parted = np.partition(values.numpy(), n - k, axis=-1)
+    return torch.from_numpy(parted[..., n - k : n - k + 1])
+
+
+@dataclass(frozen=True)
+class PerRow(Rule):
+    """The k largest positive entries of each row."""
+
+    k: int
+    whole_batch: ClassVar[bool] = False
+
+    def bound(
+        self, pre: Float[Tensor, "rows d_sae"], previous: Tensor | None, slack: float
+    ) -> Float[Tensor, "rows 1"]:
+        """The k-th largest of the maxima of groups of latents: at least k entries are at or above it."""
+        return kth_largest(_group_maxima(pre, self.k), self.k).clamp_min_(0)
+
+    @override
+    def keep(self, candidates: Rows) -> Bool[Tensor, " n"]:
+        values, starts, rows = candidates.values, candidates.starts.long(), candidates.rows.long()
+        width = int(candidates.counts.max()) if candidates.n_rows else 0
+        if width <= self.k:
+            return values > 0
+        place = torch.arange(values.numel(), device=values.device) - starts[rows]
+        padded = values.new_full((candidates.n_rows, width), -math.inf)
+        padded.view(-1)[rows * width + place] = values
+        smallest = kth_largest(padded, self.k).squeeze(1).clamp_min_(0)[rows]
+        keep = (values >= smallest) & (values > 0)
+        if bool((_per_row(keep, starts) > self.k).any()):
+            tied = keep & (values == smallest)
+            room = self.k - _per_row(keep & ~tied, starts)
+            keep &= ~tied | (_rank(tied, starts[rows]) < room[rows])
+        return keep
+
+    @override
+    def complete(self, candidates: Rows, bound: Tensor) -> bool:
+        return True
+
+    @override
+    def mask(self, pre: Float[Tensor, "rows d_sae"]) -> Bool[Tensor, "rows d_sae"]:
+        order = pre.argsort(dim=1, descending=True, stable=True)[:, : self.k]
+        chosen = torch.zeros_like(pre, dtype=torch.bool).scatter_(1, order, True)
+        return chosen & (pre > 0)
+
+
+@dataclass(frozen=True)
+class PerBatch(Rule):
+    """The k x rows largest positive entries of all rows together; k may be a fraction."""
+
+    k: float
+    whole_batch: ClassVar[bool] = True
+
+    def bound(
+        self, pre: Float[Tensor, "rows d_sae"], previous: Tensor | None, slack: float
+    ) -> Float[Tensor, ""]:
+        """An estimate from the first block, `slack` times as generous as needed; later blocks keep it.
+
+        It decides only how much is collected: too little is noticed (`select` then asks again with more
+        slack), and which of the candidates stay is settled exactly by `keep`.
+        """
+        if previous is not None:
+            return previous
+        wanted = self.k * pre.shape[0] * slack
+        if wanted >= pre.numel():
+            return pre.new_zeros(())
+        wanted = math.ceil(wanted)
+        return kth_largest(pre.flatten(), wanted).clamp_min_(0).squeeze()
+
+    @override
+    def keep(self, candidates: Rows) -> Bool[Tensor, " n"]:
+        values, wanted = candidates.values, round(self.k * candidates.n_rows)
+        if values.numel() <= wanted:
+            return values > 0
+        smallest = kth_largest(values, wanted)
+        keep = (values >= smallest) & (values > 0)
+        if int(keep.sum()) > wanted:
+            tied = keep & (values == smallest)
+            keep &= ~tied | (tied.cumsum(0) <= wanted - (keep & ~tied).sum())
+        return keep
+
+    @override
+    def complete(self, candidates: Rows, bound: Tensor) -> bool:
+        above = int((candidates.values >= bound).sum())
+        return float(bound) <= 0 or above >= round(self.k * candidates.n_rows)
+
+    @override
+    def mask(self, pre: Float[Tensor, "rows d_sae"]) -> Bool[Tensor, "rows d_sae"]:
+        order = pre.flatten().argsort(descending=True, stable=True)[: round(self.k * pre.shape[0])]
+        chosen = torch.zeros_like(pre, dtype=torch.bool)
+        chosen.view(-1)[order] = True
+        return chosen & (pre > 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Above(Rule):
+    """Positive entries above their latent's threshold (0 without one).
+
+    With a `margin` the candidates within it below the threshold are kept too: they carry the
+    straight-through gradient of the threshold. Their pre-activations may not be positive.
+    """
+
+    threshold: Float[Tensor, " d_sae"] | None
+    margin: float = 0.0
+    whole_batch: ClassVar[bool] = False
+
+    @override
+    def bound(
+        self, pre: Float[Tensor, "rows d_sae"], previous: Tensor | None, slack: float
+    ) -> Float[Tensor, ...]:
+        if self.threshold is None:
+            return pre.new_zeros(())
+        return self._lowest(self.threshold)
+
+    @override
+    def keep(self, candidates: Rows) -> Bool[Tensor, " n"]:
+        if self.threshold is None:
+            return candidates.values > 0
+        return candidates.values > self._lowest(self.threshold)[candidates.latents.long()]
+
+    @override
+    def complete(self, candidates: Rows, bound: Tensor) -> bool:
+        return True
+
+    @override
+    def mask(self, pre: Float[Tensor, "rows d_sae"]) -> Bool[Tensor, "rows d_sae"]:
+        return pre > (0.0 if self.threshold is None else self._lowest(self.threshold))
+
+    def _lowest(self, threshold: Float[Tensor, " d_sae"]) -> Float[Tensor, " d_sae"]:
+        return threshold - self.margin if self.margin else threshold.clamp_min(0)
+
+
+def _group_maxima(pre: Float[Tensor, "rows d_sae"], k: int) -> Float[Tensor, "rows groups"]:
+    """Maxima of disjoint groups of latents, at least k of them; groups are strided, so that it vectorises.
+
+    The k-th largest group maximum is never above the k-th largest entry. A remainder of latents that fills
+    no group is left out, which only lowers the bound.
+    """
+    d_sae = pre.shape[1]
+    size = d_sae // (_GROUPS_PER_K * k)
+    if size < 2:
+        return pre
+    groups = d_sae // size
+    grouped = pre[:, : size * groups].view(pre.shape[0], size, groups)
+    return grouped.amax(1)
+
+
+def _per_row(marked: Bool[Tensor, " n"], starts: Int[Tensor, " rows_plus_1"]) -> Int[Tensor, " rows"]:
+    """How many entries of each row are marked."""
+    before = torch.cat([starts.new_zeros(1), marked.cumsum(0)])
+    return before[starts].diff()
+
+
+def _rank(marked: Bool[Tensor, " n"], start: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """For each entry, how many marked ones precede it, counted from `start`."""
+    before = torch.cat([start.new_zeros(1), marked.cumsum(0)])
+    return before[:-1] - before[start]
