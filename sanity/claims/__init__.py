@@ -1,0 +1,28 @@
+"""The ledger: what the paper said, what we expect, what we found, and how sure we are."""
+
+from sanity.claims.evaluation import Result, evaluate, evaluate_all
+from sanity.claims.ledger import Claim, Ledger, book_folder, read_ledger
+from sanity.claims.papertables import headline_pairs, paper_tables, reread_tables
+from sanity.claims.reporting import claims_table, ledger_metrics, primary_grid, stored_scores, verdicts
+from sanity.claims.selection import SCORE_COLUMNS, check_scores, with_recovered
+
+__all__ = [
+    "SCORE_COLUMNS",
+    "Claim",
+    "Ledger",
+    "Result",
+    "book_folder",
+    "check_scores",
+    "claims_table",
+    "evaluate",
+    "evaluate_all",
+    "headline_pairs",
+    "ledger_metrics",
+    "paper_tables",
+    "primary_grid",
+    "read_ledger",
+    "reread_tables",
+    "stored_scores",
+    "verdicts",
+    "with_recovered",
+]

@@ -1,0 +1,161 @@
+"""Reading `book/claims.yml`, with errors that name the claim and the field."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from sanity.claims.schema import AllMetrics, AnyClaim, BestOfSeveral, Comparison, Metric, Value, metrics_of
+from sanity.errors import BadInputError
+
+Claim = Comparison | BestOfSeveral | AllMetrics | Value
+
+_CLAIM: TypeAdapter[Claim] = TypeAdapter(AnyClaim)
+_PARTS = {"metrics", "pilot_seeds", "margins", "claims"}
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All claims, the scales of their metrics, and the seeds on which ranges are measured."""
+
+    claims: tuple[Claim, ...]
+    metrics: Mapping[str, Metric]
+    pilot_seeds: frozenset[int]
+
+    def claim(self, name: str) -> Claim:
+        """The claim called `name`."""
+        for claim in self.claims:
+            if claim.id == name:
+                return claim
+        raise BadInputError(f"no claim is called {name!r}; there are: {', '.join(c.id for c in self.claims)}")
+
+
+def book_folder() -> Path:
+    """The book's folder: that of the project we stand in, else the one beside this package's source."""
+    from sanity.store import home
+
+    return next(
+        (folder for folder in (home() / "book", Path(__file__).parents[2] / "book") if folder.is_dir()),
+        home() / "book",
+    )
+
+
+def read_ledger(path: Path | str | None = None) -> Ledger:
+    """Read and check the ledger, `book/claims.yml` by default.
+
+    Raises `BadInputError` that lists every fault as "claim 'ID', field NAME: what is wrong".
+    """
+    file = Path(path) if path is not None else book_folder() / "claims.yml"
+    try:
+        raw = yaml.load(file.read_text(encoding="utf-8"), Loader=_OnceLoader)
+    except FileNotFoundError:
+        raise BadInputError(
+            f"there is no ledger at {file}: run in the project's folder or give its path"
+        ) from None
+    except yaml.YAMLError as error:
+        raise BadInputError(f"{file} is not readable as YAML: {error}") from error
+    if not isinstance(raw, dict) or set(raw) != _PARTS:
+        found = sorted(map(str, raw)) if isinstance(raw, dict) else type(raw).__name__
+        raise BadInputError(f"{file} must hold exactly {', '.join(sorted(_PARTS))}, not {found}")
+    faults: list[str] = []
+    metrics = _metrics(raw["metrics"], faults)
+    claims = _claims(raw["claims"], raw["margins"], metrics, faults)
+    pilots = raw["pilot_seeds"]
+    if not isinstance(pilots, list) or not all(isinstance(seed, int) for seed in pilots):
+        faults.append(f"pilot_seeds: must be a list of whole numbers, not {pilots!r}")
+    if faults:
+        raise BadInputError(f"{file}: " + "; ".join(faults))
+    return Ledger(tuple(claims), metrics, frozenset(pilots))
+
+
+def _metrics(raw: Any, faults: list[str]) -> dict[str, Metric]:
+    found = {}
+    for name, entry in raw.items():
+        try:
+            found[str(name)] = Metric.model_validate(entry)
+        except ValidationError as error:
+            faults += [f"metric {name!r}, {words}" for words in _words(error)]
+    return found
+
+
+def _claims(raw: Any, margins: Any, metrics: Mapping[str, Metric], faults: list[str]) -> list[Claim]:
+    """The claims that validate; `margin: NAME` stands for the entry of `margins` of that name."""
+    found: list[Claim] = []
+    for number, entry in enumerate(raw):
+        name = repr(entry.get("id")) if isinstance(entry, dict) and "id" in entry else f"number {number + 1}"
+        if not isinstance(entry, dict):
+            faults.append(f"claim {name}: must be a mapping, not {entry!r}")
+            continue
+        entry = {"kind": "comparison", **entry}
+        margin = entry.get("margin")
+        if isinstance(margin, str):
+            if margin not in margins:
+                faults.append(
+                    f"claim {name}, field margin: no margin is called {margin!r}; {_there(margins)}"
+                )
+                continue
+            entry["margin"] = margins[margin]
+        try:
+            claim = _CLAIM.validate_python(entry)
+        except ValidationError as error:
+            faults += [f"claim {name}, {words}" for words in _words(error)]
+            continue
+        faults += [f"claim {name}, {words}" for words in _misfits(claim, metrics)]
+        found.append(claim)
+    ids = [claim.id for claim in found]
+    faults += [
+        f"claim {name!r}, field id: used more than once"
+        for name in sorted({i for i in ids if ids.count(i) > 1})
+    ]
+    return found
+
+
+def _misfits(claim: Claim, metrics: Mapping[str, Metric]) -> list[str]:
+    """What fits the schema and makes no sense."""
+    faults = []
+    for name in metrics_of(claim):
+        if name not in metrics:
+            faults.append(f"field metric: {name} has no entry under metrics; {_there(metrics)}")
+        elif not isinstance(claim, Value):
+            if metrics[name].direction == "none":
+                faults.append(f"field metric: {name} has no better side: state an expected range instead")
+            if metrics[name].range is None:
+                faults.append(f"field metric: {name} has no declared range to take a margin of")
+    if not isinstance(claim, Value):
+        others = claim.against if isinstance(claim, BestOfSeveral) else (claim.against,)
+        if claim.judged in others:
+            faults.append("field against: an arm is compared with itself")
+    return faults
+
+
+def _words(error: ValidationError) -> list[str]:
+    kinds = {"comparison", "best of several", "all metrics", "value"}
+    return [
+        f"field {'.'.join(str(part) for part in fault['loc'] if part not in kinds) or 'kind'}: {fault['msg']}"
+        + ("" if fault["type"] in ("missing", "extra_forbidden") else f" (given: {fault['input']!r})")
+        for fault in error.errors(include_url=False)
+    ]
+
+
+def _there(names: Mapping[str, Any]) -> str:
+    return f"there are: {', '.join(names)}"
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """YAML in which a field given twice is an error: the plain loader keeps the last one silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the field {key!r} is given twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)

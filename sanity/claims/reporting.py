@@ -1,0 +1,114 @@
+"""The ledger as the command line and the front page show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sanity.claims.evaluation import Result, evaluate_all
+from sanity.claims.ledger import Ledger, read_ledger
+from sanity.claims.schema import is_blind
+from sanity.claims.selection import ANY_OTHER, SCORE_COLUMNS, Primary
+from sanity.profiles import Profile, load
+
+
+def verdicts(
+    profile: str, *, scores: pd.DataFrame | None = None, failed_gates: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Every claim with `id`, `verdict`, `value` and `interval`, as JSON data.
+
+    Parameters
+    ----------
+    profile
+        Name of a profile; its primary grid fills what the claims leave out.
+    scores
+        Tidy scores; by default the result tables that the chapters left at this profile. Where there are
+        none, every claim is open.
+    """
+    found = stored_scores(profile) if scores is None else scores
+    results = evaluate_all(
+        read_ledger(), found, primary=primary_grid(load(profile)), failed_gates=failed_gates
+    )
+    return [{**result.to_json(), "profile": profile} for result in results]
+
+
+def stored_scores(profile: str, folder: Path | None = None) -> pd.DataFrame:
+    """The tidy scores among the result tables of a profile, each row once."""
+    from sanity.store import home
+
+    place = folder if folder is not None else home() / "_build" / "results" / profile
+    frames = [pd.read_parquet(file) for file in sorted(place.glob("*.parquet"))]
+    tidy = [frame[list(SCORE_COLUMNS)] for frame in frames if set(SCORE_COLUMNS) <= set(frame.columns)]
+    if not tidy:
+        return pd.DataFrame(columns=list(SCORE_COLUMNS))
+    return pd.concat(tidy, ignore_index=True).drop_duplicates(ignore_index=True)
+
+
+def primary_grid(profile: Profile) -> Primary:
+    """Per experiment, the settings that a claim means when it does not name them."""
+    real = {
+        "world_or_hook": profile.models[0].hook,
+        "architecture": profile.real.architecture,
+        "l0_target": profile.real.l0,
+        "learning_rate": profile.real.learning_rate,
+    }
+    toy = {"l0_target": profile.toy.l0, "learning_rate": profile.toy.learning_rate}
+    return {
+        "synthetic_recovery": toy,
+        "synthetic_recovery_early": toy,
+        "lazy_training": {},
+        "lazy_training_tenth": {},
+        "cone_geometry": {},
+        ANY_OTHER: real,
+    }
+
+
+def claims_table(results: Sequence[Result]) -> pd.DataFrame:
+    """The front page's table: one row per claim, in words.
+
+    Columns: `id`, `claim`, `by`, `where`, `paper`, `ours` (value with its interval), `verdict` (with what
+    qualifies it), `stands` (yes, no, undecided), `margin` and `would change our mind`.
+    """
+    rows = [
+        {
+            "id": result.claim.id,
+            "claim": result.claim.statement,
+            "by": result.claim.by,
+            "where": result.claim.where,
+            "paper": result.claim.paper or "",
+            "ours": _number(result),
+            "verdict": _qualified(result),
+            "stands": {True: "yes", False: "no", None: "undecided"}[result.supported],
+            "margin": _margin(result),
+            "would change our mind": result.claim.overturned_by,
+        }
+        for result in results
+    ]
+    return pd.DataFrame(rows)
+
+
+def ledger_metrics(ledger: Ledger) -> pd.DataFrame:
+    """Every metric with its direction, declared range, floor and ceiling: one row each."""
+    return pd.DataFrame([{"metric": name, **entry.model_dump()} for name, entry in ledger.metrics.items()])
+
+
+def _number(result: Result) -> str:
+    found = result.verdict
+    if found.value is None:
+        return ""
+    if found.interval is None or found.interval.low == found.interval.high:
+        return f"{found.value:.3g}"
+    return f"{found.value:.3g} [{found.interval.low:.3g}, {found.interval.high:.3g}]"
+
+
+def _qualified(result: Result) -> str:
+    found = result.verdict
+    return f"{found.verdict} ({found.qualifier})" if found.qualifier else found.verdict
+
+
+def _margin(result: Result) -> str:
+    width = "" if result.verdict.margin is None else f"{result.verdict.margin:.3g}"
+    return width if is_blind(result.claim) else f"{width} (not blind)".strip()

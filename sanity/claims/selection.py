@@ -1,0 +1,94 @@
+"""Finding in a tidy frame of scores the rows that a claim speaks of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sanity.claims.schema import ArmOf, Scope
+from sanity.errors import BadInputError, SanityError
+
+SCORE_COLUMNS = (
+    "experiment", "world_or_hook", "architecture", "constraint", "init", "seed", "metric", "value",
+    "floor", "ceiling", "n", "unit", "learning_rate", "l0_target",
+)  # fmt: skip
+
+# Losses are stored in nats, between mean ablation and the unspliced model; claims speak of the share.
+RECOVERED = {"cross_entropy": "ce_recovered", "kl_divergence": "kl_recovered"}
+
+Primary = Mapping[str, Mapping[str, Any]]
+"""Experiment -> column -> the value of the primary grid, for what a claim's scope leaves out."""
+
+ANY_OTHER = "*"
+"""In a `Primary`, the experiments that have no entry of their own."""
+
+
+class NoRowsError(SanityError):
+    """No score fits the claim: it stays open."""
+
+
+def check_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """`scores` if it has the columns of a tidy frame of scores."""
+    missing = [name for name in SCORE_COLUMNS if name not in scores.columns]
+    if missing:
+        raise BadInputError(
+            f"the scores lack the column(s) {', '.join(missing)}: they are not a tidy frame of scores"
+        )
+    return scores
+
+
+def with_recovered(scores: pd.DataFrame) -> pd.DataFrame:
+    """`scores` with the recovered shares of the losses added, on a scale from floor 0 to ceiling 1.
+
+    Rows without range (a ceiling that is not below the floor) give no share, and neither do losses whose
+    share is there already.
+    """
+    present = set(scores["metric"])
+    losses = scores[
+        scores["metric"].isin([loss for loss, share in RECOVERED.items() if share not in present])
+    ]
+    usable = losses[losses["ceiling"].astype(float) < losses["floor"].astype(float)]
+    if usable.empty:
+        return scores
+    share = (usable["value"] - usable["floor"]) / (usable["ceiling"].astype(float) - usable["floor"])
+    added = usable.assign(metric=usable["metric"].map(RECOVERED), value=share, floor=0.0, ceiling=1.0)
+    return pd.concat([scores, added], ignore_index=True)
+
+
+def rows_of(
+    scores: pd.DataFrame, *, scope: Scope, arm: ArmOf, metric: str, primary: Primary | None = None
+) -> pd.DataFrame:
+    """The rows of one arm on one metric, one per seed if the claim and the frame fit together.
+
+    Raises `NoRowsError`, which says at which condition the rows ran out and what there is instead.
+    """
+    asked = {**scope.model_dump(), **{k: v for k, v in arm.model_dump().items() if v is not None}}
+    rows = _narrow(scores, {"metric": metric, "experiment": asked.pop("experiment")}, arm)
+    experiments = rows["experiment"].unique()
+    if len(experiments) == 1:
+        filled = (primary or {}).get(experiments[0], (primary or {}).get(ANY_OTHER, {}))
+        asked = {column: filled.get(column) if wanted is None else wanted for column, wanted in asked.items()}
+    return _narrow(rows, asked, arm)
+
+
+def _narrow(rows: pd.DataFrame, asked: Mapping[str, Any], arm: ArmOf) -> pd.DataFrame:
+    for column, wanted in asked.items():
+        if wanted is None:
+            continue
+        fits = _equal(rows[column], wanted)
+        if not fits.any():
+            there = ", ".join(sorted(map(str, rows[column].dropna().unique()))) or "none"
+            raise NoRowsError(
+                f"no score of {arm.label} has {column} = {wanted}; those that fit so far have {there}"
+            )
+        rows = rows[fits]
+    return rows
+
+
+def _equal(column: pd.Series, wanted: Any) -> pd.Series:
+    if isinstance(wanted, float):
+        return pd.Series(np.isclose(column.astype(float), wanted, rtol=1e-9), index=column.index)
+    return column.eq(wanted)

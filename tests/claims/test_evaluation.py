@@ -1,0 +1,329 @@
+"""From scores to verdicts, on simulated score frames: what the chain must say when the truth is planted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sanity.claims import (
+    SCORE_COLUMNS,
+    Ledger,
+    claims_table,
+    evaluate,
+    evaluate_all,
+    primary_grid,
+    read_ledger,
+    reporting,
+    stored_scores,
+    verdicts,
+)
+from sanity.claims.schema import metrics_of
+from sanity.errors import BadInputError
+from sanity.profiles import Profile
+
+TOY = {"experiment": "synthetic_recovery", "world_or_hook": "constant", "architecture": "topk"}
+REAL = {
+    "experiment": "real_activations",
+    "world_or_hook": "blocks.10.hook_resid_post",
+    "architecture": "topk",
+}
+RECOVERY = "soft-frozen-recovers-in-the-toy"
+PROBING = "probing-frozen-decoder"
+
+
+@pytest.fixture(scope="module")
+def ledger(repository: Path) -> Ledger:
+    return read_ledger(repository / "book" / "claims.yml")
+
+
+def scores(
+    values: list[float],
+    *,
+    constraint: str = "trained",
+    init: str = "iso",
+    metric: str = "recovery",
+    seeds: list[int] | None = None,
+    floor: float = 0.0,
+    ceiling: float | None = 1.0,
+    place: dict[str, str] = TOY,
+    **more: Any,
+) -> pd.DataFrame:
+    frame = pd.DataFrame({"value": values, "seed": seeds if seeds is not None else list(range(len(values)))})
+    fixed = {"constraint": constraint, "init": init, "metric": metric, "floor": floor, "ceiling": ceiling}
+    usual = {"n": 100, "unit": "feature", "learning_rate": 3e-4, "l0_target": 20}
+    return frame.assign(**{**usual, **fixed, **place, **more})
+
+
+def pair(judged: list[float], against: list[float], **more: Any) -> pd.DataFrame:
+    """Soft-frozen against frozen decoder: the two arms of the claim RECOVERY."""
+    return pd.concat(
+        [
+            scores(judged, constraint="soft_frozen_decoder", **more),
+            scores(against, constraint="frozen_decoder", **more),
+        ]
+    )
+
+
+def judge(ledger: Ledger, frame: pd.DataFrame, claim: str = RECOVERY, **more: Any) -> Any:
+    return evaluate(ledger.claim(claim), frame, ledger, **more)
+
+
+# ------------------------------------------------------------------------- the chain with a planted truth
+
+
+def test_a_planted_good_sae_is_found_better(ledger: Ledger) -> None:
+    rng = np.random.default_rng(0)
+    found = judge(ledger, pair(list(rng.normal(0.95, 0.02, 3)), list(rng.normal(0.02, 0.01, 3))))
+    assert found.verdict.verdict == "trained better"
+    assert found.supported is True
+
+
+def test_a_planted_oracle_that_is_perfect_on_every_seed_is_found_better(ledger: Ledger) -> None:
+    found = judge(ledger, pair([1.0, 1.0, 1.0], [0.0, 0.0, 0.0]))
+    assert found.verdict.verdict == "trained better"
+    assert "no variance over seeds" in found.verdict.qualifier
+
+
+def test_a_baseline_that_is_secretly_the_trained_sae_is_equivalent(ledger: Ledger) -> None:
+    values = [0.71, 0.68, 0.74]
+    found = judge(ledger, pair(values, values))
+    assert (found.verdict.verdict, found.verdict.qualifier) == ("equivalent", "identical")
+    assert found.supported is False
+
+
+def test_a_baseline_that_is_secretly_better_is_found_better(ledger: Ledger) -> None:
+    found = judge(ledger, pair([0.1, 0.12, 0.11], [0.6, 0.63, 0.61]))
+    assert found.verdict.verdict == "baseline better"
+
+
+def test_a_broken_metric_turns_its_verdicts_off_and_no_others(ledger: Ledger) -> None:
+    frame = pd.concat(
+        [pair([0.95, 0.94, 0.96], [0.02, 0.01, 0.02]),
+         scores([0.9, 0.91, 0.9], metric="explained_variance"),
+         scores([0.5, 0.52, 0.51], metric="explained_variance", constraint="frozen_decoder")]
+    )  # fmt: skip
+    gates = {"recovery": "corrupting the oracle did not lower it"}
+    results = {r.claim.id: r for r in evaluate_all(ledger, frame, failed_gates=gates)}
+    assert results[RECOVERY].verdict.verdict == "open"
+    assert results[RECOVERY].verdict.qualifier == "validity gate failed"
+    assert results[RECOVERY].verdict.value == pytest.approx(0.9333, abs=1e-3)
+    assert results["frozen-decoder-toy-ev"].verdict.verdict == "trained better"
+    touched = [r for r in results.values() if "recovery" in metrics_of(r.claim)]
+    assert all(r.verdict.verdict == "open" for r in touched)
+
+
+def test_two_seeds_with_noise_are_inconclusive(ledger: Ledger) -> None:
+    found = judge(ledger, pair([0.9, 0.5], [0.4, 0.45]))
+    assert (found.verdict.verdict, found.supported) == ("inconclusive", None)
+    rng = np.random.default_rng(1)
+    draws = rng.normal(0.5, 0.2, size=(40, 2, 2))
+    words = [judge(ledger, pair(list(a), list(b))).verdict.verdict for a, b in draws]
+    assert words.count("inconclusive") > 34
+
+
+def test_latents_do_not_count_as_replicates(ledger: Ledger) -> None:
+    frame = pair([0.6, 0.5], [0.4, 0.45]).assign(n=4608, unit="latent")
+    found = judge(ledger, frame)
+    assert (found.verdict.n_seeds, found.verdict.verdict) == (2, "inconclusive")
+
+
+def test_a_metric_whose_range_is_reseed_noise_has_no_range(ledger: Ledger) -> None:
+    place = {**REAL, "experiment": "sparse_probing"}
+    frame = pd.concat(
+        [scores([0.52, 0.51, 0.53], metric="sparse_probing_top1", floor=0.5, ceiling=0.53, place=place),
+         scores([0.51, 0.50, 0.52], metric="sparse_probing_top1", floor=0.5, ceiling=0.53, place=place,
+                constraint="frozen_decoder", init="cov")]
+    )  # fmt: skip
+    assert judge(ledger, frame, PROBING).verdict.verdict == "no range"
+
+
+# ------------------------------------------------------------------------------------------- bad input
+
+
+def test_nothing_measured_is_open_and_says_what_there_is(ledger: Ledger) -> None:
+    found = judge(ledger, scores([0.9, 0.9, 0.91], architecture="relu"))
+    assert found.verdict.verdict == "open"
+    assert "architecture = topk" in found.verdict.words
+    assert "relu" in found.verdict.words
+
+
+def test_unpaired_seeds_nan_and_double_cells_are_refused_in_words(ledger: Ledger) -> None:
+    unpaired = pair([0.9, 0.91], [0.1, 0.12]).iloc[:-1]
+    with pytest.raises(BadInputError, match=rf"claim '{RECOVERY}', recovery: the scores are not paired"):
+        judge(ledger, unpaired)
+    with pytest.raises(BadInputError, match="hold nan for seed 1 of frozen decoder"):
+        judge(ledger, pair([0.9, 0.91], [0.1, np.nan]))
+    double = pd.concat([pair([0.9], [0.1]), pair([0.8], [0.1], learning_rate=1e-3)])
+    with pytest.raises(BadInputError, match="learning_rate"):
+        judge(ledger, double)
+    with pytest.raises(BadInputError, match=r"lack the column\(s\) floor"):
+        judge(ledger, double.drop(columns="floor"))
+
+
+def test_one_broken_cell_leaves_the_other_claims_standing(ledger: Ledger) -> None:
+    frame = pd.concat(
+        [pair([0.9, 0.91], [0.1, np.nan]),
+         scores([0.7, 0.71, 0.7], metric="frequency_weighted_recovery", world_or_hook="variable"),
+         scores([0.94, 0.95, 0.94], metric="dead_latents", architecture="batchtopk", floor=1.0, ceiling=0.0)]
+    )  # fmt: skip
+    results = {r.claim.id: r.verdict for r in evaluate_all(ledger, frame)}
+    assert results[RECOVERY].qualifier == "refused"
+    assert "nan" in results[RECOVERY].words
+    assert results["topk-recovers-what-fires"].verdict == "baseline better"
+    assert results["batchtopk-collapses"].verdict == "equivalent"
+
+
+def test_a_single_seed_is_inconclusive_and_shows_its_value(ledger: Ledger) -> None:
+    found = judge(ledger, pair([0.9], [0.1]))
+    assert (found.verdict.verdict, found.verdict.qualifier) == ("inconclusive", "single seed")
+    assert found.verdict.value == pytest.approx(0.8)
+
+
+# ---------------------------------------------------------------------------- ranges, scopes and kinds
+
+
+def test_pilot_seeds_set_the_range_and_are_not_judged(ledger: Ledger) -> None:
+    place = {**REAL, "experiment": "sparse_probing"}
+    pilots = sorted(ledger.pilot_seeds)
+    frames = []
+    for constraint, shift in (("trained", 0.0), ("frozen_decoder", -0.025)):
+        init = "cov" if constraint == "frozen_decoder" else "iso"
+        about: dict[str, Any] = {"constraint": constraint, "init": init, "metric": "sparse_probing_top1"}
+        judged = [0.700 + shift, 0.701 + shift, 0.7005 + shift]
+        frames.append(scores(judged, floor=0.5, ceiling=1.0, place=place, **about))
+        pilot = [0.70, 0.71, 0.705] if constraint == "trained" else [0.1, 0.2, 0.9]
+        frames.append(scores(pilot, seeds=pilots, floor=0.5, ceiling=0.7, place=place, **about))
+    frame = pd.concat(frames)
+    with_pilots = judge(ledger, frame, PROBING).verdict
+    assert with_pilots.margin == pytest.approx(0.1 * 0.2)
+    assert with_pilots.n_seeds == 3
+    without = judge(ledger, frame[~frame["seed"].isin(pilots)], PROBING).verdict
+    assert without.margin == pytest.approx(0.1 * 0.5)
+    assert (with_pilots.verdict, without.verdict) == ("trained better", "equivalent")
+
+
+def test_the_primary_grid_fills_what_a_claim_leaves_out(ledger: Ledger) -> None:
+    frame = pd.concat(
+        [scores(values, metric="explained_variance", place=REAL, constraint=arm, learning_rate=rate)
+         for arm, values, rate in (
+             ("trained", [0.76, 0.77, 0.75], 3e-4), ("soft_frozen_decoder", [0.74, 0.75, 0.73], 3e-4),
+             ("trained", [0.5], 1e-3), ("soft_frozen_decoder", [0.74], 1e-3))]
+    )  # fmt: skip
+    with pytest.raises(BadInputError, match="learning_rate"):
+        judge(ledger, frame, "real-soft-frozen-ev")
+    primary = {"*": {"learning_rate": 3e-4}}
+    found = judge(ledger, frame, "real-soft-frozen-ev", primary=primary)
+    assert found.verdict.verdict == "equivalent"
+    assert found.verdict.value == pytest.approx(0.02)
+
+
+def test_losses_in_nats_become_shares_recovered(ledger: Ledger) -> None:
+    def loss(constraint: str, values: list[float]) -> pd.DataFrame:
+        return scores(
+            values, metric="cross_entropy", constraint=constraint, floor=10.0, ceiling=3.0, place=REAL
+        )
+
+    frame = pd.concat([loss("trained", [3.5, 3.6, 3.55]), loss("soft_frozen_decoder", [3.7, 3.8, 3.75])])
+    found = judge(ledger, frame, "real-soft-frozen-ce").verdict
+    assert found.verdict == "equivalent"
+    assert found.value == pytest.approx(0.2 / 7)
+
+
+def test_the_best_of_five_and_the_joint_headline(ledger: Ledger) -> None:
+    rng = np.random.default_rng(5)
+    downstream = {
+        "autointerp_judge": "interpretability",
+        "sparse_probing_top1": "sparse_probing",
+        "ravel_disentanglement": "causal_editing",
+    }
+    frames = []
+    for metric, experiment in downstream.items():
+        noise = rng.normal(0.7, 0.02, size=5)
+        for constraint, init, shift in (
+            ("trained", "iso", 0.0), ("frozen_decoder", "iso", -0.2), ("frozen_decoder", "cov", -0.1),
+            ("soft_frozen_decoder", "iso", -0.01), ("frozen_encoder", "iso", -0.15),
+            ("frozen_encoder", "cov", -0.25),
+        ):  # fmt: skip
+            values = list(noise + shift + rng.normal(0, 0.004, size=5))
+            place = {**REAL, "experiment": experiment}
+            frames.append(
+                scores(values, constraint=constraint, init=init, metric=metric, floor=0.5, place=place)
+            )
+    frame = pd.concat(frames)
+    best = judge(ledger, frame, "probing-best-frozen")
+    assert best.verdict.verdict == "equivalent"
+    assert "best of 5: soft frozen decoder" in best.verdict.qualifier
+    assert judge(ledger, frame, "headline-soft-frozen-matches-everywhere").supported is True
+    literal = judge(ledger, frame, "headline-frozen-decoder-matches-everywhere")
+    assert literal.verdict.verdict == "trained better"
+    assert literal.supported is False
+    partly = frame[frame["metric"] != "autointerp_judge"]
+    assert judge(ledger, partly, "headline-soft-frozen-matches-everywhere").verdict.verdict == "open"
+
+
+def test_a_computed_number_needs_one_row_and_no_interval(ledger: Ledger) -> None:
+    place = {"experiment": "cone_geometry", "world_or_hook": "gemma-2-2b", "architecture": "topk"}
+    about: dict[str, Any] = {
+        "metric": "log10_cone_bound",
+        "constraint": "soft_frozen_decoder",
+        "place": place,
+    }
+    d, m, tau = 2304, 73_728, 0.8
+    bound = float(np.log10(m) - d * tau**2 / 2 / np.log(10))
+    assert judge(ledger, scores([bound], **about), "cone-bound").verdict.verdict == "equivalent"
+    assert judge(ledger, scores([-300.0], **about), "cone-bound").supported is False
+
+
+# -------------------------------------------------------------------------------------------- reports
+
+
+def test_json_has_what_the_command_promises_and_is_json(ledger: Ledger) -> None:
+    rows = [r.to_json() for r in evaluate_all(ledger, pair([0.95, 0.94, 0.96], [0.02, 0.01, 0.02]))]
+    assert json.loads(json.dumps(rows, allow_nan=False)) == rows
+    row = next(r for r in rows if r["id"] == RECOVERY)
+    assert row["verdict"] == "trained better"
+    assert row["interval"][0] < row["value"] < row["interval"][1]
+    assert next(r for r in rows if r["id"] == PROBING)["interval"] is None
+
+
+def test_the_front_pages_table_shows_open_claims_and_what_is_not_blind(ledger: Ledger) -> None:
+    table = claims_table(evaluate_all(ledger, pair([0.95, 0.94, 0.96], [0.02, 0.01, 0.02]))).set_index("id")
+    assert len(table) == len(ledger.claims)
+    assert table.loc[RECOVERY, "stands"] == "yes"
+    assert str(table.loc[RECOVERY, "ours"]).startswith("0.933 [0.9")
+    assert table.loc[RECOVERY, "margin"] == "0.1 (not blind)"
+    assert table.loc[PROBING, "verdict"] == "open (no result)"
+
+
+def test_verdicts_read_the_stored_tables_of_a_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    profile = Profile.model_construct(
+        models=(SimpleNamespace(hook=REAL["world_or_hook"]),),
+        real=SimpleNamespace(architecture="topk", l0=20, learning_rate=3e-4),
+        toy=SimpleNamespace(l0=20, learning_rate=3e-4),
+    )
+    monkeypatch.setattr(reporting, "load", lambda name: profile)
+    monkeypatch.setenv("SANITY_HOME", str(tmp_path))
+    (tmp_path / "book").symlink_to(repository / "book")
+    assert {row["verdict"] for row in verdicts("quick")} == {"open"}
+    folder = tmp_path / "_build" / "results" / "quick"
+    folder.mkdir(parents=True)
+    frame = pair([0.95, 0.94, 0.96], [0.02, 0.01, 0.02])
+    frame.to_parquet(folder / "toy_scores.parquet")
+    frame.assign(note="the same rows again").to_parquet(folder / "toy_again.parquet")
+    pd.DataFrame({"x": [1]}).to_parquet(folder / "curve.parquet")
+    assert len(stored_scores("quick")) == 6
+    row = next(row for row in verdicts("quick") if row["id"] == RECOVERY)
+    assert (row["verdict"], row["profile"]) == ("trained better", "quick")
+    assert primary_grid(profile)["*"]["world_or_hook"] == REAL["world_or_hook"]
+
+
+def test_score_columns_are_what_the_contract_of_tidy_frames_says() -> None:
+    assert set(SCORE_COLUMNS) <= set(pair([0.1], [0.2]).columns)

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+
+from sanity.claims import Ledger, read_ledger
+from sanity.claims.schema import AllMetrics, MetricName, Value, metrics_of
+from sanity.errors import BadInputError
+
+
+@pytest.fixture(scope="module")
+def ledger(repository: Path) -> Ledger:
+    return read_ledger(repository / "book" / "claims.yml")
+
+
+def small() -> dict[str, Any]:
+    return {
+        "pilot_seeds": [1000],
+        "metrics": {
+            "recovery": {"label": "r", "direction": "higher", "range": 1.0, "floor": "0", "ceiling": "1"},
+            "l0": {"label": "l", "direction": "none", "range": None, "floor": "-", "ceiling": "-"},
+        },
+        "margins": {"tenth": {"fraction": 0.1, "why": "a rule", "blind": True}},
+        "claims": [
+            {
+                "id": "first",
+                "by": "ours",
+                "statement": "a statement",
+                "where": "chapter x",
+                "scope": {"experiment": "synthetic_recovery"},
+                "metric": "recovery",
+                "judged": {"constraint": "trained"},
+                "against": {"constraint": "frozen_decoder"},
+                "margin": "tenth",
+                "predicts": ["equivalent"],
+                "overturned_by": "a result",
+            }
+        ],
+    }
+
+
+def read(tmp_path: Path, content: dict[str, Any] | str) -> Ledger:
+    file = tmp_path / "claims.yml"
+    file.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return read_ledger(file)
+
+
+def test_the_books_ledger_is_sound(ledger: Ledger) -> None:
+    assert len({claim.id for claim in ledger.claims}) == len(ledger.claims) > 40
+    assert {claim.by for claim in ledger.claims} == {"paper", "ours"}
+    assert set(ledger.metrics) == set(get_args(MetricName))
+    used = {metric for claim in ledger.claims for metric in metrics_of(claim)}
+    headline = {"autointerp_judge", "sparse_probing_top1", "ravel_disentanglement", "explained_variance"}
+    assert headline <= used
+    assert ledger.pilot_seeds.isdisjoint({0, 1, 2, 3, 4})
+
+
+def test_every_margin_is_a_declared_share_and_says_why(ledger: Ledger) -> None:
+    for claim in ledger.claims:
+        if isinstance(claim, Value):
+            assert claim.expected.why
+        else:
+            assert 0 < claim.margin.fraction <= 0.1
+            assert claim.margin.why
+            # every comparison on one metric must have a range to take the margin of
+            assert all(ledger.metrics[metric].range is not None for metric in metrics_of(claim))
+
+
+def test_the_literal_headline_is_one_arm_on_three_metrics(ledger: Ledger) -> None:
+    claim = ledger.claim("headline-soft-frozen-matches-everywhere")
+    assert isinstance(claim, AllMetrics)
+    assert len(claim.metrics) == 3
+    with pytest.raises(BadInputError, match="no claim is called 'nothing'"):
+        ledger.claim("nothing")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"metric": "acuracy"}, r"claim 'first', field metric: .*given: 'acuracy'"),
+        ({"margin": {"fraction": 0.7, "why": "x", "blind": True}}, r"field margin.fraction: .*less than 0.5"),
+        ({"margin": {"fraction": float("nan"), "why": "x", "blind": True}}, r"field margin.fraction"),
+        ({"margin": "fifth"}, r"no margin is called 'fifth'; there are: tenth"),
+        ({"predicts": ["matches"]}, r"claim 'first', field predicts.0"),
+        ({"predicts": []}, r"claim 'first', field predicts"),
+        ({"surprise": 1}, r"claim 'first', field surprise: Extra inputs"),
+        ({"judged": {"constraint": "thawed"}}, r"field judged.constraint"),
+        ({"judged": {"constraint": "frozen_decoder"}}, r"an arm is compared with itself"),
+        ({"metric": "l0"}, r"l0 has no better side"),
+        ({"metric": "dead_latents"}, r"dead_latents has no entry under metrics"),
+        ({"id": "Not A Slug"}, r"claim 'Not A Slug', field id"),
+        ({"kind": "guess"}, r"claim 'first', field kind"),
+    ],
+)
+def test_a_faulty_claim_is_refused_by_name_and_field(
+    tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    content = small()
+    content["claims"][0].update(change)
+    with pytest.raises(BadInputError, match=words):
+        read(tmp_path, content)
+
+
+def test_all_faults_are_listed_at_once(tmp_path: Path) -> None:
+    content = small()
+    del content["claims"][0]["overturned_by"]
+    content["claims"].append({"statement": "no id"})
+    content["metrics"]["l0"]["direction"] = "sideways"
+    with pytest.raises(BadInputError) as caught:
+        read(tmp_path, content)
+    for words in ("field overturned_by: Field required", "claim number 2", "metric 'l0', field direction"):
+        assert words in str(caught.value)
+
+
+def test_a_range_of_expected_values_must_rise_and_have_an_end(tmp_path: Path) -> None:
+    for expected, words in (
+        ({"low": 0.5, "high": 0.5}, "must be less than"),
+        ({}, "at least one end"),
+    ):
+        content = small()
+        claim = content["claims"][0]
+        del claim["against"], claim["margin"]
+        claim.update(kind="value", expected={"why": "x", "blind": True, **expected})
+        with pytest.raises(BadInputError, match=f"claim 'first', field expected: .*{words}"):
+            read(tmp_path, content)
+
+
+def test_repeated_ids_repeated_fields_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    content = small()
+    content["claims"].append(content["claims"][0])
+    with pytest.raises(BadInputError, match="'first', field id: used more than once"):
+        read(tmp_path, content)
+    with pytest.raises(BadInputError, match="the field 'by' is given twice"):
+        read(tmp_path, yaml.safe_dump(small()).replace("  by: ours", "  by: ours\n  by: paper"))
+    with pytest.raises(BadInputError, match="must hold exactly"):
+        read(tmp_path, {"claims": []})
+    with pytest.raises(BadInputError, match="not readable as YAML"):
+        read(tmp_path, "claims: [")
+    with pytest.raises(BadInputError, match="there is no ledger at"):
+        read_ledger(tmp_path / "elsewhere.yml")
