@@ -22,8 +22,8 @@ os.environ.update(
 )
 
 # Installed for the whole session, and before the first import of the package: every annotated shape and
-# type in `sanity` is checked at each call.
-_hook = install_import_hook("sanity", "beartype.beartype")
+# type in `sanity` is checked at each call. As for static checkers, a whole number is a float, too.
+_hook = install_import_hook("sanity", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 # The same examples on every run; `HYPOTHESIS_PROFILE=explore` looks for new ones.
 hypothesis.settings.register_profile("repeatable", deadline=None, max_examples=25, derandomize=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sanity.cli.common import AsJson, columns, show
+
+if TYPE_CHECKING:
+    from sanity.assets import Asset
 
 
 def fetch_command(
@@ -27,7 +30,7 @@ def fetch_command(
     show(places, as_json=as_json, text=lambda: columns(list(places.items())))
 
 
-def _facts(asset: Any) -> dict[str, Any]:
+def _facts(asset: Asset) -> dict[str, Any]:
     return {
         "name": asset.name,
         "version": asset.version,
@@ -39,21 +42,16 @@ def _facts(asset: Any) -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    head = ("name", "version", "MB", "fetched by default", "licence", "what it is")
-    return columns(
-        [
-            head,
-            *(
-                (
-                    r["name"],
-                    r["version"],
-                    f"{r['megabytes']:.1f}",
-                    "yes" if r["default"] else "no",
-                    r["licence"],
-                    r["description"],
-                )
-                for r in rows
-            ),
-        ],
-        right=(2,),
-    )
+    head = ("name", "version", "MB", "default", "what it is", "licence")
+    body = [
+        (
+            row["name"],
+            row["version"],
+            f"{row['megabytes']:.1f}",
+            "yes" if row["default"] else "no",
+            row["description"],
+            row["licence"],
+        )
+        for row in rows
+    ]
+    return columns([head, *body], right=(2,))

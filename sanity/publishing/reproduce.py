@@ -54,11 +54,11 @@ def reproduce_book(profile: str) -> Build:
     from sanity.profiles import load
     from sanity.store import compute, home, missing, open_store
 
+    began = time.perf_counter()
+    cells = plan(load(profile))
     root = home()
     chapters = read_chapters(root)
     seconds = {}
-    began = time.perf_counter()
-    cells = plan(load(profile))
     store = open_store()
     announce(profile, cells, missing(cells, store), store.root)
     compute(cells, store)
@@ -79,8 +79,8 @@ def build_book(profile: str) -> Build:
     from sanity.profiles import load
     from sanity.store import home
 
-    root = home()
     load(profile)
+    root = home()
     chapters = read_chapters(root)
     notebooks = {c.name: executed_path(root, profile, c) for c in chapters if c.runs}
     absent = [name for name, path in notebooks.items() if not path.exists()]

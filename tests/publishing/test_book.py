@@ -1,0 +1,177 @@
+"""A whole tiny book, from notebooks to pages, built with warnings as errors."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import sanity.experiments
+from sanity.cells import Task, computes
+from sanity.errors import SanityError
+from sanity.publishing import build_book, build_site, read_chapters, reproduce_book
+from sanity.publishing.remote import Remote
+from sanity.store import open_store
+
+pytestmark = pytest.mark.slow
+
+
+class Links(HTMLParser):
+    """Every address a page refers to: what it loads, and where it leads."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.leads: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        if address := named.get("src") or (named.get("href") if tag == "link" else None):
+            self.loads.append(address)
+        elif tag == "a" and (address := named.get("href")):
+            self.leads.append(address)
+
+
+@computes(version=1)
+def forty_two(task: Task) -> None:
+    task.save_json("answer", {"value": 42})
+
+
+@pytest.fixture(scope="module")
+def book(make_tiny_book: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The tiny book, reproduced from nothing with one result to compute."""
+    root = make_tiny_book(tmp_path_factory.mktemp("tiny"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SANITY_HOME", str(root))
+        patch.setenv("SANITY_STORE", str(root / "store"))
+        patch.setattr(sanity.experiments, "plan", lambda _profile: [forty_two.cell({}, label="answer")])
+        done = reproduce_book("smoke")
+        assert done.front_page == root / "_build" / "html" / "index.html"
+        assert set(done.seconds) == {"results", "chapters", "pages"}
+        assert len(open_store().list()) == 1
+        yield root
+
+
+@pytest.fixture(scope="module")
+def pages(book: Path) -> Mapping[str, str]:
+    return {page.stem: page.read_text() for page in (book / "_build" / "html").glob("*.html")}
+
+
+def test_the_front_page_is_the_first_chapter_itself(pages: Mapping[str, str]) -> None:
+    assert "<h1>The tiny book" in pages["index"]
+    assert "http-equiv" not in pages["index"]
+
+
+def test_numbers_cross_pages(pages: Mapping[str, str]) -> None:
+    assert re.search(r"The trained arm reaches\s*<span[^>]*>0\.852</span>", pages["index"])
+
+
+def test_every_page_says_what_made_it(pages: Mapping[str, str]) -> None:
+    for name in ("index", "toy"):
+        page = pages[name]
+        assert "<strong>smoke</strong>" in page
+        block = page[page.index('<details class="sanity-provenance">') :]
+        for fact in ("Commit", "Seeds", "0, 7", "toy model", "abc123", "Hardware", "Duration", "torch"):
+            assert fact in block, f"{name} does not show {fact}"
+
+
+def test_set_up_cells_and_progress_are_not_shown(pages: Mapping[str, str]) -> None:
+    assert "google.colab" not in pages["toy"]
+    assert "Parameters" not in pages["toy"]
+    assert "said on stderr" not in pages["toy"]
+    assert "plt" in pages["toy"], "the chapter's own code is shown"
+
+
+def test_data_can_be_downloaded(book: Path, pages: Mapping[str, str]) -> None:
+    table = book / "_build" / "results" / "smoke" / "toy_arms.parquet"
+    assert list(pd.read_parquet(table)["arm"]) == ["trained", "frozen decoder"]
+    link = next(address for address in Links(pages["toy"]).leads if address.endswith(".parquet"))
+    assert (book / "_build" / "html" / link).read_bytes() == table.read_bytes()
+
+
+def test_pages_load_nothing_from_the_network(book: Path, pages: Mapping[str, str]) -> None:
+    html = book / "_build" / "html"
+    for name, page in pages.items():
+        for address in Links(page).loads:
+            assert not re.match(r"(https?:)?//", address), f"{name} loads {address}"
+    mathjax = next(a for a in Links(pages["toy"]).loads if "mathjax" in a)
+    assert (html / mathjax.split("?")[0]).exists()
+
+
+def test_local_links_lead_somewhere(book: Path, pages: Mapping[str, str]) -> None:
+    for name, page in pages.items():
+        for address in Links(page).leads:
+            target = address.partition("#")[0]
+            if target and "://" not in target:
+                assert (book / "_build" / "html" / target).exists(), f"{name}: {address}"
+
+
+def test_without_a_remote_there_are_no_buttons(pages: Mapping[str, str]) -> None:
+    for page in pages.values():
+        assert "colab.research" not in page
+        assert "mybinder" not in page
+        assert "executablebooks" not in page
+
+
+def test_staged_notebooks_do_not_tell_where_they_were_run(book: Path) -> None:
+    for staged in (book / "_build" / "site").glob("*.ipynb"):
+        notebook = json.loads(staged.read_text())
+        assert "papermill" not in notebook["metadata"]
+        assert str(book) not in json.dumps([cell["metadata"] for cell in notebook["cells"]])
+
+
+def test_a_second_run_does_nothing_again(book: Path) -> None:
+    front = book / "_build" / "html" / "index.html"
+    before = front.stat().st_mtime_ns
+    again = reproduce_book("smoke")
+    assert again.front_page == front
+    assert front.stat().st_mtime_ns == before
+    assert sum(again.seconds.values()) < 5
+    assert build_book("smoke").front_page == front
+
+
+def test_a_remote_brings_buttons_and_fills_the_colab_cell(
+    book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "sanity.publishing.site.find_remote", lambda _root: Remote("github.com", "owner/name")
+    )
+    monkeypatch.setattr("sanity.publishing.site.published_ref", lambda _root: "f00d")
+    site = build_book("smoke")
+    leads = Links(site.front_page.read_text()).leads
+    assert "https://colab.research.google.com/github/owner/name/blob/f00d/book/intro.ipynb" in leads
+    assert "https://mybinder.org/v2/gh/owner/name/f00d?urlpath=lab/tree/book/intro.ipynb" in leads
+    assert "https://github.com/owner/name/raw/f00d/book/intro.ipynb" in leads
+    staged = (book / "_build" / "site" / "intro.ipynb").read_text()
+    assert r"REMOTE, COMMIT = \"https://github.com/owner/name\", \"f00d\"" in staged
+
+
+def test_a_warning_stops_the_build_and_leaves_the_old_pages(book: Path) -> None:
+    front = book / "_build" / "html" / "index.html"
+    before = front.read_bytes()
+    references = book / "book" / "references.md"
+    kept = references.read_text()
+    references.write_text(f"{kept}\nSee [nowhere](there-is-no-such-page.md).\n")
+    try:
+        with pytest.raises(SanityError, match=r"the book was not built: .*references.*there-is-no-such-page"):
+            build_book("smoke")
+    finally:
+        references.write_text(kept)
+    assert front.read_bytes() == before
+
+
+def test_a_chapter_that_hides_what_made_it_is_refused(book: Path) -> None:
+    chapters = read_chapters(book)
+    notebooks = {
+        c.name: book / "_build" / "executed" / "smoke" / f"{c.name}.ipynb" for c in chapters if c.runs
+    }
+    silent = book / "silent.ipynb"
+    silent.write_text(notebooks["toy"].read_text().replace("sanity-provenance", "other"))
+    with pytest.raises(SanityError, match=r"chapter toy does not show page\.provenance\(\)"):
+        build_site(chapters, {**notebooks, "toy": silent}, profile="smoke", root=book)

@@ -1,0 +1,141 @@
+"""Chapters: their order, when they are run again, and what a failure says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sanity.errors import BadInputError, SanityError
+from sanity.publishing import chapters as chapters_module
+from sanity.publishing.chapters import (
+    Chapter,
+    executed_path,
+    read_chapters,
+    results_folder,
+    run_chapters,
+    run_order,
+    tables_path,
+)
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the chapters that are run, by a stand-in that only writes a file."""
+    names: list[str] = []
+
+    def pretend(chapter: Chapter, notebook: Path, **_: object) -> float:
+        notebook.parent.mkdir(parents=True, exist_ok=True)
+        notebook.write_text(chapter.source.read_text())
+        names.append(chapter.name)
+        return 1.5
+
+    monkeypatch.setattr(chapters_module, "_execute", pretend)
+    return names
+
+
+def run(root: Path, profile: str = "smoke", keys: tuple[str, ...] = ("k1",)) -> list[bool]:
+    return [e.reused for e in run_chapters(read_chapters(root), profile=profile, root=root, result_keys=keys)]
+
+
+def test_pages_are_read_in_the_order_of_the_table_of_contents(tiny_book: Path) -> None:
+    chapters = read_chapters(tiny_book)
+    assert [(c.name, c.runs, c.front) for c in chapters] == [
+        ("intro", True, True),
+        ("toy", True, False),
+        ("references", False, False),
+    ]
+    assert [c.name for c in run_order(chapters)] == ["toy", "intro"]
+
+
+def test_nested_sections_are_read(tiny_book: Path) -> None:
+    (tiny_book / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/intro\nchapters:\n"
+        "  - file: book/toy.ipynb\n    sections:\n      - file: book/references\n"
+    )
+    assert [c.name for c in read_chapters(tiny_book)] == ["intro", "toy", "references"]
+
+
+def test_a_missing_page_or_book_is_named(tiny_book: Path) -> None:
+    (tiny_book / "book" / "toy.ipynb").unlink()
+    with pytest.raises(BadInputError, match=r"book/toy.*neither"):
+        read_chapters(tiny_book)
+    with pytest.raises(BadInputError, match=r"no _toc\.yml"):
+        read_chapters(tiny_book / "book")
+
+
+def test_unchanged_chapters_are_used_again(tiny_book: Path, runs: list[str]) -> None:
+    assert run(tiny_book) == [False, False]
+    assert run(tiny_book) == [True, True]
+    assert runs == ["toy", "intro"]
+
+
+def test_an_edited_chapter_and_the_front_page_are_run_again(tiny_book: Path, runs: list[str]) -> None:
+    run(tiny_book)
+    source = tiny_book / "book" / "toy.ipynb"
+    source.write_text(source.read_text().replace("A toy chapter", "A changed chapter"))
+    assert run(tiny_book) == [False, False]
+    front = tiny_book / "book" / "intro.ipynb"
+    front.write_text(front.read_text().replace("tiny", "small"))
+    assert run(tiny_book) == [True, False]
+
+
+def test_what_all_chapters_depend_on_runs_all_again(tiny_book: Path, runs: list[str]) -> None:
+    run(tiny_book)
+    assert run(tiny_book, keys=("k1", "k2")) == [False, False]
+    assert run(tiny_book, keys=("k2", "k1")) == [True, True]
+    (tiny_book / "book" / "claims.yml").write_text("claims: []")
+    assert run(tiny_book, keys=("k1", "k2")) == [False, False]
+    (tiny_book / "requirements.lock").write_text("torch==2.13.0")
+    assert run(tiny_book, keys=("k1", "k2")) == [False, False]
+    assert run(tiny_book, keys=("k1", "k2")) == [True, True]
+
+
+def test_profiles_are_kept_apart(tiny_book: Path, runs: list[str]) -> None:
+    assert run(tiny_book, "smoke") == [False, False]
+    assert run(tiny_book, "quick") == [False, False]
+    assert run(tiny_book, "smoke") == [True, True]
+
+
+def test_a_damaged_or_half_written_notebook_is_run_again(tiny_book: Path, runs: list[str]) -> None:
+    run(tiny_book)
+    toy = read_chapters(tiny_book)[1]
+    executed = executed_path(tiny_book, "smoke", toy)
+    executed.write_text(executed.read_text()[:-100])
+    assert run(tiny_book) == [False, True]
+    executed.with_suffix(".json").write_text('{"fingerprint":')
+    assert run(tiny_book) == [False, True]
+
+
+def test_a_lost_table_is_published_again(tiny_book: Path, runs: list[str]) -> None:
+    run(tiny_book)
+    tables_path(tiny_book, "smoke", "toy").write_text(json.dumps({"toy_arms": True}))
+    assert run(tiny_book) == [False, True]
+    results_folder(tiny_book, "smoke").mkdir(parents=True)
+    (results_folder(tiny_book, "smoke") / "toy_arms.parquet").touch()
+    assert run(tiny_book) == [True, True]
+
+
+def test_a_chapter_needs_its_parameters_cell(tiny_book: Path) -> None:
+    source = tiny_book / "book" / "toy.ipynb"
+    source.write_text(source.read_text().replace('"parameters"', '"others"'))
+    with pytest.raises(BadInputError, match="exactly one cell tagged 'parameters'"):
+        run(tiny_book)
+
+
+def test_a_failing_chapter_is_one_error_and_keeps_what_was_run(tiny_book: Path) -> None:
+    source = tiny_book / "book" / "toy.ipynb"
+    notebook = json.loads(source.read_text())
+    notebook["cells"][3]["source"] = "print('so', 'far')"
+    notebook["cells"][4]["source"] = "# what goes wrong\nwidth = {}['d_sae']"
+    source.write_text(json.dumps(notebook))
+    with pytest.raises(SanityError, match="chapter toy failed in its cell 6") as caught:
+        run(tiny_book)
+    said = str(caught.value)
+    assert "width = {}['d_sae']" in said
+    assert "KeyError: 'd_sae'" in said
+    partial = tiny_book / "_build" / "executed" / "smoke" / "toy.failed.ipynb"
+    assert str(partial) in said
+    assert "so far" in partial.read_text()
+    assert not executed_path(tiny_book, "smoke", read_chapters(tiny_book)[1]).exists()
