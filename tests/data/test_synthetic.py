@@ -122,6 +122,18 @@ def test_analytic_mean_and_covariance_agree_with_samples(spec: SyntheticSpec) ->
     error = products.std(0) / math.sqrt(n)
     assert largest_z(products.mean(0), world.covariance[:, :4], error) < SIGMAS
     assert world.variance == pytest.approx(float(world.covariance.trace()))
+    mean, variance = stats.lognorm(s=0.25).stats("mv")
+    p = world.probabilities
+    assert world.variance == pytest.approx(float((p * (variance + mean**2) - p**2 * mean**2).sum()))
+
+
+def test_every_row_is_as_full_as_every_other() -> None:
+    world = SyntheticWorld.from_spec(CROWDED)
+    g, draws = generator(), 4_000
+    sizes = sum(world.sample(5, generator=g).coefficients.row_starts.diff() for _ in range(draws))
+    assert isinstance(sizes, torch.Tensor)
+    spread = math.sqrt(draws * 12 * (1 / 3) * (2 / 3))
+    assert float((sizes - 4 * draws).abs().max()) < SIGMAS * spread
 
 
 def test_samples_are_the_sums_that_their_coefficients_say() -> None:

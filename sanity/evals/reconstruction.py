@@ -1,0 +1,166 @@
+"""How well and how sparsely an SAE reconstructs: explained variance, L0, dead latents.
+
+There is one definition of explained variance in the package, and it is here (Section 3 of the paper):
+
+    EV = 1 - sum ||x - x_hat||^2 / sum ||x - mean(x)||^2,
+
+with the mean over all samples, so that it does not depend on how they are split into batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sanity.errors import BadInputError
+from sanity.evals.inputs import SparseAutoencoder, coded, require_finite
+from sanity.evals.score import Score
+
+# Below this share of E||x||^2 a variance is rounding error of float64 sums.
+_ROUNDING = 1e-26
+
+
+class ExplainedVariance:
+    """Explained variance over batches, accumulated in float64.
+
+    The result is the same, up to rounding, however the samples are split. Floor: the mean as
+    reconstruction. Ceiling: the activation itself.
+
+    >>> x = torch.eye(2)
+    >>> total = ExplainedVariance()
+    >>> for row in x.split(1):
+    ...     total.update(row, row)
+    >>> float(total.score())
+    1.0
+    """
+
+    def __init__(self) -> None:
+        self._n = 0
+        self._mean = torch.zeros(())
+        self._deviation = 0.0  # sum ||x - mean||^2
+        self._residual = 0.0  # sum ||x - x_hat||^2
+
+    @torch.no_grad()
+    def update(self, x: Float[Tensor, "n d_in"], x_hat: Float[Tensor, "m d_hat"]) -> None:
+        """Add samples `x` with their reconstructions `x_hat`.
+
+        Raises `BadInputError` for shapes that differ and for values that are not finite.
+        """
+        if x.shape != x_hat.shape:
+            raise BadInputError(
+                f"x has shape {list(x.shape)} and its reconstruction {list(x_hat.shape)}: they must be equal"
+            )
+        if self._n and x.shape[1] != self._mean.shape[0]:
+            raise BadInputError(
+                f"a batch {x.shape[1]} wide follows batches {self._mean.shape[0]} wide: all must be equal"
+            )
+        if not len(x):
+            return
+        require_finite("x", x)
+        require_finite("x_hat", x_hat)
+        x = x.double()
+        self._residual += float((x - x_hat.double()).square_().sum())
+        mean = x.mean(0)
+        deviation = float((x - mean).square_().sum())
+        # Chan, Golub and LeVeque (1979): sums of squares about the mean of two parts, joined.
+        before, after = self._n, self._n + len(x)
+        shift = mean - self._mean
+        self._deviation += deviation + float(shift.square().sum()) * before * len(x) / after
+        self._mean = self._mean + shift * (len(x) / after)
+        self._n = after
+
+    def score(self) -> Score:
+        """The score over everything added so far.
+
+        Raises `BadInputError` for no samples, and for samples that do not vary.
+        """
+        if not self._n:
+            raise BadInputError("explained variance was asked of no samples: add some with update(x, x_hat)")
+        if self._deviation <= _ROUNDING * self._n * float(self._mean.square().sum()):
+            raise BadInputError(
+                f"the {self._n} samples are all equal, so there is no variance to explain: "
+                "give samples that differ"
+            )
+        value = 1.0 - self._residual / self._deviation
+        return Score("explained_variance", value, 0.0, 1.0, True, n=self._n, unit="sample", version="1")
+
+
+def explained_variance(x: Float[Tensor, "n d_in"], x_hat: Float[Tensor, "m d_hat"]) -> Score:
+    """Share of the variance of `x` that `x_hat` explains; see `ExplainedVariance` for data in batches.
+
+    >>> x = torch.tensor([[0.0], [2.0]])
+    >>> float(explained_variance(x, x)), float(explained_variance(x, torch.ones(2, 1)))
+    (1.0, 0.0)
+    """
+    total = ExplainedVariance()
+    total.update(x, x_hat)
+    return total.score()
+
+
+def l0(sae: SparseAutoencoder, x: Float[Tensor, "n d_in"]) -> Score:
+    """Active latents per sample, on average.
+
+    The floor is a dense code (every latent active). There is no ceiling: L0 is a quantity to match.
+    """
+    return reconstruction_scores(sae, [x], variance=False)["l0"]
+
+
+def dead_latents(sae: SparseAutoencoder, batches: Iterable[Float[Tensor, "_ d_in"]]) -> Score:
+    """Share of the latents that are active in no sample of `batches`.
+
+    It falls with the number of samples: say on how many it was measured. Floor: all dead. Ceiling: none.
+    """
+    return reconstruction_scores(sae, batches, variance=False)["dead_latents"]
+
+
+@torch.no_grad()
+def firing_frequency(
+    sae: SparseAutoencoder, batches: Iterable[Float[Tensor, "_ d_in"]]
+) -> Float[Tensor, " d_sae"]:
+    """Share of the samples of `batches` in which each latent is active, in float64."""
+    fired, n, _ = _read(sae, batches, None)
+    return fired.double() / n
+
+
+@torch.no_grad()
+def reconstruction_scores(
+    sae: SparseAutoencoder, batches: Iterable[Float[Tensor, "_ d_in"]], *, variance: bool = True
+) -> dict[str, Score]:
+    """Explained variance, L0 and dead latents, by name, in one pass over `batches`.
+
+    With `variance=False` without the first, which data that do not vary do not have.
+    """
+    total = ExplainedVariance() if variance else None
+    fired, n, total = _read(sae, batches, total)
+    d_sae = len(fired)
+    dead = int((fired == 0).sum()) / d_sae
+    scores = [
+        Score("l0", int(fired.sum()) / n, float(d_sae), None, False, n=n, unit="sample", version="1"),
+        Score("dead_latents", dead, 1.0, 0.0, False, n=d_sae, unit="latent", version="1"),
+    ]
+    if total is not None:
+        scores.insert(0, total.score())
+    return {score.metric: score for score in scores}
+
+
+def _read(
+    sae: SparseAutoencoder, batches: Iterable[Float[Tensor, "_ d_in"]], total: ExplainedVariance | None
+) -> tuple[Int[Tensor, " d_sae"], int, ExplainedVariance | None]:
+    """How often each latent is active and in how many samples; adds the reconstructions to `total`."""
+    fired = torch.zeros(sae.W_dec.shape[0], dtype=torch.int64, device=sae.W_dec.device)
+    n = 0
+    for x in batches:
+        require_finite("x", x)
+        start = 0
+        for active, x_hat in coded(sae, x):
+            fired += active
+            if total is not None:
+                total.update(x[start : start + len(x_hat)], x_hat.to(x))
+            start += len(x_hat)
+        n += len(x)
+    if not n:
+        raise BadInputError("no samples were given: an SAE is measured on at least one")
+    return fired, n, total

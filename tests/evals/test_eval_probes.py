@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from sanity.errors import BadInputError
+from sanity.evals import (
+    CosineToInitProbe,
+    HeldOutEVProbe,
+    RecoveryProbe,
+    dead_latents,
+    explained_variance,
+    frequency_weighted_recovery,
+    l0,
+    mean_max_cosine,
+    recovery,
+    row_cosines,
+)
+
+
+def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+class Tied(torch.nn.Module):
+    """A ReLU SAE with its encoder tied, its weights parameters as in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.W_dec = torch.nn.Parameter(gaussian(12, 5, seed=1))
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        return (x @ self.W_dec.T / 5).relu()
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        return z @ self.W_dec
+
+
+def test_recovery_probe_gives_what_the_evals_give() -> None:
+    features, sae = torch.cat([gaussian(12, 5, seed=1)[:4], gaussian(9, 5, seed=2)]), Tied()
+    p = torch.linspace(0.01, 0.5, 13)
+    values = RecoveryProbe(features, p, threshold=0.9)(sae, 7)
+    assert values == {
+        "recovery": recovery(features, sae.W_dec, threshold=0.9).value,
+        "mean_max_cosine": mean_max_cosine(features, sae.W_dec).value,
+        "frequency_weighted_recovery": frequency_weighted_recovery(
+            features, sae.W_dec, p, threshold=0.9
+        ).value,
+    }
+    assert list(RecoveryProbe(features)(sae, 0)) == ["recovery", "mean_max_cosine"]
+
+
+def test_cosine_probe_gives_mean_and_quantiles() -> None:
+    sae, W0 = Tied(), gaussian(12, 5, seed=3)
+    values = CosineToInitProbe(W0)(sae, 0)
+    assert values["mean"] == pytest.approx(float(row_cosines(sae.W_dec, W0).mean()))
+    assert values["q05"] < values["q50"] < values["q95"]
+    assert CosineToInitProbe(sae.W_dec.detach())(sae, 0)["q05"] == pytest.approx(1.0)
+
+
+def test_held_out_probe_gives_what_the_evals_give() -> None:
+    sae, x = Tied(), gaussian(40, 5)
+    values = HeldOutEVProbe(x)(sae, 0)
+    with torch.no_grad():
+        assert values == {
+            "explained_variance": explained_variance(x, sae.decode(sae.encode(x))).value,
+            "l0": l0(sae, x).value,
+            "dead_latents": dead_latents(sae, [x]).value,
+        }
+
+
+def test_probes_leave_gradients_and_weights_alone() -> None:
+    sae = Tied()
+    before = sae.W_dec.detach().clone()
+    for probe in (
+        RecoveryProbe(gaussian(3, 5)),
+        CosineToInitProbe(gaussian(12, 5)),
+        HeldOutEVProbe(gaussian(9, 5)),
+    ):
+        assert all(math.isfinite(value) for value in probe(sae, 0).values())
+    assert sae.W_dec.grad is None
+    assert sae.W_dec.requires_grad
+    assert torch.equal(sae.W_dec.detach(), before)
+    assert [p.name for p in (RecoveryProbe(gaussian(3, 5)), HeldOutEVProbe(gaussian(9, 5)))] == [
+        "recovery",
+        "held_out",
+    ]
+
+
+def test_probes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(BadInputError, match="W0"):
+        CosineToInitProbe(gaussian(11, 5))(Tied(), 0)
+    with pytest.raises(BadInputError, match="5 wide and the features 6"):
+        RecoveryProbe(gaussian(11, 6))(Tied(), 0)
+    with pytest.raises(BadInputError, match="held-out batch of shape"):
+        HeldOutEVProbe(gaussian(3, 5) * math.inf)
+    with pytest.raises(BadInputError, match="1 samples"):
+        HeldOutEVProbe(gaussian(1, 5))
