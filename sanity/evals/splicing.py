@@ -116,15 +116,16 @@ def _spliced(
 ) -> Iterator[Float[Tensor, "batch pos d_in"]]:
     """The activation as it is, its mean, and each SAE's reconstruction of it, from position `first` on."""
     yield residual.clone()  # the model may work in place
-    centre = centre.to(residual)
-    read = residual[:, first:]
-    x = ((read - centre) * factor).flatten(0, 1)
+    # A model in bfloat16 is read and written in float32, as its activations were when they were harvested.
+    read = residual[:, first:].to(torch.promote_types(residual.dtype, torch.float32))
+    centre = centre.to(read)
     ablated = residual.clone()
-    ablated[:, first:] = centre
+    ablated[:, first:] = centre.to(residual)
     yield ablated
+    x = ((read - centre) * factor).flatten(0, 1)
     for sae in saes.values():
         changed = residual.clone()
-        changed[:, first:] = (reconstructed(sae, x) / factor + centre).view_as(read)
+        changed[:, first:] = (reconstructed(sae, x) / factor + centre).view_as(read).to(residual)
         yield changed
 
 

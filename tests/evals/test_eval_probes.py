@@ -4,7 +4,9 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional
 
+from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
 from sanity.errors import BadInputError
 from sanity.evals import (
     CosineToInitProbe,
@@ -18,6 +20,7 @@ from sanity.evals import (
     recovery,
     row_cosines,
 )
+from sanity.models import Arm, Probe, Stream, TopK, gaussian_matrix, train
 
 
 def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -87,6 +90,26 @@ def test_probes_leave_gradients_and_weights_alone() -> None:
         "recovery",
         "held_out",
     ]
+
+
+def test_probes_fill_the_curve_of_a_run_on_a_synthetic_stream() -> None:
+    world = SyntheticWorld.from_spec(SyntheticSpec(d_in=16, n_features=32, expected_l0=3.0))
+    stream = SyntheticStream(world, batch_size=128, seed=0)
+    held_out = SyntheticStream(world, batch_size=256, seed=1).batch(0)
+    probes = [
+        RecoveryProbe(world.features, world.probabilities),
+        CosineToInitProbe(functional.normalize(gaussian_matrix(0, 32, 16), dim=1)),
+        HeldOutEVProbe(held_out),
+    ]
+    assert isinstance(stream, Stream)
+    assert all(isinstance(probe, Probe) for probe in probes)
+    (run,) = train([Arm(TopK(k=3), 32, learning_rate=3e-3)], stream, steps=200, probes=probes)
+    begun, ended = run.curve.iloc[0], run.curve.iloc[-1]
+    assert begun["cosine_to_init.mean"] > 0.99 > ended["cosine_to_init.mean"]
+    assert ended["held_out.explained_variance"] > begun["held_out.explained_variance"] + 0.1
+    assert ended["held_out.l0"] == pytest.approx(3.0, abs=0.1)
+    assert ended["recovery.mean_max_cosine"] > begun["recovery.mean_max_cosine"] + 0.05
+    assert ended["recovery.recovery"] == recovery(world.features, run.sae.W_dec).value
 
 
 def test_probes_that_do_not_fit_are_refused() -> None:

@@ -156,10 +156,17 @@ def test_an_sae_of_the_package_is_read_through_its_sparse_code() -> None:
 
 def test_counting_in_small_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     x = gaussian(101, 3) * 2
-    whole = l0(Threshold(), x), firing_frequency(Threshold(), [x])
+    whole = reconstruction_scores(Threshold(), [x]), firing_frequency(Threshold(), [x])
     monkeypatch.setattr("sanity.evals.inputs.CHUNK_ELEMENTS", 30)
-    assert l0(Threshold(), x) == whole[0]
+    parts = {name: score.value for name, score in reconstruction_scores(Threshold(), [x]).items()}
+    assert parts == pytest.approx({name: score.value for name, score in whole[0].items()})
     assert torch.equal(firing_frequency(Threshold(), [x]), whole[1])
+
+
+def test_finite_numbers_whose_sum_overflows_are_finite() -> None:
+    x = torch.full((4, 3), 3e38)
+    x[0] = 0
+    assert float(explained_variance(x, x)) == 1.0
 
 
 @pytest.mark.parametrize(

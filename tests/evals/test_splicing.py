@@ -117,6 +117,24 @@ def test_the_first_position_is_left_alone_and_left_out_on_request() -> None:
     assert result.per_document["tokens"].tolist() == [7] * 7
 
 
+def test_a_model_in_bfloat16_is_read_in_float32() -> None:
+    seen: list[torch.dtype] = []
+
+    class Half(Averager):
+        def residual(self, tokens: torch.Tensor, hook: str) -> torch.Tensor:
+            return super().residual(tokens, hook).bfloat16()
+
+        def logits_from(self, residual: torch.Tensor, hook: str) -> torch.Tensor:
+            seen.append(residual.dtype)
+            return super().logits_from(residual.float(), hook)
+
+    centre, factor = setting(Averager())
+    result = loss_recovered(Half(), SAES, tokens(), hook=HOOK, centre=centre, factor=factor)
+    assert set(seen) == {torch.bfloat16}
+    # Reading in bfloat16 would move the reconstruction by a rounding of every activation.
+    assert result["identity"].kl_divergence.value == pytest.approx(0.0, abs=1e-6)
+
+
 def test_the_size_of_batches_changes_nothing_but_the_memory() -> None:
     model = Averager()
     small, large = measured(model, tokens_per_batch=20), measured(tokens_per_batch=10_000)
