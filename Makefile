@@ -92,7 +92,7 @@ lock: $(STAMPS)/package
 	@echo torch > $(STAMPS)/excluded.in
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --upgrade --extra book --extra dev --no-header --no-annotate \
 	  --excludes $(STAMPS)/excluded.in pyproject.toml $(STAMPS)/torch-needs.in -o $(STAMPS)/resolved.txt
-	@{ sed -n '/^#/p' requirements.lock; { cat $(STAMPS)/resolved.txt; echo "torch==$(TORCH_VERSION)"; } | LC_ALL=C sort; } > $(STAMPS)/new.lock
+	@{ sed -n '/^#/p' requirements.lock; { cat $(STAMPS)/resolved.txt; echo "torch==$(TORCH_VERSION)"; } | LC_ALL=C sort -t= -k1,1; } > $(STAMPS)/new.lock
 	@mv $(STAMPS)/new.lock requirements.lock
 
 clean:

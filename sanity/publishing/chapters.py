@@ -237,7 +237,14 @@ def _own_kernel(root: Path) -> Iterator[None]:
     """
     base = root / "_build" / "jupyter"
     spec = {
-        "argv": [sys.executable, "-m", "ipykernel_launcher", "--log-level=CRITICAL", "-f", "{connection_file}"],
+        "argv": [
+            sys.executable,
+            "-m",
+            "ipykernel_launcher",
+            "--log-level=CRITICAL",
+            "-f",
+            "{connection_file}",
+        ],
         "display_name": "Python 3",
         "language": "python",
         "env": {

@@ -28,7 +28,12 @@ COLAB_CELL = """\
 import sys
 
 if "google.colab" in sys.modules:
-    import json, os, re, subprocess, urllib.parse, urllib.request
+    import json
+    import os
+    import re
+    import subprocess
+    import urllib.parse
+    import urllib.request
 
     REMOTE, COMMIT = "", ""
     if not REMOTE:

@@ -54,14 +54,18 @@ def build_site(
     with disk_errors(root / "_build"):
         stage(chapters, notebooks, profile=profile, root=root)
         digest = folder_digest(root / "_build" / "site", root / "requirements.lock")
-        stamp = html / ".built.json"
+        last: Mapping[str, Any] = {}
         with contextlib.suppress(OSError, SanityError):
-            if front.exists() and read_json(stamp).get("digest") == digest:
-                return Site(front, time.perf_counter() - began, reused=True)
+            last = read_json(html / ".built.json")
+        if front.exists() and last.get("digest") == digest:
+            return Site(front, time.perf_counter() - began, reused=True)
+        took = last.get("seconds")
+        log.info("building the pages%s", f": {took:.0f} s last time" if isinstance(took, float) else "")
         built = _run_builder(root)
         # The front page is the first chapter itself, and not a page that sends browsers on to it.
         shutil.copyfile(built / f"{chapters[0].name}.html", built / "index.html")
-        write_atomically(built / ".built.json", json.dumps({"digest": digest, "profile": profile}))
+        facts = {"digest": digest, "profile": profile, "seconds": time.perf_counter() - began}
+        write_atomically(built / ".built.json", json.dumps(facts))
         _replace(html, built)
     return Site(front, time.perf_counter() - began, reused=False)
 
@@ -144,7 +148,6 @@ def _run_builder(root: Path) -> Path:
         "--path-output",
         str(pages),
     ]
-    log.info("building the pages")
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         capture_output=True,

@@ -1,0 +1,57 @@
+"""The book's own chapters as they are kept: without outputs, paired, and with the cells that pages need."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import pytest
+
+from sanity.publishing import COLAB_CELL, read_chapters
+
+ROOT = Path(__file__).parent.parent.parent
+CHAPTERS = sorted((ROOT / "book").glob("*.ipynb"))
+
+
+@pytest.fixture(params=CHAPTERS, ids=lambda path: path.stem)
+def chapter(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.param
+    return path
+
+
+def cells(chapter: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(chapter.read_text())["cells"]
+    return found
+
+
+def test_the_table_of_contents_names_every_chapter() -> None:
+    named = {c.source for c in read_chapters(ROOT) if c.runs}
+    assert named == set(CHAPTERS)
+
+
+def test_no_outputs_are_kept(chapter: Path) -> None:
+    for cell in cells(chapter):
+        assert not cell.get("outputs")
+        assert cell.get("execution_count") is None
+
+
+def test_the_first_cell_installs_in_colab(chapter: Path) -> None:
+    first = cells(chapter)[0]
+    assert first["cell_type"] == "code"
+    assert "".join(first["source"]) == COLAB_CELL.rstrip()
+
+
+def test_one_cell_takes_the_profile(chapter: Path) -> None:
+    tagged = [c for c in cells(chapter) if "parameters" in c["metadata"].get("tags", [])]
+    assert ["".join(cell["source"]) for cell in tagged] == ['profile = "quick"']
+
+
+def test_text_pair_is_the_same_notebook(chapter: Path) -> None:
+    pair = jupytext.read(chapter.with_suffix(".py"))
+    own = jupytext.read(chapter)
+    assert own.metadata["jupytext"]["formats"] == "ipynb,py:percent"
+    assert [(c.cell_type, c.source, c.metadata.get("tags", [])) for c in pair.cells] == [
+        (c.cell_type, c.source, c.metadata.get("tags", [])) for c in own.cells
+    ]
