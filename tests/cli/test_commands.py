@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,18 @@ def test_harvest_computes_its_stage_only_and_train_the_rest() -> None:
     assert [cell["done"] for cell in value["cells"]] == [True, False]
     document("train", "--profile", "smoke", "--json")
     assert document("plan", "--profile", "smoke", "--json")["missing"] == 0
+
+
+def test_claims_without_results_are_open(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(repository / "book", tmp_path / "book")
+    monkeypatch.setenv("SANITY_HOME", str(tmp_path))
+    rows = document("claims", "--profile", "smoke", "--json")
+    assert {"id", "verdict", "value", "interval"} <= set(rows[0])
+    assert {row["verdict"] for row in rows} == {"open"}
+    text = run("claims", "--profile", "smoke").stdout
+    assert all(row["id"] in text for row in rows)
 
 
 def test_fetch_lists_the_assets() -> None:
