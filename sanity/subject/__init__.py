@@ -1,0 +1,24 @@
+"""The language model under study: one interface, two backends, and its activations on disk.
+
+`import sanity.subject` loads neither transformers nor transformer-lens nor nnsight; `load_subject` does.
+"""
+
+from __future__ import annotations
+
+from sanity.subject.activations import ActivationStore, Normalisation, Shard
+from sanity.subject.harvesting import harvest
+from sanity.subject.interface import Subject
+from sanity.subject.loading import known_subjects, load_subject, load_tokenizer
+from sanity.subject.streaming import ActivationStream
+
+__all__ = [
+    "ActivationStore",
+    "ActivationStream",
+    "Normalisation",
+    "Shard",
+    "Subject",
+    "harvest",
+    "known_subjects",
+    "load_subject",
+    "load_tokenizer",
+]

@@ -1,0 +1,283 @@
+"""Activations of a language model on a text, written shard by shard so that a kill costs one shard.
+
+Memory holds one shard of activations and one batch of the model, however long the text is. Each shard is
+computed by itself, in batches that start at its first sequence, and carries its own float64 sums: a harvest
+that was interrupted anywhere ends with the same bytes as one that was not (on one machine, at the same
+number of threads and the same `batch_tokens`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sanity.errors import BadInputError, CorruptFileError, StorageError
+from sanity.files import disk_errors, free_space_words, read_json, write_atomically
+from sanity.progress import track
+from sanity.subject.activations import (
+    MANIFEST,
+    STATISTICS,
+    ActivationStore,
+    check_content,
+    read_tensors,
+    record_of,
+    scale_factor,
+)
+from sanity.subject.interface import Subject, place_of
+from sanity.subject.sequences import Block, Chunks, blocks_of, raw_bytes
+
+log = logging.getLogger("sanity")
+
+Record = dict[str, Any]
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+# Tokens per forward pass. On a CPU batches whose hidden states fit the cache are the fastest by 10 %.
+_BATCH_TOKENS = {"cpu": 1024}
+_BATCH_TOKENS_ELSEWHERE = 16_384
+
+
+def harvest(
+    subject: Subject,
+    sequences: Chunks,
+    *,
+    hook: str,
+    folder: str | Path,
+    shard_tokens: int = 32_768,
+    dtype: torch.dtype = torch.float32,
+    drop_first: bool = True,
+    document_ids: Chunks | None = None,
+    text_hash: str | None = None,
+    batch_tokens: int | None = None,
+) -> ActivationStore:
+    """The residual stream at `hook` for every position of `sequences`, as an `ActivationStore`.
+
+    Costs little more than transformers' own forward pass stopped at the same block (measured by
+    `benchmarks/harvest.py`): about a second per thousand tokens at block 10 of the default model on one core.
+
+    Parameters
+    ----------
+    sequences
+        Token ids [n, context], or an iterable of such tensors, all with the same context.
+    folder
+        Where to write. If an interrupted harvest of the same is there, it goes on; if a finished one, its
+        shards are checked, and only damaged or additional ones are computed.
+    shard_tokens
+        Input tokens per shard, rounded down to whole sequences (at least one).
+    dtype
+        Storage type: float32, bfloat16 or float16.
+    drop_first
+        Leave out the first position of each sequence, which in many models is a huge outlier.
+    document_ids
+        Kept with the tokens: per sequence [n] or per token [n, context], or an iterable of such tensors
+        that runs along with `sequences`.
+    text_hash
+        The text's own hash, recorded in the manifest beside the hash of the tokens.
+    batch_tokens
+        Tokens per forward pass: 1,024 on a CPU and 16,384 elsewhere by default.
+
+    Raises
+    ------
+    BadInputError
+        Unknown hook; sequences too long for the model, or none; NaN or infinite activations; activations
+        that do not vary; or the folder holds a harvest of something else.
+    StorageError
+        The disk is full or cannot be written. Finished shards are kept.
+    """
+    place_of(hook, subject.n_layers, subject.name)
+    if dtype not in DTYPES:
+        raise BadInputError(f"activations cannot be stored as {dtype}: choose float32, bfloat16 or float16")
+    blocks = blocks_of(sequences, document_ids, shard_tokens)
+    start = next(blocks, None)
+    if start is None:
+        raise BadInputError("no sequences were given to harvest: give at least one")
+    context = start.tokens.shape[1]
+    if context <= drop_first:
+        raise BadInputError("sequences of one token hold nothing once the first position is dropped")
+    per_batch = batch_tokens or _BATCH_TOKENS.get(subject.device.type, _BATCH_TOKENS_ELSEWHERE)
+    job = _Job(subject, hook, Path(folder), dtype, int(drop_first), max(1, per_batch // context))
+    job.open(
+        {
+            "format": 1,
+            "model": subject.name,
+            "weights_sha256": subject.weights_sha256,
+            "hook": hook,
+            "d_in": subject.d_model,
+            "context": context,
+            "shard_sequences": max(1, shard_tokens // context),
+            "dtype": str(dtype).removeprefix("torch."),
+            "drop_first": drop_first,
+            "text_hash": text_hash,
+        }
+    )
+    job.run(chain([start], blocks), sequences.numel() if isinstance(sequences, Tensor) else None)
+    return ActivationStore(folder)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One harvest into one folder."""
+
+    subject: Subject
+    hook: str
+    folder: Path
+    dtype: torch.dtype
+    first: int
+    """First position that is kept."""
+    batch_sequences: int
+
+    def open(self, of: Record) -> None:
+        """Claim the folder for this harvest, or check that it is the one that was begun there."""
+        path = self.folder / "harvest.json"
+        if not path.is_file():
+            write_atomically(path, json.dumps(of, indent=1))
+            return
+        found = read_json(path)
+        wrong = [name for name in of if found.get(name) != of[name]]
+        if wrong:
+            differences = ", ".join(f"{name} {found.get(name)!r} instead of {of[name]!r}" for name in wrong)
+            raise BadInputError(
+                f"{self.folder} holds a harvest of something else ({differences}): choose another folder, or "
+                "delete it"
+            )
+
+    def run(self, blocks: Iterator[Block], total: int | None) -> None:
+        """Compute the shards that are missing, then the statistics and the manifest."""
+        kept = self._intact_shards()
+        records: list[Record] = []
+        text = hashlib.sha256()
+        done = sum(int(record["tokens"]) for record in kept.values())
+        bar: Any = track(description=f"harvest {self.hook}", total=total, unit="tok", initial=done)
+        with bar:
+            for index, block in enumerate(blocks):
+                text.update(raw_bytes(block.tokens))
+                record = kept.pop(index, None)
+                if record is None:
+                    before = sum(record["sequences"] for record in records)
+                    record = self._compute(index, block, before, bar)
+                elif record["text_sha256"] != block.sha256():
+                    raise self._other_text(record)
+                records.append(record)
+        for record in kept.values():
+            raise self._other_text(record)
+        self._finish(records, text.hexdigest())
+
+    def _intact_shards(self) -> dict[int, Record]:
+        """The records of the shards that are whole; damaged ones are named, and will be computed again."""
+        intact: dict[int, Record] = {}
+        for path in sorted(self.folder.glob("shard-*.json")):
+            try:
+                record: Record = read_json(path)
+                check_content(self.folder, record)
+                intact[int(path.stem.removeprefix("shard-"))] = record
+            except (CorruptFileError, KeyError) as error:
+                log.warning("a shard is computed again: %s", error)
+        return intact
+
+    def _other_text(self, record: Record) -> BadInputError:
+        return BadInputError(
+            f"{self.folder / record['file']} holds activations of another text than the one given: choose "
+            "another folder, or delete it"
+        )
+
+    def _compute(self, index: int, block: Block, before: int, bar: Any) -> Record:
+        """Run the model on the sequences of one shard, and write the shard and then its record."""
+        (self.folder / MANIFEST).unlink(missing_ok=True)
+        d, kept = self.subject.d_model, block.tokens.shape[1] - self.first
+        activations = torch.empty(len(block) * kept, d, dtype=self.dtype)
+        sums = torch.zeros(d, dtype=torch.float64, device=self.subject.device)
+        squares = torch.zeros(d, d, dtype=torch.float64, device=self.subject.device)
+        for start in range(0, len(block), self.batch_sequences):
+            tokens = block.tokens[start : start + self.batch_sequences]
+            stored = self._stored(tokens, before + start)
+            activations[start * kept : (start + len(tokens)) * kept] = stored
+            exact = stored.double()
+            sums += exact.sum(0)
+            squares.addmm_(exact.T, exact)
+            bar.update(tokens.numel())
+        tensors = {
+            "activations": activations,
+            "tokens": block.tokens.to("cpu", torch.int32).contiguous(),
+            "sum": sums.cpu(),
+            "sum_of_squares": squares.cpu(),
+        }
+        if block.documents is not None:
+            tensors["documents"] = block.documents.to("cpu", torch.int32).contiguous()
+        path = self.folder / f"shard-{index:05d}.safetensors"
+        record = _write_tensors(path, tensors) | {
+            "rows": len(activations),
+            "sequences": len(block),
+            "tokens": block.tokens.numel(),
+            "text_sha256": block.sha256(),
+        }
+        write_atomically(path.with_suffix(".json"), json.dumps(record, indent=1))
+        return record
+
+    def _stored(self, tokens: Tensor, number: int) -> Tensor:
+        """Rows to store [rows, d] of some sequences, the first of which is the text's sequence `number`."""
+        where = f"sequences {number} to {number + len(tokens) - 1} of the text"
+        try:
+            found = self.subject.residual(tokens, self.hook)
+        except BadInputError as error:
+            raise BadInputError(f"in {where}: {error}") from error
+        stored = found[:, self.first :].flatten(0, 1).to(self.dtype)
+        if not bool(torch.isfinite(stored).all()):
+            raise BadInputError(
+                f"in {where}: activations of {self.subject.name} at {self.hook} reach "
+                f"{float(found.abs().max()):.3g}, which does not fit {self.dtype}: store them as bfloat16 or "
+                "float32"
+            )
+        return stored
+
+    def _finish(self, records: list[Record], tokens_sha256: str) -> None:
+        """Add up the shards' sums in their order, and write the statistics and, last, the manifest."""
+        n, d = sum(record["rows"] for record in records), self.subject.d_model
+        mean, second = torch.zeros(d, dtype=torch.float64), torch.zeros(d, d, dtype=torch.float64)
+        for record in records:
+            tensors = read_tensors(self.folder, record)
+            mean += tensors["sum"]
+            second += tensors["sum_of_squares"]
+        mean, second = mean / n, second / n
+        factor = scale_factor(mean, second, f"the activations of {self.subject.name} at {self.hook}")
+        statistics = _write_tensors(self.folder / STATISTICS, {"mean": mean, "second_moment": second})
+        manifest = {
+            "of": read_json(self.folder / "harvest.json"),
+            "n_sequences": sum(record["sequences"] for record in records),
+            "n_tokens": n,
+            "tokens_sha256": tokens_sha256,
+            "factor": factor,
+            "statistics": statistics,
+            "shards": records,
+        }
+        write_atomically(self.folder / MANIFEST, json.dumps(manifest, indent=1))
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> Record:
+    """Write a safetensors file whole or not at all; its name, size and SHA-256."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with disk_errors(path.parent):
+        try:
+            save_file(tensors, temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except SafetensorError as error:
+            raise StorageError(
+                f"cannot write {path} ({error}); the shards before it are kept. "
+                f"{free_space_words(path.parent)} Free some space and run again."
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+    return record_of(path)

@@ -1,0 +1,208 @@
+"""What the book asks of a language model: tokens to residual stream, residual stream to logits.
+
+Hooks are named as transformer-lens names them, `blocks.K.hook_resid_pre` and `blocks.K.hook_resid_post`.
+The residual stream that leaves block K is the one that enters block K + 1, so a model of n blocks has
+n + 1 places; `place_of` gives the number of blocks that a hook's activation has passed.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sanity.errors import BadInputError
+from sanity.subject.modules import weights_sha256
+
+Edit = Callable[[Tensor], Tensor]
+
+_HOOK = re.compile(r"blocks\.(\d+)\.hook_resid_(pre|post)")
+
+
+@runtime_checkable
+class Subject(Protocol):
+    """A causal language model, read and edited at its residual stream.
+
+    Sequences are given as token ids without an attention mask: attention is causal, so what is padded on
+    the right changes nothing before it.
+    """
+
+    name: str
+    backend: str
+    d_model: int
+    n_layers: int
+    context: int
+    """Longest sequence, in tokens."""
+    vocab: int
+    tokenizer: Any
+    hooks: tuple[str, ...]
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def weights_sha256(self) -> str:
+        """Of all parameters: the same for both backends, different for other weights or another dtype."""
+
+    def logits(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos vocab"]:
+        """Next-token logits."""
+
+    def residual(self, tokens: Int[Tensor, "batch pos"], hook: str) -> Float[Tensor, "batch pos d_model"]:
+        """The residual stream at `hook`; the blocks after it are not run."""
+
+    def logits_from(
+        self, residual: Float[Tensor, "batch pos d_model"], hook: str
+    ) -> Float[Tensor, "batch pos vocab"]:
+        """Logits of the model run on from `residual` at `hook`; the blocks before it are not run."""
+
+    def logits_with(
+        self, tokens: Int[Tensor, "batch pos"], hook: str, edit: Edit
+    ) -> Float[Tensor, "batch pos vocab"]:
+        """Logits with the residual stream at `hook` replaced by `edit` of it."""
+
+
+def hook_names(n_layers: int) -> tuple[str, ...]:
+    """The hooks of a model of `n_layers` blocks, from input to output."""
+    return tuple(f"blocks.{layer}.hook_resid_{end}" for layer in range(n_layers) for end in ("pre", "post"))
+
+
+def place_of(hook: str, n_layers: int, name: str) -> int:
+    """How many blocks the activation at `hook` has passed, 0 to `n_layers`.
+
+    >>> place_of("blocks.10.hook_resid_post", 30, "smollm2-135m")
+    11
+    """
+    match = _HOOK.fullmatch(hook)
+    if match is None or int(match[1]) >= n_layers:
+        raise BadInputError(
+            f"{name} has no hook {hook!r}: it has {n_layers} blocks, with blocks.K.hook_resid_pre and "
+            f"blocks.K.hook_resid_post for K from 0 to {n_layers - 1}"
+        )
+    return int(match[1]) + (match[2] == "post")
+
+
+def check_finite(activations: Float[Tensor, "batch pos d_model"], hook: str, name: str) -> None:
+    """Raise `BadInputError` saying where, if an activation is NaN or infinite."""
+    finite = torch.isfinite(activations)
+    if not bool(finite.all()):
+        row, position, unit = (int(index) for index in (~finite).nonzero()[0])
+        raise BadInputError(
+            f"the activation of {name} at {hook} is {float(activations[row, position, unit])} for sequence "
+            f"{row} of the batch, position {position}, unit {unit} ({int((~finite).sum())} values in all are "
+            "not finite): try dtype=torch.float32, and look at that sequence"
+        )
+
+
+class LoadedSubject(ABC):
+    """A `Subject` over a transformers module: the checks are here, a backend adds how to run it.
+
+    Nothing of the model learns (its parameters want no gradients). `logits_from` and `logits_with` let
+    gradients through to what they are given, so that masks and rotations can be fitted through the model;
+    `residual` and `logits` record none.
+    """
+
+    backend: str
+
+    def __init__(self, name: str, module: Any, tokenizer: Any) -> None:
+        config = module.config.get_text_config()
+        self.name = name
+        self.tokenizer = tokenizer
+        self.d_model = int(config.hidden_size)
+        self.n_layers = int(config.num_hidden_layers)
+        self.context = int(config.max_position_embeddings)
+        self.vocab = int(config.vocab_size)
+        self.hooks = hook_names(self.n_layers)
+        self.device = torch.device(module.device)
+        self.dtype: torch.dtype = module.dtype
+        self._plain = module
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Of all parameters: the same for both backends, different for other weights or another dtype."""
+        return weights_sha256(self._plain)
+
+    def logits(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos vocab"]:
+        """Next-token logits, without gradients."""
+        tokens = self._checked(tokens)
+        with torch.no_grad():
+            return self._logits(tokens)
+
+    def residual(self, tokens: Int[Tensor, "batch pos"], hook: str) -> Float[Tensor, "batch pos d_model"]:
+        """The residual stream at `hook`, without gradients; the blocks after it are not run."""
+        place, tokens = self._place(hook), self._checked(tokens)
+        with torch.no_grad():
+            found = self._residual(tokens, place)
+        check_finite(found, hook, self.name)
+        return found
+
+    def logits_from(
+        self, residual: Float[Tensor, "batch pos d_model"], hook: str
+    ) -> Float[Tensor, "batch pos vocab"]:
+        """Logits of the model run on from `residual` at `hook`; the blocks before it are not run."""
+        place = self._place(hook)
+        self._check_width(residual, hook)
+        self._check_length(residual.shape[1])
+        check_finite(residual, hook, self.name)
+        return self._logits_from(residual.to(self.device, self.dtype), place)
+
+    def logits_with(
+        self, tokens: Int[Tensor, "batch pos"], hook: str, edit: Edit
+    ) -> Float[Tensor, "batch pos vocab"]:
+        """Logits with the residual stream at `hook` replaced by `edit` of it (of the same shape)."""
+        place, tokens = self._place(hook), self._checked(tokens)
+
+        def checked_edit(found: Tensor) -> Tensor:
+            edited = edit(found)
+            if edited.shape != found.shape:
+                raise BadInputError(
+                    f"the edit at {hook} returned shape {list(edited.shape)}, but was given "
+                    f"{list(found.shape)}: return the same shape"
+                )
+            check_finite(edited, hook, self.name)
+            return edited.to(found)
+
+        return self._logits_with(tokens, place, checked_edit)
+
+    @abstractmethod
+    def _logits(self, tokens: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _residual(self, tokens: Tensor, place: int) -> Tensor: ...
+
+    @abstractmethod
+    def _logits_from(self, residual: Tensor, place: int) -> Tensor: ...
+
+    @abstractmethod
+    def _logits_with(self, tokens: Tensor, place: int, edit: Edit) -> Tensor: ...
+
+    def _place(self, hook: str) -> int:
+        return place_of(hook, self.n_layers, self.name)
+
+    def _checked(self, tokens: Tensor) -> Tensor:
+        """`tokens` on the model's device, after a look at their length and range."""
+        self._check_length(tokens.shape[1])
+        if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < self.vocab:
+            raise BadInputError(
+                f"token ids reach from {int(tokens.min())} to {int(tokens.max())}, but {self.name} has 0 to "
+                f"{self.vocab - 1}: tokenise with its own tokenizer"
+            )
+        return tokens.to(self.device, torch.long)
+
+    def _check_length(self, length: int) -> None:
+        if length > self.context:
+            raise BadInputError(
+                f"sequences of {length} tokens are longer than the context of {self.name}, which is "
+                f"{self.context}: cut them shorter"
+            )
+
+    def _check_width(self, residual: Tensor, hook: str) -> None:
+        if residual.shape[-1] != self.d_model:
+            raise BadInputError(
+                f"the activation given for {hook} has width {residual.shape[-1]}, but {self.name} has "
+                f"d_model {self.d_model}"
+            )

@@ -1,0 +1,84 @@
+"""Handling of plain transformers modules: their blocks, a run that stops early, weights shared and hashed."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sanity.errors import BadInputError
+
+
+def find_blocks(module: Any) -> tuple[str, nn.ModuleList]:
+    """The path and the list of a causal language model's transformer blocks (`model.layers`, ...)."""
+    n_layers = module.config.get_text_config().num_hidden_layers
+    found = [
+        (path, child)
+        for path, child in module.named_modules()
+        if isinstance(child, nn.ModuleList) and len(child) == n_layers
+    ]
+    if not found:
+        raise BadInputError(
+            f"{type(module).__name__} has no list of {n_layers} transformer blocks: only decoder-only models "
+            "with one stack of blocks can be studied"
+        )
+    path, blocks = min(found, key=lambda entry: entry[0].count("."))
+    return path, blocks
+
+
+class _StopError(Exception):
+    """Ends a forward pass when what was wanted is known."""
+
+
+def residual_after(
+    module: Any, blocks: nn.ModuleList, tokens: Int[Tensor, "batch pos"], place: int
+) -> Float[Tensor, "batch pos d_model"]:
+    """The residual stream that has passed `place` blocks; the blocks after them are not run."""
+    kept: list[Tensor] = []
+
+    def keep_input(block: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        kept.append(arguments[0] if arguments else named["hidden_states"])
+        raise _StopError
+
+    def keep_output(block: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+        kept.append(hidden_of(output))
+        raise _StopError
+
+    handle = (
+        blocks[0].register_forward_pre_hook(keep_input, with_kwargs=True)
+        if place == 0
+        else blocks[place - 1].register_forward_hook(keep_output)
+    )
+    try:
+        module(tokens, use_cache=False)
+    except _StopError:
+        pass
+    finally:
+        handle.remove()
+    return kept[0]
+
+
+def hidden_of(output: Any) -> Tensor:
+    """The hidden states in what a block returns: the tensor itself, or the first of a tuple."""
+    hidden: Tensor = output[0] if isinstance(output, tuple) else output
+    return hidden
+
+
+def twin(module: nn.Module) -> nn.Module:
+    """A copy of `module` whose parameters and buffers are those of the original, not copies."""
+    shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+    return copy.deepcopy(module, shared)
+
+
+def weights_sha256(module: nn.Module) -> str:
+    """Hash of names, types, shapes and values of all parameters; tied ones count once."""
+    state = hashlib.sha256()
+    for name, parameter in sorted(module.named_parameters()):
+        state.update(f"{name} {parameter.dtype} {list(parameter.shape)}\n".encode())
+        raw = parameter.detach().cpu().contiguous().view(-1).view(torch.uint8)
+        state.update(raw.numpy().data)
+    return state.hexdigest()

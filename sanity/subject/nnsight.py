@@ -1,0 +1,58 @@
+"""The nnsight backend: traces over the transformers module, with its own attention kernels."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sanity.subject.interface import Edit, LoadedSubject
+from sanity.subject.modules import find_blocks
+
+
+class NNsightSubject(LoadedSubject):
+    """A subject that nnsight traces; `traced` is its `NNsight` object, for other places to hook."""
+
+    backend = "nnsight"
+
+    def __init__(self, name: str, module: Any, tokenizer: Any) -> None:
+        from nnsight import NNsight
+
+        super().__init__(name, module, tokenizer)
+        self.traced = NNsight(module)
+        self._blocks = functools.reduce(getattr, find_blocks(module)[0].split("."), self.traced)
+
+    def _logits(self, tokens: Tensor) -> Tensor:
+        logits: Tensor = self._plain(tokens, use_cache=False).logits
+        return logits
+
+    def _residual(self, tokens: Tensor, place: int) -> Tensor:
+        with self.traced.trace(tokens, use_cache=False) as tracer:
+            found = (self._blocks[place - 1].output if place else self._blocks[0].input).save()
+            tracer.stop()
+        residual: Tensor = found
+        return residual
+
+    def _logits_from(self, residual: Tensor, place: int) -> Tensor:
+        # The embedding of these tokens is thrown away: the first block that runs is given `residual`.
+        tokens = residual.new_zeros(residual.shape[:2], dtype=torch.long)
+        with self.traced.trace(tokens, use_cache=False):
+            if place == 0:
+                self._blocks[0].input = residual
+            for layer in range(place):
+                self._blocks[layer].skip(residual)
+            found = self.traced.output.logits.save()
+        logits: Tensor = found
+        return logits
+
+    def _logits_with(self, tokens: Tensor, place: int, edit: Edit) -> Tensor:
+        with self.traced.trace(tokens, use_cache=False):
+            if place == 0:
+                self._blocks[0].input = edit(self._blocks[0].input)
+            else:
+                self._blocks[place - 1].output = edit(self._blocks[place - 1].output)
+            found = self.traced.output.logits.save()
+        logits: Tensor = found
+        return logits

@@ -1,0 +1,84 @@
+"""The transformer-lens backend: a `TransformerBridge` over the transformers module."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sanity.errors import BadInputError
+from sanity.subject.interface import Edit, LoadedSubject
+from sanity.subject.modules import find_blocks, residual_after, twin
+
+
+class TransformerLensSubject(LoadedSubject):
+    """A subject seen through transformer-lens; `bridge` gives all its other hooks.
+
+    The bridge computes attention step by step, so that scores and patterns can be hooked, and calls dozens
+    of hook points per block. On the default model that costs 7 % over transformers at a context of 128
+    tokens and 35 % at 512. `residual` needs none of it, and harvesting is nothing but `residual`: it runs a
+    twin of the module that shares the weights and that the bridge does not wrap.
+    """
+
+    backend = "transformer_lens"
+
+    def __init__(self, name: str, module: Any, tokenizer: Any) -> None:
+        from transformer_lens.model_bridge import TransformerBridge
+
+        # Before the bridge: it replaces the module's parts by its own.
+        super().__init__(name, twin(module), tokenizer)
+        self._plain_blocks = find_blocks(self._plain)[1]
+        try:
+            self.bridge = TransformerBridge.boot_transformers(
+                name,
+                hf_model=module,
+                tokenizer=copy.deepcopy(tokenizer),  # transformer-lens adds tokens to it
+                device=self.device,
+                dtype=self.dtype,
+            )
+        except (ValueError, KeyError, RuntimeError) as error:
+            raise BadInputError(
+                f"transformer-lens cannot wrap {name} ({type(module).__name__}: {error}): "
+                'use backend="nnsight"'
+            ) from error
+        # It makes parameters of its own (zero biases, split projections), which would record gradients.
+        self.bridge.original_model.requires_grad_(False).eval()
+
+    def _logits(self, tokens: Tensor) -> Tensor:
+        logits: Tensor = self.bridge(tokens, use_cache=False)
+        return logits
+
+    def _residual(self, tokens: Tensor, place: int) -> Tensor:
+        return residual_after(self._plain, self._plain_blocks, tokens, place)
+
+    def _logits_from(self, residual: Tensor, place: int) -> Tensor:
+        # The embedding of these tokens is thrown away: the first block that runs is given `residual`.
+        tokens = residual.new_zeros(residual.shape[:2], dtype=torch.long)
+        blocks: nn.ModuleList = self.bridge.blocks
+        with _replaced(blocks[:place], residual):
+            if place:
+                return self._logits(tokens)
+            return self._logits_with(tokens, 0, lambda _: residual)
+
+    def _logits_with(self, tokens: Tensor, place: int, edit: Edit) -> Tensor:
+        hook = f"blocks.{place - 1}.hook_resid_post" if place else "blocks.0.hook_resid_pre"
+        logits: Tensor = self.bridge.run_with_hooks(
+            tokens, fwd_hooks=[(hook, lambda found, hook: edit(found))], use_cache=False
+        )
+        return logits
+
+
+@contextlib.contextmanager
+def _replaced(blocks: nn.ModuleList, residual: Tensor) -> Iterator[None]:
+    """While this lasts, `blocks` only return `residual`: transformer-lens cannot start at a layer."""
+    for block in blocks:
+        block.__dict__["forward"] = lambda *arguments, **named: residual
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.__dict__["forward"]
