@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sanity.models.kernels import block_rows, product, sampled_products, transposed, weighted_sums
+from sanity.models.kernels import block_rows, product, row_sums, sampled_products, transposed, weighted_sums
 from sanity.models.selection import Rows, Rule
 from sanity.models.sparsity import Architecture, JumpReLU
 
@@ -93,13 +93,12 @@ def sparse_gradients(
     active_rows = Rows(found.starts, found.latents, values, found.width)
     parts = [_span(active_rows, found, lo, hi) for lo, hi in spans]
 
-    residual = -x
     errors, residuals = [], []
     for (lo, hi), (z, _) in zip(spans, parts, strict=True):
-        residual = residual + weighted_sums(z, weights.W_dec[lo:hi])
-        residuals.append(residual)
-        errors.append(float(residual.square().sum(dtype=torch.float64)) / batch)
-    last = residual
+        rebuilt = weighted_sums(z, weights.W_dec[lo:hi])
+        residuals.append(rebuilt.add_(residuals[-1]) if residuals else rebuilt.sub_(x))
+        errors.append(_squares(rebuilt) / batch)
+    last = residuals[-1]
     if len(residuals) > 1:  # turn the residual of each prefix into the sum over all prefixes from it on
         residuals = list(torch.stack(residuals).flip(0).cumsum(0).flip(0))
 
@@ -159,32 +158,28 @@ def _span_gradients(
     objective: Objective,
 ) -> Gradients:
     """Gradients of everything that belongs to the latents of one span; G is 2 / B times `residual`."""
-    learns, batch, width = objective.learns, x.shape[0], hi - lo
-    scale = 2 / batch
+    learns, scale = objective.learns, 2 / x.shape[0]
+    columns, order = transposed(z)  # latent by latent: each reads its own rows once
     out: Gradients = {}
-    index = z.latents.long()
-    columns, order = transposed(z) if learns & {"W_enc", "W_dec"} else (z, None)
     if "W_dec" in learns:
         out["W_dec"] = weighted_sums(columns, residual, columns.values * scale)
     if not learns & {"W_enc", "b_enc", "b_dec", "threshold"}:
         return out
-    dz = sampled_products(z, residual, weights.W_dec[lo:hi]) * scale
-    if objective.bandwidth and weights.log_threshold is not None:
+    dz = sampled_products(columns, weights.W_dec[lo:hi], residual) * scale
+    du, penalty = dz, objective.coefficient / x.shape[0]
+    if weights.log_threshold is not None:
         threshold = weights.log_threshold[lo:hi].exp()
-        theta = threshold[index]
+        theta = threshold.repeat_interleave(columns.counts)
+        above = u.values[order] - theta
         if "threshold" in learns:
-            near = (u.values - theta).abs() < objective.bandwidth / 2
-            slope = (theta * dz + objective.coefficient / batch) * near
-            total = torch.zeros_like(threshold).index_add_(0, index, slope)
-            out["threshold"] = total.mul_(threshold).div_(-objective.bandwidth)
-        du = dz * (u.values > theta)
+            slope = (theta * dz + penalty) * (above.abs() < objective.bandwidth / 2)
+            out["threshold"] = row_sums(columns, slope) * threshold / -objective.bandwidth
+        du = dz * (above > 0)
     elif objective.architecture.penalty == "l1":
-        du = dz + objective.coefficient / batch
-    else:
-        du = dz
-    if order is not None and "W_enc" in learns:
-        out["W_enc"] = weighted_sums(columns, x, du[order])
-    out["b_enc"] = torch.zeros(width, dtype=x.dtype, device=x.device).index_add_(0, index, du)
+        du = dz + penalty
+    if "W_enc" in learns:
+        out["W_enc"] = weighted_sums(columns, x, du)
+    out["b_enc"] = row_sums(columns, du)
     return out
 
 
@@ -195,6 +190,11 @@ def _with_decoder_bias(
     if "b_dec" in learns:
         gradients["b_dec"] = through_decoder - weights.W_enc_t.T @ gradients["b_enc"]
     return {name: value for name, value in gradients.items() if name in learns}
+
+
+def _squares(residual: Float[Tensor, "rows d_in"]) -> float:
+    """Sum of squares, in float64 over rows."""
+    return float(torch.linalg.vecdot(residual, residual).sum(dtype=torch.float64))
 
 
 def _penalty(objective: Objective, values: Float[Tensor, " n"], n_active: int, batch: int) -> float:
@@ -263,7 +263,7 @@ def _dense_block(
     for lo, hi in spans:
         residual = residual + z[:, lo:hi] @ weights.W_dec[lo:hi]
         residuals.append(residual)
-    errors = [float(r.square().sum(dtype=torch.float64)) / batch for r in residuals]
+    errors = [_squares(residual) / batch for residual in residuals]
     values = z[active]
     outcome = Outcome(
         squared_error=errors[-1],
@@ -281,7 +281,7 @@ def _dense_block(
     dz = torch.cat([G[i] @ weights.W_dec[lo:hi].T for i, (lo, hi) in enumerate(spans)], dim=1)
     du = dz * active
     if objective.architecture.penalty == "l1":
-        du = du + active * (objective.coefficient / batch)
+        du = du + active.to(du.dtype) * (objective.coefficient / batch)
     if "W_dec" in objective.learns:
         gradients["W_dec"] = torch.cat([z[:, lo:hi].T @ G[i] for i, (lo, hi) in enumerate(spans)])
     if "W_enc" in objective.learns:

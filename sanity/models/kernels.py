@@ -13,10 +13,12 @@ from __future__ import annotations
 import functools
 import warnings
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import override
 
 from sanity.models.selection import Rows, Rule
 
@@ -66,6 +68,12 @@ def weighted_sums(
         per_sample_weights=weights,
         include_last_offset=True,
     )
+
+
+def row_sums(rows: Rows, values: Float[Tensor, " n"]) -> Float[Tensor, " n_rows"]:
+    """Sums of the values of each row."""
+    total = torch.zeros(rows.n_rows, dtype=values.dtype, device=values.device)
+    return total.index_add_(0, rows.rows.long(), values)
 
 
 def sampled_products(
@@ -143,32 +151,37 @@ def select_sparse(
     candidates: dense products are then cheaper.
     """
     batch, d_sae = x.shape[0], W_enc_t.shape[0]
+    encoder = _Rounded(x, W_enc_t, b_enc) if precision == "bf16" else _Exact(x, W_enc_t, b_enc)
     block = block_rows(batch, d_sae, x.device)
-    low = _Rounded(x, W_enc_t, b_enc) if precision == "bf16" else None
     for slack in _SLACKS:
         parts: list[Rows] = []
         bound: Tensor | None = None
         for first in range(0, batch, block):
-            part = x[first : first + block]
-            if low is None:
-                pre = product(part, W_enc_t, b_enc)
-                bound = rule.bound(pre, bound, slack)
-                candidates = collect(pre, pre >= bound)
-            else:
-                pre = low.product(first, first + block)
-                bound = rule.bound(pre, bound, slack)
-                candidates = collect(pre, pre >= low.lowered(bound, first, first + block))
-                exact = sampled_products(candidates, part, W_enc_t)
-                candidates.values = exact + b_enc[candidates.latents.long()]
-            if candidates.latents.numel() > max_density * pre.numel():
+            last = min(first + block, batch)
+            pre = encoder.product(first, last)
+            bound = rule.bound(pre, bound, slack)
+            parts.append(collect(pre, at_least(pre, encoder.lowered(bound, first, last))))
+            if parts[-1].latents.numel() > max_density * pre.numel():
                 return None
-            parts.append(candidates if rule.whole_batch else candidates.where(rule.keep(candidates)))
-        found = stacked(parts)
-        if not rule.whole_batch:
-            return found
+        found = encoder.exact(stacked(parts))
         if bound is None or rule.complete(found, bound):
             break
     return found.where(rule.keep(found))
+
+
+def at_least(pre: Float[Tensor, "rows d_sae"], bound: Tensor) -> Bool[Tensor, "rows d_sae"]:
+    """`pre >= bound`, broadcast.
+
+    On the CPU by numpy, whose comparison is vectorised: 1.5 CPU milliseconds for a batch of the real shape
+    where PyTorch takes 10. Since it has no bf16, positive numbers are compared by their bits.
+    """
+    if pre.device.type != "cpu":
+        return pre >= bound
+    if pre.dtype == torch.bfloat16:
+        if not bool((bound > 0).all()):
+            return pre >= bound
+        pre, bound = pre.view(torch.int16), bound.view(torch.int16)
+    return torch.from_numpy(np.greater_equal(pre.numpy(), bound.numpy()))
 
 
 def collect(pre: Float[Tensor, "rows d_sae"], marked: Bool[Tensor, "rows d_sae"]) -> Rows:
@@ -181,14 +194,15 @@ def collect(pre: Float[Tensor, "rows d_sae"], marked: Bool[Tensor, "rows d_sae"]
     flat = marked.view(-1)
     if flat.device.type == "cpu" and flat.numel() % 8 == 0:
         words = flat.view(torch.int64).nonzero().squeeze(1)
-        inside = flat.view(-1, 8)[words].view(-1).nonzero().squeeze(1)
-        index = words[inside >> 3] * 8 + (inside & 7)
+        marks = flat.view(-1, 8).index_select(0, words).view(-1)
+        inside = torch.from_numpy(np.flatnonzero(marks.numpy()))
+        index = words.index_select(0, inside >> 3).mul_(8).add_(inside & 7)
     else:
         index = flat.nonzero().squeeze(1)
-    row = index // d_sae
-    starts = torch.zeros(rows + 1, dtype=torch.int32, device=pre.device)
-    torch.cumsum(torch.bincount(row, minlength=rows), 0, dtype=torch.int32, out=starts[1:])
-    return Rows(starts, (index - row * d_sae).to(torch.int32), pre.view(-1)[index], d_sae)
+    edges = torch.arange(0, (rows + 1) * d_sae, d_sae, device=pre.device)
+    starts = torch.searchsorted(index, edges, out_int32=True)
+    row = edges[:-1].repeat_interleave(starts.diff())
+    return Rows(starts, (index - row).to(torch.int32), pre.view(-1).index_select(0, index), d_sae)
 
 
 def stacked(parts: list[Rows]) -> Rows:
@@ -202,12 +216,36 @@ def stacked(parts: list[Rows]) -> Rows:
     return Rows(starts, latents, torch.cat([part.values for part in parts]), parts[0].width)
 
 
-class _Rounded:
+class _Exact:
+    """The encoder product in the type of its factors: bounds and values hold as they are."""
+
+    def __init__(
+        self,
+        x: Float[Tensor, "batch d_in"],
+        W_enc_t: Float[Tensor, "d_sae d_in"],
+        b_enc: Float[Tensor, " d_sae"],
+    ) -> None:
+        self.x, self.weight, self.bias = x, W_enc_t, b_enc
+
+    def product(self, first: int, last: int) -> Float[Tensor, "rows d_sae"]:
+        """Pre-activations of a block of rows."""
+        return product(self.x[first:last], self.weight, self.bias)
+
+    def lowered(self, bound: Tensor, first: int, last: int) -> Tensor:
+        """What an entry of `product` reaches at least if its exact value reaches `bound`."""
+        return bound
+
+    def exact(self, found: Rows) -> Rows:
+        """`found` with exact values."""
+        return found
+
+
+class _Rounded(_Exact):
     """The encoder product in bf16, with how far below an exact bound its entries may lie.
 
     An entry errs by the rounding of both factors (at most 2^-9 of each, adding up like noise over d_in) and
     by its own rounding. Bounds are lowered by 2^-7 of |bound| + |x| max|w| / sqrt(d_in), more than ten
-    standard errors when no dimension dominates.
+    standard errors when no dimension dominates; the exact values decide afterwards.
     """
 
     def __init__(
@@ -216,17 +254,28 @@ class _Rounded:
         W_enc_t: Float[Tensor, "d_sae d_in"],
         b_enc: Float[Tensor, " d_sae"],
     ) -> None:
-        self.x, self.weight, self.bias = x.bfloat16(), W_enc_t.bfloat16(), b_enc.bfloat16()
+        super().__init__(x, W_enc_t, b_enc)
+        self.rounded = x.bfloat16(), W_enc_t.bfloat16(), b_enc.bfloat16()
         largest = torch.linalg.vector_norm(W_enc_t, dim=1).max()
         scale = torch.linalg.vector_norm(x, dim=1, keepdim=True) * largest / x.shape[1] ** 0.5
         self.error = scale / 128 + b_enc.abs().max() / 256
 
+    @override
     def product(self, first: int, last: int) -> Float[Tensor, "rows d_sae"]:
-        return product(self.x[first:last], self.weight, self.bias)
+        x, weight, bias = self.rounded
+        return product(x[first:last], weight, bias)
 
+    @override
     def lowered(self, bound: Tensor, first: int, last: int) -> Tensor:
         error = self.error[first:last]
         if bound.ndim != 2:
             error = error.max()
         low: Tensor = (bound - bound.abs() / 128 - error).to(torch.bfloat16)
         return low
+
+    @override
+    def exact(self, found: Rows) -> Rows:
+        columns, order = transposed(found)
+        values = torch.empty(order.numel(), dtype=self.x.dtype, device=self.x.device)
+        values[order] = sampled_products(columns, self.weight, self.x)
+        return Rows(found.starts, found.latents, values + self.bias[found.latents.long()], found.width)

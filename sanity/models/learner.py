@@ -165,7 +165,7 @@ class Learner:
         named, W_dec = self.weights.by_name(), self.weights.W_dec
         if "W_dec" in gradients:
             gradient = gradients["W_dec"]
-            gradient.addcmul_((gradient * W_dec).sum(1, keepdim=True), W_dec, value=-1)
+            gradient.addcmul_(torch.linalg.vecdot(gradient, W_dec).unsqueeze(1), W_dec, value=-1)
         if self.training.gradient_clip is not None:
             norm = torch.stack([value.square().sum() for value in gradients.values()]).sum().sqrt()
             factor = (self.training.gradient_clip / norm).clamp_max(1.0)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from sanity.errors import BadInputError
 from sanity.models.arm import Arm, gaussian_matrix
@@ -32,7 +33,10 @@ class Start:
 
 
 def initial_directions(
-    arm: Arm, d_in: int, covariance: Callable[[], Float[Tensor, "d_in d_in"]]
+    arm: Arm,
+    d_in: int,
+    covariance: Callable[[], Float[Tensor, "d_in d_in"]],
+    dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "d_sae d_in"]:
     """The unit rows W0 that an arm's decoder starts with; the same for all arms of one seed and init."""
     directions = arm.init.directions(gaussian_matrix(arm.seed, arm.d_sae, d_in), covariance)
@@ -41,7 +45,7 @@ def initial_directions(
             f"the init {arm.init.name} gave directions {list(directions.shape)}, wanted are finite unit rows "
             f"[{arm.d_sae}, {d_in}]: check the stream's covariance"
         )
-    return directions
+    return functional.normalize(directions.to(dtype), dim=1)
 
 
 def calibrated_start(

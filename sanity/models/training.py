@@ -224,7 +224,8 @@ class _Plan:
         x = self._batch(0)
         key = digest([arm.init, arm.seed, arm.d_sae])
         if key not in directions:
-            directions[key] = initial_directions(arm, self.stream.d_in, self.stream.covariance).to(x)
+            begun = initial_directions(arm, self.stream.d_in, self.stream.covariance, x.dtype)
+            directions[key] = begun.to(x.device)
         return calibrated_start(arm, directions[key], x)
 
     def _place(self, arm: Arm) -> Path:

@@ -1,0 +1,146 @@
+"""Hand-written gradients against plain autograd, for every architecture and constraint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sanity.baselines import (
+    FrozenBoth,
+    FrozenDecoder,
+    FrozenEncoder,
+    Iso,
+    SoftFrozenDecoder,
+    Trained,
+    Untrained,
+)
+from sanity.models import Architecture, Arm, JumpReLU, Training, calibrated_start, initial_directions, train
+from sanity.models.arm import Constraint
+from sanity.models.gradients import Objective, Weights, dense_gradients, sparse_gradients
+from sanity.models.kernels import select
+
+CONSTRAINTS: list[Constraint] = [
+    Trained(),
+    FrozenDecoder(),
+    SoftFrozenDecoder(),
+    FrozenEncoder(),
+    FrozenBoth(),
+    Untrained(),
+]
+
+
+class JumpStep(torch.autograd.Function):
+    """z = u H(u - theta), with the rectangle kernel's gradient for theta (2407.14435, equations 9 to 12)."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, theta: Tensor, bandwidth: float) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(u, theta)
+        ctx.bandwidth = bandwidth
+        gate = (u > theta).to(u.dtype)
+        return u * gate, gate
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        dz, dgate = grads
+        u, theta = ctx.saved_tensors
+        kernel = ((u - theta).abs() < ctx.bandwidth / 2).to(u.dtype) / ctx.bandwidth
+        return dz * (u > theta), -(kernel * (theta * dz + dgate)).sum(0), None
+
+
+def plain_loss(
+    architecture: Architecture, parameters: dict[str, Tensor], x: Tensor, coefficient: float
+) -> Tensor:
+    """The loss as a reader of the papers would write it."""
+    u = (x - parameters["b_dec"]) @ parameters["W_enc"].T + parameters["b_enc"]
+    penalty = u.new_zeros(())
+    if isinstance(architecture, JumpReLU):
+        z, gate = JumpStep.apply(u, parameters["threshold"].exp(), architecture.bandwidth)
+        penalty = coefficient * gate.sum(1).mean()
+    elif architecture.name == "relu":
+        z = u.relu()
+        penalty = coefficient * (z * parameters["W_dec"].norm(dim=1)).sum(1).mean()
+    elif architecture.name == "topk":
+        top = u.topk(int(architecture.l0), dim=1)
+        z = torch.zeros_like(u).scatter(1, top.indices, top.values.relu())
+    else:
+        flat = u.flatten()
+        top_all = flat.topk(int(architecture.l0) * x.shape[0])
+        z = torch.zeros_like(flat).scatter(0, top_all.indices, top_all.values.relu()).view_as(u)
+    loss = penalty
+    for end in architecture.prefixes(u.shape[1]):
+        rebuilt = z[:, :end] @ parameters["W_dec"][:end] + parameters["b_dec"]
+        loss = loss + (rebuilt - x).square().sum(1).mean()
+    return loss
+
+
+def a_problem(architecture: Architecture, dtype: torch.dtype, device: str = "cpu") -> tuple[Weights, Tensor]:
+    """Weights away from any special point (biases set, encoder untied) and a batch."""
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(24, 8, generator=generator).to(device, dtype)
+    arm = Arm(architecture, 40)
+    directions = initial_directions(arm, 8, lambda: torch.eye(8), dtype).to(device)
+    weights = calibrated_start(arm, directions, x).weights
+    for value in (weights.W_enc_t, weights.b_enc, weights.b_dec):
+        value += 0.05 * torch.randn(value.shape, generator=generator).to(value)
+    if weights.log_threshold is not None:
+        weights.log_threshold += 0.1 * torch.randn(40, generator=generator).to(x)
+    return weights, x
+
+
+@pytest.mark.parametrize("constraint", CONSTRAINTS, ids=lambda c: c.name.replace(" ", "-"))
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 1e-5)])
+def test_gradients_are_those_of_autograd(
+    architecture: Architecture, constraint: Constraint, dtype: torch.dtype, tolerance: float, device: str
+) -> None:
+    weights, x = a_problem(architecture, dtype, device)
+    named = weights.by_name()
+    learns = frozenset(constraint.learns & named.keys())
+    leaves = {name: value.clone().requires_grad_(name in learns) for name, value in named.items()}
+    loss = plain_loss(architecture, leaves, x, coefficient=0.3)
+    if learns:
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    objective = Objective(architecture, learns, coefficient=0.3)
+    centred = x - weights.b_dec
+    threshold = None if weights.log_threshold is None else weights.log_threshold.exp()
+    found = select(centred, weights.W_enc_t, weights.b_enc, architecture.training_rule(threshold))
+    for outcome in (
+        sparse_gradients(weights, centred, found, objective),
+        dense_gradients(weights, centred, objective),
+    ):
+        assert outcome.loss == pytest.approx(float(loss.detach()), rel=tolerance)
+        assert outcome.gradients.keys() == learns
+        for name in learns:
+            expected = leaves[name].grad
+            assert expected is not None
+            if name == "W_dec" and architecture.name == "relu":
+                # The penalty's pull on the norms is along the rows, and norms are fixed.
+                W_dec = named["W_dec"]
+                along = (0.3 * _latents(architecture, weights, x).mean(0))[:, None] * W_dec
+                expected = expected - along
+            worst = float((outcome.gradients[name] - expected).abs().max() / expected.abs().max())
+            assert worst < tolerance, name
+
+
+def _latents(architecture: Architecture, weights: Weights, x: Tensor) -> Tensor:
+    return ((x - weights.b_dec) @ weights.W_enc_t.T + weights.b_enc).relu()
+
+
+@pytest.mark.parametrize("constraint", CONSTRAINTS, ids=lambda c: c.name.replace(" ", "-"))
+def test_sparse_and_dense_ways_give_one_curve(
+    architecture: Architecture, constraint: Constraint, stream: Any
+) -> None:
+    stream.dtype = torch.float64
+    arm = Arm(architecture, 24, constraint, Iso(), learning_rate=1e-2)
+    curves = [
+        train([arm], stream, steps=100, kernel=kernel, training=Training(curve_points=100))[0].curve
+        for kernel in ("sparse", "dense")
+    ]
+    assert len(curves[0]) == 101
+    relative = (curves[0]["loss"] / curves[1]["loss"] - 1).abs()
+    assert relative.max() < 1e-6
+    if constraint.learns:
+        assert curves[0]["loss"].iloc[-1] != curves[0]["loss"].iloc[0]
