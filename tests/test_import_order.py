@@ -19,10 +19,12 @@ HEAVY = (
     "seaborn",
     "papermill",
 )
+# The plots are the one room that is about matplotlib; only chapters that draw import it.
 EVERY_MODULE = """
 import importlib, pkgutil, sanity
 for module in pkgutil.walk_packages(sanity.__path__, "sanity."):
-    importlib.import_module(module.name)
+    if not module.name.startswith("sanity.figures"):
+        importlib.import_module(module.name)
 """
 
 
