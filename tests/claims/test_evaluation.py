@@ -143,6 +143,26 @@ def test_a_metric_whose_range_is_reseed_noise_has_no_range(ledger: Ledger) -> No
     assert judge(ledger, frame, PROBING).verdict.verdict == "no range"
 
 
+def test_reseed_noise_as_wide_as_the_range_leaves_no_range(ledger: Ledger) -> None:
+    place = {**REAL, "experiment": "sparse_probing"}
+    about: dict[str, Any] = {"metric": "sparse_probing_top1", "floor": 0.5, "place": place}
+    noisy = np.array([0.55, 0.72, 0.63])
+    for ceiling, wanted in ((0.75, "no range"), (1.0, "trained better")):
+        frame = pd.concat(
+            [
+                scores(list(noisy), ceiling=ceiling, **about),
+                scores(
+                    list(noisy - [0.08, 0.081, 0.079]),
+                    ceiling=ceiling,
+                    constraint="frozen_decoder",
+                    init="cov",
+                    **about,
+                ),
+            ]
+        )
+        assert judge(ledger, frame, PROBING).verdict.verdict == wanted
+
+
 # ------------------------------------------------------------------------------------------- bad input
 
 
@@ -265,6 +285,13 @@ def test_the_best_of_five_and_the_joint_headline(ledger: Ledger) -> None:
     assert literal.supported is False
     partly = frame[frame["metric"] != "autointerp_judge"]
     assert judge(ledger, partly, "headline-soft-frozen-matches-everywhere").verdict.verdict == "open"
+
+
+def test_a_baseline_above_its_expected_range_is_the_better_one(ledger: Ledger) -> None:
+    frame = scores([0.3, 0.32, 0.31], constraint="frozen_decoder")
+    found = judge(ledger, frame, "frozen-decoder-recovers-nothing")
+    assert (found.verdict.verdict, found.verdict.qualifier) == ("baseline better", "above the expected range")
+    assert found.supported is False
 
 
 def test_a_computed_number_needs_one_row_and_no_interval(ledger: Ledger) -> None:

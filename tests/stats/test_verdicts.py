@@ -148,6 +148,22 @@ def test_best_of_judges_the_best_baseline_and_names_it() -> None:
     assert verdict_best_of(table * 0, margin=0.0).verdict == "equivalent"
 
 
+def test_equivalence_to_the_best_holds_exactly_where_its_tight_interval_fits() -> None:
+    rng = np.random.default_rng(9)
+    decided = []
+    for _ in range(40):
+        table = pd.DataFrame(rng.normal(0.02, 0.05, size=(5, 4)), columns=list("abcd"))
+        found = verdict_best_of(table, margin=0.06)
+        assert found.tight is not None
+        assert found.p_equivalence is not None
+        fits = found.tight.low > -0.06 and found.tight.high < 0.06
+        assert fits == (found.p_equivalence < 0.05)
+        near = min(t_interval(table[name], confidence=0.9).high for name in table)
+        decided.append((fits, found.tight.low > -0.06 and near < 0.06))
+    # uncorrected, the choice of the best would have passed more often
+    assert 0 < sum(with_correction for with_correction, _ in decided) < sum(plain for _, plain in decided)
+
+
 def test_the_best_of_one_is_the_plain_comparison() -> None:
     values = np.random.default_rng(4).normal(0.05, 0.1, size=6)
     plain = verdict(values, margin=0.05)
