@@ -22,6 +22,7 @@ from sanity.claims import (
     reporting,
     stored_scores,
     verdicts,
+    with_recovered,
 )
 from sanity.claims.schema import metrics_of
 from sanity.errors import BadInputError
@@ -253,6 +254,10 @@ def test_losses_in_nats_become_shares_recovered(ledger: Ledger) -> None:
     found = judge(ledger, frame, "real-soft-frozen-ce").verdict
     assert found.verdict == "equivalent"
     assert found.value == pytest.approx(0.2 / 7)
+    added = with_recovered(frame.assign(ceiling=[3.0] * 5 + [11.0])).query("metric == 'ce_recovered'")
+    # the row whose ceiling is worse than its floor has no range to take a share of
+    assert added["value"].round(3).tolist() == [0.929, 0.914, 0.921, 0.9, 0.886]
+    assert set(added["ceiling"]) == {1.0}
 
 
 def test_the_best_of_five_and_the_joint_headline(ledger: Ledger) -> None:
