@@ -73,7 +73,7 @@ def harvest(
         Token ids [n, context], or an iterable of such tensors, all with the same context.
     folder
         Where to write. If an interrupted harvest of the same is there, it goes on; if a finished one, its
-        shards are checked, and only damaged or additional ones are computed.
+        shards are checked, and only damaged or additional ones are computed. One harvest at a time.
     shard_tokens
         Input tokens per shard, rounded down to whole sequences (at least one).
     dtype
@@ -111,7 +111,6 @@ def harvest(
     job.open(
         {
             "format": 1,
-            "model": subject.name,
             "weights_sha256": subject.weights_sha256,
             "hook": hook,
             "d_in": subject.d_model,
@@ -140,6 +139,8 @@ class _Job:
 
     def open(self, of: Record) -> None:
         """Claim the folder for this harvest, or check that it is the one that was begun there."""
+        for left in self.folder.glob(".*.part"):
+            left.unlink()  # cut short when an earlier process was killed
         path = self.folder / "harvest.json"
         if not path.is_file():
             write_atomically(path, json.dumps(of, indent=1))
@@ -253,6 +254,7 @@ class _Job:
         factor = scale_factor(mean, second, f"the activations of {self.subject.name} at {self.hook}")
         statistics = _write_tensors(self.folder / STATISTICS, {"mean": mean, "second_moment": second})
         manifest = {
+            "model": self.subject.name,
             "of": read_json(self.folder / "harvest.json"),
             "n_sequences": sum(record["sequences"] for record in records),
             "n_tokens": n,

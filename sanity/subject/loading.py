@@ -74,19 +74,32 @@ def load_subject(
     """
     if backend not in BACKENDS:
         raise BadInputError(f"there is no backend {backend!r}: choose one of {', '.join(BACKENDS)}")
+    name = Path(name_or_folder).name + (f" (random weights, seed {seed})" if random_weights else "")
+    module = load_module(name_or_folder, dtype=dtype, seed=seed if random_weights else None).to(device)
+    tokenizer = load_tokenizer(name_or_folder)
+    if backend == "nnsight":
+        from sanity.subject.nnsight import NNsightSubject
+
+        return NNsightSubject(name, module, tokenizer)
+    from sanity.subject.transformer_lens import TransformerLensSubject
+
+    return TransformerLensSubject(name, module, tokenizer)
+
+
+def load_module(
+    name_or_folder: str | Path = "smollm2-135m",
+    *,
+    dtype: torch.dtype = torch.float32,
+    seed: int | None = None,
+) -> Any:
+    """The bare transformers module of what `load_subject` would load, on the CPU, frozen, in eval mode.
+
+    With a `seed`, its weights are drawn from it.
+    """
     files = _find(name_or_folder)
-    name = str(name_or_folder) + (f" (random weights, seed {seed})" if random_weights else "")
     with _quiet_transformers():
-        tokenizer = files.tokenizer()
-        module = files.random_module(seed) if random_weights else files.module(dtype)
-        module = module.to(device=device, dtype=dtype).eval().requires_grad_(False)
-        if backend == "nnsight":
-            from sanity.subject.nnsight import NNsightSubject
-
-            return NNsightSubject(name, module, tokenizer)
-        from sanity.subject.transformer_lens import TransformerLensSubject
-
-        return TransformerLensSubject(name, module, tokenizer)
+        module = files.module(dtype) if seed is None else files.random_module(seed)
+    return module.to(dtype).eval().requires_grad_(False)
 
 
 def load_tokenizer(name_or_folder: str | Path = "smollm2-135m") -> Any:

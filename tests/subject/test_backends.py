@@ -57,7 +57,9 @@ def test_backends_agree_at_every_hook_and_method(architecture: str, tiny: Tiny, 
         assert_agree(sight.logits_from(turned, hook), lens.logits_from(turned, hook))
         # Each method against the other: run on from the turned activation, or turn it on the way.
         assert_agree(lens.logits_with(tokens, hook, lambda x: x.roll(1, -1)), lens.logits_from(turned, hook))
-        assert_agree(sight.logits_with(tokens, hook, lambda x: x.roll(1, -1)), sight.logits_from(turned, hook))
+        assert_agree(
+            sight.logits_with(tokens, hook, lambda x: x.roll(1, -1)), sight.logits_from(turned, hook)
+        )
         assert float((lens.logits_from(turned, hook) - lens.logits(tokens)).abs().max()) > 1e-2
 
 
@@ -107,7 +109,7 @@ def test_bad_input_is_named(backend: str, tiny: Tiny, tokens: Tensor) -> None:
     for hook in ("blocks.3.hook_resid_pre", "blocks.0.hook_mlp_out", "resid"):
         with pytest.raises(BadInputError, match=r"no hook .* 3 blocks, with blocks\.K.* from 0 to 2"):
             subject.residual(tokens, hook)
-    with pytest.raises(BadInputError, match="33 tokens are longer than the context of .*, which is 32"):
+    with pytest.raises(BadInputError, match=r"33 tokens are longer than the context of .*, which is 32"):
         subject.logits(torch.zeros(1, 33, dtype=torch.long))
     with pytest.raises(BadInputError, match="33 tokens are longer"):
         subject.logits_from(torch.zeros(1, 33, 32), "blocks.0.hook_resid_pre")

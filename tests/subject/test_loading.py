@@ -31,13 +31,17 @@ def test_names_are_short_and_the_default_is_first() -> None:
 
 
 def test_unknown_names_are_answered_with_what_exists(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="no language model 'smollm3'.* smollm2-135m, gemma3-270m"):
+    with pytest.raises(BadInputError, match=r"no language model 'smollm3'.* smollm2-135m, gemma3-270m"):
         load_subject("smollm3")
-    with pytest.raises(BadInputError, match="no backend 'torchlens': choose one of transformer_lens, nnsight"):
+    with pytest.raises(
+        BadInputError, match="no backend 'torchlens': choose one of transformer_lens, nnsight"
+    ):
         load_subject(tmp_path, backend="torchlens")
 
 
-def test_a_model_that_was_not_fetched_names_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_model_that_was_not_fetched_names_the_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("SANITY_CACHE", str(tmp_path))
     with pytest.raises(AssetError, match="sanity fetch smollm2-135m"):
         load_subject("smollm2-135m")
@@ -95,7 +99,9 @@ def test_packed_models_are_unpacked_once_and_again_when_damaged(
     assert unpacked(packed, unpack) != place
 
 
-def test_an_interrupted_unpacking_leaves_nothing_to_trust(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_interrupted_unpacking_leaves_nothing_to_trust(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("SANITY_CACHE", str(tmp_path / "cache"))
     packed = tmp_path / "model.gguf"
     packed.write_bytes(b"packed")
