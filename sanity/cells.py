@@ -216,15 +216,19 @@ class Task:
     """What a cell function is given: configuration, inputs, a folder to fill, and scratch space.
 
     `scratch` survives a kill and is handed to the next attempt: long computations keep their
-    checkpoints there. It is removed when the result is published.
+    checkpoints there. It is removed when the result is published. `shared` is the same for all cells
+    that are computed together, and is removed when all of them are published.
     """
 
-    def __init__(self, cell: Cell, inputs: Mapping[str, Result], folder: Path, scratch: Path) -> None:
+    def __init__(
+        self, cell: Cell, inputs: Mapping[str, Result], *, folder: Path, scratch: Path, shared: Path
+    ) -> None:
         self.cell = cell
         self.config = cell.config
         self.inputs = inputs
         self.folder = folder
         self.scratch = scratch
+        self.shared = shared
 
     def save_table(self, name: str, table: pd.DataFrame) -> None:
         """Keep a tidy table as `name`.parquet."""

@@ -16,6 +16,9 @@ from typing import Any
 
 from sanity.errors import BadInputError
 
+Json = Any
+"""Plain JSON data (a recursive alias would not survive run-time type checks)."""
+
 
 def to_json(value: Any) -> Any:
     """`value` as plain JSON data; dataclasses become mappings with their class name under `"kind"`.

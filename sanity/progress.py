@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from tqdm import tqdm
 
@@ -30,7 +30,7 @@ def track(
     """
     out = stream if stream is not None else sys.stderr
     on_terminal = out.isatty()
-    return tqdm(
+    bar: tqdm[Any] = tqdm(
         items,
         desc=description,
         total=total,
@@ -44,3 +44,4 @@ def track(
         unit_scale=total is not None and total >= 10_000,
         delay=0.0 if on_terminal else 5.0,
     )
+    return bar

@@ -21,6 +21,7 @@ import torch
 from filelock import SoftFileLease, Timeout
 
 from sanity.cells import Cell, Cost, Result, Task, in_order
+from sanity.config import digest
 from sanity.errors import CorruptFileError, SanityError
 from sanity.files import disk_errors, free_space_words, read_json, sha256_of, write_atomically
 from sanity.machine import provenance
@@ -78,12 +79,21 @@ class LocalStore:
     def start(self, cell: Cell, inputs: Mapping[str, Result]) -> Task:
         """A task for `cell` with an empty folder to fill and the scratch of an earlier attempt, if any."""
         base = self.root / "scratch" / cell.key
-        folder, scratch = base / "result", base / "scratch"
+        folder, scratch, shared = base / "result", base / "scratch", self._shared(cell)
         with disk_errors(self.root):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             scratch.mkdir(exist_ok=True)
-        return Task(cell, inputs, folder, scratch)
+            shared.mkdir(exist_ok=True)
+        return Task(cell, inputs, folder=folder, scratch=scratch, shared=shared)
+
+    def finish(self, group: Sequence[Cell]) -> None:
+        """Remove what the cells of one call shared while they were computed."""
+        for cell in group:
+            shutil.rmtree(self._shared(cell), ignore_errors=True)
+
+    def _shared(self, cell: Cell) -> Path:
+        return self.root / "scratch" / f"together-{digest(cell.company)}"
 
     def put(self, task: Task, *, seconds: float) -> Result:
         """Publish `task`: hash its files, write the manifest last, and rename the folder into place."""
@@ -230,6 +240,8 @@ def _compute_group(group: Sequence[Cell], store: LocalStore) -> None:
                 seconds = (time.perf_counter() - began) / len(tasks)
                 for task in tasks:
                     store.put(task, seconds=seconds)
+                if len(mine) == len(todo):
+                    store.finish(mine)
                 continue
         if not waited:
             log.info("another process computes %s; waiting for it", todo[0].label)

@@ -36,6 +36,10 @@ class LanguageModel(_Entry):
     subject: str
     backend: Literal["transformer_lens", "nnsight"] = "transformer_lens"
     hook: str
+    d_model: Positive
+    """Width of the activations, known before the model is loaded so that costs can be told."""
+    d_sae: Positive | None = None
+    """Number of latents at this place, where it is not the grid's."""
     model_dtype: Literal["float32", "bfloat16"] = "float32"
     context: Positive = 128
     sources: tuple[str, ...]
@@ -99,7 +103,6 @@ class ToyGrid(_Entry):
     batch_size: Positive
     steps: Positive
     learning_rate: Annotated[float, Field(gt=0)]
-    oracle_samples: Positive
 
 
 class Profile(_Entry):
@@ -112,6 +115,8 @@ class Profile(_Entry):
     models: tuple[LanguageModel, ...]
     real: RealGrid
     toy: ToyGrid
+    seconds_per_product: Annotated[float, Field(gt=0)]
+    """Training cost that the estimate assumes: seconds per sample x latent x width."""
     left_out: tuple[str, ...]
     """What this profile does not do, in words for the pages."""
     ledger: dict[str, Seconds]

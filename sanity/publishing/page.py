@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 from sanity.errors import BadInputError
 from sanity.files import write_atomically
 from sanity.publishing.chapters import results_folder, tables_path
+from sanity.publishing.display import figure_html, table_html
 from sanity.publishing.log import log_to_stderr
 from sanity.publishing.provenance import provenance, provenance_html, with_inputs
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from sanity.cells import Cell, Result
     from sanity.profiles import Profile
@@ -66,6 +68,21 @@ class ChapterPage:
         found = results(cells)
         self._results.extend(found)
         return found
+
+    def keep(self, results: Iterable[Result]) -> None:
+        """Remember results that came by another way, for the provenance block."""
+        self._results.extend(results)
+
+    def figure(
+        self, figure: Figure, *, alt: str, caption: str, data: tuple[pd.DataFrame, str] | None = None
+    ) -> Html:
+        """A figure with its alternative text (which states the finding), caption, and data to download."""
+        link = self.publish(*data).html if data is not None else ""
+        return Html(figure_html(figure, alt=alt, caption=caption, data=link))
+
+    def table(self, table: pd.DataFrame, *, caption: str, folded: bool = False) -> Html:
+        """A table with its caption; `folded` shows the caption alone until it is opened."""
+        return Html(table_html(table, caption=caption, folded=folded))
 
     def publish(self, table: pd.DataFrame, name: str) -> Html:
         """Keep `table` as `_build/results/PROFILE/NAME.parquet` and give a link to download it."""

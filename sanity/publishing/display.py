@@ -1,0 +1,56 @@
+"""Figures and tables as pieces of a page: with a text for those who cannot see them, and their data."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+from typing import TYPE_CHECKING
+
+from sanity.errors import BadInputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+DPI = 144
+
+
+def figure_html(figure: Figure, *, alt: str, caption: str, data: str = "") -> str:
+    """`figure` as an image with its alternative text, its caption and (HTML) a link to its data.
+
+    The image stands inside the page, so that a notebook, Colab and the book show the same.
+    """
+    if not alt.strip() or not caption.strip():
+        raise BadInputError("a figure needs an alternative text that states the finding, and a caption")
+    import matplotlib.pyplot as plt
+
+    buffer = io.BytesIO()
+    # Without a date in the file, the same figure has the same bytes.
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    plt.close(figure)
+    width = round(figure.get_figwidth() * 96)
+    source = base64.b64encode(buffer.getvalue()).decode()
+    image = f'<img src="data:image/png;base64,{source}" alt="{escape(alt, quote=True)}" width="{width}">'
+    return f'<figure class="sanity-figure">{image}<figcaption>{escape(caption)}</figcaption>{data}</figure>'
+
+
+def table_html(table: pd.DataFrame, *, caption: str, folded: bool = False, digits: int = 3) -> str:
+    """`table` with its caption, in a frame that scrolls sideways; `folded` shows the caption alone first."""
+    rows = table.to_html(
+        index=not isinstance(table.index, _plain_index()),
+        float_format=lambda number: f"{number:.{digits}f}",
+        na_rep="–",
+        border=0,
+        classes="sanity-table",
+    )
+    framed = f'<div class="sanity-scroll">{rows}</div>'
+    if folded:
+        return f"<details><summary>{escape(caption)} ({len(table)} rows)</summary>{framed}</details>"
+    return f'<p class="sanity-caption">{escape(caption)}</p>{framed}'
+
+
+def _plain_index() -> type:
+    import pandas as pd
+
+    return pd.RangeIndex
