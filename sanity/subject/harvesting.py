@@ -195,7 +195,6 @@ class _Job:
 
     def _compute(self, index: int, block: Block, before: int, bar: Any) -> Record:
         """Run the model on the sequences of one shard, and write the shard and then its record."""
-        (self.folder / MANIFEST).unlink(missing_ok=True)
         d, kept = self.subject.d_model, block.tokens.shape[1] - self.first
         activations = torch.empty(len(block) * kept, d, dtype=self.dtype)
         sums = torch.zeros(d, dtype=torch.float64, device=self.subject.device)

@@ -82,6 +82,9 @@ def test_the_fast_residual_is_what_the_bridge_sees(tiny: Tiny, tokens: Tensor) -
     _, cache = subject.bridge.run_with_cache(tokens)  # type: ignore[attr-defined]
     for hook in subject.hooks:
         assert_agree(subject.residual(tokens, hook), cache[hook])
+    # ... and costs no second copy of the weights.
+    plain = {p.data_ptr() for p in subject._plain.parameters()}  # type: ignore[attr-defined]
+    assert plain <= {p.data_ptr() for p in subject.bridge.original_model.parameters()}  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -89,7 +89,9 @@ def test_the_order_is_that_of_the_seed_and_mixes_shards(store: ActivationStore) 
     shard_of = [row // 21 for row in order(0)]
     assert len(set(shard_of[:30])) >= 3  # of the four in the first pool
     assert len(set(shard_of)) == 8
-    assert order(0, pool_shards=100) != sorted(order(0, pool_shards=100))
+    one_pool = order(0, pool_shards=100)
+    assert one_pool != sorted(one_pool)
+    assert one_pool != order(0, pool_shards=100, step=1)
 
 
 def test_what_is_given_is_centred_and_scaled(store: ActivationStore) -> None:
