@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from sanity.claims.schema import AllMetrics, AnyClaim, BestOfSeveral, Comparison, Metric, Value, metrics_of
+from sanity.claims.schema import (
+    ANY_SCALE,
+    AllMetrics,
+    AnyClaim,
+    BestOfSeveral,
+    Comparison,
+    Metric,
+    Scale,
+    Value,
+    metrics_of,
+)
 from sanity.errors import BadInputError
 
 Claim = Comparison | BestOfSeveral | AllMetrics | Value
 
 _CLAIM: TypeAdapter[Claim] = TypeAdapter(AnyClaim)
-_PARTS = {"metrics", "pilot_seeds", "margins", "claims"}
+_Kind = TypeVar("_Kind", Metric, Scale)
+_PARTS = {"metrics", "pilot_seeds", "scales", "margins", "claims"}
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """All claims, the scales of their metrics, and the seeds on which ranges are measured."""
+    """All claims, their metrics and scales, and the seeds on which ranges are measured."""
 
     claims: tuple[Claim, ...]
     metrics: Mapping[str, Metric]
+    scales: Mapping[str, Scale]
     pilot_seeds: frozenset[int]
 
     def claim(self, name: str) -> Claim:
@@ -63,23 +75,29 @@ def read_ledger(path: Path | str | None = None) -> Ledger:
         found = sorted(map(str, raw)) if isinstance(raw, dict) else type(raw).__name__
         raise BadInputError(f"{file} must hold exactly {', '.join(sorted(_PARTS))}, not {found}")
     faults: list[str] = []
-    metrics = _metrics(raw["metrics"], faults)
+    metrics = _entries(Metric, "metric", raw["metrics"], faults)
+    scales = _entries(Scale, "scale", raw["scales"], faults)
     claims = _claims(raw["claims"], raw["margins"], metrics, faults)
+    faults += [
+        f"claim {claim.id!r}, field scale: no scale is called {claim.scale!r}; {_there([ANY_SCALE, *scales])}"
+        for claim in claims
+        if claim.scale not in (ANY_SCALE, *scales)
+    ]
     pilots = raw["pilot_seeds"]
     if not isinstance(pilots, list) or not all(isinstance(seed, int) for seed in pilots):
         faults.append(f"pilot_seeds: must be a list of whole numbers, not {pilots!r}")
     if faults:
         raise BadInputError(f"{file}: " + "; ".join(faults))
-    return Ledger(tuple(claims), metrics, frozenset(pilots))
+    return Ledger(tuple(claims), metrics, scales, frozenset(pilots))
 
 
-def _metrics(raw: Any, faults: list[str]) -> dict[str, Metric]:
+def _entries(kind: type[_Kind], what: str, raw: Any, faults: list[str]) -> dict[str, _Kind]:
     found = {}
     for name, entry in raw.items():
         try:
-            found[str(name)] = Metric.model_validate(entry)
+            found[str(name)] = kind.model_validate(entry)
         except ValidationError as error:
-            faults += [f"metric {name!r}, {words}" for words in _words(error)]
+            faults += [f"{what} {name!r}, {words}" for words in _words(error)]
     return found
 
 
@@ -142,7 +160,7 @@ def _words(error: ValidationError) -> list[str]:
     ]
 
 
-def _there(names: Mapping[str, Any]) -> str:
+def _there(names: Iterable[str]) -> str:
     return f"there are: {', '.join(names)}"
 
 

@@ -10,8 +10,9 @@ import pandas as pd
 
 from sanity.claims.evaluation import Result, evaluate_all
 from sanity.claims.ledger import Ledger, read_ledger
-from sanity.claims.schema import is_blind
+from sanity.claims.schema import ANY_SCALE, is_blind
 from sanity.claims.selection import ANY_OTHER, SCORE_COLUMNS, Primary
+from sanity.claims.sizes import measured_sizes
 from sanity.profiles import Profile, load
 
 
@@ -29,10 +30,21 @@ def verdicts(
         none, every claim is open.
     """
     found = stored_scores(profile) if scores is None else scores
-    results = evaluate_all(
-        read_ledger(), found, primary=primary_grid(load(profile)), failed_gates=failed_gates
-    )
+    results = judge(load(profile), found, failed_gates=failed_gates)
     return [{**result.to_json(), "profile": profile} for result in results]
+
+
+def judge(
+    profile: Profile, scores: pd.DataFrame, *, failed_gates: Mapping[str, str] | None = None
+) -> list[Result]:
+    """Every claim of the book's ledger, judged on `scores` at the profile's primary grid and scale."""
+    return evaluate_all(
+        read_ledger(),
+        scores,
+        primary=primary_grid(profile),
+        failed_gates=failed_gates,
+        sizes=measured_sizes(profile),
+    )
 
 
 def stored_scores(profile: str, folder: Path | None = None) -> pd.DataFrame:
@@ -66,11 +78,13 @@ def primary_grid(profile: Profile) -> Primary:
     }
 
 
-def claims_table(results: Sequence[Result]) -> pd.DataFrame:
+def claims_table(results: Sequence[Result], *, profile: str = "") -> pd.DataFrame:
     """The front page's table: one row per claim, in words.
 
-    Columns: `id`, `claim`, `by`, `where`, `paper`, `ours` (value with its interval), `verdict` (with what
-    qualifies it), `stands` (yes, no, undecided), `margin` and `would change our mind`.
+    Columns: `id`, `claim`, `by`, `where`, `paper`, `ours` (a comparison: other arm against judged arm, as
+    the paper prints pairs, and their difference with its interval), `seeds`, `profile and scale`, `verdict`,
+    `in detail` (what qualifies it), `stands` (yes, no, undecided), `margin`, `scale` (in what ours differs
+    from the claim's) and `would change our mind`.
     """
     rows = [
         {
@@ -80,9 +94,13 @@ def claims_table(results: Sequence[Result]) -> pd.DataFrame:
             "where": result.claim.where,
             "paper": result.claim.paper or "",
             "ours": _number(result),
-            "verdict": _qualified(result),
-            "stands": {True: "yes", False: "no", None: "undecided"}[result.supported],
+            "seeds": str(result.verdict.n_seeds or ""),
+            "profile and scale": _place(result, profile),
+            "verdict": result.verdict.verdict,
+            "in detail": result.verdict.qualifier,
+            "stands": _stands(result),
             "margin": _margin(result),
+            "scale": result.elsewhere,
             "would change our mind": result.claim.overturned_by,
         }
         for result in results
@@ -99,14 +117,26 @@ def _number(result: Result) -> str:
     found = result.verdict
     if found.value is None:
         return ""
-    if found.interval is None or found.interval.low == found.interval.high:
-        return f"{found.value:.3g}"
-    return f"{found.value:.3g} [{found.interval.low:.3g}, {found.interval.high:.3g}]"
+    number = f"{found.value:+.3g}" if result.means else f"{found.value:.3g}"
+    if found.interval is not None and found.interval.low != found.interval.high:
+        number += f" [{found.interval.low:.3g}, {found.interval.high:.3g}]"
+    if result.means is None:
+        return number
+    judged, against = result.means
+    return f"{against:.3f} against {judged:.3f}: {number}"
 
 
-def _qualified(result: Result) -> str:
-    found = result.verdict
-    return f"{found.verdict} ({found.qualifier})" if found.qualifier else found.verdict
+def _place(result: Result, profile: str) -> str:
+    if result.verdict.value is None:
+        return ""
+    scale = "" if result.claim.scale == ANY_SCALE else "another scale" if result.elsewhere else "same scale"
+    return ", ".join(part for part in (profile, scale) if part)
+
+
+def _stands(result: Result) -> str:
+    if result.supported is None:
+        return "undecided"
+    return ("yes" if result.supported else "no") + (", at another scale" if result.elsewhere else "")
 
 
 def _margin(result: Result) -> str:

@@ -22,6 +22,8 @@ MetricName = Literal[
     "recovery",
     "frequency_weighted_recovery",
     "mean_max_cosine",
+    "mean_matched_cosine",
+    "detection_f1",
     "cosine_to_init",
     "autointerp_judge",
     "autointerp_auroc",
@@ -40,6 +42,7 @@ ArchitectureName = Literal["relu", "topk", "batchtopk", "jumprelu", "matryoshka"
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 Text = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, lt=0.5)]
+ANY_SCALE = "any"
 
 
 class _Entry(BaseModel):
@@ -66,6 +69,19 @@ class Margin(_Entry):
     why: Text
     blind: bool
     """Whether it was chosen before anything was known about the results."""
+
+
+class Scale(_Entry):
+    """A size at which claims were made. What is left out may be anything; L0 on real text is in the scope."""
+
+    label: Text
+    subject: str | None = None
+    d_in: Annotated[int, Field(gt=0)] | None = None
+    n_features: Annotated[int, Field(gt=0)] | None = None
+    d_sae: Annotated[int, Field(gt=0)] | None = None
+    l0: Annotated[int, Field(gt=0)] | None = None
+    samples: Annotated[int, Field(gt=0)] | None = None
+    """Seen in training, repeats counted."""
 
 
 class Scope(_Entry):
@@ -124,6 +140,8 @@ class _Claim(_Entry):
     paper: str | None = None
     """The value as the paper prints it."""
     scope: Scope
+    scale: Text = ANY_SCALE
+    """The name of the scale at which the claim was made; "any" where it is meant for all."""
     predicts: Annotated[tuple[Word, ...], Field(min_length=1)]
     """The verdicts under which the claim stands."""
     overturned_by: Text
@@ -165,6 +183,8 @@ class Value(_Claim):
     """One arm's score against a range fixed in advance."""
 
     kind: Literal["value"]
+    scale: Text
+    """Without a default: whether an expected value holds at any scale is a decision."""
     metric: MetricName
     judged: ArmOf
     expected: Expected

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from sanity.claims import (
     claims_table,
     evaluate,
     evaluate_all,
+    measured_sizes,
     primary_grid,
     read_ledger,
     reporting,
@@ -25,8 +25,9 @@ from sanity.claims import (
     with_recovered,
 )
 from sanity.claims.schema import metrics_of
+from sanity.claims.sizes import at_another_scale, size_at
 from sanity.errors import BadInputError
-from sanity.profiles import Profile
+from sanity.profiles import load
 
 TOY = {"experiment": "synthetic_recovery", "world_or_hook": "constant", "architecture": "topk"}
 REAL = {
@@ -312,6 +313,67 @@ def test_a_computed_number_needs_one_row_and_no_interval(ledger: Ledger) -> None
     assert judge(ledger, scores([-300.0], **about), "cone-bound").supported is False
 
 
+# --------------------------------------------------------------------------------------------- scales
+
+
+def toy_sizes(**changes: int) -> Any:
+    size = {"d_in": 100, "n_features": 3200, "d_sae": 3200, "l0": 20, **changes}
+    return {("synthetic_recovery", "constant"): size}
+
+
+def test_an_expected_value_is_judged_at_its_own_scale_only(ledger: Ledger) -> None:
+    frame = scores([0.998, 0.999, 0.999])
+    claim = "toy-constant-topk-recovery"
+    assert judge(ledger, frame, claim, sizes=toy_sizes()).verdict.verdict == "equivalent"
+    small = judge(ledger, frame, claim, sizes=toy_sizes(d_in=40, n_features=640))
+    assert (small.verdict.verdict, small.verdict.qualifier) == ("open", "another scale")
+    assert small.supported is None
+    assert small.verdict.value == pytest.approx(0.9987, abs=1e-4)
+    assert "d_in 100, n_features 3,200" in small.verdict.words
+    assert "measured here at d_in 40, n_features 640" in small.verdict.words
+    # a hundredth more or less is the same scale; an unknown size is not
+    assert judge(ledger, frame, claim, sizes=toy_sizes(n_features=3210)).verdict.verdict == "equivalent"
+    assert judge(ledger, frame, claim, sizes={}).verdict.qualifier == "another scale"
+
+
+def test_a_comparison_is_judged_at_another_scale_and_says_so(ledger: Ledger) -> None:
+    frame = pair([0.95, 0.94, 0.96], [0.02, 0.01, 0.02])
+    found = judge(ledger, frame, sizes=toy_sizes(d_in=40))
+    assert found.verdict.verdict == "trained better"
+    assert "measured here at d_in 40" in found.elsewhere
+    row = claims_table([found], profile="quick").iloc[0]
+    assert row["profile and scale"] == "quick, another scale"
+    assert row["stands"] == "yes, at another scale"
+    assert found.to_json()["another_scale"] == row["scale"] == found.elsewhere
+
+
+def test_a_failed_gate_is_the_reason_that_is_given_first(ledger: Ledger) -> None:
+    frame = scores([0.998, 0.999, 0.999])
+    found = judge(
+        ledger,
+        frame,
+        "toy-constant-topk-recovery",
+        sizes=toy_sizes(d_in=40),
+        failed_gates={"recovery": "broken"},
+    )
+    assert found.verdict.qualifier == "validity gate failed"
+
+
+@pytest.mark.parametrize(
+    ("profile", "same"), [("smoke", False), ("quick", False), ("gpu", True), ("paper", True)]
+)
+def test_profiles_know_at_which_scale_they_measure(ledger: Ledger, profile: str, same: bool) -> None:
+    sizes = measured_sizes(load(profile))
+    toy = ledger.scales["toy"]
+    assert {
+        at_another_scale(toy, sizes["synthetic_recovery", w]) == "" for w in ("constant", "variable")
+    } == {same}
+    at_paper = at_another_scale(
+        ledger.scales["gemma-12"], size_at(sizes, "real_activations", load(profile).models[0].hook)
+    )
+    assert (at_paper == "") == (profile == "paper")
+
+
 # -------------------------------------------------------------------------------------------- reports
 
 
@@ -325,22 +387,23 @@ def test_json_has_what_the_command_promises_and_is_json(ledger: Ledger) -> None:
 
 
 def test_the_front_pages_table_shows_open_claims_and_what_is_not_blind(ledger: Ledger) -> None:
-    table = claims_table(evaluate_all(ledger, pair([0.95, 0.94, 0.96], [0.02, 0.01, 0.02]))).set_index("id")
+    results = evaluate_all(ledger, pair([0.95, 0.94, 0.96], [0.02, 0.01, 0.02]))
+    table = claims_table(results, profile="gpu").set_index("id")
     assert len(table) == len(ledger.claims)
     assert table.loc[RECOVERY, "stands"] == "yes"
-    assert str(table.loc[RECOVERY, "ours"]).startswith("0.933 [0.9")
+    assert str(table.loc[RECOVERY, "ours"]).startswith("0.017 against 0.950: +0.933 [0.9")
+    assert table.loc[RECOVERY, "profile and scale"] == "gpu, same scale"
     assert table.loc[RECOVERY, "margin"] == "0.1 (not blind)"
-    assert table.loc[PROBING, "verdict"] == "open (no result)"
+    assert (table.loc[PROBING, "verdict"], table.loc[PROBING, "in detail"]) == ("open", "no result")
+    assert set(table.loc[table["verdict"] == "open", "ours"]) == {""}
 
 
 def test_verdicts_read_the_stored_tables_of_a_profile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
 ) -> None:
-    profile = Profile.model_construct(
-        models=(SimpleNamespace(hook=REAL["world_or_hook"]),),
-        real=SimpleNamespace(architecture="topk", l0=20, learning_rate=3e-4),
-        toy=SimpleNamespace(l0=20, learning_rate=3e-4),
-    )
+    quick = load("quick")
+    grid = quick.toy.model_copy(update={"l0": 20, "learning_rate": 3e-4})
+    profile = quick.model_copy(update={"toy": grid})
     monkeypatch.setattr(reporting, "load", lambda name: profile)
     monkeypatch.setenv("SANITY_HOME", str(tmp_path))
     (tmp_path / "book").symlink_to(repository / "book")

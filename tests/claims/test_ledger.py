@@ -23,6 +23,7 @@ def small() -> dict[str, Any]:
             "recovery": {"label": "r", "direction": "higher", "range": 1.0, "floor": "0", "ceiling": "1"},
             "l0": {"label": "l", "direction": "none", "range": None, "floor": "-", "ceiling": "-"},
         },
+        "scales": {"toy": {"label": "the paper's world", "d_in": 100}},
         "margins": {"tenth": {"fraction": 0.1, "why": "a rule", "blind": True}},
         "claims": [
             {
@@ -91,6 +92,7 @@ def test_the_literal_headline_is_one_arm_on_three_metrics(ledger: Ledger) -> Non
         ({"judged": {"constraint": "frozen_decoder"}}, r"an arm is compared with itself"),
         ({"metric": "l0"}, r"l0 has no better side"),
         ({"metric": "dead_latents"}, r"dead_latents has no entry under metrics"),
+        ({"scale": "moon"}, r"claim 'first', field scale: no scale is called 'moon'; there are: any, toy"),
         ({"id": "Not A Slug"}, r"claim 'Not A Slug', field id"),
         ({"kind": "guess"}, r"claim 'first', field kind"),
     ],
@@ -123,9 +125,29 @@ def test_a_range_of_expected_values_must_rise_and_have_an_end(tmp_path: Path) ->
         content = small()
         claim = content["claims"][0]
         del claim["against"], claim["margin"]
-        claim.update(kind="value", expected={"why": "x", "blind": True, **expected})
+        claim.update(kind="value", scale="toy", expected={"why": "x", "blind": True, **expected})
         with pytest.raises(BadInputError, match=f"claim 'first', field expected: .*{words}"):
             read(tmp_path, content)
+
+
+def test_an_expected_value_must_say_at_which_scale_it_holds(tmp_path: Path) -> None:
+    content = small()
+    claim = content["claims"][0]
+    del claim["against"], claim["margin"]
+    claim.update(kind="value", expected={"low": 0.1, "why": "x", "blind": True})
+    with pytest.raises(BadInputError, match="claim 'first', field scale: Field required"):
+        read(tmp_path, content)
+    claim["scale"] = "any"
+    assert read(tmp_path, content).claim("first").scale == "any"
+    content["scales"]["toy"]["d_in"] = 0
+    with pytest.raises(BadInputError, match="scale 'toy', field d_in"):
+        read(tmp_path, content)
+
+
+def test_the_papers_printed_values_hold_at_its_own_sizes(ledger: Ledger) -> None:
+    values = [c for c in ledger.claims if isinstance(c, Value) and c.by == "paper" and not c.exact]
+    assert len(values) > 10
+    assert {claim.scale for claim in values} == {"toy", "gemma-12"}
 
 
 def test_repeated_ids_repeated_fields_and_foreign_files_are_refused(tmp_path: Path) -> None:

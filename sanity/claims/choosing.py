@@ -1,0 +1,100 @@
+"""Which scores judge a claim, and the scale of the metric that they are on.
+
+Seeds that the ledger names as pilots measure a metric's range and reseed noise and are never judged; all
+others are judged and never set a margin. Without pilot seeds the range declared in the ledger is used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from sanity.claims.ledger import Claim, Ledger
+from sanity.claims.schema import ArmOf, metrics_of
+from sanity.claims.selection import NoRowsError, Primary, check_scores, rows_of, with_recovered
+from sanity.claims.sizes import Sizes, at_another_scale, size_at
+from sanity.stats import seed_table
+
+
+@dataclass(frozen=True)
+class Span:
+    """How far a metric reaches, and how much of that is noise; in its own units."""
+
+    for_margin: float
+    """Of which margins are fractions: measured on pilot seeds, else declared in the ledger."""
+    available: float
+    """Ceiling minus floor of the scores at hand."""
+    reseed_sd: float | None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The scores and what decides which of them a claim reads."""
+
+    scores: pd.DataFrame
+    ledger: Ledger
+    primary: Primary
+    failed_gates: Mapping[str, str]
+    sizes: Sizes | None
+
+    def rows(self, claim: Claim, arm: ArmOf, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The arm's rows on judged seeds and on pilot seeds."""
+        rows = rows_of(self.scores, scope=claim.scope, arm=arm, metric=metric, primary=self.primary)
+        pilot = rows["seed"].isin(self.ledger.pilot_seeds)
+        return rows[~pilot].assign(arm=arm.label), rows[pilot].assign(arm=arm.label)
+
+    def judged(self, claim: Claim, arm: ArmOf, metric: str) -> pd.Series:
+        """The arm's scores, indexed by seed, pilots left out."""
+        rows, _ = self.rows(claim, arm, metric)
+        if rows.empty:
+            raise NoRowsError(f"{arm.label} has been run on pilot seeds only")
+        return seed_table(rows, arms="arm", what=f"claim {claim.id!r}, {metric}: the scores")[arm.label]
+
+    def span(self, claim: Claim, arms: tuple[ArmOf, ...], metric: str) -> Span:
+        """The metric's range, as declared or as measured on pilots, and its reseed noise."""
+        pairs = [self.rows(claim, arm, metric) for arm in arms]
+        pilots = [pilot for _, pilot in pairs if not pilot.empty]
+        measured = pilots or [rows for rows, _ in pairs]
+        entry = self.ledger.metrics[metric]
+        sign = 1.0 if entry.direction == "higher" else -1.0
+        together = pd.concat(measured)
+        spans = sign * (together["ceiling"].astype(float) - together["floor"].astype(float))
+        span = float(spans.mean()) if spans.notna().any() else None
+        declared = entry.range or math.nan
+        spreads = [float(np.std(rows["value"], ddof=1)) for rows in measured if len(rows) > 1]
+        return Span(
+            for_margin=max(span, 0.0) if pilots and span is not None else declared,
+            available=declared if span is None else span,
+            reseed_sd=min(spreads) if spreads else None,
+        )
+
+    def elsewhere(self, claim: Claim) -> str:
+        """In what the scores' scale differs from the one that the claim names; empty where in nothing."""
+        scale = self.ledger.scales.get(claim.scale)
+        if scale is None or self.sizes is None:
+            return ""
+        for metric in metrics_of(claim):
+            try:
+                rows, _ = self.rows(claim, claim.judged, metric)
+            except NoRowsError:
+                continue
+            places = rows[["experiment", "world_or_hook"]].drop_duplicates().itertuples(index=False)
+            found = [at_another_scale(scale, size_at(self.sizes, str(e), str(w))) for e, w in places]
+            return next((words for words in found if words), "")
+        return ""
+
+
+def chosen(
+    scores: pd.DataFrame,
+    ledger: Ledger,
+    *,
+    primary: Primary | None = None,
+    failed_gates: Mapping[str, str] | None = None,
+    sizes: Sizes | None = None,
+) -> Chosen:
+    """`scores`, checked and with losses as recovered shares, and what decides which of them are read."""
+    return Chosen(with_recovered(check_scores(scores)), ledger, primary or {}, failed_gates or {}, sizes)

@@ -1,0 +1,105 @@
+"""A claim's comparison as numbers: paired differences, and the verdict on them at any margin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from sanity.claims.choosing import Chosen, Span
+from sanity.claims.schema import AllMetrics, BestOfSeveral, Comparison
+from sanity.claims.selection import NoRowsError
+from sanity.errors import BadInputError
+from sanity.stats import Verdict, paired_differences, verdict, verdict_best_of
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The judged arm against one other, or against the best of several, on one metric.
+
+    Attributes
+    ----------
+    differences
+        One row per seed, one column per arm that it is held against: judged minus that arm, raw.
+    judged_mean, against_mean
+        Mean scores of the judged arm and of the (nearest) other.
+    fraction
+        The declared margin, as a fraction of the metric's range.
+    """
+
+    claim: Comparison | BestOfSeveral | AllMetrics
+    metric: str
+    differences: pd.DataFrame
+    judged_mean: float
+    fraction: float
+    span: Span
+    higher_is_better: bool
+    gate_failure: str | None
+
+    @property
+    def nearest(self) -> str:
+        """The arm that comes nearest to the judged one, or furthest above it."""
+        sign = 1.0 if self.higher_is_better else -1.0
+        return str((sign * self.differences.mean()).idxmin())
+
+    @property
+    def against_mean(self) -> float:
+        """Mean score of the nearest of the other arms."""
+        return self.judged_mean - float(self.differences[self.nearest].mean())
+
+    def verdict(self, fraction: float | None = None) -> Verdict:
+        """The verdict at the declared margin, or at another `fraction` of the metric's range."""
+        margin = (self.fraction if fraction is None else fraction) * self.span.for_margin
+        if isinstance(self.claim, BestOfSeveral):
+            return verdict_best_of(
+                self.differences,
+                margin=margin,
+                metric_range=self.span.available,
+                reseed_sd=self.span.reseed_sd,
+                higher_is_better=self.higher_is_better,
+                gate_failure=self.gate_failure,
+                judged=self.claim.judged.label,
+            )
+        (against,) = self.differences.columns
+        return verdict(
+            self.differences[against],
+            margin=margin,
+            metric_range=self.span.available,
+            reseed_sd=self.span.reseed_sd,
+            higher_is_better=self.higher_is_better,
+            gate_failure=self.gate_failure,
+            names=(self.claim.judged.label, str(against)),
+        )
+
+
+def paired(claim: Comparison | BestOfSeveral | AllMetrics, metric: str, chosen: Chosen) -> Paired:
+    """The claim's comparison on `metric`; raises `NoRowsError` where scores are missing."""
+    others = claim.against if isinstance(claim, BestOfSeveral) else (claim.against,)
+    judged = chosen.judged(claim, claim.judged, metric)
+    what = f"claim {claim.id!r}, {metric}: the scores"
+    differences = {
+        arm.label: paired_differences(judged, chosen.judged(claim, arm, metric), what=what) for arm in others
+    }
+    return Paired(
+        claim,
+        metric,
+        pd.DataFrame(differences),
+        float(judged.mean()),
+        claim.margin.fraction,
+        chosen.span(claim, (claim.judged, *others), metric),
+        chosen.ledger.metrics[metric].direction == "higher",
+        chosen.failed_gates.get(metric),
+    )
+
+
+def comparisons(chosen: Chosen) -> list[Paired]:
+    """Every comparison of the ledger, on one metric each, that the scores can speak to."""
+    found = []
+    for claim in chosen.ledger.claims:
+        if isinstance(claim, Comparison | BestOfSeveral):
+            try:
+                found.append(paired(claim, claim.metric, chosen))
+            except (NoRowsError, BadInputError):
+                # the front page says why such a claim is open
+                continue
+    return found
