@@ -10,6 +10,7 @@ from sanity.evals.alignment import (
     encoder_decoder_cosines,
     row_cosines,
 )
+from sanity.evals.detection import detection_f1
 from sanity.evals.feature_recovery import (
     Matching,
     frequency_weighted_recovery,
@@ -56,6 +57,7 @@ __all__ = [
     "cosine_to_init",
     "covariance_matched_max_cosine",
     "dead_latents",
+    "detection_f1",
     "encoder_decoder_cosine",
     "encoder_decoder_cosines",
     "expected_max_cosine",

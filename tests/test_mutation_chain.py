@@ -1,0 +1,228 @@
+"""The whole chain from autoencoders to verdicts, with the truth planted: does it say what is so?
+
+Real worlds, arms, training, evals, tidy rows and the ledger, at a size that takes seconds. "Oracle" means
+the true directions as decoder *and* as (tied) encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from torch.nn import functional
+
+from sanity.baselines import FrozenDecoder, Untrained
+from sanity.claims import Ledger, Result, evaluate_all, read_ledger
+from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
+from sanity.evals import Score, detection_f1, mean_matched_cosine, mean_max_cosine, recovery
+from sanity.experiments.grid import describe, score_rows
+from sanity.models import Arm, Autoencoder, TopK, train
+
+SPEC = SyntheticSpec(d_in=32, n_features=96, expected_l0=3.0)
+L0 = 3
+FIRST_HELD_OUT = 10**6
+METRICS = ("recovery", "mean_max_cosine", "mean_matched_cosine", "detection_f1")
+BASELINES = ("untrained", "frozen_decoder")
+
+Eval = Callable[[Autoencoder, SyntheticStream], Score]
+Arms = Mapping[int, Mapping[str, Autoencoder]]
+"""Seed -> constraint -> autoencoder."""
+
+
+def f1(sae: Autoencoder, stream: SyntheticStream) -> Score:
+    sample = stream.sample(FIRST_HELD_OUT)
+    active = sample.dense_coefficients() > 0
+    x = (sample.x - stream.centre) * stream.factor
+    return detection_f1(sae, x, features=stream.world.features, active=active)
+
+
+EVALS: dict[str, Eval] = {
+    "recovery": lambda sae, stream: recovery(stream.world.features, sae.W_dec),
+    "mean_max_cosine": lambda sae, stream: mean_max_cosine(stream.world.features, sae.W_dec),
+    "mean_matched_cosine": lambda sae, stream: mean_matched_cosine(stream.world.features, sae.W_dec),
+    "detection_f1": f1,
+}
+
+
+def stream_of(seed: int) -> SyntheticStream:
+    return SyntheticStream(SyntheticWorld.from_spec(SPEC), batch_size=512, seed=seed)
+
+
+def tied(directions: torch.Tensor) -> Autoencoder:
+    zeros = torch.zeros
+    return Autoencoder(
+        directions.T, directions, zeros(len(directions)), zeros(directions.shape[1]), TopK(k=L0)
+    )
+
+
+def oracle(stream: SyntheticStream, *, corruption: float = 0.0, seed: int = 0) -> Autoencoder:
+    """The true dictionary, turned some way towards a random one: 0 not at all, 1 entirely."""
+    features = stream.world.features
+    noise = torch.randn(features.shape, generator=torch.Generator().manual_seed(1000 + seed))
+    mixed = (1 - corruption) * features + corruption * functional.normalize(noise, dim=1)
+    return tied(functional.normalize(mixed, dim=1))
+
+
+def baselines(seed: int) -> dict[str, Autoencoder]:
+    """An untrained and a frozen-decoder arm, made by the trainer itself."""
+    made = {"untrained": Untrained(), "frozen_decoder": FrozenDecoder()}
+    arms = [Arm(TopK(k=L0), SPEC.n_features, constraint=c, seed=seed) for c in made.values()]
+    runs = train(arms, stream_of(seed), steps=30)
+    return {name: run.sae for name, run in zip(made, runs, strict=True)}
+
+
+def planted(seeds: int, judged: Callable[[SyntheticStream, int], Autoencoder]) -> Arms:
+    return {s: {"trained": judged(stream_of(s), s), **baselines(s)} for s in range(seeds)}
+
+
+def tidy(arms: Arms, evals: Mapping[str, Eval] = EVALS) -> pd.DataFrame:
+    """The rows that an experiment would store."""
+    constraints = {"untrained": Untrained(), "frozen_decoder": FrozenDecoder()}
+    rows = []
+    for seed, by_constraint in arms.items():
+        stream = stream_of(seed)
+        for constraint, sae in by_constraint.items():
+            arm = Arm(TopK(k=L0), SPEC.n_features, seed=seed)
+            if constraint != "trained":
+                arm = replace(arm, constraint=constraints[constraint])
+            about = describe("synthetic_recovery", SPEC.probabilities, arm, L0)
+            rows += score_rows(about, [measure(sae, stream) for measure in evals.values()])
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def ledger(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+    """The book's metrics and margins, with one comparison per metric and baseline."""
+    book = yaml.safe_load((repository / "book" / "claims.yml").read_text())
+    claims = [
+        {
+            "id": f"{metric}-{against}".replace("_", "-"),
+            "by": "ours",
+            "statement": "the trained SAE is better",
+            "where": "here",
+            "scope": {"experiment": "synthetic_recovery"},
+            "metric": metric,
+            "judged": {"constraint": "trained"},
+            "against": {"constraint": against},
+            "margin": "tenth",
+            "predicts": ["trained better"],
+            "overturned_by": "another verdict",
+        }
+        for metric in METRICS
+        for against in BASELINES
+    ]
+    file = tmp_path_factory.mktemp("ledger") / "claims.yml"
+    file.write_text(yaml.safe_dump({**book, "claims": claims}))
+    return read_ledger(file)
+
+
+@pytest.fixture(scope="module")
+def good() -> Arms:
+    """A nearly perfect SAE as the trained arm, against real baselines."""
+    return planted(4, lambda stream, seed: oracle(stream, corruption=0.2 + 0.02 * seed, seed=seed))
+
+
+def words(results: list[Result]) -> dict[str, str]:
+    return {result.claim.id: result.verdict.verdict for result in results}
+
+
+def test_a_planted_good_sae_is_better_than_every_baseline_on_every_metric(ledger: Ledger, good: Arms) -> None:
+    results = evaluate_all(ledger, tidy(good))
+    assert len(results) == 8
+    assert set(words(results).values()) == {"trained better"}
+    assert all(result.supported for result in results)
+    assert all("by more than the margin" in result.verdict.qualifier for result in results)
+
+
+def test_the_roles_swapped_it_is_the_baseline_that_is_better(ledger: Ledger, good: Arms) -> None:
+    swapped = {
+        s: {"trained": arms["untrained"], "untrained": arms["trained"], "frozen_decoder": arms["trained"]}
+        for s, arms in good.items()
+    }
+    assert set(words(evaluate_all(ledger, tidy(swapped))).values()) == {"baseline better"}
+
+
+def test_a_baseline_that_is_secretly_the_trained_sae_is_identical(ledger: Ledger, good: Arms) -> None:
+    secret = {s: dict.fromkeys(arms, arms["trained"]) for s, arms in good.items()}
+    results = evaluate_all(ledger, tidy(secret))
+    assert {(r.verdict.verdict, r.verdict.qualifier) for r in results} == {("equivalent", "identical")}
+    assert not any(result.supported for result in results)
+
+
+def test_a_baseline_that_is_nearly_the_trained_sae_is_equivalent(ledger: Ledger) -> None:
+    near = {
+        seed: {
+            "trained": oracle(stream_of(seed), corruption=0.05, seed=seed),
+            "untrained": oracle(stream_of(seed), corruption=0.05, seed=seed + 50),
+        }
+        for seed in range(5)
+    }
+    results = evaluate_all(ledger, tidy(near))
+    judged = {r.claim.id: r.verdict for r in results if r.claim.id.endswith("-untrained")}
+    assert {found.verdict for found in judged.values()} == {"equivalent"}
+    assert judged["detection-f1-untrained"].qualifier != "identical"
+    assert {r.verdict.qualifier for r in results if r.claim.id not in judged} == {"no result"}
+
+
+def test_two_seeds_with_noise_are_inconclusive(ledger: Ledger) -> None:
+    corruption = {0: (0.35, 0.42), 1: (0.60, 0.30)}
+    noisy = {
+        seed: {
+            "trained": oracle(stream_of(seed), corruption=judged, seed=seed),
+            "untrained": oracle(stream_of(seed), corruption=against, seed=seed + 50),
+        }
+        for seed, (judged, against) in corruption.items()
+    }
+    results = [r for r in evaluate_all(ledger, tidy(noisy)) if r.claim.id.endswith("-untrained")]
+    assert set(words(results).values()) == {"inconclusive"}
+    assert {result.supported for result in results} == {None}
+
+
+# ----------------------------------------------------------------------------------- a metric that is broken
+
+
+def noise() -> Eval:
+    """An eval that looks like the F1 of detection and does not read what it is given."""
+    generator = torch.Generator().manual_seed(0)
+
+    def measure(sae: Autoencoder, stream: SyntheticStream) -> Score:
+        value = float(torch.rand(1, generator=generator))
+        return Score("detection_f1", value, 0.1, 1.0, True, n=96, unit="feature", version="1")
+
+    return measure
+
+
+def graded_gate(evals: Mapping[str, Eval]) -> dict[str, str]:
+    """Metric -> why it fails: it must fall whenever the oracle is corrupted further."""
+    failed = {}
+    for metric, measure in evals.items():
+        stream = stream_of(7)
+        values = [float(measure(oracle(stream, corruption=c, seed=7), stream)) for c in (0.0, 0.4, 0.5, 1.0)]
+        if not all(better > worse for better, worse in pairwise(values)):
+            graded = ", ".join(f"{value:.2f}" for value in values)
+            failed[metric] = f"corrupting the oracle in grades does not lower it: {graded}"
+    return failed
+
+
+def test_a_broken_metric_fails_its_gate_and_its_verdicts_are_turned_off(ledger: Ledger, good: Arms) -> None:
+    assert graded_gate(EVALS) == {}
+    broken = {**EVALS, "detection_f1": noise()}
+    gates = graded_gate(broken)
+    assert list(gates) == ["detection_f1"]
+    rows = tidy(good, broken)
+    # without the gate, the broken metric would be judged like any other
+    assert words(evaluate_all(ledger, rows))["detection-f1-untrained"] != "open"
+    results = {result.claim.id: result for result in evaluate_all(ledger, rows, failed_gates=gates)}
+    for against in ("untrained", "frozen-decoder"):
+        off = results.pop(f"detection-f1-{against}")
+        assert (off.verdict.verdict, off.verdict.qualifier) == ("open", "validity gate failed")
+        assert "does not lower it" in off.verdict.words
+        assert off.verdict.value is not None
+        assert off.supported is None
+    assert {result.verdict.verdict for result in results.values()} == {"trained better"}
