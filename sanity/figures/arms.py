@@ -1,0 +1,80 @@
+"""Scores of arms side by side, and of the features that they find."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from sanity.figures.style import (
+    ARCHITECTURE_COLOURS,
+    ARCHITECTURE_NAMES,
+    ARM_COLOURS,
+    MARKS,
+    arm_name,
+    reference,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+def recovery_by_frequency(features: pd.DataFrame, *, null: float, threshold: float = 0.8) -> Figure:
+    """Nearest-latent cosine of every feature against how often it is active, one panel per architecture."""
+    names = list(dict.fromkeys(features["architecture"]))
+    figure, axes = plt.subplots(
+        1, len(names), figsize=(2.9 * len(names), 3.1), sharey=True, squeeze=False, layout="constrained"
+    )
+    for ax, architecture in zip(axes[0], names, strict=True):
+        part = features[features["architecture"] == architecture]
+        ax.scatter(
+            part["probability"],
+            part["max_cosine"],
+            s=5,
+            color=ARCHITECTURE_COLOURS[architecture],
+            alpha=0.35,
+            linewidths=0,
+            rasterized=True,
+        )
+        reference(ax, threshold, "recovered above", kind="ceiling")
+        reference(ax, null, "isotropic null", kind="floor")
+        ax.set_xscale("log")
+        ax.set_ylim(0, 1.02)
+        ax.set_title(ARCHITECTURE_NAMES[architecture])
+        ax.set_xlabel("probability of being active")
+    axes[0, 0].set_ylabel("cosine of the nearest latent")
+    return figure
+
+
+def arms_by_metric(
+    scores: pd.DataFrame, *, metrics: Mapping[str, str], order: Sequence[tuple[str, str]]
+) -> Figure:
+    """One panel per metric: a dot per seed for each arm, its mean as a bar, floor and ceiling drawn."""
+    figure, axes = plt.subplots(
+        1,
+        len(metrics),
+        figsize=(3.4 * len(metrics) + 1.2, 0.42 * len(order) + 1.3),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for ax, (metric, name) in zip(axes[0], metrics.items(), strict=True):
+        part = scores[scores["metric"] == metric]
+        for height, (constraint, init) in enumerate(order):
+            seen = part[(part["constraint"] == constraint) & (part["init"] == init)]["value"]
+            colour = ARM_COLOURS[constraint]
+            ax.scatter(seen, np.full(len(seen), height), s=26, color=colour, marker=MARKS[init], alpha=0.75)
+            if len(seen):
+                ax.plot([seen.mean()] * 2, [height - 0.3, height + 0.3], color=colour, linewidth=2)
+        for kind, style in (("floor", ":"), ("ceiling", "--")):
+            levels = part[kind].dropna()
+            if len(levels):
+                ax.axvline(levels.mean(), color="#555555", linestyle=style, linewidth=1.1, zorder=1)
+        ax.set_title(name)
+    axes[0, 0].set_yticks(range(len(order)), [arm_name(*arm) for arm in order])
+    axes[0, 0].invert_yaxis()
+    figure.supxlabel("one dot per seed, bar: mean; dotted: floor, dashed: ceiling", fontsize="small")
+    return figure

@@ -1,0 +1,128 @@
+"""Scores along an axis: samples seen, tokens seen, achieved L0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+
+from sanity.figures.style import (
+    ARCHITECTURE_COLOURS,
+    ARCHITECTURE_NAMES,
+    ARM_COLOURS,
+    LINES,
+    MARKS,
+    arm_name,
+    reference,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def budget_curves(
+    curves: pd.DataFrame, *, metrics: Mapping[str, str], floors: Mapping[str, float] | None = None
+) -> Figure:
+    """For each world (column) and metric (row): the metric against samples seen, a line per architecture."""
+    worlds = list(dict.fromkeys(curves["world_or_hook"]))
+    figure, axes = plt.subplots(
+        len(metrics),
+        len(worlds),
+        figsize=(4.6 * len(worlds), 2.5 * len(metrics)),
+        sharex="col",
+        sharey="row",
+        squeeze=False,
+        layout="constrained",
+    )
+    for column, world in enumerate(worlds):
+        for row, (metric, name) in enumerate(metrics.items()):
+            ax = axes[row, column]
+            part = curves[(curves["world_or_hook"] == world) & (curves["samples"] > 0)]
+            for architecture, lines in part.groupby("architecture", sort=False):
+                mean_and_seeds(
+                    ax,
+                    lines,
+                    x="samples",
+                    y=metric,
+                    label=ARCHITECTURE_NAMES[str(architecture)],
+                    colour=ARCHITECTURE_COLOURS[str(architecture)],
+                )
+            if floors and metric in floors:
+                reference(ax, floors[metric], "isotropic null", kind="floor")
+            ax.set_xscale("log")
+            if row == 0:
+                ax.set_title(f"{world} probabilities")
+            if column == 0:
+                ax.set_ylabel(name)
+        axes[-1, column].set_xlabel("samples seen")
+    axes[0, -1].legend(loc="best")
+    return figure
+
+
+def gap_against_tokens(curves: pd.DataFrame, *, metric: str, name: str) -> Figure:
+    """Two panels: the metric of every arm against tokens seen, and the trained arm's lead over each."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.7), layout="constrained")
+    index = ["seed", "samples"]
+    trained = curves[curves["constraint"] == "trained"].set_index(index)[metric]
+    for (constraint, init), part in curves[curves["samples"] > 0].groupby(["constraint", "init"], sort=False):
+        look: dict[str, Any] = {
+            "label": arm_name(str(constraint), str(init)),
+            "colour": ARM_COLOURS[str(constraint)],
+            "line": LINES[str(init)],
+        }
+        mean_and_seeds(left, part, x="samples", y=metric, **look)
+        if constraint != "trained":
+            gap = part.assign(gap=trained.reindex(part.set_index(index).index).to_numpy() - part[metric])
+            mean_and_seeds(right, gap, x="samples", y="gap", **look)
+    for ax in (left, right):
+        ax.set_xscale("log")
+        ax.set_xlabel("tokens seen (repeats counted)")
+    left.set_ylabel(name)
+    left.set_title("every arm")
+    right.set_ylabel(f"trained minus arm, {name}")
+    right.set_title("the trained arm's lead")
+    reference(right, 0.0, "no lead", kind="floor")
+    left.legend(loc="upper left", bbox_to_anchor=(0, -0.2), ncols=2)
+    return figure
+
+
+def against_l0(scores: pd.DataFrame, *, metric: str, name: str) -> Figure:
+    """One panel per architecture: the metric against achieved L0, a line per arm."""
+    names = list(dict.fromkeys(scores["architecture"]))
+    figure, axes = plt.subplots(
+        1, len(names), figsize=(3.3 * len(names) + 1.5, 3.4), sharey=True, squeeze=False, layout="constrained"
+    )
+    for ax, architecture in zip(axes[0], names, strict=True):
+        part = scores[scores["architecture"] == architecture]
+        for (constraint, init), arm in part.groupby(["constraint", "init"], sort=False):
+            points = arm.groupby("l0_target")[["l0", metric]].mean().sort_values("l0")
+            ax.plot(
+                points["l0"],
+                points[metric],
+                marker=MARKS[str(init)],
+                markersize=5,
+                linestyle=LINES[str(init)],
+                color=ARM_COLOURS[str(constraint)],
+                label=arm_name(str(constraint), str(init)),
+            )
+        ax.set_title(ARCHITECTURE_NAMES[architecture])
+        ax.set_xlabel("achieved L0 (held-out tokens)")
+        ax.set_xscale("log")
+    axes[0, 0].set_ylabel(name)
+    axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def mean_and_seeds(
+    ax: Axes, curves: pd.DataFrame, *, x: str, y: str, label: str, colour: str, line: str = "-"
+) -> None:
+    """The mean over seeds as a line, and the range over seeds as a band (none for a single seed)."""
+    table = curves.dropna(subset=[y]).pivot_table(index=x, columns="seed", values=y).dropna()
+    ax.plot(table.index, table.mean(axis=1), color=colour, linestyle=line, label=label, linewidth=1.8)
+    if table.shape[1] > 1:
+        ax.fill_between(
+            table.index, table.min(axis=1), table.max(axis=1), color=colour, alpha=0.18, linewidth=0
+        )

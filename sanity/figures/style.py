@@ -1,0 +1,86 @@
+"""What all plots share: colours, names of arms, lines for floors and ceilings.
+
+Colours are Okabe and Ito's (colour-blind safe), one per arm everywhere in the book; chance is a dotted
+line and the ceiling a dashed one, both labelled. Figures keep a white ground, so that they read the same
+on a light and on a dark page.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import seaborn as sns
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ARM_COLOURS = {
+    "trained": "#000000",
+    "soft_frozen_decoder": "#0072B2",
+    "frozen_decoder": "#56B4E9",
+    "frozen_encoder": "#D55E00",
+    "frozen_both": "#CC79A7",
+    "untrained": "#999999",
+}
+ARCHITECTURE_COLOURS = {
+    "topk": "#0072B2",
+    "batchtopk": "#E69F00",
+    "jumprelu": "#009E73",
+    "matryoshka": "#CC79A7",
+    "relu": "#000000",
+}
+ARCHITECTURE_NAMES = {
+    "topk": "TopK",
+    "batchtopk": "BatchTopK",
+    "jumprelu": "JumpReLU",
+    "matryoshka": "Matryoshka",
+    "relu": "ReLU",
+}
+LINES = {"iso": "-", "cov": "--"}
+MARKS = {"iso": "o", "cov": "D"}
+
+
+def arm_name(constraint: str, init: str) -> str:
+    """The name of an arm as readers see it, for instance "frozen decoder (cov)"."""
+    name = constraint.replace("_", " ").replace("soft frozen", "soft-frozen")
+    return name if constraint == "trained" and init == "iso" else f"{name} ({init})"
+
+
+def house_style() -> None:
+    """Set matplotlib's defaults to the book's; call it once at the top of a chapter."""
+    sns.set_theme(
+        context="notebook",
+        style="ticks",
+        rc={
+            "figure.facecolor": "white",
+            "figure.dpi": 110,
+            "savefig.facecolor": "white",
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.grid": True,
+            "grid.color": "#e6e6e6",
+            "grid.linewidth": 0.8,
+            "axes.titlesize": "medium",
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "legend.frameon": False,
+            "legend.fontsize": "small",
+            "font.family": "DejaVu Sans",
+        },
+    )
+
+
+def reference(ax: Axes, value: float, label: str, *, kind: str) -> None:
+    """A horizontal line for a floor (dotted) or a ceiling (dashed), named at its right end."""
+    ax.axhline(value, color="#555555", linewidth=1.1, linestyle=":" if kind == "floor" else "--", zorder=1)
+    ax.annotate(
+        label,
+        (1.0, value),
+        xycoords=("axes fraction", "data"),
+        xytext=(-2, 3),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        fontsize="x-small",
+        color="#555555",
+    )
