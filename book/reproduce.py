@@ -1,0 +1,126 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Reproduce this book
+#
+# Every number in these pages was computed by the run that made them. On a fresh Debian or Ubuntu with Python 3.11
+# (on Debian also the package `python3.11-venv`), git and make, two commands are enough:
+#
+# ```bash
+# make test         # sets up what is missing and runs the tests
+# make reproduce    # computes every result and builds this book: _build/html/index.html
+# ```
+#
+# `make reproduce PROFILE=smoke|quick|gpu|paper` picks the scale. Any run can be stopped at any moment; the same
+# command goes on where it was. Single chapters run by themselves:
+#
+# ```bash
+# papermill book/synthetic_recovery.ipynb out.ipynb -p profile quick
+# ```
+
+# %% tags=["remove-cell"]
+# In Colab: install the package from the repository this notebook came from. Elsewhere: nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    import json
+    import os
+    import re
+    import subprocess
+    import urllib.parse
+    import urllib.request
+
+    REMOTE, COMMIT = "", ""
+    if not REMOTE:
+        api = "http://{COLAB_JUPYTER_IP}:{KMP_TARGET_PORT}/api/sessions".format_map(os.environ)
+        opened = urllib.parse.unquote(json.load(urllib.request.urlopen(api))[0]["path"])
+        REMOTE, COMMIT = re.search(r"(https://github\.com/[^/]+/[^/]+)/blob/([^/]+)/", opened).groups()
+    subprocess.run(["git", "clone", "--quiet", REMOTE, "/content/sae-sanity"], check=True)
+    subprocess.run(["git", "-C", "/content/sae-sanity", "checkout", "--quiet", COMMIT], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "/content/sae-sanity"], check=True)
+    os.chdir("/content/sae-sanity/book")
+
+# %% tags=["parameters"]
+profile = "quick"
+
+# %% tags=["hide-input"]
+import pandas as pd
+
+from sanity import profiles, store
+from sanity.experiments import findings, plan
+from sanity.publishing import open_chapter
+
+page = open_chapter("reproduce", profile)
+page.banner()
+
+# %% [markdown]
+# ## The profiles
+#
+# A profile is one file of data: which model, how many tokens, which arms, how many seeds. The table shows what each
+# one asks for, and what a run of everything in it is expected to take on the machine it is meant for.
+
+# %% tags=["hide-input"]
+pd.DataFrame([findings.profile_row(profiles.load(name)) for name in profiles.names()]).set_index("profile").T
+
+# %% [markdown]
+# ## What this run computed
+#
+# Everything computed is a *cell*: a pure function of a configuration and of other cells' results, kept in a folder
+# named by the hash of these. A result is found again wherever its key is the same, whatever the commit, the machine
+# or the company in which it was computed; those are written down beside it. (Cells that share a stream of batches are
+# computed together; their seconds are divided evenly.)
+
+# %% tags=["hide-input"]
+cells = plan(page.profile)
+known = store.open_store()
+table = findings.cell_table(cells, known)
+page.publish(table, "cells")
+
+# %% tags=["hide-input"]
+stages = table.groupby("stage", sort=False).agg(
+    cells=("key", "count"),
+    expected_s=("expected_s", "sum"),
+    took_s=("took_s", "sum"),
+    megabytes=("megabytes", "sum"),
+)
+stages.loc["all"] = stages.sum()
+stages.style.format(precision=0)
+
+# %% tags=["hide-input"]
+table[["label", "stage", "took_s", "megabytes", "key"]].style.format(precision=1).hide(axis="index")
+
+# %% [markdown]
+# ## The same numbers again
+#
+# Randomness is passed in as seeds; nothing draws from a global generator. On one machine, at the same number of
+# threads, the same command gives the same bits, also after a kill in the middle: training checkpoints hold weights,
+# optimiser state and the place in the data, and a stream's batch is a pure function of its seed and its step. Other
+# processors or thread counts sum in another order and differ in the last digits, which training then magnifies:
+# expect the same findings there, and not the same digits.
+#
+# ## Use the pieces
+#
+# ```python
+# import sanity
+#
+# world = sanity.SyntheticWorld.from_spec(sanity.SyntheticSpec(probabilities="variable"))
+# subject = sanity.load_subject("smollm2-135m")          # or a folder with any causal language model
+# subject.residual(tokens, "blocks.10.hook_resid_post")  # [batch, pos, d_model]
+# ```
+#
+# A new architecture, constraint or init is one small frozen dataclass (see `sanity/models/sparsity.py`,
+# `sanity/baselines/constraints.py`, `sanity/baselines/init.py`) and works with all the others at once.
+
+# %% tags=["hide-input"]
+page.provenance([known.get(cell.key) for cell in cells if known.get(cell.key)])
