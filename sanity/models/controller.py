@@ -1,9 +1,12 @@
 """Bringing L0 to its target: a controlled coefficient for the penalty of JumpReLU and ReLU.
 
-A proportional-integral controller on the logarithm of the coefficient: with e = log(L0 / target), averaged
-over the last steps and bounded,
+A proportional-integral controller: with e = log(L0 / target), averaged over the last steps and bounded,
 
-    log c <- log c + integral * e,        coefficient = exp(log c + proportional * e).
+    coefficient = unit * (level + gain * e),        level <- level + gain * e / horizon,
+
+where the unit is the size of what the penalty competes with. The gain is high because thresholds answer
+slowly (Adam moves them by at most the learning rate per step), which is also why it does not oscillate. The
+coefficient may become negative: an SAE that would settle below its target by itself has to be pushed up.
 
 It depends on the arm's own batches only, so that a run is repeatable; what it achieved is in the curve.
 """
@@ -14,27 +17,34 @@ import math
 from dataclasses import dataclass
 
 _AVERAGE = 0.8
-_BOUND = 1.0
+"""Weight of the past in the averaged error, per step."""
+_BOUND = 0.5
+"""Largest error that counts in one step: L0 off by a factor of 1.65."""
+_LOWEST, _HIGHEST = -4.0, 16.0
+"""Range of the level; beyond it more penalty moves nothing faster, and only takes longer to undo."""
 
 
 @dataclass
 class Controller:
-    """The coefficient's state: two numbers, kept in checkpoints."""
+    """The coefficient's state: `level` and `error`, kept in checkpoints."""
 
     target: float
-    log_coefficient: float
-    integral: float
-    """Gain of the integral, per step: 0.01 moves the coefficient by e-fold in 100 steps of e-fold excess."""
-    proportional: float
+    unit: float
+    """Mean z^2 of active latents for a penalty on L0, mean z for one on L1."""
+    level: float
+    """The coefficient that is needed without any error, in units."""
+    gain: float
+    horizon: float = 150.0
+    """Steps over which the level takes over what the proportional part does."""
     error: float = 0.0
 
     @property
     def coefficient(self) -> float:
         """What multiplies the penalty in the next step."""
-        return math.exp(self.log_coefficient + self.proportional * self.error)
+        return self.unit * (self.level + self.gain * self.error)
 
     def observe(self, l0: float) -> None:
         """Move after a step whose batch had `l0` active latents per sample."""
         error = math.log(max(l0, 1e-3 * self.target) / self.target)
         self.error = _AVERAGE * self.error + (1 - _AVERAGE) * max(-_BOUND, min(_BOUND, error))
-        self.log_coefficient += self.integral * self.error
+        self.level = max(_LOWEST, min(_HIGHEST, self.level + self.gain * self.error / self.horizon))

@@ -93,7 +93,8 @@ def sparse_gradients(
     active_rows = Rows(found.starts, found.latents, values, found.width)
     parts = [_span(active_rows, found, lo, hi) for lo, hi in spans]
 
-    errors, residuals = [], []
+    errors: list[float] = []
+    residuals: list[Tensor] = []
     for (lo, hi), (z, _) in zip(spans, parts, strict=True):
         rebuilt = weighted_sums(z, weights.W_dec[lo:hi])
         residuals.append(rebuilt.add_(residuals[-1]) if residuals else rebuilt.sub_(x))

@@ -22,7 +22,7 @@ from sanity.models.gradients import (
     sparse_gradients,
 )
 from sanity.models.kernels import MAX_DENSITY, select_sparse
-from sanity.models.sparsity import BatchTopK
+from sanity.models.sparsity import BatchTopK, JumpReLU
 from sanity.models.start import Start
 
 Kernel = Literal["auto", "sparse", "dense"]
@@ -67,13 +67,17 @@ class Learner:
 
     def _optimiser(self, named: Mapping[str, Tensor]) -> torch.optim.AdamW:
         """AdamW over what learns; weight decay on the two matrices only."""
-        training = self.training
-        decayed = [name for name in self.learns if named[name].ndim == 2]
-        free = [name for name in self.learns if named[name].ndim == 1]
+        training, architecture = self.training, self.arm.architecture
+        rates = dict.fromkeys(self.learns, self.arm.learning_rate)
+        if isinstance(architecture, JumpReLU):
+            rates["threshold"] = architecture.threshold_rate
         groups = [
-            {"params": [named[name] for name in names], "weight_decay": decay}
-            for names, decay in ((decayed, training.weight_decay), (free, 0.0))
-            if names
+            {
+                "params": [named[name]],
+                "weight_decay": training.weight_decay if named[name].ndim == 2 else 0.0,
+                "peak": rates[name],
+            }
+            for name in self.learns
         ]
         return torch.optim.AdamW(
             groups,
@@ -168,13 +172,13 @@ class Learner:
             gradient.addcmul_(torch.linalg.vecdot(gradient, W_dec).unsqueeze(1), W_dec, value=-1)
         if self.training.gradient_clip is not None:
             norm = torch.stack([value.square().sum() for value in gradients.values()]).sum().sqrt()
-            factor = (self.training.gradient_clip / norm).clamp_max(1.0)
+            shrink = (self.training.gradient_clip / (norm + 1e-6)).clamp_max(1.0)
             for value in gradients.values():
-                value.mul_(factor)
+                value.mul_(shrink)
         assert self.optimiser is not None
-        rate = self.arm.learning_rate * self.training.learning_rate_factor(self.step, self.steps)
+        factor = self.training.learning_rate_factor(self.step, self.steps)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = factor * group["peak"]
         for name in self.learns:
             named[name].grad = gradients[name]
         self.optimiser.step()

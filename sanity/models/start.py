@@ -14,10 +14,10 @@ from torch.nn import functional
 from sanity.errors import BadInputError
 from sanity.models.arm import Arm, gaussian_matrix
 from sanity.models.controller import Controller
-from sanity.models.gradients import Objective, Weights, dense_gradients, sparse_gradients
-from sanity.models.kernels import block_rows, product, select, select_sparse, weighted_sums
-from sanity.models.selection import PerBatch, Rule
-from sanity.models.sparsity import JumpReLU
+from sanity.models.gradients import Objective, Weights, sparse_gradients
+from sanity.models.kernels import select, weighted_sums
+from sanity.models.selection import PerBatch, PerRow
+from sanity.models.sparsity import JumpReLU, TopK
 
 
 @dataclass
@@ -54,75 +54,58 @@ def calibrated_start(
     """The start of an arm with the given directions, calibrated on the first batch `x`.
 
     The encoder is the transposed decoder times one scalar, the same for all latents: that at which the
-    first batch is reconstructed best. Since selection does not depend on the scale of all pre-activations
-    together, it has a closed form, alpha = <x, x_1> / <x_1, x_1> with x_1 the reconstruction at alpha = 1.
-    Biases start at zero, and JumpReLU's thresholds at the one value that gives the target L0.
+    first batch is reconstructed best. Scaling all pre-activations and thresholds together changes nothing
+    about which latents are active, so it has a closed form: alpha = <x, x_1> / <x_1, x_1>, with x_1 the
+    reconstruction at alpha = 1. L0 starts on target everywhere: TopK and BatchTopK have it by their rule,
+    JumpReLU by one shared threshold, ReLU by one shared encoder bias. All other biases start at zero.
 
     Raises `BadInputError` when nothing can be calibrated on the batch because it is zero.
     """
-    architecture = arm.architecture
-    rule = (
-        PerBatch(architecture.l0) if architecture.threshold == "learned" else architecture.training_rule(None)
-    )
-    alpha, smallest = _calibrated(x, directions, rule)
-    weights = Weights(
-        W_enc_t=directions * alpha,
-        W_dec=directions.clone() if "W_dec" in arm.constraint.learns else directions,
-        b_enc=directions.new_zeros(arm.d_sae),
-        b_dec=directions.new_zeros(x.shape[1]),
-    )
-    if isinstance(architecture, JumpReLU):
-        level = architecture.initial_threshold or alpha * smallest * (1 - 1e-6)
-        weights.log_threshold = torch.full_like(weights.b_enc, math.log(level))
-    controller = _controller(arm, weights, x) if architecture.penalty != "none" else None
-    averaged = architecture.threshold == "averaged"
-    return Start(directions, weights, alpha * smallest if averaged else 0.0, controller)
-
-
-def _calibrated(
-    x: Float[Tensor, "batch d_in"], directions: Float[Tensor, "d_sae d_in"], rule: Rule
-) -> tuple[float, float]:
-    """The best scale of a tied encoder, and the smallest value selected at scale 1."""
-    no_bias = directions.new_zeros(directions.shape[0])
-    find = select if rule.whole_batch else select_sparse
-    found = find(x, directions, no_bias, rule)
-    along = across = 0.0
-    size = x.shape[0] if found is not None else block_rows(x.shape[0], directions.shape[0], x.device)
-    for first in range(0, x.shape[0], size):
-        part = x[first : first + size]
-        if found is not None:
-            rebuilt = weighted_sums(found, directions)
-        else:
-            pre = product(part, directions, no_bias)
-            rebuilt = (pre * rule.mask(pre)) @ directions
-        along += float((part * rebuilt).sum(dtype=torch.float64))
-        across += float(rebuilt.square().sum(dtype=torch.float64))
+    architecture, batch = arm.architecture, x.shape[0]
+    no_bias = directions.new_zeros(arm.d_sae)
+    rule = PerRow(architecture.k) if isinstance(architecture, TopK) else PerBatch(architecture.l0)
+    found = select(x, directions, no_bias, rule)
+    # A little below the smallest selected value, which is to stay selected.
+    level = float(found.values.min()) * (1 - 1e-6) if found.values.numel() else 0.0
+    if architecture.penalty == "l1":
+        found.values = found.values - level
+    rebuilt = weighted_sums(found, directions)
+    along = float(torch.linalg.vecdot(x, rebuilt).sum(dtype=torch.float64)) / batch
+    across = float(torch.linalg.vecdot(rebuilt, rebuilt).sum(dtype=torch.float64)) / batch
     if not (along > 0 and across > 0):
         raise BadInputError(
             "the first batch cannot set the encoder's scale, for no latent answers to it: "
             "is the data constant or zero?"
         )
-    smallest = float(found.values.min()) if found is not None else 0.0
-    return along / across, smallest
+    alpha = along / across
+    weights = Weights(
+        W_enc_t=directions * alpha,
+        W_dec=directions.clone() if "W_dec" in arm.constraint.learns else directions,
+        b_enc=no_bias - alpha * level if architecture.penalty == "l1" else no_bias,
+        b_dec=directions.new_zeros(x.shape[1]),
+    )
+    if isinstance(architecture, JumpReLU):
+        first = architecture.initial_threshold or alpha * level
+        weights.log_threshold = torch.full_like(no_bias, math.log(max(first, 1e-12)))
+    controller = _balanced(arm, weights, x) if architecture.penalty != "none" else None
+    averaged = architecture.threshold == "averaged"
+    return Start(directions, weights, alpha * level if averaged else 0.0, controller)
 
 
-def _controller(arm: Arm, weights: Weights, x: Float[Tensor, "batch d_in"]) -> Controller:
-    """A controller that starts where the penalty and the reconstruction balance on the first batch.
+def _balanced(arm: Arm, weights: Weights, x: Float[Tensor, "batch d_in"]) -> Controller:
+    """A controller that starts where penalty and reconstruction balance on the first batch.
 
-    JumpReLU: the coefficient at which the thresholds' gradients sum to 0. Since that gradient is linear in
-    the coefficient, two evaluations tell. ReLU: the mean size of the reconstruction's pull on active latents.
+    That is the coefficient at which the gradients of the thresholds (ReLU: of the encoder's biases) sum to
+    0. They are linear in it, so two evaluations tell.
     """
     architecture = arm.architecture
-    if isinstance(architecture, JumpReLU) and weights.log_threshold is not None:
-        threshold = weights.log_threshold.exp()
-        found = select(x, weights.W_enc_t, weights.b_enc, architecture.training_rule(threshold))
-        without, with_one = (
-            float(sparse_gradients(weights, x, found, objective).gradients["threshold"].sum())
-            for objective in (Objective(architecture, frozenset({"threshold"}), c) for c in (0.0, 1.0))
-        )
-        balance = -without / (with_one - without) if with_one != without else 0.0
-        least = 1e-3 * float(threshold.square().mean())
-        return Controller(architecture.l0, math.log(max(balance, least)), 0.01, 1.0)
-    outcome = dense_gradients(weights, x, Objective(architecture, frozenset({"b_enc"})))
-    pull = float(outcome.gradients["b_enc"].abs().sum()) / max(outcome.l0, 1e-9)
-    return Controller(architecture.l0, math.log(max(pull, 1e-6)), 0.01, 1.0)
+    threshold = None if weights.log_threshold is None else weights.log_threshold.exp()
+    found = select(x, weights.W_enc_t, weights.b_enc, architecture.training_rule(threshold))
+    moved = "b_enc" if threshold is None else "threshold"
+    without, with_one = (
+        float(sparse_gradients(weights, x, found, objective).gradients[moved].sum())
+        for objective in (Objective(architecture, frozenset({moved}), c) for c in (0.0, 1.0))
+    )
+    balance = -without / (with_one - without) if with_one != without else 0.0
+    unit = float(found.values.square().mean()) if threshold is not None else float(found.values.mean())
+    return Controller(architecture.l0, unit, balance / unit, gain=8.0 if threshold is None else 4.0)

@@ -17,8 +17,18 @@ from sanity.baselines import (
     Trained,
     Untrained,
 )
-from sanity.models import Architecture, Arm, JumpReLU, Training, calibrated_start, initial_directions, train
+from sanity.models import (
+    Architecture,
+    Arm,
+    JumpReLU,
+    TopK,
+    Training,
+    calibrated_start,
+    initial_directions,
+    train,
+)
 from sanity.models.arm import Constraint
+from sanity.models.auxiliary import add_auxiliary
 from sanity.models.gradients import Objective, Weights, dense_gradients, sparse_gradients
 from sanity.models.kernels import select
 
@@ -123,6 +133,25 @@ def test_gradients_are_those_of_autograd(
                 expected = expected - along
             worst = float((outcome.gradients[name] - expected).abs().max() / expected.abs().max())
             assert worst < tolerance, name
+
+
+def test_the_auxiliary_gradients_are_those_of_autograd() -> None:
+    weights, x = a_problem(TopK(3), torch.float64)
+    dead = torch.arange(40) % 3 == 0
+    residual = torch.randn(24, 8, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    leaves = {name: value.clone().requires_grad_() for name, value in weights.by_name().items()}
+    u = ((x - leaves["b_dec"]) @ leaves["W_enc"].T + leaves["b_enc"]).masked_fill(~dead, -torch.inf)
+    top = u.topk(5, dim=1)
+    z = torch.zeros_like(u).scatter(1, top.indices, top.values.relu())
+    loss = 0.1 * (z @ leaves["W_dec"] + residual).square().sum(1).mean()
+    loss.backward()  # type: ignore[no-untyped-call]
+    gradients = {name: torch.zeros_like(value) for name, value in weights.by_name().items()}
+    settings = Training(auxiliary=0.1, auxiliary_k=5)
+    added = add_auxiliary(weights, x - weights.b_dec, residual, dead, settings, gradients)
+    assert added == pytest.approx(float(loss.detach()), rel=1e-12)
+    for name, leaf in leaves.items():
+        assert leaf.grad is not None
+        assert torch.allclose(gradients[name], leaf.grad, rtol=1e-11, atol=1e-13), name
 
 
 def _latents(architecture: Architecture, weights: Weights, x: Tensor) -> Tensor:
