@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--block", type=int, default=10)
     parser.add_argument("--tokens", type=int, default=4096)
     parser.add_argument("--context", type=int, default=128)
-    parser.add_argument("--batch-tokens", type=int, default=1024)
+    parser.add_argument("--batch-tokens", type=int, default=1024 * torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
 
