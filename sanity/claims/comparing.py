@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from sanity.baselines import SoftFrozenDecoder
 from sanity.claims.choosing import Chosen, Span
 from sanity.claims.schema import AllMetrics, BestOfSeveral, Comparison
 from sanity.claims.selection import NoRowsError
@@ -90,6 +91,23 @@ def paired(claim: Comparison | BestOfSeveral | AllMetrics, metric: str, chosen: 
         chosen.ledger.metrics[metric].direction == "higher",
         chosen.failed_gates.get(metric),
     )
+
+
+def cone_note(claim: Comparison | BestOfSeveral, chosen: Chosen) -> str:
+    """What to say where the trained arm itself stays inside the cones of the soft-frozen one: nothing binds.
+
+    Then the two arms are nearly one, and their sameness says nothing about random directions.
+    """
+    others = claim.against if isinstance(claim, BestOfSeveral) else (claim.against,)
+    if claim.judged.constraint != "trained" or all(arm.constraint != "soft_frozen_decoder" for arm in others):
+        return ""
+    try:
+        cosine = float(chosen.judged(claim, claim.judged, "cosine_to_init").mean())
+    except (NoRowsError, BadInputError):
+        return ""
+    if cosine < SoftFrozenDecoder().cosine:
+        return ""
+    return f"hardly constrained: trained directions keep a cosine of {cosine:.2f} to their start"
 
 
 def comparisons(chosen: Chosen) -> list[Paired]:

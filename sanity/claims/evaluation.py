@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sanity.claims.choosing import Chosen, chosen
-from sanity.claims.comparing import Paired, paired
+from sanity.claims.comparing import Paired, cone_note, paired
 from sanity.claims.ledger import Claim, Ledger
 from sanity.claims.schema import AllMetrics, Value, is_blind
 from sanity.claims.selection import NoRowsError, Primary, check_scores
@@ -129,6 +129,9 @@ def evaluate(
         else:
             one = paired(claim, claim.metric, choice)
             found, means = one.verdict(), (one.judged_mean, one.against_mean)
+            if found.verdict == "equivalent" and (note := cone_note(claim, choice)):
+                qualifier = "; ".join(part for part in (found.qualifier, note) if part)
+                found = replace(found, qualifier=qualifier, words=f"{found.words}; {note}")
     except NoRowsError as error:
         return Result(claim, open_verdict("no result", str(error)))
     elsewhere = choice.elsewhere(claim)

@@ -12,6 +12,7 @@ from sanity.stats.power import (
     equivalence_power,
     minimum_detectable_difference,
     minimum_margin,
+    sd_upper_limit,
     seeds_for_difference,
     seeds_for_margin,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "minimum_margin",
     "open_verdict",
     "paired_differences",
+    "sd_upper_limit",
     "seed_table",
     "seeds_for_difference",
     "seeds_for_margin",

@@ -99,6 +99,19 @@ def seeds_for_margin(
     )
 
 
+def sd_upper_limit(sd: float, *, n_seeds: int, confidence: float = 0.8) -> float:
+    """One-sided upper confidence limit of a standard deviation estimated from `n_seeds` differences.
+
+    Seeds planned on the estimate itself are too few about half of the time; on this limit, with the chance
+    1 - `confidence` only (Browne 1995, who proposes 0.8).
+    """
+    _check(n_seeds=n_seeds, sd=sd, alpha=0.05)
+    if not 0 < confidence < 1:
+        raise BadInputError(f"confidence must lie between 0 and 1, not {confidence}")
+    df = n_seeds - 1
+    return sd * math.sqrt(df / float(stats.chi2.ppf(1 - confidence, df)))
+
+
 def _over_spread(chance: Callable[[float], float], n_seeds: int, largest: float) -> float:
     """`chance` averaged over the sample SD (in units of `sd`) up to `largest`."""
     df = n_seeds - 1

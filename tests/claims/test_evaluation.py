@@ -313,6 +313,20 @@ def test_a_computed_number_needs_one_row_and_no_interval(ledger: Ledger) -> None
     assert judge(ledger, scores([-300.0], **about), "cone-bound").supported is False
 
 
+def test_sameness_that_no_constraint_was_needed_for_is_said_to_be_so(ledger: Ledger) -> None:
+    about: dict[str, Any] = {"metric": "explained_variance", "place": REAL}
+    frame = pd.concat(
+        [scores([0.43, 0.44, 0.43], **about),
+         scores([0.43, 0.44, 0.431], constraint="soft_frozen_decoder", **about)]
+    )  # fmt: skip
+    for cosine, said in ((0.9, True), (0.5, False)):
+        turned = scores([cosine] * 3, place=REAL, metric="cosine_to_init")
+        found = judge(ledger, pd.concat([frame, turned]), "real-soft-frozen-ev").verdict
+        assert found.verdict == "equivalent"
+        assert ("hardly constrained: trained directions keep a cosine of 0.90" in found.qualifier) == said
+    assert "hardly" not in judge(ledger, frame, "real-soft-frozen-ev").verdict.qualifier
+
+
 # --------------------------------------------------------------------------------------------- scales
 
 

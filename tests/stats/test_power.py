@@ -10,6 +10,7 @@ from sanity.stats import (
     equivalence_power,
     minimum_detectable_difference,
     minimum_margin,
+    sd_upper_limit,
     seeds_for_difference,
     seeds_for_margin,
     t_test,
@@ -65,3 +66,16 @@ def test_what_no_number_of_seeds_can_do_is_refused() -> None:
         equivalence_power(1, margin=1.0, sd=1.0)
     with pytest.raises(BadInputError, match="larger difference or margin"):
         seeds_for_margin(1e-4, sd=1.0)
+
+
+def test_the_upper_limit_of_an_sd_covers_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    for n_seeds in (2, 3, 8):
+        spreads = rng.normal(0, 2.0, (4000, n_seeds)).std(axis=1, ddof=1)
+        covered = np.mean([sd_upper_limit(float(sd), n_seeds=n_seeds) > 2.0 for sd in spreads])
+        assert covered == pytest.approx(0.8, abs=0.02)
+    for arguments in ({"sd": 1.0, "n_seeds": 1}, {"sd": 0.0, "n_seeds": 3}):
+        with pytest.raises(BadInputError):
+            sd_upper_limit(**arguments)
+    with pytest.raises(BadInputError, match="confidence"):
+        sd_upper_limit(1.0, n_seeds=3, confidence=1.0)
