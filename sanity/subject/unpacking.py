@@ -1,4 +1,4 @@
-"""Copies of packed models in the cache folder: made once, checked whenever they are used.
+"""Copies of packed models in the cache folder: made once, checked in every session that uses them.
 
 Reading a GGUF file takes transformers ten times as long as reading the same weights as safetensors (15 s
 against 1 s for the default model), and every chapter that needs the model would pay it.
@@ -6,6 +6,7 @@ against 1 s for the default model), and every chapter that needs the model would
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -30,7 +31,7 @@ def unpacked(packed: Path, unpack: Callable[[Path, Path], None]) -> Path:
 
     Processes that want the same copy wait for each other. `StorageError` if it cannot be written.
     """
-    place = cache_folder() / "unpacked" / f"{packed.stem}-{sha256_of(packed)[:16]}"
+    place = cache_folder() / "unpacked" / f"{packed.stem}-{_sha256(packed)[:16]}"
     if _is_whole(place):
         return place
     with disk_errors(place.parent):
@@ -64,4 +65,15 @@ def _is_whole(place: Path) -> bool:
         listing = read_json(place / _LISTING)
     except CorruptFileError:
         return False
-    return all((place / name).is_file() and sha256_of(place / name) == sha for name, sha in listing.items())
+    return all((place / name).is_file() and _sha256(place / name) == sha for name, sha in listing.items())
+
+
+def _sha256(path: Path) -> str:
+    stat = path.stat()
+    return _sha256_of_version(path, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.cache
+def _sha256_of_version(path: Path, size: int, time: int) -> str:
+    """Hashed once in a session, as long as the file's size and time stay the same."""
+    return sha256_of(path)
