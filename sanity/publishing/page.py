@@ -134,8 +134,13 @@ class ChapterPage:
 
 def open_chapter(name: str, profile: str) -> ChapterPage:
     """Begin the chapter `name` at the profile called `profile`; an unknown profile is refused."""
+    import pandas as pd
+
     from sanity.profiles import load
     from sanity.store import home
 
+    page = ChapterPage(name, load(profile), home())
     log_to_stderr()
-    return ChapterPage(name, load(profile), home())
+    # A page shows its tables whole: pandas would cut a text at fifty characters.
+    pd.set_option("display.max_colwidth", None)
+    return page
