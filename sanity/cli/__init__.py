@@ -7,9 +7,15 @@ they need when they run, so that `sanity --help` answers at once.
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
+
+# Before torch is loaded, and for the kernels that run the chapters: threads that wait for work go to sleep
+# soon. By default they spin for milliseconds, and a second busy process on the same cores then makes a run
+# of small matrix products several times slower.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from sanity.cli import fetching, reading, running
 from sanity.cli.common import CommandGroup

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,7 +28,16 @@ def fetch_command(
         show(rows, as_json=as_json, text=lambda: _table(rows))
         return
     places = {name: str(place) for name, place in fetch(names or None).items()}
+    _unpack_models(places)
     show(places, as_json=as_json, text=lambda: columns(list(places.items())))
+
+
+def _unpack_models(names: Iterable[str]) -> None:
+    """Unpack packed language models now, so that no later command waits for it."""
+    from sanity.subject import known_subjects, prepare
+
+    for name in set(names) & set(known_subjects()):
+        prepare(name)
 
 
 def _facts(asset: Asset) -> dict[str, Any]:

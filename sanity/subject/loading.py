@@ -108,6 +108,11 @@ def load_tokenizer(name_or_folder: str | Path = "smollm2-135m") -> Any:
         return _find(name_or_folder).tokenizer()
 
 
+def prepare(name_or_folder: str | Path = "smollm2-135m") -> Path:
+    """Do once what the first `load_subject` would: unpack a GGUF file. The folder that is loaded from."""
+    return _find(name_or_folder).folder
+
+
 @dataclass(frozen=True)
 class _ModelFiles:
     """A folder in the hub's format, or one with a GGUF file that could not be unpacked."""
