@@ -155,7 +155,7 @@ _ROWS = 512
 
 def _project_rows(rows: Float[Tensor, "rows d"], anchors: Float[Tensor, "rows d"], cosine: float) -> None:
     """`project_to_cone` for some rows, in place; in float64, where float32 rows keep all their digits."""
-    v, u = rows.double(), anchors.double()
+    v, u = (tensor.to(torch.float64, copy=True) for tensor in (rows, anchors))
     u_norm = torch.linalg.vector_norm(u, dim=1, keepdim=True)
     if bool((u_norm == 0).any()):
         raise BadInputError("project_to_cone was given a zero anchor: a cone needs an axis")

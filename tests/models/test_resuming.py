@@ -1,0 +1,171 @@
+"""Kill and resume: the same bits as a run that was left alone, and no checkpoint of another run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sanity.baselines import FrozenDecoder, FrozenEncoder, SoftFrozenDecoder, Untrained
+from sanity.errors import BadInputError, CorruptFileError
+from sanity.models import Arm, BatchTopK, JumpReLU, ReLU, Run, TopK, Training, train
+
+SETTINGS = Training(curve_points=6, auxiliary=0.1, auxiliary_k=4, dead_after_tokens=100)
+ARMS = [
+    Arm(TopK(3), 24, learning_rate=1e-2),
+    Arm(BatchTopK(3), 24, SoftFrozenDecoder(), learning_rate=1e-2),
+    Arm(JumpReLU(3.0), 24, FrozenDecoder()),
+    Arm(ReLU(3.0), 24, FrozenEncoder()),
+    Arm(TopK(3), 24, Untrained()),
+]
+
+
+class Interrupted(RuntimeError):
+    """Stands for whatever ends a process."""
+
+
+def interrupt_at(stream: Any, step: int) -> Any:
+    """The stream, until it fails."""
+    spoiled = dataclasses.replace(stream)
+
+    def batch(wanted: int) -> torch.Tensor:
+        if wanted == step:
+            raise Interrupted
+        result: torch.Tensor = stream.batch(wanted)
+        return result
+
+    spoiled.batch = batch
+    return spoiled
+
+
+def bits(run: Run) -> list[bytes]:
+    sae = run.sae
+    tensors = [sae.W_enc, sae.W_dec, sae.b_enc, sae.b_dec, run.initial_directions]
+    tensors += [] if sae.threshold is None else [sae.threshold]
+    return [tensor.contiguous().numpy().tobytes() for tensor in tensors]
+
+
+def assert_same(found: list[Run], expected: list[Run]) -> None:
+    for a, b in zip(found, expected, strict=True):
+        assert bits(a) == bits(b), a.arm.label
+        assert a.curve.equals(b.curve), a.arm.label
+
+
+def test_an_interrupted_run_ends_with_the_same_bits(stream: Any, tmp_path: Path) -> None:
+    expected = train(ARMS, stream, steps=16, training=SETTINGS)
+    for step in (5, 6, 12):
+        with pytest.raises(Interrupted):
+            train(
+                ARMS,
+                interrupt_at(stream, step),
+                steps=16,
+                training=SETTINGS,
+                folder=tmp_path,
+                checkpoint_every_s=0,
+            )
+    # Arms that stand at different steps join each other.
+    late = next(tmp_path.glob("topk-3-trained*"))
+    for child in late.iterdir():
+        child.rename(tmp_path / "aside")
+    late.rmdir()
+    assert_same(train(ARMS, stream, steps=16, training=SETTINGS, folder=tmp_path), expected)
+    # All is done: nothing is drawn any more.
+    again = train(ARMS, interrupt_at(stream, 0), steps=16, training=SETTINGS, folder=tmp_path)
+    assert_same(again, expected)
+    assert again[0].folder is not None
+    assert [path.name for path in again[0].folder.iterdir()] == ["step-0000000016"]
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+import torch
+torch.set_num_threads({threads})
+from conftest import SmallStream
+from test_resuming import ARMS, SETTINGS
+from sanity.models import train
+train(ARMS[:4], SmallStream(), steps=120, training=SETTINGS, folder=Path({folder!r}), checkpoint_every_s=0.02)
+"""
+
+
+def test_a_killed_process_loses_nothing(stream: Any, tmp_path: Path) -> None:
+    script = SCRIPT.format(
+        tests=str(Path(__file__).parent), folder=str(tmp_path), threads=torch.get_num_threads()
+    )
+    seen: set[str] = set()
+    for delay in (0.0, 0.13):
+        process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+        started = time.monotonic()
+        while time.monotonic() - started < 60 and process.poll() is None:
+            now = {path.name for path in tmp_path.glob("*/step-*")}
+            if now - seen:
+                break
+            time.sleep(0.01)
+        time.sleep(delay)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        seen = {path.name for path in tmp_path.glob("*/step-*")}
+        assert seen
+        assert seen != {"step-0000000120"}
+    found = train(ARMS[:4], stream, steps=120, training=SETTINGS, folder=tmp_path)
+    assert_same(found, train(ARMS[:4], stream, steps=120, training=SETTINGS))
+
+
+def trained(stream: Any, folder: Path, **changes: Any) -> list[Run]:
+    arguments: dict[str, Any] = {"steps": 4, "training": SETTINGS, "folder": folder, **changes}
+    return train(ARMS[:1], stream, **arguments)
+
+
+def test_a_checkpoint_of_another_run_is_refused(stream: Any, tmp_path: Path) -> None:
+    folder = trained(stream, tmp_path)[0].folder
+    with pytest.raises(BadInputError, match=r"another run .stream"):
+        trained(dataclasses.replace(stream, seed=1), tmp_path)
+    with pytest.raises(BadInputError, match=r"another run .steps 4, not 5"):
+        trained(stream, tmp_path, steps=5)
+    with pytest.raises(BadInputError, match=r"another run .training"):
+        trained(stream, tmp_path, training=Training(beta1=0.8))
+    with pytest.raises(BadInputError, match=r"another run .precision"):
+        trained(stream, tmp_path, precision="bf16")
+    assert folder is not None
+    other = Arm(TopK(3), 24, learning_rate=2e-2)
+    taken = train([other], stream, steps=4, training=SETTINGS, folder=tmp_path)[0].folder
+    assert taken is not None
+    assert taken != folder
+
+
+@pytest.mark.parametrize("name", ["state.json", "state.safetensors", "manifest.json"])
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_a_damaged_checkpoint_is_named_and_not_used(
+    stream: Any, tmp_path: Path, name: str, damage: str
+) -> None:
+    folder = trained(stream, tmp_path)[0].folder
+    assert folder is not None
+    path = folder / "step-0000000004" / name
+    content = bytearray(path.read_bytes())
+    if damage == "gone":
+        path.unlink()
+    else:
+        middle = len(content) // 2
+        content[middle] ^= 1
+        path.write_bytes(content if damage == "flipped" else content[:middle])
+    with pytest.raises(CorruptFileError, match="step-0000000004"):
+        trained(stream, tmp_path)
+
+
+def test_a_checkpoint_that_was_being_written_is_ignored(stream: Any, tmp_path: Path) -> None:
+    expected = trained(stream, tmp_path / "a")
+    place = tmp_path / "b" / Path(str(expected[0].folder)).name
+    (place / ".step-0000000002.99.part").mkdir(parents=True)
+    (place / ".step-0000000002.99.part" / "state.json").write_text(json.dumps({"half": True})[:5])
+    assert_same(trained(stream, tmp_path / "b"), expected)
+    assert [path.name for path in place.iterdir()] == ["step-0000000004"]
