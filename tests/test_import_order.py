@@ -21,10 +21,13 @@ HEAVY = (
 )
 # The plots are the one room that is about matplotlib; only chapters that draw import it.
 EVERY_MODULE = """
-import importlib, pkgutil, sanity
-for module in pkgutil.walk_packages(sanity.__path__, "sanity."):
-    if not module.name.startswith("sanity.figures"):
-        importlib.import_module(module.name)
+import importlib, pathlib, sanity
+root = pathlib.Path(sanity.__file__).parent
+for file in sorted(root.rglob("*.py")):
+    parts = file.relative_to(root.parent).with_suffix("").parts
+    name = ".".join(part for part in parts if part != "__init__")
+    if not name.startswith("sanity.figures"):
+        importlib.import_module(name)
 """
 
 
