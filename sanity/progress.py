@@ -8,11 +8,26 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any, TextIO, TypeVar
+from io import TextIOBase
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 Item = TypeVar("Item")
+
+
+class _Lines:
+    """A log in which every state of a bar is a line of its own."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+
+    def write(self, text: str) -> None:
+        if line := text.strip("\r\n "):
+            self._log.write(line + "\n")
+
+    def flush(self) -> None:
+        self._log.flush()
 
 
 def track(
@@ -22,13 +37,13 @@ def track(
     total: int | None = None,
     unit: str = "it",
     initial: int = 0,
-    stream: TextIO | None = None,
+    stream: TextIOBase | None = None,
 ) -> tqdm[Item]:
     """A tqdm bar over `items`, or (with `items=None`) a bar to move by `.update(n)`; a context manager.
 
     `initial` is where a resumed computation stands already, so that its speed is estimated honestly.
     """
-    out = stream if stream is not None else sys.stderr
+    out: Any = stream if stream is not None else sys.stderr
     on_terminal = out.isatty()
     bar: tqdm[Any] = tqdm(
         items,
@@ -36,10 +51,11 @@ def track(
         total=total,
         unit=unit,
         initial=initial,
-        file=out,
+        file=out if on_terminal else _Lines(out),
         mininterval=0.2 if on_terminal else 15.0,
         maxinterval=10.0 if on_terminal else 60.0,
         dynamic_ncols=on_terminal,
+        ncols=None if on_terminal else 100,
         leave=True,
         unit_scale=total is not None and total >= 10_000,
         delay=0.0 if on_terminal else 5.0,

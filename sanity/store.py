@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from filelock import SoftFileLease, Timeout
 
 from sanity.cells import Cell, Cost, Result, Task, in_order
@@ -97,6 +96,9 @@ class LocalStore:
 
     def put(self, task: Task, *, seconds: float) -> Result:
         """Publish `task`: hash its files, write the manifest last, and rename the folder into place."""
+        # Whoever only reads results does not wait for torch to load.
+        from torch import get_num_threads
+
         files = {
             path.relative_to(task.folder).as_posix(): {
                 "bytes": path.stat().st_size,
@@ -113,7 +115,7 @@ class LocalStore:
             "files": files,
             "seconds": seconds,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "provenance": provenance(threads=torch.get_num_threads()),
+            "provenance": provenance(threads=get_num_threads()),
         }
         write_atomically(task.folder / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True))
         target = self.root / "results" / task.cell.key

@@ -41,12 +41,12 @@ def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> Non
 
 def harvest_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:
     """Compute only the profile's activations."""
-    _compute_stage("harvest", profile, as_json=as_json)
+    _compute_stages({"harvest"}, profile, as_json=as_json)
 
 
 def train_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:
     """Compute only the profile's trained autoencoders."""
-    _compute_stage("train", profile, as_json=as_json)
+    _compute_stages({"toy", "arms"}, profile, as_json=as_json)
 
 
 def reproduce_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:
@@ -63,12 +63,12 @@ def book_command(profile: ProfileName = "quick", as_json: AsJson = False) -> Non
     _show_build(build_book(profile), as_json=as_json)
 
 
-def _compute_stage(stage: str, profile: str, *, as_json: bool) -> None:
+def _compute_stages(stages: set[str], profile: str, *, as_json: bool) -> None:
     from sanity.experiments import plan
     from sanity.profiles import load
     from sanity.store import compute
 
-    cells = [cell for cell in plan(load(profile)) if cell.stage == stage]
+    cells = [cell for cell in plan(load(profile)) if cell.stage in stages]
     compute(cells)
     rows = [_row(cell, done=True) for cell in cells]
     show(rows, as_json=as_json, text=lambda: _table(rows))

@@ -104,7 +104,8 @@ def transition_words(curves: pd.DataFrame, *, early: float = 0.05, late: float =
         ev0 = float(before["explained_variance_held_out"].iloc[-1])
         ev1 = float(after["explained_variance_held_out"].iloc[0])
         sentences.append(
-            f"{LABELS[str(architecture)]}, {world}: explained variance goes from {ev0:.2f} to {ev1:.2f} while "
+            f"{LABELS[str(architecture)]}, {world}: explained variance goes from {ev0:.2f} to {ev1:.2f} "
+            "while "
             f"recovery goes from {before['recovery'].iloc[-1]:.1%} to {after['recovery'].iloc[0]:.1%} "
             f"(of {final:.1%} at the end)."
         )

@@ -36,9 +36,12 @@ def figure_html(figure: Figure, *, alt: str, caption: str, data: str = "") -> st
 
 
 def table_html(table: pd.DataFrame, *, caption: str, folded: bool = False, digits: int = 3) -> str:
-    """`table` with its caption, in a frame that scrolls sideways; `folded` shows the caption alone first."""
+    """`table` with its caption, in a frame that scrolls sideways; `folded` shows the caption alone first.
+
+    The index is shown if it has a name.
+    """
     rows = table.to_html(
-        index=not isinstance(table.index, _plain_index()),
+        index=table.index.nlevels > 1 or table.index.name is not None,
         float_format=lambda number: f"{number:.{digits}f}",
         na_rep="–",
         border=0,
@@ -48,9 +51,3 @@ def table_html(table: pd.DataFrame, *, caption: str, folded: bool = False, digit
     if folded:
         return f"<details><summary>{escape(caption)} ({len(table)} rows)</summary>{framed}</details>"
     return f'<p class="sanity-caption">{escape(caption)}</p>{framed}'
-
-
-def _plain_index() -> type:
-    import pandas as pd
-
-    return pd.RangeIndex

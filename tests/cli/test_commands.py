@@ -29,7 +29,7 @@ def small_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SANITY_STORE", str(tmp_path / "store"))
     cost = Cost(120.0, 2_000_000, 3_000_000)
     harvest = work.cell({"n": 1}, label="activations", stage="harvest", cost=cost)
-    trained = work.cell({"n": 2}, inputs={"a": harvest}, label="sae", stage="train", cost=cost)
+    trained = work.cell({"n": 2}, inputs={"a": harvest}, label="sae", stage="arms", cost=cost)
     monkeypatch.setattr(sanity.experiments, "plan", lambda _profile: [trained, harvest])
 
 
