@@ -62,31 +62,44 @@ page.banner()
 # %% [markdown]
 # ## What was claimed, and what we find
 #
-# One row per claim: the paper's and our own. A claim that no result speaks to yet is *open*. A verdict needs several
-# seeds; with few of them most are *inconclusive*, which is never rounded up to "the baselines match". The rule for
-# each claim (its one comparison, its margin, and whether that was set before the results were known) stands in
-# `book/claims.yml`.
+# One row per claim: the paper's and our own, each with one comparison and one margin declared beforehand in
+# `book/claims.yml`. *Ours* gives a comparison as the paper prints its pairs, the other arm against the judged one, and
+# then their difference (judged minus other) with its 95 % interval over seeds. A verdict is *trained better*, *baseline
+# better*, *equivalent* (the difference is shown to lie within the margin), *inconclusive* (too few seeds to tell, which
+# is never rounded up to "the baselines match") or *no range* (the metric cannot tell anything apart here). A printed
+# value is judged only at the sizes at which it was printed; a comparison is judged at any, and the table says where
+# that was another scale than the paper's. How sure each verdict is, and what another margin would make of it, is shown
+# in [](verdicts).
 
 # %% tags=["hide-input"]
-scores = claims.stored_scores(profile)
-ledger = claims.read_ledger()
-judged = claims.evaluate_all(ledger, scores, primary=claims.primary_grid(page.profile))
-table = claims.claims_table(judged)
-page.publish(table.astype(str), "claims")
+judged = claims.judge(page.profile, claims.stored_scores(profile))
+table = claims.claims_table(judged, profile=profile)
+page.publish(table, "claims")
 
 # %% tags=["hide-input"]
 Markdown(findings.verdict_words(table, page.profile))
 
 # %% tags=["hide-input"]
 page.table(
-    table.loc[table["verdict"] != "open", ["claim", "paper", "ours", "verdict", "stands"]],
+    table.loc[
+        table["verdict"] != "open",
+        ["claim", "paper", "ours", "seeds", "profile and scale", "verdict", "in detail", "stands"],
+    ].reset_index(drop=True),
     caption=f"Claims that a result speaks to, at the profile {profile}.",
 )
 
 # %% tags=["hide-input"]
 page.table(
-    table.loc[table["verdict"] == "open", ["claim", "where", "paper"]],
-    caption="Claims that are open at this profile.",
+    table.loc[table["verdict"] == "open", ["claim", "where", "paper", "ours", "in detail", "scale"]].reset_index(drop=True),
+    caption="Claims that are open at this profile, and what was measured at another scale.",
+    folded=True,
+)
+
+# %% tags=["hide-input"]
+page.table(
+    table[["claim", "margin or range", "would change our mind"]],
+    caption="What would change our mind, claim by claim, and the margin or expected range (“not blind”: set after "
+    "trial results were known).",
     folded=True,
 )
 
@@ -113,6 +126,7 @@ page.table(reread, caption="Tables 2 to 4, cell by cell.", folded=True)
 #
 # - [](synthetic_recovery): the world whose features are known, with curves, floors and ceilings.
 # - [](real_activations): the baselines on a real language model, and their gap against training.
+# - [](verdicts): every arm between floor and ceiling, every comparison at every margin, and the seeds it takes.
 # - [](reproduce): two commands, what they cost, and every computed cell.
 
 # %% tags=["hide-input"]

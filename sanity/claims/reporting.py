@@ -10,7 +10,7 @@ import pandas as pd
 
 from sanity.claims.evaluation import Result, evaluate_all
 from sanity.claims.ledger import Ledger, read_ledger
-from sanity.claims.schema import ANY_SCALE, is_blind
+from sanity.claims.schema import ANY_SCALE, Value, is_blind
 from sanity.claims.selection import ANY_OTHER, SCORE_COLUMNS, Primary
 from sanity.claims.sizes import measured_sizes
 from sanity.profiles import Profile, load
@@ -83,7 +83,7 @@ def claims_table(results: Sequence[Result], *, profile: str = "") -> pd.DataFram
 
     Columns: `id`, `claim`, `by`, `where`, `paper`, `ours` (a comparison: other arm against judged arm, as
     the paper prints pairs, and their difference with its interval), `seeds`, `profile and scale`, `verdict`,
-    `in detail` (what qualifies it), `stands` (yes, no, undecided), `margin`, `scale` (in what ours differs
+    `in detail` (what qualifies it), `stands` (yes, no, undecided), `margin or range`, `scale` (in what ours differs
     from the claim's) and `would change our mind`.
     """
     rows = [
@@ -99,7 +99,7 @@ def claims_table(results: Sequence[Result], *, profile: str = "") -> pd.DataFram
             "verdict": result.verdict.verdict,
             "in detail": result.verdict.qualifier,
             "stands": _stands(result),
-            "margin": _margin(result),
+            "margin or range": _margin(result),
             "scale": result.elsewhere,
             "would change our mind": result.claim.overturned_by,
         }
@@ -140,5 +140,10 @@ def _stands(result: Result) -> str:
 
 
 def _margin(result: Result) -> str:
-    width = "" if result.verdict.margin is None else f"{result.verdict.margin:.3g}"
+    if isinstance(result.claim, Value):
+        low, high = result.claim.expected.low, result.claim.expected.high
+        width = f"{low:g} to {high:g}" if None not in (low, high) else ""
+        width = width or (f"at least {low:g}" if high is None else f"at most {high:g}")
+    else:
+        width = "" if result.verdict.margin is None else f"{result.verdict.margin:.3g}"
     return width if is_blind(result.claim) else f"{width} (not blind)".strip()

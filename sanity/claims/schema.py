@@ -110,7 +110,8 @@ class ArmOf(_Entry):
     def label(self) -> str:
         """The arm in words: "frozen decoder (cov)"."""
         where = [v for v in (self.init, self.architecture, self.world_or_hook, self.experiment) if v]
-        return f"{self.constraint.replace('_', ' ')} ({', '.join(where)})"
+        name = self.constraint.replace("_", " ").replace("soft frozen", "soft-frozen")
+        return f"{name} ({', '.join(where)})"
 
 
 class Expected(_Entry):

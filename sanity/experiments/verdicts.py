@@ -15,6 +15,7 @@ import pandas as pd
 from sanity.cells import Result
 from sanity.claims import SCORE_COLUMNS, Ledger, Paired
 from sanity.experiments import real_activations, synthetic_recovery
+from sanity.experiments.findings import arm_words
 from sanity.experiments.grid import describe, stack
 from sanity.profiles import Profile
 from sanity.stats import (
@@ -31,7 +32,7 @@ from sanity.store import LocalStore
 KEPT = [*SCORE_COLUMNS, "subject", "d_sae"]
 ARM = ["constraint", "init"]
 # Margins that a reader might hold, as fractions of a metric's range; beyond one half nothing can be told.
-MARGINS = np.geomspace(0.005, 0.45, 60)
+MARGINS = sorted({*np.geomspace(0.005, 0.45, 60).tolist(), 0.05, 0.1})
 FACTORS = {"layer": "world_or_hook", "L0": "l0_target", "width": "d_sae"}
 
 
@@ -128,8 +129,9 @@ def power_table(compared: Iterable[Paired], *, power: float = 0.8) -> pd.DataFra
 
     `sd` is that of the paired differences (to the nearest arm, where there are several), `sd_high` its
     one-sided 80 % upper limit: an SD of two or three numbers is itself hardly known. `detectable` is the
-    smallest difference, and `smallest_margin` the smallest margin for equal arms, that are found with
-    `power`; `seeds_needed` and `seeds_needed_high` are for the declared margin, equal arms, and either SD.
+    smallest difference that is found with `power`, `smallest_margin` and `smallest_margin_high` the smallest
+    margins that equal arms meet with it at either SD, and `seeds_needed` and `seeds_needed_high` what the
+    declared margin takes.
     """
     rows = []
     for one in compared:
@@ -150,11 +152,15 @@ def power_table(compared: Iterable[Paired], *, power: float = 0.8) -> pd.DataFra
                 "sd_high": high,
                 "detectable": minimum_detectable_difference(n, sd=sd, power=power),
                 "smallest_margin": minimum_margin(n, sd=sd, power=power),
+                "smallest_margin_high": minimum_margin(n, sd=high, power=power),
                 "seeds_needed": seeds_for_margin(one.fraction, sd=sd, power=power),
                 "seeds_needed_high": seeds_for_margin(one.fraction, sd=high, power=power),
             }
         rows.append(row)
-    return pd.DataFrame(rows)
+    columns = (
+        "claim metric seeds difference sd sd_high margin detectable smallest_margin smallest_margin_high"
+    )
+    return pd.DataFrame(rows, columns=[*columns.split(), "seeds_needed", "seeds_needed_high"])
 
 
 def best_of_table(compared: Iterable[Paired]) -> pd.DataFrame:
@@ -186,7 +192,8 @@ def best_of_table(compared: Iterable[Paired]) -> pd.DataFrame:
                 "optimism": found.optimism, "p_max": found.p_sign_flip,
             }  # fmt: skip
         rows.append(row)
-    return pd.DataFrame(rows)
+    columns = "claim metric baselines best seeds gap plain_low plain_high low high optimism p_max"
+    return pd.DataFrame(rows, columns=columns.split())
 
 
 def along(scores: pd.DataFrame, factor: str, profile: Profile) -> pd.DataFrame:
@@ -222,7 +229,7 @@ def gaps(rows: pd.DataFrame, factor: str, metric: str = "explained_variance") ->
     for constraint, init in dict.fromkeys(zip(rows["constraint"], rows["init"], strict=True)):
         if constraint != "trained":
             table = (trained - wide[constraint, init]).dropna(axis=1, how="all")
-            kept[f"{constraint} ({init})".replace("_", " ")] = table
+            kept[arm_words(constraint, init)] = table
     return {name: table for name, table in kept.items() if table.shape[1] > 1}
 
 

@@ -2,7 +2,7 @@
 
 from sanity.figures.arms import arms_by_metric, recovery_by_frequency
 from sanity.figures.curves import against_l0, budget_curves, gap_against_tokens
-from sanity.figures.judgement import places_between, seeds_needed, verdict_strips
+from sanity.figures.judgement import places_between, smallest_margins, verdict_strips
 from sanity.figures.style import ARCHITECTURE_NAMES, arm_name, house_style
 
 __all__ = [
@@ -15,6 +15,6 @@ __all__ = [
     "house_style",
     "places_between",
     "recovery_by_frequency",
-    "seeds_needed",
+    "smallest_margins",
     "verdict_strips",
 ]

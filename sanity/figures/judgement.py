@@ -82,22 +82,15 @@ def verdict_strips(sweep: pd.DataFrame) -> Figure:
     for height, claim in enumerate(claims):
         part = sweep[sweep["claim"] == claim].sort_values("margin")
         margins = part["margin"].to_numpy()
-        between = np.sqrt(margins[1:] * margins[:-1])
-        edges = np.concatenate([margins[:1], between, margins[-1:]])
-        for left, right, word in zip(edges, edges[1:], part["verdict"], strict=False):
+        # a verdict holds from its margin to the next that was tried
+        for left, right, word in zip(margins, margins[1:], part["verdict"], strict=False):
             look: dict[str, Any] = (
                 {"hatch": "///", "edgecolor": "#bbbbbb"} if word in ("no range", "open") else {}
             )
             colour = VERDICT_COLOURS[word]
             ax.barh(height, right - left, left=left, height=0.74, color=colour, linewidth=0, **look)
         ax.plot([part["declared"].iloc[0]] * 2, [height - 0.45, height + 0.45], color="black", linewidth=2)
-    ax.set_xscale("log")
-    ticks = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4]
-    ax.set_xticks(ticks, [f"{tick:.1%}" if tick < 0.01 else f"{tick:.0%}" for tick in ticks])
-    ax.set_xticks([], minor=True)
-    ax.set_xlim(sweep["margin"].min(), sweep["margin"].max())
-    ax.set_yticks(range(len(claims)), claims, fontsize="small")
-    ax.set_ylim(len(claims) - 0.4, -0.6)
+    _margin_axis(ax, claims, float(sweep["margin"].min()), float(sweep["margin"].max()))
     ax.grid(False)
     ax.set_xlabel("margin, as a share of the metric's range (black: the declared one)")
     shown = [word for word in VERDICT_COLOURS if word in set(sweep["verdict"])]
@@ -106,22 +99,35 @@ def verdict_strips(sweep: pd.DataFrame) -> Figure:
     return figure
 
 
-def seeds_needed(power: pd.DataFrame) -> Figure:
-    """One row per claim: seeds that its margin needs at the observed SD and at that SD's upper limit."""
-    known = power.dropna(subset=["seeds_needed"])
-    figure, ax = plt.subplots(figsize=(8.2, ROW * 1.15 * len(known) + 1.3), layout="constrained")
+def smallest_margins(power: pd.DataFrame) -> Figure:
+    """One row per claim: the smallest margin that the seeds at hand meet, at the SD and its limit."""
+    known = power.dropna(subset=["smallest_margin"]).reset_index(drop=True)
+    figure, ax = plt.subplots(figsize=(9.2, ROW * 1.15 * len(known) + 1.3), layout="constrained")
     for height, row in enumerate(known.to_dict("records")):
-        ax.plot([row["seeds_needed"], row["seeds_needed_high"]], [height, height], color="#0072B2")
-        ax.plot(row["seeds_needed"], height, "o", color="#0072B2", markersize=6)
-        ax.plot(row["seeds_needed_high"], height, "|", color="#0072B2", markersize=9)
-        ax.plot(row["seeds"], height, "D", color="black", markersize=5, markerfacecolor="white")
-    ax.set_xscale("log")
-    highest = float(known[["seeds", "seeds_needed_high"]].max().max())
-    ticks = [tick for tick in (2, 3, 5, 10, 20, 50, 100, 200, 500, 1000) if tick <= max(20, 2 * highest)]
-    ax.set_xticks(ticks, [str(tick) for tick in ticks])
-    ax.set_xticks([], minor=True)
-    ax.set_xlim(1.8, ticks[-1] * 1.05)
-    ax.set_yticks(range(len(known)), known["claim"], fontsize="small")
-    ax.set_ylim(len(known) - 0.4, -0.6)
-    ax.set_xlabel("seeds (diamond: at hand; dot: needed at the observed SD; bar: at its upper limit)")
+        low, high = row["smallest_margin"], row["smallest_margin_high"]
+        ax.plot([low, high], [height, height], color="#0072B2", linewidth=1.6)
+        ax.plot(low, height, "o", color="#0072B2", markersize=5)
+        ax.plot(high, height, "|", color="#0072B2", markersize=9, markeredgewidth=1.6)
+        ax.plot([row["margin"]] * 2, [height - 0.4, height + 0.4], color="black", linewidth=2)
+        needed = sorted({int(row["seeds_needed"]), int(row["seeds_needed_high"])})
+        words = f"{row['seeds']} seeds; needs {' to '.join(map(str, needed))}"
+        ax.annotate(
+            words, (1.02, height), xycoords=("axes fraction", "data"), va="center", fontsize="x-small"
+        )
+    ends = known[["smallest_margin", "smallest_margin_high", "margin"]]
+    _margin_axis(ax, known["claim"].to_list(), 0.7 * float(ends.min().min()), 1.5 * float(ends.max().max()))
+    ax.set_xlabel("margin, as a share of the metric's range")
     return figure
+
+
+def _margin_axis(ax: Axes, claims: list[str], low: float, high: float) -> None:
+    """Margins as percentages on a log axis, one row per claim."""
+    steps = (1,) if high / low > 1000 else (1, 2, 5)
+    ticks = [step * 10.0**power for power in range(-9, 3) for step in steps]
+    shown = [tick for tick in ticks if low <= tick <= high]
+    ax.set_xscale("log")
+    ax.set_xticks(shown, [f"{100 * tick:g} %" for tick in shown])
+    ax.set_xticks([], minor=True)
+    ax.set_xlim(low, high)
+    ax.set_yticks(range(len(claims)), claims, fontsize="small")
+    ax.set_ylim(len(claims) - 0.4, -0.6)

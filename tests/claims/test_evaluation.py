@@ -284,7 +284,7 @@ def test_the_best_of_five_and_the_joint_headline(ledger: Ledger) -> None:
     frame = pd.concat(frames)
     best = judge(ledger, frame, "probing-best-frozen")
     assert best.verdict.verdict == "equivalent"
-    assert "best of 5: soft frozen decoder" in best.verdict.qualifier
+    assert "best of 5: soft-frozen decoder" in best.verdict.qualifier
     assert judge(ledger, frame, "headline-soft-frozen-matches-everywhere").supported is True
     literal = judge(ledger, frame, "headline-frozen-decoder-matches-everywhere")
     assert literal.verdict.verdict == "trained better"
@@ -407,7 +407,9 @@ def test_the_front_pages_table_shows_open_claims_and_what_is_not_blind(ledger: L
     assert table.loc[RECOVERY, "stands"] == "yes"
     assert str(table.loc[RECOVERY, "ours"]).startswith("0.017 against 0.950: +0.933 [0.9")
     assert table.loc[RECOVERY, "profile and scale"] == "gpu, same scale"
-    assert table.loc[RECOVERY, "margin"] == "0.1 (not blind)"
+    assert table.loc[RECOVERY, "margin or range"] == "0.1 (not blind)"
+    assert table.loc["toy-constant-topk-recovery", "margin or range"] == "at least 0.95 (not blind)"
+    assert table.loc["toy-constant-jumprelu-ev", "margin or range"] == "0.62 to 0.72"
     assert (table.loc[PROBING, "verdict"], table.loc[PROBING, "in detail"]) == ("open", "no result")
     assert set(table.loc[table["verdict"] == "open", "ours"]) == {""}
 
