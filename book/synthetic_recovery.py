@@ -127,7 +127,7 @@ Markdown(findings.recovery_words(tables.scores))
 # %% [markdown]
 # ## Explained variance and recovery against budget
 #
-# The paper shows the end of training. The figure shows all of it. Both rows share their horizontal axis, so a
+# The paper shows the end of training. The figure shows all of it. The rows share their horizontal axis, so a
 # reader can look up what each value of explained variance says about recovery.
 
 # %% tags=["hide-input"]

@@ -85,7 +85,7 @@ def gap_against_tokens(curves: pd.DataFrame, *, metric: str, name: str) -> Figur
     right.set_ylabel(f"trained minus arm, {name}")
     right.set_title("the trained arm's lead")
     reference(right, 0.0, "no lead", kind="floor")
-    left.legend(loc="upper left", bbox_to_anchor=(0, -0.2), ncols=2)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
