@@ -17,7 +17,8 @@ coefficient of L0 and w the bandwidth; it is taken with respect to log theta.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float
@@ -28,6 +29,7 @@ from sanity.models.selection import Rows, Rule
 from sanity.models.sparsity import Architecture, JumpReLU
 
 Gradients = dict[str, Tensor]
+Spans = list[tuple[int, int]]
 
 
 @dataclass
@@ -57,7 +59,7 @@ class Outcome:
     l0: float
     fired: Bool[Tensor, " d_sae"]
     smallest: float
-    """The smallest value of an active latent; NaN without one."""
+    """The smallest value of an active latent, for BatchTopK's threshold; NaN without one."""
     residual: Float[Tensor, "batch d_in"]
     """x_hat - x by the whole dictionary."""
     gradients: Gradients = field(default_factory=dict)
@@ -77,7 +79,7 @@ class Objective:
         """Of the straight-through kernel; 0 where no threshold has a gradient."""
         return self.architecture.bandwidth if isinstance(self.architecture, JumpReLU) else 0.0
 
-    def spans(self, d_sae: int) -> list[tuple[int, int]]:
+    def spans(self, d_sae: int) -> Spans:
         """Ranges of latents between one prefix's end and the next."""
         ends = self.architecture.prefixes(d_sae)
         return list(zip((0, *ends[:-1]), ends, strict=True))
@@ -87,95 +89,75 @@ def sparse_gradients(
     weights: Weights, x: Float[Tensor, "batch d_in"], found: Rows, objective: Objective
 ) -> Outcome:
     """Loss and gradients at the cost of the selected entries; `found` holds pre-activations."""
-    batch, learns = x.shape[0], objective.learns
-    spans = objective.spans(found.width)
-    values, active = _activate(weights, found)
-    active_rows = Rows(found.starts, found.latents, values, found.width)
-    parts = [_span(active_rows, found, lo, hi) for lo, hi in spans]
-
-    errors: list[float] = []
-    residuals: list[Tensor] = []
-    for (lo, hi), (z, _) in zip(spans, parts, strict=True):
-        rebuilt = weighted_sums(z, weights.W_dec[lo:hi])
-        residuals.append(rebuilt.add_(residuals[-1]) if residuals else rebuilt.sub_(x))
-        errors.append(_squares(rebuilt) / batch)
-    last = residuals[-1]
-    if len(residuals) > 1:  # turn the residual of each prefix into the sum over all prefixes from it on
-        residuals = list(torch.stack(residuals).flip(0).cumsum(0).flip(0))
-
-    n_active = int(active.sum()) if active is not None else values.numel()
+    batch, spans = x.shape[0], objective.spans(found.width)
+    z, n_active = found, found.values.numel()
+    if weights.log_threshold is not None:  # some entries are there for the threshold's gradient only
+        active = found.values > weights.log_threshold.exp()[found.latents.long()]
+        z, n_active = replace(found, values=found.values * active), int(active.sum())
+    residuals = _residuals(weights, x, z, spans)
+    errors = [_squares(residual) / batch for residual in residuals]
+    columns, order = transposed(z)  # latent by latent: products then read each latent's rows once
+    averaged = objective.architecture.threshold == "averaged" and n_active > 0
     outcome = Outcome(
         squared_error=errors[-1],
-        loss=sum(errors) + _penalty(objective, values, n_active, batch),
+        loss=sum(errors) + _penalty(objective, z.values, n_active, batch),
         l0=n_active / batch,
-        fired=_fired(found, active),
-        smallest=float(values.min() if active is None else values[active].min()) if n_active else math.nan,
-        residual=last,
+        fired=columns.counts > 0 if z is found else row_sums(columns, columns.values) > 0,
+        smallest=float(z.values.min()) if averaged else math.nan,
+        residual=residuals[-1],
     )
-    if not learns:
-        return outcome
-    gradients = [
-        _span_gradients(weights, x, z, u, lo, hi, residuals[i], objective)
-        for i, ((lo, hi), (z, u)) in enumerate(zip(spans, parts, strict=True))
-    ]
-    merged = gradients[0]
-    if len(gradients) > 1:
-        merged = {name: torch.cat([part[name] for part in gradients]) for name in merged}
-    outcome.gradients = _with_decoder_bias(weights, merged, residuals[0].sum(0) * (2 / batch), learns)
+    if objective.learns:
+        # From the residual of each prefix to the sum over all prefixes from it on.
+        for longer, shorter in pairwise(reversed(residuals)):
+            shorter.add_(longer)
+        pre = found.values[order]
+        outcome.gradients = _latent_gradients(weights, x, columns, pre, residuals, spans, objective)
+        _finish(weights, outcome.gradients, residuals[0].sum(0) * (2 / batch), objective.learns)
     return outcome
 
 
-def _activate(weights: Weights, found: Rows) -> tuple[Float[Tensor, " n"], Bool[Tensor, " n"] | None]:
-    """Latent values of the entries, and which are active (None: all of them)."""
-    if weights.log_threshold is None:
-        return found.values, None
-    threshold = weights.log_threshold.exp()
-    active = found.values > threshold[found.latents.long()]
-    return found.values * active, active
+def _residuals(
+    weights: Weights, x: Float[Tensor, "batch d_in"], z: Rows, spans: Spans
+) -> list[Float[Tensor, "batch d_in"]]:
+    """x_hat - x for every prefix."""
+    residuals: list[Tensor] = []
+    for lo, hi in spans:
+        part = z if len(spans) == 1 else z.where((z.latents >= lo) & (z.latents < hi))
+        rebuilt = weighted_sums(part, weights.W_dec)
+        residuals.append(rebuilt.add_(residuals[-1]) if residuals else rebuilt.sub_(x))
+    return residuals
 
 
-def _span(z: Rows, u: Rows, lo: int, hi: int) -> tuple[Rows, Rows]:
-    """The entries with latents in [lo, hi), counted from lo: latents' values, and pre-activations."""
-    if (lo, hi) == (0, z.width):
-        return z, u
-    inside = (z.latents >= lo) & (z.latents < hi)
-    cut = z.where(inside)
-    latents = cut.latents - lo
-    index = inside.nonzero().squeeze(1)
-    return (
-        Rows(cut.starts, latents, cut.values, hi - lo),
-        Rows(cut.starts, latents, u.values[index], hi - lo),
-    )
-
-
-def _span_gradients(
+def _latent_gradients(
     weights: Weights,
     x: Float[Tensor, "batch d_in"],
-    z: Rows,
-    u: Rows,
-    lo: int,
-    hi: int,
-    residual: Float[Tensor, "batch d_in"],
+    columns: Rows,
+    pre: Float[Tensor, " n"],
+    residuals: list[Float[Tensor, "batch d_in"]],
+    spans: Spans,
     objective: Objective,
 ) -> Gradients:
-    """Gradients of everything that belongs to the latents of one span; G is 2 / B times `residual`."""
-    learns, scale = objective.learns, 2 / x.shape[0]
-    columns, order = transposed(z)  # latent by latent: each reads its own rows once
-    out: Gradients = {}
+    """Gradients of everything that belongs to a latent; G of a span is 2 / B times its residual.
+
+    `columns` holds latent values and `pre` the pre-activations of the same entries, latent by latent.
+    """
+    learns, scale, out = objective.learns, 2 / x.shape[0], Gradients()
+    parts = [(columns.rows_from(lo, hi), G) for (lo, hi), G in zip(spans, residuals, strict=True)]
     if "W_dec" in learns:
-        out["W_dec"] = weighted_sums(columns, residual, columns.values * scale)
-    if not learns & {"W_enc", "b_enc", "b_dec", "threshold"}:
+        out["W_dec"] = torch.cat([weighted_sums(part, G, part.values * scale) for part, G in parts])
+    if not learns - {"W_dec"}:
         return out
-    dz = sampled_products(columns, weights.W_dec[lo:hi], residual) * scale
+    rows = [weights.W_dec[lo:hi] for lo, hi in spans]
+    dz = torch.cat([sampled_products(part, W, G) for W, (part, G) in zip(rows, parts, strict=True)]) * scale
     du, penalty = dz, objective.coefficient / x.shape[0]
     if weights.log_threshold is not None:
-        threshold = weights.log_threshold[lo:hi].exp()
+        threshold = weights.log_threshold.exp()
         theta = threshold.repeat_interleave(columns.counts)
-        above = u.values[order] - theta
         if "threshold" in learns:
-            slope = (theta * dz + penalty) * (above.abs() < objective.bandwidth / 2)
-            out["threshold"] = row_sums(columns, slope) * threshold / -objective.bandwidth
-        du = dz * (above > 0)
+            near = (pre - theta).abs() < objective.bandwidth / 2
+            total = row_sums(columns, (theta * dz + penalty) * near)
+            out["threshold"] = total * threshold / -objective.bandwidth
+        du = dz * (pre > theta)
     elif objective.architecture.penalty == "l1":
         du = dz + penalty
     if "W_enc" in learns:
@@ -184,13 +166,14 @@ def _span_gradients(
     return out
 
 
-def _with_decoder_bias(
+def _finish(
     weights: Weights, gradients: Gradients, through_decoder: Float[Tensor, " d_in"], learns: frozenset[str]
-) -> Gradients:
-    """The gradients of what learns, with that of `b_dec`, which acts on both sides."""
+) -> None:
+    """Add the gradient of `b_dec`, which acts on both sides, and keep those of what learns."""
     if "b_dec" in learns:
         gradients["b_dec"] = through_decoder - weights.W_enc_t.T @ gradients["b_enc"]
-    return {name: value for name, value in gradients.items() if name in learns}
+    for name in gradients.keys() - learns:
+        del gradients[name]
 
 
 def _squares(residual: Float[Tensor, "rows d_in"]) -> float:
@@ -204,12 +187,6 @@ def _penalty(objective: Objective, values: Float[Tensor, " n"], n_active: int, b
     if objective.architecture.penalty == "l1":
         return objective.coefficient * float(values.sum(dtype=torch.float64)) / batch
     return 0.0
-
-
-def _fired(found: Rows, active: Bool[Tensor, " n"] | None) -> Bool[Tensor, " d_sae"]:
-    latents = found.latents if active is None else found.latents[active]
-    fired = torch.zeros(found.width, dtype=torch.bool, device=latents.device)
-    return fired.index_fill_(0, latents.long(), True)
 
 
 def dense_gradients(weights: Weights, x: Float[Tensor, "batch d_in"], objective: Objective) -> Outcome:
@@ -233,7 +210,7 @@ def dense_gradients(weights: Weights, x: Float[Tensor, "batch d_in"], objective:
         total.smallest = math.nan
     if objective.learns:
         through_decoder = total.gradients.pop("through_decoder")
-        total.gradients = _with_decoder_bias(weights, total.gradients, through_decoder, objective.learns)
+        _finish(weights, total.gradients, through_decoder, objective.learns)
     return total
 
 

@@ -14,11 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from sanity.config import Json
-from sanity.errors import BadInputError, CorruptFileError
+from sanity.errors import BadInputError
 from sanity.files import read_json
 from sanity.models.checkpoint import load_tensors, verified, write_folder
 from sanity.models.controller import Controller
@@ -34,14 +35,43 @@ _STATE, _TENSORS = "state.json", "state.safetensors"
 class Saved:
     """A checkpoint that was read."""
 
-    start: Start
-    curve: list[dict[str, float]]
     state: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
 
+    @property
+    def step(self) -> int:
+        """Updates that had been made."""
+        return int(self.state["step"])
+
+    @property
+    def curve(self) -> list[dict[str, float]]:
+        """Rows recorded so far."""
+        return list(self.state["curve"])
+
+    def on(self, device: torch.device) -> Saved:
+        """The same on another device."""
+        return Saved(self.state, {name: value.to(device) for name, value in self.tensors.items()})
+
+    def start(self) -> Start:
+        """What a learner begins with."""
+        anchor, controller = self.tensors["directions"], self.state["controller"]
+        weights = Weights(
+            W_enc_t=self.tensors["weights.W_enc"],
+            W_dec=self.tensors.get("weights.W_dec", anchor),
+            b_enc=self.tensors["weights.b_enc"],
+            b_dec=self.tensors["weights.b_dec"],
+            log_threshold=self.tensors.get("weights.threshold"),
+        )
+        return Start(
+            directions=anchor,
+            weights=weights,
+            threshold=float(self.state["threshold"]),
+            controller=None if controller is None else Controller(**controller),
+        )
+
     def into(self, learner: Learner) -> None:
         """Put counters and the optimiser's moments back."""
-        learner.step, learner.tokens = int(self.state["step"]), int(self.state["tokens"])
+        learner.step, learner.tokens = self.step, int(self.state["tokens"])
         learner.last_fired = self.tensors["last_fired"]
         named = learner.weights.by_name()
         if learner.optimiser is not None and f"{learner.learns[0]}.step" in self.tensors:
@@ -80,7 +110,7 @@ def save_progress(
             shutil.rmtree(older, ignore_errors=True)
 
 
-def load_progress(folder: Path, identity: Mapping[str, Json], device: Any = "cpu") -> Saved | None:
+def load_progress(folder: Path, identity: Mapping[str, Json]) -> Saved | None:
     """The last checkpoint in `folder`, or None when there is none.
 
     Raises `CorruptFileError` for a damaged one, `BadInputError` for one of another run.
@@ -92,25 +122,7 @@ def load_progress(folder: Path, identity: Mapping[str, Json], device: Any = "cpu
     verified(place)
     state = read_json(place / _STATE)
     _same_run(place, state.get("identity"), identity)
-    tensors = {name: value.to(device) for name, value in load_tensors(place / _TENSORS).items()}
-    anchor = tensors["directions"]
-    weights = Weights(
-        W_enc_t=tensors["weights.W_enc"],
-        W_dec=tensors.get("weights.W_dec", anchor),
-        b_enc=tensors["weights.b_enc"],
-        b_dec=tensors["weights.b_dec"],
-        log_threshold=tensors.get("weights.threshold"),
-    )
-    controller, curve = state["controller"], state["curve"]
-    if not isinstance(curve, list) or not isinstance(state["threshold"], float | int):
-        raise CorruptFileError(f"{place / _STATE} has no curve or threshold: delete {place} and run again")
-    begun = Start(
-        directions=anchor,
-        weights=weights,
-        threshold=float(state["threshold"]),
-        controller=Controller(**controller) if isinstance(controller, dict) else None,
-    )
-    return Saved(begun, curve, state, tensors)
+    return Saved(state, load_tensors(place / _TENSORS))
 
 
 def _same_run(place: Path, found: object, wanted: Mapping[str, Json]) -> None:

@@ -22,8 +22,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from typing_extensions import override
 
-_GROUPS_PER_K = 3
-"""Groups per wanted latent: with 3, about 1.25 k entries pass the bound (2 gives 1.4 k, 6 gives 1.1 k)."""
+_GROUPS_PER_K, _LANES = 3, 64
+"""Groups per wanted latent: with 3, about 1.2 k entries pass the bound (6 would give 1.1 k). Their number is
+a multiple of the lanes, which makes the maxima up to ten times as fast."""
 
 
 @dataclass
@@ -60,6 +61,14 @@ class Rows:
         index = keep.nonzero().squeeze(1)
         starts = kept_before[self.starts.long()]
         return Rows(starts, self.latents[index], self.values[index], self.width)
+
+    def rows_from(self, first: int, last: int) -> Rows:
+        """The rows from `first` to before `last`."""
+        if (first, last) == (0, self.n_rows):
+            return self
+        starts = self.starts[first : last + 1]
+        inside = slice(int(starts[0]), int(starts[-1]))
+        return Rows(starts - starts[0], self.latents[inside], self.values[inside], self.width)
 
     def dense(self) -> Float[Tensor, "n_rows width"]:
         """The whole matrix."""
@@ -242,11 +251,10 @@ def _group_maxima(pre: Float[Tensor, "rows d_sae"], k: int) -> Float[Tensor, "ro
     no group is left out, which only lowers the bound. Numbers in bf16 are compared by their bits, seven
     times as fast: right for all groups with a positive entry, and no other matters.
     """
-    d_sae = pre.shape[1]
-    size = d_sae // (_GROUPS_PER_K * k)
+    groups = -(-_GROUPS_PER_K * k // _LANES) * _LANES
+    size = pre.shape[1] // groups
     if size < 2:
         return pre
-    groups = d_sae // size
     bits = torch.int16 if pre.dtype == torch.bfloat16 else pre.dtype
     grouped = pre.view(bits)[:, : size * groups].view(pre.shape[0], size, groups)
     return grouped.amax(1).view(pre.dtype)

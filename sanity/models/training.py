@@ -139,7 +139,9 @@ class _Plan:
         states = []
         for arm in arms:
             saved = None if self.folder is None else load_progress(self._place(arm), self._identity(arm))
-            begun = saved.start if saved is not None else self._calibrated(arm, directions)
+            if saved is not None and saved.step < self.steps:
+                saved = saved.on(self._batch(saved.step).device)
+            begun = self._calibrated(arm, directions) if saved is None else saved.start()
             learner = Learner(
                 arm,
                 begun,
