@@ -15,6 +15,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
+ENVS := benchmarks/envs
+PEERS := sae-lens eai-sparsify dictionary-learning
 UV_VERSION := 0.13.8
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' requirements.lock)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
@@ -76,8 +78,17 @@ reproduce: setup  ## from cells to pages
 book: $(STAMPS)/package
 	$(BIN)/sanity book --profile "$(PROFILE)"
 
-bench: setup
+# Every library that training is measured against has an environment of its own, with the same torch.
+$(ENVS)/%/stamp: benchmarks/peers/%.txt $(STAMPS)/torch-$(TORCH_VERSION)
+	rm -rf "$(@D)"
+	"$(PYTHON)" -m venv "$(@D)"
+	"$(@D)/bin/python" -m pip install --progress-bar off $(if $(TORCH_INDEX),--index-url "$(TORCH_INDEX)") "torch==$(TORCH_VERSION)"
+	$(BIN)/uv pip install --python "$(@D)/bin/python" --no-deps -r $<
+	@touch $@
+
+bench: setup $(PEERS:%=$(ENVS)/%/stamp)  ## side by side with other libraries
 	$(PY) -m benchmarks.training
+	$(PY) -m benchmarks.scaling
 
 lint: $(STAMPS)/package
 	$(BIN)/ruff check .
