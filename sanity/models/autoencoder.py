@@ -64,10 +64,14 @@ class Autoencoder:
         return self.W_dec.shape[0]
 
     def encode(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_sae"]:
-        """Dense latents [*batch, d_sae]; for many samples `encode_sparse` needs far less memory."""
+        """Dense latents [*batch, d_sae]; for many samples `encode_sparse` needs far less memory.
+
+        Gradients flow through the values of the active latents, where they are asked for.
+        """
         rows = self._rows_of(x)
-        pre = product(rows - self.b_dec, self.W_enc.T, self.b_enc)
-        z = pre * self.architecture.inference_rule(self.threshold).mask(pre)
+        z = self.encode_sparse(rows).dense()
+        if torch.is_grad_enabled() and (x.requires_grad or self.W_enc.requires_grad):
+            z = product(rows - self.b_dec, self.W_enc.T, self.b_enc) * (z > 0)
         return z.view(*x.shape[:-1], self.d_sae)
 
     def decode(self, z: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_in"]:
@@ -78,18 +82,25 @@ class Autoencoder:
         """The active latents and their values, row by row (CSR); memory grows with the active ones only.
 
         `precision="bf16"` rounds the dense product, about half of the time; values and the choice between
-        candidates stay exact.
+        candidates stay exact. No gradients flow.
         """
         rule = self.architecture.inference_rule(self.threshold)
         rows = self._rows_of(x)
-        return select(rows - self.b_dec, self.W_enc.T, self.b_enc, rule, precision=precision)
+        with torch.no_grad():
+            return select(rows - self.b_dec, self.W_enc.T, self.b_enc, rule, precision=precision)
 
     def decode_sparse(self, z: Rows) -> Float[Tensor, "batch d_in"]:
         """The reconstruction of what `encode_sparse` gave, or of a part of it."""
-        return weighted_sums(z, self.W_dec).add_(self.b_dec)
+        with torch.no_grad():
+            return weighted_sums(z, self.W_dec).add_(self.b_dec)
 
     def reconstruct(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
-        """`decode(encode(x))` without ever holding dense latents of more than a block of rows."""
+        """`decode(encode(x))` without ever holding dense latents of more than a block of rows.
+
+        When a gradient with respect to `x` is asked for, it is the dense `decode(encode(x))`.
+        """
+        if torch.is_grad_enabled() and x.requires_grad:
+            return self.decode(self.encode(x))
         rows = self._rows_of(x)
         out = torch.empty_like(rows)
         for first in range(0, rows.shape[0], _ROWS):
@@ -115,7 +126,7 @@ class Autoencoder:
                 f"calibrate_l0 was asked for an L0 of {target:g} with {self.d_sae} latents: "
                 "ask for one above 0 and at most d_sae"
             )
-        rows = self._rows_of(x)
+        rows = self._rows_of(x).detach()
         if isinstance(self.architecture, TopK):
             k = max(1, round(target))
             calibrated = dataclasses.replace(self, architecture=dataclasses.replace(self.architecture, k=k))
@@ -160,6 +171,7 @@ class Autoencoder:
             )
         return x.reshape(-1, self.d_in)
 
+    @torch.no_grad()
     def _offset(self, x: Float[Tensor, "batch d_in"], target: float) -> float:
         """The offset above which `target` latents per sample lie, among those that are positive."""
         wanted = round(target * x.shape[0])

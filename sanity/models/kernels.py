@@ -1,11 +1,15 @@
 """The few heavy operations of a step: one dense product, and sparse ones over active latents only.
 
-Each is a call into PyTorch, so that no compiler is needed. The choices were measured on two cores with
-AVX-512 (d 768, m 6144, batch 4096, k 64), in CPU milliseconds:
+Each is a call into PyTorch or numpy, so that no compiler is needed (nor would one pay: what is left beside
+the product is bound by memory). The choices were measured on one core with AVX-512 (AMD Zen 5; d 768,
+m 6144, batch 4096, k 64), in CPU milliseconds:
 
-- encoder product: 360 by `torch.mm` (MKL), 162 by oneDNN's float32 kernel, 100 by its bf16 kernel;
+- encoder product: 380 by `torch.mm` (MKL), 166 by oneDNN's float32 kernel, 93 by its bf16 kernel;
+- exact top-k of each row: 84 by `torch.topk`, 28 by bound, comparison, compaction and settling;
 - weighted sums of decoder rows: 17 by a CSR product, 9 by `embedding_bag`;
-- exact top-k of each row: 84 by `torch.topk`, 27 by bound, comparison and compaction (`selection.py`).
+- products for the active latents: 20 row by row, 14 latent by latent; 290 by gathering and `bmm`.
+
+A whole float32 step takes 250 to 266 so (65 % of it the product), 185 to 205 with the bf16 product.
 """
 
 from __future__ import annotations
@@ -45,9 +49,11 @@ def product(
 ) -> Float[Tensor, "rows d_sae"]:
     """`x @ W_enc_t.T + b_enc`, in the type of `x`, by the fastest exact kernel that is there.
 
-    PyTorch sends float32 products to MKL, which on AMD processors leaves half of the machine unused.
+    PyTorch sends float32 products to MKL, which on AMD processors leaves half of the machine unused. The
+    operator of oneDNN has no gradient: where one is asked for, MKL's is taken.
     """
-    if x.dtype in (torch.float32, torch.bfloat16) and x.device.type == "cpu" and _onednn_linear():
+    fast = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and _onednn_linear()
+    if fast and not (torch.is_grad_enabled() and (x.requires_grad or W_enc_t.requires_grad)):
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, W_enc_t, b_enc, "none", [], "")
         return out
     return torch.addmm(b_enc, x, W_enc_t.T)
@@ -153,6 +159,9 @@ def select_sparse(
     batch, d_sae = x.shape[0], W_enc_t.shape[0]
     encoder = _Rounded(x, W_enc_t, b_enc) if precision == "bf16" else _Exact(x, W_enc_t, b_enc)
     block = block_rows(batch, d_sae, x.device)
+    if batch == 0:
+        nothing = b_enc.new_zeros(0)
+        return Rows(nothing.new_zeros(1, dtype=torch.int32), nothing.int(), nothing, d_sae)
     for slack in _SLACKS:
         parts: list[Rows] = []
         bound: Tensor | None = None

@@ -64,6 +64,26 @@ def test_any_batch_shape_is_taken(sae: Autoencoder, stream: Any) -> None:
         sae.reconstruct(torch.zeros(2, 9))
 
 
+def test_gradients_flow_through_active_latents(sae: Autoencoder, stream: Any) -> None:
+    x = stream.batch(99)
+    asked, expected = x.clone().requires_grad_(), x.clone().requires_grad_()
+    sae.decode(sae.encode(asked)).square().sum().backward()
+    (plainly(sae, expected) @ sae.W_dec + sae.b_dec).square().sum().backward()
+    assert asked.grad is not None
+    assert expected.grad is not None
+    assert torch.allclose(asked.grad, expected.grad, atol=1e-4)
+    again = x.clone().requires_grad_()
+    sae.reconstruct(again).square().sum().backward()
+    assert again.grad is not None
+    assert torch.equal(again.grad, asked.grad)
+
+
+def test_no_samples_give_no_latents(sae: Autoencoder) -> None:
+    assert sae.encode(torch.zeros(0, 8)).shape == (0, 24)
+    assert sae.reconstruct(torch.zeros(0, 8)).shape == (0, 8)
+    assert sae.encode_sparse(torch.zeros(0, 8)).n_rows == 0
+
+
 def test_an_averaged_threshold_gives_the_l0_of_training(stream: Any) -> None:
     wide = dataclasses.replace(stream, batch_size=512)
     run = train([Arm(BatchTopK(3), 24, learning_rate=1e-3)], wide, steps=150)[0]

@@ -244,6 +244,14 @@ def test_a_learner_can_be_stepped_by_hand(stream: Any) -> None:
     assert torch.equal(learner.sae().W_enc, run.sae.W_enc)
 
 
+def test_a_run_does_not_depend_on_the_device(architecture: Architecture, stream: Any, device: str) -> None:
+    arm = Arm(architecture, 24, learning_rate=1e-3)
+    there = dataclasses.replace(stream, device=device)
+    here, other = (train([arm], s, steps=5, training=FAST)[0] for s in (stream, there))
+    assert other.sae.W_enc.device.type == device
+    assert (other.curve["loss"] / here.curve["loss"] - 1).abs().max() < 1e-4
+
+
 def test_bf16_changes_little(stream: Any) -> None:
     arm = Arm(TopK(3), 24, learning_rate=1e-2)
     exact, rounded = (train([arm], stream, steps=30, precision=p)[0] for p in ("float32", "bf16"))
