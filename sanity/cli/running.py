@@ -20,7 +20,8 @@ def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> Non
     from sanity.publishing import cost_words
     from sanity.store import missing, open_store, total_cost
 
-    cells = in_order(plan(load(profile)))
+    chosen = load(profile)
+    cells = in_order(plan(chosen))
     absent = missing(cells, open_store())
     keys = {cell.key for cell in absent}
     rows = [_row(cell, done=cell.key not in keys) for cell in cells]
@@ -32,8 +33,8 @@ def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> Non
             (
                 _table(rows),
                 "",
-                f"{len(cells)} results in all: {cost_words(total_cost(cells))}",
-                f"{len(absent)} still missing: {cost_words(total_cost(absent))}",
+                f"{len(cells)} results in all: {cost_words(total_cost(cells), chosen.device)}",
+                f"{len(absent)} still missing: {cost_words(total_cost(absent), chosen.device)}",
             )
         ),
     )

@@ -340,14 +340,17 @@ def _training_cell(
     run = RealRun(
         one, k, model.hook, grid.batch_size, grid.steps, Training(), profile.precision, profile.device
     )
-    products = grid.batch_size * grid.steps * one.d_sae * model.d_model
-    seconds = 2.0 if one.constraint.name == "untrained" else 2.0 + products * profile.seconds_per_product
+    seconds = profile.training_seconds(
+        batch_size=grid.batch_size, steps=grid.steps, d_sae=one.d_sae, d_in=model.d_model
+    )
     return train_on_activations.cell(
         run,
         inputs=activations,
         label=f"{model.hook}: {one.label}",
         stage="arms",
-        cost=Cost(seconds, disk_bytes=9 * one.d_sae * model.d_model),
+        cost=Cost(
+            1.0 if one.constraint.name == "untrained" else seconds, disk_bytes=9 * one.d_sae * model.d_model
+        ),
     )
 
 

@@ -159,13 +159,17 @@ def _cell(profile: Profile, world: World, name: str, names: ArmNames, seed: int,
         profile.precision,
         profile.device,
     )
-    work = profile.seconds_per_product * grid.batch_size * grid.steps * grid.d_sae * world.d_in
-    seconds = 1.0 if names.constraint == "untrained" else work
+    seconds = profile.training_seconds(
+        batch_size=grid.batch_size, steps=grid.steps, d_sae=grid.d_sae, d_in=world.d_in
+    )
     return train_on_world.cell(
         run,
         label=f"{world.probabilities} world, {made.label}",
         stage="toy",
-        cost=Cost(seconds + 2.0, disk_bytes=8 * grid.d_sae * world.d_in + 400_000),
+        cost=Cost(
+            1.0 if names.constraint == "untrained" else seconds,
+            disk_bytes=8 * grid.d_sae * world.d_in + 400_000,
+        ),
     )
 
 

@@ -116,10 +116,17 @@ class Profile(_Entry):
     real: RealGrid
     toy: ToyGrid
     seconds_per_product: Annotated[float, Field(gt=0)]
-    """Training cost that the estimate assumes: seconds per sample x latent x width."""
+    """Training cost that the estimate assumes: seconds per sample x latent x width, for the products."""
+    seconds_per_latent: Annotated[float, Field(gt=0)]
+    """The same, seconds per sample x latent, for selection and what else does not depend on the width."""
     left_out: tuple[str, ...]
     """What this profile does not do, in words for the pages."""
     ledger: dict[str, Seconds]
+
+    def training_seconds(self, *, batch_size: int, steps: int, d_sae: int, d_in: int) -> float:
+        """What training one arm is expected to take."""
+        each = d_in * self.seconds_per_product + self.seconds_per_latent
+        return 1.0 + steps * batch_size * d_sae * each
 
     @model_validator(mode="after")
     def _sparsity_fits(self) -> Profile:

@@ -97,13 +97,14 @@ def build_book(profile: str) -> Build:
 def announce(profile: str, cells: Sequence[Cell], absent: Sequence[Cell], where: Path) -> None:
     """Say what is there and what the rest will cost; refuse when it does not fit on the disk."""
     from sanity.cells import in_order
+    from sanity.profiles import load
     from sanity.store import total_cost
 
     count, cost = len(in_order(cells)), total_cost(absent)
     free = shutil.disk_usage(where).free
     log.info("profile %s: %d results, %d of them are there", profile, count, count - len(absent))
     if absent:
-        log.info("to compute: %s; %s are free", cost_words(cost), size_words(free))
+        log.info("to compute: %s; %s are free", cost_words(cost, load(profile).device), size_words(free))
     if cost.memory_bytes > memory_bytes():
         log.warning("this machine has only %s of memory: expect it to swap", size_words(memory_bytes()))
     needed = cost.disk_bytes + PAGES_BYTES
@@ -114,15 +115,19 @@ def announce(profile: str, cells: Sequence[Cell], absent: Sequence[Cell], where:
         )
 
 
-def cost_words(cost: Cost) -> str:
-    """A cost in words: "about 25 min on two cores, 1.2 GB of disk, up to 2.0 GB of memory"."""
+def cost_words(cost: Cost, device: str = "cpu") -> str:
+    """A cost in words: "about 25 min on two cores, 1.2 GB of disk, up to 2.0 GB of memory".
+
+    What a GPU takes has not been measured, and is said to be a guess.
+    """
+    where = "on two cores" if device == "cpu" else "on a graphics card (a guess)"
     minutes = cost.seconds / 60
     if minutes < 1.5:
         duration = f"{cost.seconds:.0f} s"
     else:
         duration = f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
     return (
-        f"about {duration} on two cores, {size_words(cost.disk_bytes)} of disk, "
+        f"about {duration} {where}, {size_words(cost.disk_bytes)} of disk, "
         f"up to {size_words(cost.memory_bytes)} of memory"
     )
 
