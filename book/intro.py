@@ -90,7 +90,9 @@ page.table(
 
 # %% tags=["hide-input"]
 page.table(
-    table.loc[table["verdict"] == "open", ["claim", "where", "paper", "ours", "in detail", "scale"]].reset_index(drop=True),
+    table.loc[
+        table["verdict"] == "open", ["claim", "where", "paper", "ours", "in detail", "scale"]
+    ].reset_index(drop=True),
     caption="Claims that are open at this profile, and what was measured at another scale.",
     folded=True,
 )

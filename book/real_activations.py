@@ -24,11 +24,12 @@
 # |---|---|---|
 # | frozen decoder | decoder directions | encoder, biases, thresholds |
 # | soft-frozen decoder | decoder directions within cosine 0.8 of their start | everything, inside that cone |
-# | frozen encoder | encoder directions | decoder, biases, thresholds |
+# | frozen encoder | encoder directions and their lengths | decoder directions, biases, thresholds |
 # | untrained (ours) | everything | nothing |
 #
 # *iso* directions are uniform on the sphere, *cov* directions Gaussian with the covariance of the activations.
-# All arms of a seed share the Gaussian matrix behind their start, the batches and their order.
+# All arms of a seed share the Gaussian matrix behind their start, the batches and their order. Decoder rows have
+# length one in every arm.
 
 # %% tags=["remove-cell"]
 # In Colab: install the package from the repository this notebook came from. Elsewhere: nothing.
@@ -66,19 +67,32 @@ from sanity.publishing import open_chapter
 page = open_chapter("real_activations", profile)
 figures.house_style()
 grid, model = page.profile.real, page.profile.models[0]
+d_sae = model.d_sae or grid.d_sae
 page.banner()
 
 # %% tags=["hide-input"]
 (tables, *other_places) = real_activations.tables(page.profile)
-page.keep(tables.found)
+for place in (tables, *other_places):
+    page.keep(place.found)
 data = tables.data
+budget = "as in the paper" if profile == "paper" else f"the budget of the profile {profile}"
 pd.DataFrame(
     [
-        ("language model", "Gemma-2-2B; Llama-3-8B", model.subject, "weights that need no hub"),
-        ("place", "layers 12 and 19; 16", model.hook, "about the same depth"),
-        ("text", "OpenWebText", ", ".join(tables.text["tokens_by_source"]), "registry packages, see below"),
-        ("unique training tokens", "500 M", f"{data['tokens_unique']:,}", "two cores"),
-        ("tokens seen", "500 M", f"{data['tokens_seen']:,}", "two cores"),
+        (
+            "language model",
+            "Gemma-2-2B; Llama-3-8B",
+            model.subject,
+            "weights that need no hub" if model.sources == ("registry",) else "the paper's own",
+        ),
+        (
+            "place",
+            "layers 12 and 19; 16",
+            model.hook,
+            "not the same share of the depth" if model.sources == ("registry",) else "one of the paper's",
+        ),
+        ("text", "OpenWebText", ", ".join(tables.text["tokens_by_source"]), "sources in tokens below"),
+        ("unique training tokens", "500 M", f"{data['tokens_unique']:,}", budget),
+        ("tokens seen", "500 M", f"{data['tokens_seen']:,}", budget),
         ("epochs", "1", f"{data['epochs']:.1f}", "follows from the two"),
         (
             "held-out tokens",
@@ -86,11 +100,23 @@ pd.DataFrame(
             f"{data['tokens_held_out']:,}",
             "other documents than those trained on",
         ),
-        ("latents", "73,728; 131,072", f"{grid.d_sae:,}", "two cores"),
-        ("expansion", "32", f"{grid.d_sae / model.d_model:g}", "two cores"),
-        ("architecture", "BatchTopK, JumpReLU", figures.ARCHITECTURE_NAMES[grid.architecture], "cheapest"),
-        ("L0", "80 to 320", grid.l0, "about the same share of the width"),
-        ("learning rate", "2e-4", f"{grid.learning_rate:g}", "far fewer steps; others below"),
+        ("latents", "73,728; 131,072", f"{d_sae:,}", budget),
+        ("expansion", "32", f"{d_sae / model.d_model:g}", budget),
+        (
+            "architecture",
+            "BatchTopK, JumpReLU",
+            figures.ARCHITECTURE_NAMES[grid.architecture],
+            "TopK has the same L0 in every arm"
+            if grid.architecture == "topk"
+            else "as in the paper's tables",
+        ),
+        (
+            "L0",
+            "80 to 320",
+            grid.l0,
+            f"{grid.l0 / model.d_model:.1%} of the width; {80 / 2304:.1%} to {320 / 2304:.1%} on Gemma there",
+        ),
+        ("learning rate", "2e-4", f"{grid.learning_rate:g}", f"{grid.steps:,} steps; other rates below"),
         ("batch", "4098 (printed)", grid.batch_size, "most likely 4096 there"),
         ("seeds", "not stated", len(grid.seeds), "paired across arms"),
     ],
@@ -100,7 +126,7 @@ pd.DataFrame(
 # %% tags=["hide-input"]
 sources = ", ".join(f"{name} {n:,}" for name, n in tables.text["tokens_by_source"].items())
 Markdown(
-    f"The text has {tables.text['documents']:,} documents ({sources} tokens). Documents, not windows, are divided "
+    f"The training text has {tables.text['documents']:,} documents ({sources} tokens). Documents, not windows, are divided "
     "into training and held-out text. The default language model is an *instruct* model whose weights were stored "
     "in four bits: its activations are what they are, and nothing here says how another model's would come out."
 )
@@ -113,10 +139,11 @@ Markdown(
 # unspliced model (1).
 
 # %%
-page.publish(tables.scores, "real_scores")
+page.publish(pd.concat([place.scores for place in (tables, *other_places)], ignore_index=True), "real_scores")
 
 # %% tags=["hide-input"]
 order = list(dict.fromkeys(zip(tables.scores["constraint"], tables.scores["init"], strict=True)))
+spliced = tables.scores[tables.scores["metric"] == "ce_recovered"]
 page.figure(
     figures.arms_by_metric(
         tables.scores,
@@ -129,9 +156,10 @@ page.figure(
     ),
     alt="Reconstruction scores of every arm. "
     + findings.lead_words(tables.scores, "explained_variance", "explained variance"),
-    caption=f"{figures.ARCHITECTURE_NAMES[grid.architecture]}, L0 = {grid.l0}, d_sae = {grid.d_sae}, "
-    f"{len(grid.seeds)} seeds. Explained variance on {data['tokens_held_out']:,} held-out tokens, the losses on "
-    f"{grid.loss_tokens:,} of them. 0 is the mean (or mean ablation), 1 the activation itself.",
+    caption=f"{figures.ARCHITECTURE_NAMES[grid.architecture]}, L0 = {grid.l0}, d_sae = {d_sae}, "
+    f"{len(grid.seeds)} seeds. Explained variance on {data['tokens_held_out']:,} held-out tokens, the losses on the "
+    f"first {grid.loss_tokens:,} of them, from {' or '.join(f'{n:g}' for n in sorted(set(spliced['n'])))} document(s). "
+    "0 is the mean (or mean ablation), 1 the activation itself.",
 )
 
 # %% tags=["hide-input"]
@@ -150,8 +178,9 @@ Markdown(
 # ## The lead against training
 #
 # A difference at the end of one budget says little about another. The left panel follows every arm, the right one
-# the trained arm's lead. Tokens are repeated here (epochs in the table above), so the right end of the curves mixes
-# more training with more repetition; held-out *documents* show whether that costs anything.
+# the trained arm's lead. Where tokens are repeated (epochs in the table above), the right end of the curves mixes more
+# training with more repetition, and with the fall of the learning rate over the last fifth; held-out *documents* show
+# whether repetition costs anything.
 
 # %% tags=["hide-input"]
 page.figure(
@@ -159,7 +188,8 @@ page.figure(
         tables.curves, metric="explained_variance_held_out", name="held-out explained variance"
     ),
     alt="Held-out explained variance against tokens seen for every arm, and the trained arm's lead over each.",
-    caption="Held-out explained variance (4,096 tokens of other documents) against tokens seen, repeats counted: "
+    caption="Held-out explained variance (the first "
+    f"{min(real_activations.PROBE_ROWS, data['tokens_held_out']):,} held-out tokens) against tokens seen, repeats counted: "
     f"{data['tokens_unique']:,} unique tokens, {data['epochs']:.1f} epochs. Line: mean over {len(grid.seeds)} "
     "seeds; band: their range.",
     data=(tables.curves, "real_curves"),
@@ -168,8 +198,10 @@ page.figure(
 # %% [markdown]
 # ## Each arm at its own learning rate
 #
-# A shared learning rate can favour one arm. Here every arm is shown at the shared rate and at the best of those
-# tried, on the first seed. (A lead that vanishes at each arm's own best rate would be a fact about optimisers.)
+# A shared learning rate can favour one arm. Here every arm that was trained at all rates is shown at each of them and
+# at its best, on the first seed. (A lead that vanishes at each arm's own best rate would be a fact about optimisers.)
+# The best is chosen on the same held-out tokens on which it is shown, for all arms alike. A best rate at either end of
+# those tried may not be the best there is.
 
 # %% tags=["hide-input"]
 findings.rate_table(tables.rates).rename(index=lambda n: n.replace("_", " ")).style.format(precision=3)
@@ -178,11 +210,13 @@ findings.rate_table(tables.rates).rename(index=lambda n: n.replace("_", " ")).st
 # ## Other architectures and sparsities
 
 # %% tags=["hide-input"]
-swept = real_activations.with_achieved_l0(tables.sweep)
+swept = real_activations.with_achieved_l0(tables.sweep[tables.sweep["seed"] == grid.seeds[0]])
 page.figure(
     figures.against_l0(swept, metric="explained_variance", name="explained variance"),
     alt="Explained variance against achieved L0, one panel per architecture, one line per arm.",
-    caption="Held-out explained variance against the L0 that each arm really has on held-out tokens. First seed.",
+    caption="Held-out explained variance against the L0 that each arm really has on held-out tokens. First seed. "
+    "Where arms end at a different L0 they are to be compared at the same place on the horizontal axis, and not target by "
+    "target.",
     data=(tables.sweep, "real_sweep"),
 )
 
@@ -197,9 +231,27 @@ page.figure(
 findings.shares_beside_paper(tables.scores).style.format(precision=2, na_rep="–")
 
 # %% [markdown]
+# ## Other places
+
+# %% tags=["hide-input"]
+Markdown(
+    "\n\n".join(
+        f"**{other.subject}, {other.hook}.** "
+        + findings.lead_words(place.scores, "explained_variance", "explained variance")
+        for other, place in zip(page.profile.models[1:], other_places, strict=True)
+    )
+    or f"The profile `{profile}` reads one place in one model."
+)
+
+# %% [markdown]
 # ## What could be wrong
 #
 # - The budget is small, and small budgets flatter arms that start well: read the curves, not the end points.
+# - Decoder rows have length one, and the frozen encoder's lengths are frozen too, at the one scale that suits the start:
+#   nothing in that arm can make a latent's contribution larger. The paper freezes encoder directions and does not say
+#   what became of their lengths.
+# - Cross-entropy and KL rest on few documents, the same for every arm and seed: intervals over seeds do not hold what
+#   other documents would have changed.
 # - Explained variance is dominated by the directions of largest variance. Activations are centred and scaled by one
 #   factor; nothing else is normalised.
 # - The soft-frozen decoder is not random: inside its cone 36 % of a direction's squared length is free.

@@ -24,9 +24,15 @@ if TYPE_CHECKING:
 
 
 def budget_curves(
-    curves: pd.DataFrame, *, metrics: Mapping[str, str], floors: Mapping[str, float] | None = None
+    curves: pd.DataFrame,
+    *,
+    metrics: Mapping[str, str],
+    floors: Mapping[str, tuple[float, str]] | None = None,
 ) -> Figure:
-    """For each world (column) and metric (row): the metric against samples seen, a line per architecture."""
+    """For each world (column) and metric (row): the metric against samples seen, a line per architecture.
+
+    `floors` gives a metric's floor and what it is called in the figure.
+    """
     worlds = list(dict.fromkeys(curves["world_or_hook"]))
     figure, axes = plt.subplots(
         len(metrics),
@@ -51,7 +57,7 @@ def budget_curves(
                     colour=ARCHITECTURE_COLOURS[str(architecture)],
                 )
             if floors and metric in floors:
-                reference(ax, floors[metric], "isotropic null", kind="floor")
+                reference(ax, *floors[metric], kind="floor")
             ax.set_xscale("log")
             if row == 0:
                 ax.set_title(f"{world} probabilities")
