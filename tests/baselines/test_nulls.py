@@ -65,6 +65,13 @@ def test_rotations_are_rotations() -> None:
         assert float(torch.linalg.det(rotation)) == pytest.approx(1.0)
 
 
+def test_rotations_prefer_no_direction() -> None:
+    """Every entry of a uniform rotation in 4 dimensions has mean 0 and variance 1/4."""
+    drawn = torch.stack([random_rotation(4, seed=seed) for seed in range(400)])
+    assert float(drawn.mean(0).abs().max()) < 4 * 0.5 / 20
+    assert float((drawn.square().mean(0) - 0.25).abs().max()) < 0.07
+
+
 def test_random_latents_are_distinct() -> None:
     chosen = random_latents(10, 40, seed=1)
     assert len(set(chosen.tolist())) == 10
