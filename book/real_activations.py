@@ -24,7 +24,7 @@
 # |---|---|---|
 # | frozen decoder | decoder directions | encoder, biases, thresholds |
 # | soft-frozen decoder | decoder directions within cosine 0.8 of their start | everything, inside that cone |
-# | frozen encoder | encoder directions and their lengths | decoder directions, biases, thresholds |
+# | frozen encoder | encoder directions | their lengths, decoder directions, biases, thresholds |
 # | untrained (ours) | everything | nothing |
 #
 # *iso* directions are uniform on the sphere, *cov* directions Gaussian with the covariance of the activations.
@@ -247,9 +247,8 @@ Markdown(
 # ## What could be wrong
 #
 # - The budget is small, and small budgets flatter arms that start well: read the curves, not the end points.
-# - Decoder rows have length one, and the frozen encoder's lengths are frozen too, at the one scale that suits the start:
-#   nothing in that arm can make a latent's contribution larger. The paper freezes encoder directions and does not say
-#   what became of their lengths.
+# - The paper freezes encoder directions and does not say what became of their lengths. Here the lengths learn:
+#   decoder rows have length one, and with frozen lengths nothing in that arm could scale a latent.
 # - Cross-entropy and KL rest on few documents, the same for every arm and seed: intervals over seeds do not hold what
 #   other documents would have changed.
 # - Explained variance is dominated by the directions of largest variance. Activations are centred and scaled by one

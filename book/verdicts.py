@@ -241,9 +241,9 @@ Markdown(
 # - Claims share arms and seeds, so their verdicts are not independent, and each is at the 5 % level by itself. One in
 #   twenty true nulls among them would be called a difference.
 # - Claims about the second half of training hold the end, where the learning rate has fallen to zero, against the
-#   measured step nearest to the middle, where it has not: a part of what is gained is owed to the fall.
-# - Arms of BatchTopK, JumpReLU and ReLU are compared at the L0 that they ended with, which is near their target and not
-#   the same for all; see the scores. TopK's is the same by construction.
+#   middle, where it has not: a part of what is gained is owed to the fall.
+# - Arms are scored at one L0, to which one offset brings their thresholds (within 2 %). Where that could not be had, the
+#   scores say which L0 it was.
 # - Choosing the learning rate by the trained arm would favour it. All arms share one rate here; their own best rates are
 #   in [](real_activations).
 

@@ -77,7 +77,11 @@ class SoftFrozenDecoder(Trained):
 
 @dataclass(frozen=True)
 class FrozenEncoder(Trained):
-    """Encoder weights stay at their random start; biases, thresholds and the decoder learn."""
+    """Encoder directions stay at their random start; their lengths, biases, thresholds and the decoder learn.
+
+    The lengths are free because nothing else could scale a latent: decoder rows have unit norm, and the
+    length that suits the random start does not suit a trained decoder. The paper freezes directions, too.
+    """
 
     @property
     @override
@@ -86,13 +90,13 @@ class FrozenEncoder(Trained):
 
     @property
     @override
-    def learns(self) -> frozenset[str]:
-        return PARAMETERS - {"W_enc"}
+    def encoder_turns(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True)
 class FrozenBoth(Trained):
-    """Both matrices stay at their random start; biases and thresholds learn."""
+    """All directions stay at their random start; the encoder's lengths, biases and thresholds learn."""
 
     @property
     @override
@@ -102,7 +106,12 @@ class FrozenBoth(Trained):
     @property
     @override
     def learns(self) -> frozenset[str]:
-        return PARAMETERS - {"W_enc", "W_dec"}
+        return PARAMETERS - {"W_dec"}
+
+    @property
+    @override
+    def encoder_turns(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,8 @@ def claims_table(results: Sequence[Result], *, profile: str = "") -> pd.DataFram
 
     Columns: `id`, `claim`, `by`, `where`, `paper`, `ours` (a comparison: other arm against judged arm, as
     the paper prints pairs, and their difference with its interval), `seeds`, `profile and scale`, `verdict`,
-    `in detail` (what qualifies it), `stands` (yes, no, undecided), `margin or range`, `scale` (in what ours differs
-    from the claim's) and `would change our mind`.
+    `in detail` (what qualifies it), `stands` (yes, no, undecided), `margin or range`, `scale` (in what
+    ours differs from the claim's) and `would change our mind`.
     """
     rows = [
         {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
 from sanity.baselines import (
     Cov,
@@ -16,10 +18,12 @@ from sanity.baselines import (
     SoftFrozenDecoder,
     Untrained,
 )
+from sanity.errors import BadInputError
 from sanity.evals import Score
 from sanity.models import (
     Architecture,
     Arm,
+    Autoencoder,
     BatchTopK,
     Constraint,
     Init,
@@ -30,6 +34,8 @@ from sanity.models import (
     Trained,
 )
 from sanity.profiles import ArmNames
+
+log = logging.getLogger("sanity")
 
 CONSTRAINTS: dict[str, Constraint] = {
     "trained": Trained(),
@@ -81,6 +87,19 @@ def describe(experiment: str, place: str, arm: Arm, l0: int) -> dict[str, Any]:
         "l0_target": l0,
         "d_sae": arm.d_sae,
     }
+
+
+def at_matched_l0(sae: Autoencoder, x: Tensor, target: int) -> Autoencoder:
+    """The SAE with its thresholds moved by one offset so that L0 on `x` is `target` within 2 %.
+
+    Arms are compared at one sparsity: training leaves them at slightly different ones. An SAE that cannot
+    get there (too few latents are ever positive) stays as it is, which its L0 in every table shows.
+    """
+    try:
+        return sae.calibrate_l0(x, target)
+    except BadInputError as error:
+        log.warning("L0 is not matched: %s", error)
+        return sae
 
 
 def score_rows(about: dict[str, Any], scores: Iterable[Score]) -> list[dict[str, Any]]:

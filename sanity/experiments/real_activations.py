@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pandas as pd
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sanity.cells import Cell, Cost, Result, Task, computes
@@ -23,7 +24,8 @@ from sanity.evals import (
     loss_recovered,
     reconstruction_scores,
 )
-from sanity.experiments.grid import arm, describe, named_curve, score_rows, stack
+from sanity.experiments.grid import arm, at_matched_l0, describe, named_curve, score_rows, stack
+from sanity.machine import memory_bytes
 from sanity.models import Arm, Training, load_sae, save_sae, train
 from sanity.profiles import ArmNames, LanguageModel, Profile
 from sanity.store import LocalStore, results
@@ -35,6 +37,7 @@ from sanity.subject import (
     harvest,
     load_subject,
     load_tokenizer,
+    weights_of,
 )
 
 EXPERIMENT = "real_activations"
@@ -46,6 +49,8 @@ class Place:
     """A place in a language model."""
 
     subject: str
+    weights: str
+    """What the weights are, so that other weights under the same name are another place."""
     backend: str
     hook: str
     dtype: str = "float32"
@@ -164,7 +169,7 @@ def _shares_stream(cell: Cell) -> object:
     ]
 
 
-@computes(version=1, together=_shares_stream)
+@computes(version=2, together=_shares_stream)
 def train_on_activations(tasks: Sequence[Task]) -> None:
     """Train the arms of one seed on one stream of activations, and score their reconstruction."""
     first: RealRun = tasks[0].config
@@ -172,22 +177,27 @@ def train_on_activations(tasks: Sequence[Task]) -> None:
     stream = ActivationStream(kept, batch_size=first.batch_size, seed=first.arm.seed, device=first.device)
     held_out = ActivationStore(tasks[0].inputs["held_out"].folder("activations"))
     scale = Normalisation(stream.centre, stream.factor)
-    sample = next(held_out.rows(PROBE_ROWS, normalisation=scale))
-    runs = train(
-        [task.config.arm for task in tasks],
-        stream,
-        steps=first.steps,
-        training=first.training,
-        probes=[HeldOutEVProbe(sample)],
-        folder=tasks[0].shared,
-        precision=first.precision,
+    sample = spread_rows(held_out, scale, PROBE_ROWS)
+    runs = (
+        run
+        for some in _that_fit([task.config.arm for task in tasks], stream)
+        for run in train(
+            some,
+            stream,
+            steps=first.steps,
+            training=first.training,
+            probes=[HeldOutEVProbe(sample)],
+            folder=tasks[0].shared,
+            precision=first.precision,
+        )
     )
     for task, run in zip(tasks, runs, strict=True):
+        sae = at_matched_l0(run.sae, sample, task.config.l0)
         about = describe(EXPERIMENT, first.hook, run.arm, task.config.l0)
         scores = [
-            *reconstruction_scores(run.sae, held_out.rows(normalisation=scale)).values(),
-            cosine_to_init(run.sae.W_dec, run.initial_directions),
-            encoder_decoder_cosine(run.sae),
+            *reconstruction_scores(sae, held_out.rows(normalisation=scale)).values(),
+            cosine_to_init(sae.W_dec, run.initial_directions),
+            encoder_decoder_cosine(sae),
         ]
         task.save_table("scores", pd.DataFrame(score_rows(about, scores)))
         task.save_table("curve", named_curve(run.curve).assign(**about))
@@ -201,7 +211,30 @@ def train_on_activations(tasks: Sequence[Task]) -> None:
                 "factor": stream.factor,
             },
         )
-        save_sae(run.sae, task.folder / "sae")
+        save_sae(sae, task.folder / "sae")
+
+
+def spread_rows(store: ActivationStore, scale: Normalisation, n: int) -> Float[Tensor, "rows d_in"]:
+    """About `n` activations spread evenly over a store, so that they come from all of its documents."""
+    stride, start, kept = max(1, store.n_tokens // n), 0, []
+    for rows in store.rows(normalisation=scale):
+        kept.append(rows[-start % stride :: stride].clone())
+        start += len(rows)
+    return torch.cat(kept)
+
+
+def _that_fit(arms: Sequence[Arm], stream: ActivationStream) -> Iterator[Sequence[Arm]]:
+    """The arms in as few parts as fit into half of the memory at once; the data pass by once per part."""
+    device = stream.device
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory_bytes()
+    at_once = max(1, int(0.5 * free / max(_arm_bytes(arm.d_sae, stream.d_in) for arm in arms)))
+    for first in range(0, len(arms), at_once):
+        yield arms[first : first + at_once]
+
+
+def _arm_bytes(d_sae: int, d_in: int) -> int:
+    """Two matrices in float32, each with its start, its gradient and two moments of Adam."""
+    return 8 * 4 * d_sae * d_in
 
 
 def _shares_reference(cell: Cell) -> object:
@@ -210,13 +243,13 @@ def _shares_reference(cell: Cell) -> object:
     return [same, cell.config.place, cell.config.n_tokens, cell.config.device]
 
 
-@computes(version=1, together=_shares_reference)
+@computes(version=2, together=_shares_reference)
 def measure_loss(tasks: Sequence[Task]) -> None:
     """Cross-entropy and KL with each SAE spliced in, between mean ablation and the unspliced model."""
     config: LossEval = tasks[0].config
     kept = ActivationStore(tasks[0].inputs["train"].folder("activations"))
     held_out = ActivationStore(tasks[0].inputs["held_out"].folder("activations"))
-    tokens, documents = _first_windows(held_out, config.n_tokens)
+    tokens, documents = _spread_windows(held_out, config.n_tokens)
     found = loss_recovered(
         config.place.load(config.device),
         {
@@ -241,18 +274,17 @@ def measure_loss(tasks: Sequence[Task]) -> None:
         task.save_table("per_document", loss.per_document.assign(**about))
 
 
-def _first_windows(store: ActivationStore, n_tokens: int) -> tuple[Tensor, Tensor | None]:
-    """The first windows of a harvest's text, `n_tokens` or a little less, with each token's document."""
+def _spread_windows(store: ActivationStore, n_tokens: int) -> tuple[Tensor, Tensor | None]:
+    """Windows of a harvest's text, `n_tokens` or a little less, with each token's document.
+
+    They are spread evenly over the text: neighbours would come from a handful of documents.
+    """
     wanted = max(1, n_tokens // store.context)
-    tokens: list[Tensor] = []
-    documents: list[Tensor] = []
-    for shard in store.shards():
-        tokens.append(shard.tokens)
-        if shard.documents is not None:
-            documents.append(shard.documents)
-        if sum(map(len, tokens)) >= wanted:
-            break
-    return torch.cat(tokens)[:wanted].long(), torch.cat(documents)[:wanted] if documents else None
+    which = torch.linspace(0, store.n_sequences - 1, min(wanted, store.n_sequences)).round().long()
+    shards = list(store.shards())
+    tokens = torch.cat([shard.tokens for shard in shards])[which].long()
+    documents = [shard.documents for shard in shards if shard.documents is not None]
+    return tokens, torch.cat(documents)[which] if documents else None
 
 
 def _share(metric: str, score: Score) -> Score:
@@ -276,7 +308,7 @@ class PlaceCells:
 
 def plan_place(profile: Profile, model: LanguageModel) -> PlaceCells:
     """Activations, arms and evals at one place."""
-    place = Place(model.subject, model.backend, model.hook, model.model_dtype)
+    place = Place(model.subject, weights_of(model.subject), model.backend, model.hook, model.model_dtype)
     activations = {
         split: _reading_cell(profile, model, place, split, n)
         for split, n in {"train": model.train_tokens, "held_out": model.heldout_tokens}.items()

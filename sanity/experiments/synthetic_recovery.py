@@ -22,7 +22,7 @@ from sanity.evals import (
     reconstruction_scores,
     recovery,
 )
-from sanity.experiments.grid import arm, describe, named_curve, score_rows, stack
+from sanity.experiments.grid import arm, at_matched_l0, describe, named_curve, score_rows, stack
 from sanity.models import Arm, Training, save_sae, train
 from sanity.profiles import ArmNames, Profile, World
 from sanity.store import LocalStore, results
@@ -31,6 +31,7 @@ EXPERIMENT = "synthetic_recovery"
 HELD_OUT_SAMPLES = 16_384
 # Batches of evaluation come from the far end of the stream's steps, where training never arrives.
 FIRST_HELD_OUT_STEP = 2**31
+FIRST_CALIBRATION_STEP = 2**31 + 2**30
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,14 @@ def _company(cell: Cell) -> object:
     }
 
 
-@computes(version=1, together=_company)
+@computes(version=2, together=_company)
 def train_on_world(tasks: Sequence[Task]) -> None:
     """Train the arms of one seed on one world, and score what they recover."""
     first: ToyRun = tasks[0].config
     world = SyntheticWorld.from_spec(first.world, device=first.device)
     stream = SyntheticStream(world, batch_size=first.batch_size, seed=first.arm.seed)
     held_out = held_out_samples(stream)
+    calibration = held_out_samples(stream, first_step=FIRST_CALIBRATION_STEP)
     runs = train(
         [task.config.arm for task in tasks],
         stream,
@@ -81,25 +83,28 @@ def train_on_world(tasks: Sequence[Task]) -> None:
         precision=first.precision,
     )
     for task, run in zip(tasks, runs, strict=True):
+        sae = at_matched_l0(run.sae, calibration, task.config.l0)
         about = describe(EXPERIMENT, first.world.probabilities, run.arm, task.config.l0)
         scores = [
-            *reconstruction_scores(run.sae, [held_out]).values(),
-            recovery(world.features, run.sae.W_dec),
-            frequency_weighted_recovery(world.features, run.sae.W_dec, world.probabilities),
-            mean_max_cosine(world.features, run.sae.W_dec),
-            cosine_to_init(run.sae.W_dec, run.initial_directions),
-            encoder_decoder_cosine(run.sae),
+            *reconstruction_scores(sae, [held_out]).values(),
+            recovery(world.features, sae.W_dec),
+            frequency_weighted_recovery(world.features, sae.W_dec, world.probabilities),
+            mean_max_cosine(world.features, sae.W_dec),
+            cosine_to_init(sae.W_dec, run.initial_directions),
+            encoder_decoder_cosine(sae),
         ]
         task.save_table("scores", pd.DataFrame(score_rows(about, scores)))
         task.save_table("curve", named_curve(run.curve).assign(**about))
-        task.save_table("features", _feature_table(world, run.sae.W_dec, first).assign(**about))
-        save_sae(run.sae, task.folder / "sae")
+        task.save_table("features", _feature_table(world, sae.W_dec, first).assign(**about))
+        save_sae(sae, task.folder / "sae")
 
 
-def held_out_samples(stream: SyntheticStream, n: int = HELD_OUT_SAMPLES) -> torch.Tensor:
+def held_out_samples(
+    stream: SyntheticStream, n: int = HELD_OUT_SAMPLES, *, first_step: int = FIRST_HELD_OUT_STEP
+) -> torch.Tensor:
     """Samples [n, d_in] of the stream's world that no training step draws."""
     batches = -(-n // stream.batch_size)
-    return torch.cat([stream.batch(FIRST_HELD_OUT_STEP + i) for i in range(batches)])[:n]
+    return torch.cat([stream.batch(first_step + i) for i in range(batches)])[:n]
 
 
 def _feature_table(world: SyntheticWorld, W_dec: torch.Tensor, run: ToyRun) -> pd.DataFrame:

@@ -61,6 +61,10 @@ class Constraint(Protocol):
     def learns(self) -> frozenset[str]:
         """Which of `PARAMETERS` learn; the others cost neither gradients nor optimiser state."""
 
+    @property
+    def encoder_turns(self) -> bool:
+        """Whether an encoder that learns may change its directions, or their lengths alone."""
+
     def project(self, W_dec: Float[Tensor, "d_sae d_in"], anchor: Float[Tensor, "d_sae d_in"]) -> None:
         """Bring unit decoder rows back to where they may be, in place, after every optimiser step."""
 
@@ -106,6 +110,11 @@ class Trained(Constraint):
     @override
     def learns(self) -> frozenset[str]:
         return PARAMETERS
+
+    @property
+    @override
+    def encoder_turns(self) -> bool:
+        return True
 
     @override
     def project(self, W_dec: Float[Tensor, "d_sae d_in"], anchor: Float[Tensor, "d_sae d_in"]) -> None:

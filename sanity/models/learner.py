@@ -170,6 +170,9 @@ class Learner:
         if "W_dec" in gradients:
             gradient = gradients["W_dec"]
             gradient.addcmul_(torch.linalg.vecdot(gradient, W_dec).unsqueeze(1), W_dec, value=-1)
+        only_lengths = "W_enc" in gradients and not self.arm.constraint.encoder_turns
+        if only_lengths:
+            self._along_anchor(gradients["W_enc"])
         if self.training.gradient_clip is not None:
             norm = torch.stack([value.square().sum() for value in gradients.values()]).sum().sqrt()
             shrink = (self.training.gradient_clip / (norm + 1e-6)).clamp_max(1.0)
@@ -184,9 +187,16 @@ class Learner:
         self.optimiser.step()
         for name in self.learns:
             named[name].grad = None
+        if only_lengths:  # Adam moves each coordinate by itself, so that the rows have turned a little
+            self._along_anchor(self.weights.W_enc_t, at_least=0.0)
         if "W_dec" in gradients:
             W_dec.div_(torch.linalg.vector_norm(W_dec, dim=1, keepdim=True))
             self.arm.constraint.project(W_dec, self.anchor)
+
+    def _along_anchor(self, rows: Float[Tensor, "d_sae d_in"], *, at_least: float = -math.inf) -> None:
+        """Leave of each row its part along its initial direction, in place."""
+        lengths = torch.linalg.vecdot(rows, self.anchor).clamp_min(at_least)
+        torch.mul(self.anchor, lengths.unsqueeze(1), out=rows)
 
     def sae(self) -> Autoencoder:
         """The present weights as an SAE that can be evaluated; a view, not a copy."""

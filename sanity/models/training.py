@@ -259,11 +259,14 @@ class _Plan:
 
 
 def probe_steps(steps: int, points: int) -> set[int]:
-    """About `points` log-spaced steps from 1 to `steps`, and 0."""
+    """About `points` log-spaced steps from 1 to `steps`, and 0, 5, 10 and 50 % of the steps.
+
+    5 and 10 % are where the paper looks (Appendix D); half-way is where claims about the course look.
+    """
     if steps == 0:
         return {0}
     spaced = np.logspace(0, np.log10(steps), points).round().astype(int)
-    return {0, steps, *spaced.tolist()}
+    return {0, steps, steps // 20, steps // 10, steps // 2, *spaced.tolist()}
 
 
 def _is_complete(state: _State, steps: int) -> bool:

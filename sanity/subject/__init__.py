@@ -8,7 +8,14 @@ from __future__ import annotations
 from sanity.subject.activations import ActivationStore, Normalisation, Shard
 from sanity.subject.harvesting import harvest
 from sanity.subject.interface import Subject
-from sanity.subject.loading import known_subjects, load_module, load_subject, load_tokenizer, prepare
+from sanity.subject.loading import (
+    known_subjects,
+    load_module,
+    load_subject,
+    load_tokenizer,
+    prepare,
+    weights_of,
+)
 from sanity.subject.streaming import ActivationStream
 
 __all__ = [
@@ -23,4 +30,5 @@ __all__ = [
     "load_subject",
     "load_tokenizer",
     "prepare",
+    "weights_of",
 ]

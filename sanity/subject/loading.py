@@ -6,6 +6,7 @@ Weights come as safetensors or GGUF, never pickled, and no code that a model bri
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any
 import torch
 
 from sanity import assets
+from sanity.config import digest
 from sanity.errors import BadInputError, StorageError
-from sanity.files import disk_errors
+from sanity.files import disk_errors, sha256_of
 from sanity.subject.interface import Subject
 from sanity.subject.unpacking import unpacked
 
@@ -111,6 +113,25 @@ def load_tokenizer(name_or_folder: str | Path = "smollm2-135m") -> Any:
 def prepare(name_or_folder: str | Path = "smollm2-135m") -> Path:
     """Do once what the first `load_subject` would: unpack a GGUF file. The folder that is loaded from."""
     return _find(name_or_folder).folder
+
+
+@functools.cache
+def weights_of(name_or_folder: str | Path) -> str:
+    """What a model's weights are: the pinned hash or revision of an asset, or a hash of a folder's files.
+
+    Nothing has to be fetched for it; a folder's files are read once a session.
+    """
+    names, given = known_subjects(), str(name_or_folder)
+    if given in names or given in names.values():
+        asset = assets.asset(names.get(given, given))
+        if isinstance(asset, assets.HubAsset):
+            return asset.revision
+        return digest([[member.name, member.sha256] for member in asset.members])
+    folder = Path(given)
+    if not folder.is_dir():
+        return _find(given).folder.name  # says which models there are
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".json", ".gguf"))
+    return digest([[path.name, sha256_of(path)] for path in files])
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,11 @@ def test_every_constraint_holds_after_training(architecture: Architecture, strea
         assert torch.equal(sae.b_dec, start.b_dec) == ("b_dec" not in learns)
         if sae.threshold is not None and start.threshold is not None:
             assert torch.equal(sae.threshold, start.threshold) == ("threshold" not in learns)
+        if not constraint.encoder_turns:
+            lengths = sae.W_enc.norm(dim=0)
+            assert float(lengths.std()) > 1e-3, "lengths are free"
+            aligned = (sae.W_enc.T * W0).sum(1)
+            assert torch.allclose(aligned, lengths, rtol=0, atol=1e-5), "directions are not"
         if isinstance(constraint, SoftFrozenDecoder):
             assert float(cosine.min()) > 0.8 - 1e-6
             assert float(cosine.min()) < 0.81
