@@ -28,6 +28,9 @@ from sanity.models.start import Start
 Kernel = Literal["auto", "sparse", "dense"]
 Precision = Literal["float32", "bf16"]
 
+SHORTEST = 1e-3
+"""Least length of an encoder row whose direction is frozen: at 0 it would have none, and no way back."""
+
 
 class Learner:
     """An arm's weights and everything that changes with them.
@@ -188,7 +191,7 @@ class Learner:
         for name in self.learns:
             named[name].grad = None
         if only_lengths:  # Adam moves each coordinate by itself, so that the rows have turned a little
-            self._along_anchor(self.weights.W_enc_t, at_least=0.0)
+            self._along_anchor(self.weights.W_enc_t, at_least=SHORTEST)
         if "W_dec" in gradients:
             W_dec.div_(torch.linalg.vector_norm(W_dec, dim=1, keepdim=True))
             self.arm.constraint.project(W_dec, self.anchor)

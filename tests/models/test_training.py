@@ -127,6 +127,7 @@ def test_every_constraint_holds_after_training(architecture: Architecture, strea
         if not constraint.encoder_turns:
             lengths = sae.W_enc.norm(dim=0)
             assert float(lengths.std()) > 1e-3, "lengths are free"
+            assert float(lengths.min()) > 9e-4, "and never 0, where there is no direction"
             aligned = (sae.W_enc.T * W0).sum(1)
             assert torch.allclose(aligned, lengths, rtol=0, atol=1e-5), "directions are not"
         if isinstance(constraint, SoftFrozenDecoder):
