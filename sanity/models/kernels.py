@@ -28,8 +28,9 @@ from sanity.models.selection import Rows, Rule
 
 BLOCK_ENTRIES = 3_000_000
 """Pre-activations that exist at a time on the CPU: 12 MB of float32, so that they stay in the cache."""
-MAX_DENSITY = 1 / 16
-"""Share of active latents above which dense products are the cheaper way."""
+MAX_DENSITY = 1 / 2
+"""Share of active latents above which dense products are the cheaper way. At d 768, m 512 and 1,024 on two
+cores the sparse way took 0.27 of the dense way's time at a share of 1/16, 0.54 at 1/4 and 0.81 at 1/2."""
 _SLACKS = (1.25, 4.0, float("inf"))
 
 
