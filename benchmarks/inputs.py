@@ -38,10 +38,10 @@ TINY = Shape(d=16, m=64, batch=32, k=4)
 
 
 def spec_of(shape: Shape) -> SyntheticSpec:
-    """The paper's world for its width; features of very unequal frequency, as in language, for others."""
+    """The paper's world for its width; for others about k features of very unequal frequency per sample."""
     if shape.d == 100:
-        return SyntheticSpec(d_in=100, n_features=shape.m, expected_l0=float(shape.k))
-    return SyntheticSpec(d_in=shape.d, n_features=max(200, shape.m * 5 // 3), probabilities="variable")
+        return SyntheticSpec(d_in=100, n_features=3200, expected_l0=20.0)
+    return SyntheticSpec(d_in=shape.d, n_features=160 * shape.k, probabilities="variable")
 
 
 def stream_of(shape: Shape) -> SyntheticStream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -163,8 +164,10 @@ def scaling_tables(result: Row) -> list[tuple[str, list[list[str]]]]:
         if not chosen:
             continue
         if varied == "steps":
-            lines = [["steps", "peak MB"]]
-            lines += [[str(row["value"]), _megabytes(row["peak_bytes"])] for row in chosen]
+            lines = [["steps", "peak MB", "MB kept between steps"]]
+            for row in chosen:
+                sizes = [_megabytes(row[name]) for name in ("peak_bytes", "lasting_bytes")]
+                lines.append([f"{row['value']:,}", *sizes])
         else:
             lines = _growth(chosen, varied)
         out.append((title, lines))
@@ -197,6 +200,22 @@ def _growth(rows: Sequence[Row], varied: str) -> list[list[str]]:
 
 def _megabytes(value: int | None) -> str:
     return "" if value is None else f"{value / 1e6:,.0f}"
+
+
+def dumped(result: Row) -> str:
+    """A result as JSON with one line per row, so that a new measurement reads well as a change."""
+    head = json.dumps({name: value for name, value in result.items() if name != "rows"}, indent=1)
+    rows = ",\n  ".join(json.dumps(_rounded(row)) for row in result["rows"])
+    return f'{head[:-2]},\n "rows": [\n  {rows}\n ]\n}}\n'
+
+
+def _rounded(value: Any) -> Any:
+    """Times to six digits; more would be noise."""
+    if isinstance(value, dict):
+        return {name: _rounded(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def write_results(folder: Path) -> None:
@@ -233,4 +252,5 @@ alone over our float32 step: by PyTorch's own `addmm`, and by oneDNN's faster ke
 COLUMNS = """\
 Peak memory counts parameters, gradients, optimiser state and all temporaries, beyond imports and batches. \
 L0 and the error (mean of ||x - x_hat||^2) are those of a held-out batch after the last step. In bf16 only \
-the encoder product of ours is rounded, while sae-lens' autocast rounds every product."""
+the encoder product of ours is rounded, while sae-lens' autocast rounds every product. JumpReLU's L0 and \
+error agree less closely: only our penalty is controlled, and only our thresholds learn as logarithms."""

@@ -2,13 +2,12 @@
 
 One thing is varied at a time, from the real shape of `benchmarks.training`. All architectures and the
 encoder's product alone take steps in turn. Arms are TopK arms of different seeds, fed the same batch. The
-last table is the peak memory of one TopK arm after more and more steps, which is to stay where it is.
+last table is the memory of one TopK arm after more and more steps, which is to stay where it is.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -25,7 +24,7 @@ from torch.nn import functional
 
 from benchmarks.client import ALL, HERE, IMPLEMENTATIONS, Worker
 from benchmarks.inputs import REAL, TINY, TOY, Shape, task, write_batches
-from benchmarks.report import plain, scaling_tables, write_results
+from benchmarks.report import dumped, plain, scaling_tables, write_results
 from sanity.files import write_atomically
 from sanity.machine import cpu, memory_bytes, provenance
 from sanity.progress import track
@@ -33,7 +32,7 @@ from sanity.progress import track
 LATENTS = tuple(1024 * 2**i for i in range(7))
 BATCHES = (256, 1024, 4096, 16384)
 ARMS = (1, 2, 4, 8)
-STEPS = (10, 50, 250)
+STEPS = (50, 200, 1000)
 ENTRANTS = (*(("sanity", architecture) for architecture in ALL), ("floor", "topk"), ("floor-onednn", "topk"))
 
 
@@ -72,7 +71,7 @@ class Scaling:
         return rows
 
     def steps(self, counts: Sequence[int]) -> list[dict[str, Any]]:
-        """Peak memory after so many steps at the toy shape."""
+        """Memory after so many steps at the toy shape."""
         self._write(TOY)
         worker, done, rows = self.workers["sanity", "topk"], 0, []
         self._prepare(worker, TOY, "topk", 1)
@@ -166,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     for title, lines in scaling_tables(result):
         print(f"{title}\n{plain(lines)}\n")
-    write_atomically(args.out / "scaling.json", json.dumps(result, indent=1) + "\n")
+    write_atomically(args.out / "scaling.json", dumped(result))
     write_results(args.out)
 
 

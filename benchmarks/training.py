@@ -19,7 +19,6 @@ a while slows all alike. How time and memory are measured is said in `benchmarks
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -32,7 +31,7 @@ from typing import Any
 
 from benchmarks.client import ALL, HERE, IMPLEMENTATIONS, Implementation, Worker
 from benchmarks.inputs import REAL, TINY, TOY, Shape, task, write_batches, write_weights
-from benchmarks.report import tables, write_results
+from benchmarks.report import dumped, tables, write_results
 from sanity.files import write_atomically
 from sanity.machine import cpu, provenance
 from sanity.progress import track
@@ -161,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     for table in tables(result):
         print(table, end="\n\n")
-    write_atomically(args.out / "training.json", json.dumps(result, indent=1) + "\n")
+    write_atomically(args.out / "training.json", dumped(result))
     write_results(args.out)
     print(f"stored in {args.out / 'training.json'} and {args.out / 'RESULTS.md'}")
 
@@ -171,8 +170,8 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     names = [one.name for one in IMPLEMENTATIONS]
-    parser.add_argument("--rounds", type=int, default=9, help="counted steps of each implementation")
-    parser.add_argument("--burn-in", type=int, default=48, help="steps of training before, for the weights")
+    parser.add_argument("--rounds", type=int, default=7, help="counted steps of each implementation")
+    parser.add_argument("--burn-in", type=int, default=32, help="steps of training before, for the weights")
     parser.add_argument("--threads", type=int, default=min(2, int(str(cpu()["cores"]))))
     parser.add_argument("--shapes", nargs="+", choices=("real", "toy", "tiny"), default=("real", "toy"))
     parser.add_argument("--architectures", nargs="+", choices=ALL, default=ALL)

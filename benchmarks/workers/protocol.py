@@ -6,7 +6,7 @@ read. This file needs PyTorch and numpy only, for it runs in every peer's enviro
 
     prepare   build the SAE of a task with the given weights      -> versions
     step      one training step on the next batch                 -> wall_s, cpu_s, loss
-    peak      memory so far                                       -> peak_bytes
+    peak      memory: the most so far, and what stays now         -> peak_bytes, lasting_bytes
     inspect   what the weights do to a batch that was held out    -> l0, squared_error
     release   forget it all
     quit
@@ -147,8 +147,11 @@ def _step(state: dict[str, Any], _: object, __: object) -> dict[str, Any]:
 
 def _peak(state: dict[str, Any], _: object, __: object) -> dict[str, Any]:
     highest = _status("VmHWM")
-    known = highest is not None and state["before"] is not None
-    return {"peak_bytes": highest - state["before"] if known else None}
+    _give_back()
+    lasting, before = _status("VmRSS"), state["before"]
+    if highest is None or lasting is None or before is None:
+        return {"peak_bytes": None, "lasting_bytes": None}
+    return {"peak_bytes": highest - before, "lasting_bytes": lasting - before}
 
 
 def _inspect(state: dict[str, Any], _: object, __: object) -> dict[str, Any]:
