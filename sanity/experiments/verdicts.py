@@ -14,7 +14,17 @@ import pandas as pd
 
 from sanity.cells import Result
 from sanity.claims import SCORE_COLUMNS, Ledger, Paired
-from sanity.experiments import real_activations, synthetic_recovery
+from sanity.experiments import (
+    causal_editing,
+    harder_worlds,
+    interpretability,
+    judged_interpretability,
+    lazy_training,
+    objectives,
+    real_activations,
+    sparse_probing,
+    synthetic_recovery,
+)
 from sanity.experiments.findings import arm_words
 from sanity.experiments.grid import describe, stack
 from sanity.profiles import Profile
@@ -29,6 +39,15 @@ from sanity.stats import (
 )
 from sanity.store import LocalStore
 
+SCORED = (
+    harder_worlds,
+    objectives,
+    lazy_training,
+    interpretability,
+    judged_interpretability,
+    sparse_probing,
+    causal_editing,
+)
 KEPT = [*SCORE_COLUMNS, "subject", "d_sae"]
 ARM = ["constraint", "init"]
 # Margins that a reader might hold, as fractions of a metric's range; beyond one half nothing can be told.
@@ -51,8 +70,14 @@ def gather(profile: Profile, store: LocalStore | None = None) -> Gathered:
     frames = [frame.assign(subject=None) for frame in (toy.scores, early_scores(toy))]
     for model, place in zip(profile.models, places, strict=True):
         frames += [frame.assign(subject=model.subject) for frame in (place.scores, place.sweep)]
+    found = [*toy.found, *(result for place in places for result in place.found)]
+    for module in SCORED:
+        rows, more = module.scores(profile, store)
+        found += more
+        if len(rows):
+            frames.append(rows)
     scores = stack([frame[KEPT] for frame in frames]).drop_duplicates(ignore_index=True)
-    return Gathered(scores, [*toy.found, *(result for place in places for result in place.found)])
+    return Gathered(scores, found)
 
 
 def early_scores(toy: synthetic_recovery.ToyTables) -> pd.DataFrame:

@@ -6,31 +6,21 @@ from importlib import resources
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from sanity.errors import BadInputError
-
-Positive = Annotated[int, Field(gt=0)]
-Seconds = Annotated[float, Field(ge=0)]
-ArchitectureName = Literal["relu", "topk", "batchtopk", "jumprelu", "matryoshka"]
-ConstraintName = Literal[
-    "trained", "frozen_decoder", "soft_frozen_decoder", "frozen_encoder", "frozen_both", "untrained"
-]
-InitName = Literal["iso", "cov"]
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from sanity.profiles.editing import EditingGrid
+from sanity.profiles.entry import ArchitectureName, ArmNames, Entry, Positive, Seconds, World
+from sanity.profiles.interpretability import InterpretabilityGrid
+from sanity.profiles.judging import JudgingGrid
+from sanity.profiles.lazy import LazyGrid
+from sanity.profiles.objectives import ObjectivesGrid
+from sanity.profiles.probing import ProbingGrid
+from sanity.profiles.validity import ValidityGrid
+from sanity.profiles.worlds import WorldsGrid
 
 
-class ArmNames(_Entry):
-    """One arm of the grid: what may move, and where it starts."""
-
-    constraint: ConstraintName
-    init: InitName = "iso"
-
-
-class LanguageModel(_Entry):
+class LanguageModel(Entry):
     """A language model, the place in it that is read, and the text it reads."""
 
     subject: str
@@ -52,7 +42,7 @@ class LanguageModel(_Entry):
     """Harvest speed that the cost estimate assumes."""
 
 
-class Sweep(_Entry):
+class Sweep(Entry):
     """Cells beyond the primary grid: one architecture at several L0s, for the named arms and seeds."""
 
     architecture: ArchitectureName
@@ -61,7 +51,7 @@ class Sweep(_Entry):
     seeds: tuple[int, ...] = (0,)
 
 
-class RealGrid(_Entry):
+class RealGrid(Entry):
     """Sparse autoencoders on a language model's activations."""
 
     d_sae: Positive
@@ -80,18 +70,7 @@ class RealGrid(_Entry):
     """Held-out tokens on which cross-entropy and KL are measured."""
 
 
-class World(_Entry):
-    """A synthetic world with known features."""
-
-    probabilities: Literal["constant", "variable"]
-    d_in: Positive = 100
-    n_features: Positive = 3200
-    expected_l0: Annotated[float, Field(gt=0)] = 20.0
-    log10_low: float = -5.5
-    log10_high: float = -1.2
-
-
-class ToyGrid(_Entry):
+class ToyGrid(Entry):
     """Sparse autoencoders on synthetic worlds."""
 
     worlds: tuple[World, ...]
@@ -105,7 +84,7 @@ class ToyGrid(_Entry):
     learning_rate: Annotated[float, Field(gt=0)]
 
 
-class Profile(_Entry):
+class Profile(Entry):
     """How much of everything a run does. `ledger` holds measured seconds per stage on two cores."""
 
     name: str
@@ -115,6 +94,14 @@ class Profile(_Entry):
     models: tuple[LanguageModel, ...]
     real: RealGrid
     toy: ToyGrid
+    probing: ProbingGrid = ProbingGrid()
+    editing: EditingGrid = EditingGrid()
+    interpretability: InterpretabilityGrid = InterpretabilityGrid()
+    judging: JudgingGrid = JudgingGrid()
+    validity: ValidityGrid = ValidityGrid()
+    lazy: LazyGrid = LazyGrid()
+    objectives: ObjectivesGrid = ObjectivesGrid()
+    worlds: WorldsGrid = WorldsGrid()
     seconds_per_product: Annotated[float, Field(gt=0)]
     """Training cost that the estimate assumes: seconds per sample x latent x width, for the products."""
     seconds_per_latent: Annotated[float, Field(gt=0)]
@@ -143,7 +130,7 @@ def names() -> list[str]:
         for p in resources.files(__package__).iterdir()
         if p.name.endswith(".yaml")
     }
-    order = ["smoke", "quick", "gpu", "paper"]
+    order = ["smoke", "quick", "overnight", "gpu", "paper"]
     return [n for n in order if n in found] + sorted(found - set(order))
 
 

@@ -13,8 +13,8 @@ from sanity.store import total_cost
 STAGES = {"setup", "harvest", "arms", "toy", "downstream", "verdicts", "own_sae", "book"}
 
 
-def test_all_four_load_and_are_named_from_small_to_large() -> None:
-    assert profiles.names() == ["smoke", "quick", "gpu", "paper"]
+def test_all_load_and_are_named_from_small_to_large() -> None:
+    assert profiles.names() == ["smoke", "quick", "overnight", "gpu", "paper"]
     for name in profiles.names():
         assert profiles.load(name).name == name
 
@@ -64,7 +64,7 @@ def test_plans_list_every_cell_once_with_its_inputs_first() -> None:
 
 
 def test_an_unknown_profile_is_refused_with_those_that_exist() -> None:
-    with pytest.raises(BadInputError, match=r"'fast'.*smoke, quick, gpu, paper"):
+    with pytest.raises(BadInputError, match=r"'fast'.*smoke, quick, overnight, gpu, paper"):
         profiles.load("fast")
 
 
