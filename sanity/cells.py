@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -52,6 +53,19 @@ class CellFunction:
     version: int
     run: Callable[[Sequence[Task]], None]
     together: Callable[[Cell], object] | None
+    threads: int | None = None
+    """How many threads it runs on, whatever the machine has; None for all. It is no part of the key."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _function_named, (self.name,)
+
+    @property
+    def importable(self) -> bool:
+        """Whether another process can find it by its name."""
+        try:
+            return _function_named(self.name) is self
+        except (ImportError, AttributeError):
+            return False
 
     def cell(
         self,
@@ -66,8 +80,16 @@ class CellFunction:
         return Cell(self, config, tuple(sorted((inputs or {}).items())), label, stage, cost or Cost())
 
 
+def _function_named(name: str) -> Any:
+    module, _, qualified = name.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in qualified.split("."):
+        found = getattr(found, part)
+    return found
+
+
 def computes(
-    *, version: int, together: Callable[[Cell], object] | None = None
+    *, version: int, together: Callable[[Cell], object] | None = None, threads: int | None = None
 ) -> Callable[[Callable[..., None]], CellFunction]:
     """Declare a function that fills one task's folder (or, with `together`, several tasks' at once).
 
@@ -79,6 +101,10 @@ def computes(
         Of a cell: cells of this function with equal `together(cell)` are computed in one call
         `function(tasks)`, because they share work (a stream of batches, a reference pass). Their
         results must not depend on the company.
+    threads : int, optional
+        How many threads the function runs on, for one that is no faster on more: then as many calls as
+        fit on the machine's cores are computed at the same time, each in a process of its own. Its
+        `Cost.seconds` are those of one call on that many threads.
     """
 
     def declare(function: Callable[..., None]) -> CellFunction:
@@ -89,7 +115,8 @@ def computes(
                 for task in tasks:
                     function(task)
 
-        return CellFunction(f"{function.__module__}:{function.__qualname__}", version, run, together)
+        name = f"{function.__module__}:{function.__qualname__}"
+        return CellFunction(name, version, run, together, threads)
 
     return declare
 

@@ -25,8 +25,12 @@ def cpu() -> dict[str, str | int | list[str]]:
                 model = value.strip()
             elif name.strip() == "flags":
                 flags = set(value.split())
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {"model": model, "cores": usable, "flags": [flag for flag in TELLING_FLAGS if flag in flags]}
+    return {"model": model, "cores": cores(), "flags": [flag for flag in TELLING_FLAGS if flag in flags]}
+
+
+def cores() -> int:
+    """Logical cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache

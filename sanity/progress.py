@@ -1,11 +1,13 @@
 """Progress with an estimate of the time left, readable on a terminal and in a log.
 
-On a terminal this is an ordinary tqdm bar. In a log (make, papermill, CI) a line is printed at most
+On a terminal this is an ordinary tqdm bar. In a log (make, papermill, CI), and in processes that work beside
+each other, a line is printed at most
 every fifteen seconds, since redrawn bars fill logs with noise.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from io import TextIOBase
@@ -14,6 +16,9 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 Item = TypeVar("Item")
+
+BESIDE = "SANITY_BESIDE"
+"""An environment variable that is set in processes that work beside others, whose bars would overlap."""
 
 
 class _Lines:
@@ -44,7 +49,7 @@ def track(
     `initial` is where a resumed computation stands already, so that its speed is estimated honestly.
     """
     out: Any = stream if stream is not None else sys.stderr
-    on_terminal = out.isatty()
+    on_terminal = out.isatty() and BESIDE not in os.environ
     bar: tqdm[Any] = tqdm(
         items,
         desc=description,

@@ -13,13 +13,13 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from filelock import SoftFileLease, Timeout
 
-from sanity.cells import Cell, Cost, Result, Task, in_order
+from sanity.cells import Cell, Result, Task, in_order
 from sanity.config import digest
 from sanity.errors import CorruptFileError, SanityError
 from sanity.files import disk_errors, free_space_words, read_json, sha256_of, write_atomically
@@ -37,7 +37,7 @@ class Store(Protocol):
     def get(self, key: str) -> Result | None:
         """The result of `key`, or `None`; a damaged manifest raises `CorruptFileError`."""
 
-    def put(self, task: Task, *, seconds: float) -> Result:
+    def put(self, task: Task, *, seconds: float, threads: int | None = None) -> Result:
         """Publish what `task` put into its folder."""
 
     def claim(self, key: str, *, patience: float = 0.0) -> contextlib.AbstractContextManager[bool]:
@@ -94,7 +94,7 @@ class LocalStore:
     def _shared(self, cell: Cell) -> Path:
         return self.root / "scratch" / f"together-{digest(cell.company)}"
 
-    def put(self, task: Task, *, seconds: float) -> Result:
+    def put(self, task: Task, *, seconds: float, threads: int | None = None) -> Result:
         """Publish `task`: hash its files, write the manifest last, and rename the folder into place."""
         # Whoever only reads results does not wait for torch to load.
         from torch import get_num_threads
@@ -115,7 +115,7 @@ class LocalStore:
             "files": files,
             "seconds": seconds,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "provenance": provenance(threads=get_num_threads()),
+            "provenance": provenance(threads=threads or get_num_threads()),
         }
         write_atomically(task.folder / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True))
         target = self.root / "results" / task.cell.key
@@ -196,92 +196,6 @@ def missing(cells: Sequence[Cell], store: LocalStore, *, verify: bool = False) -
     return absent
 
 
-def total_cost(cells: Iterable[Cell]) -> Cost:
-    """What computing `cells` one after the other is expected to take."""
-    return sum((cell.cost for cell in cells), Cost(0.0, 0, 0))
-
-
-def _describe(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-
-
-def _groups(cells: Sequence[Cell], absent: set[str]) -> Iterator[list[Cell]]:
-    """Groups of cells to compute in one call, inputs before what needs them.
-
-    A group waits until all of its members can run, so that work is shared as widely as it can be.
-    """
-    waiting = [cell for cell in cells if cell.key in absent]
-    while waiting:
-        still = {cell.key for cell in waiting}
-        companies: dict[str, list[Cell]] = {}
-        for cell in waiting:
-            companies.setdefault(cell.company, []).append(cell)
-        ready = {
-            name: [cell for cell in members if not any(c.key in still for _, c in cell.inputs)]
-            for name, members in companies.items()
-        }
-        whole = [members for name, members in ready.items() if len(members) == len(companies[name])]
-        group = whole[0] if whole else next(members for members in ready.values() if members)
-        yield group
-        done = {cell.key for cell in group}
-        waiting = [cell for cell in waiting if cell.key not in done]
-
-
-def _compute_group(group: Sequence[Cell], store: LocalStore) -> None:
-    """Compute the cells of one call under a lease each; others may publish some meanwhile."""
-    waited = False
-    while todo := [cell for cell in group if store.get(cell.key) is None]:
-        with contextlib.ExitStack() as leases:
-            mine = [c for c in sorted(todo, key=lambda c: c.key) if leases.enter_context(store.claim(c.key))]
-            mine = [c for c in mine if store.get(c.key) is None]
-            if mine:
-                tasks = [store.start(c, {n: require(i, store) for n, i in c.inputs}) for c in mine]
-                began = time.perf_counter()
-                with disk_errors(store.root):
-                    mine[0].function.run(tasks)
-                seconds = (time.perf_counter() - began) / len(tasks)
-                for task in tasks:
-                    store.put(task, seconds=seconds)
-                if len(mine) == len(todo):
-                    store.finish(mine)
-                continue
-        if not waited:
-            log.info("another process computes %s; waiting for it", todo[0].label)
-            waited = True
-        with store.claim(todo[0].key, patience=2 * LEASE_SECONDS):
-            pass
-
-
-def compute(cells: Sequence[Cell], store: LocalStore | None = None, *, verify: bool = True) -> LocalStore:
-    """Compute what is missing among `cells` and their inputs; killed at any moment, it resumes.
-
-    Progress goes to the log `sanity`: before each group of cells its label, its expected duration and
-    what is left in all, corrected by how long the finished ones really took.
-    """
-    store = store or open_store()
-    absent = missing(cells, store, verify=verify)
-    if not absent:
-        return store
-    keys = {cell.key for cell in absent}
-    left, spent, expected = total_cost(absent).seconds, 0.0, 0.0
-    log.info("%d of %d results to compute, about %s", len(absent), len(in_order(cells)), _describe(left))
-    for group in _groups(in_order(cells), keys):
-        cost = total_cost(group).seconds
-        pace = spent / expected if expected > 5 else 1.0
-        others = f" and {len(group) - 1} with it" if len(group) > 1 else ""
-        log.info(
-            "%s%s: about %s; %s left in all",
-            group[0].label,
-            others,
-            _describe(cost * pace),
-            _describe(left * pace),
-        )
-        began = time.perf_counter()
-        _compute_group(group, store)
-        spent, expected, left = spent + time.perf_counter() - began, expected + cost, left - cost
-    return store
-
-
 def require(cell: Cell, store: LocalStore) -> Result:
     """The result of `cell`, which must have been computed."""
     result = store.get(cell.key)
@@ -291,12 +205,6 @@ def require(cell: Cell, store: LocalStore) -> Result:
             + free_space_words(store.root)
         )
     return result
-
-
-def results(cells: Sequence[Cell], store: LocalStore | None = None) -> list[Result]:
-    """The results of `cells`, computed first where they are missing."""
-    store = compute(cells, store, verify=False)
-    return [require(cell, store) for cell in cells]
 
 
 def provenance_of(result: Result) -> Mapping[str, Any]:

@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from sanity.cells import Cell, Result, Task, computes, in_order
+from sanity.computing import compute, results
 from sanity.errors import BadInputError, CorruptFileError, SanityError, StorageError
-from sanity.store import LocalStore, compute, missing, require, results
+from sanity.store import LocalStore, missing, require
 
 CALLS: list[tuple[str, ...]] = []
 
@@ -165,7 +166,8 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 from sanity.cells import computes
-from sanity.store import LocalStore, compute, require
+from sanity.computing import compute
+from sanity.store import LocalStore, require
 from sanity.files import write_atomically
 
 @computes(version=1)

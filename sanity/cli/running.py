@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:
     """List what a profile computes, and what it will cost."""
     from sanity.cells import in_order
+    from sanity.computing import total_cost
     from sanity.experiments import plan
     from sanity.profiles import load
     from sanity.publishing import cost_words
-    from sanity.store import missing, open_store, total_cost
+    from sanity.store import missing, open_store
 
     chosen = load(profile)
     cells = in_order(plan(chosen))
@@ -65,9 +66,9 @@ def book_command(profile: ProfileName = "quick", as_json: AsJson = False) -> Non
 
 
 def _compute_stages(stages: set[str], profile: str, *, as_json: bool) -> None:
+    from sanity.computing import compute
     from sanity.experiments import plan
     from sanity.profiles import load
-    from sanity.store import compute
 
     cells = [cell for cell in plan(load(profile)) if cell.stage in stages]
     compute(cells)

@@ -9,8 +9,9 @@ import pandas as pd
 
 from sanity.cells import Cell
 from sanity.claims import book_folder
+from sanity.computing import total_cost
 from sanity.profiles import Profile
-from sanity.store import LocalStore, total_cost
+from sanity.store import LocalStore
 
 LABELS = {
     "topk": "TopK",

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sanity.cells import Cell, Cost, Result, Task, computes
+from sanity.computing import results
 from sanity.data.text import TextSpec, Windows, named_sources, window_blocks
 from sanity.evals import (
     HeldOutEVProbe,
@@ -28,7 +29,7 @@ from sanity.experiments.grid import arm, at_matched_l0, describe, named_curve, s
 from sanity.machine import memory_bytes
 from sanity.models import Arm, Training, load_sae, save_sae, train
 from sanity.profiles import ArmNames, LanguageModel, Profile
-from sanity.store import LocalStore, results
+from sanity.store import LocalStore
 from sanity.subject import (
     ActivationStore,
     ActivationStream,

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from sanity.cells import Cell, Cost, Result, Task, computes
+from sanity.computing import results
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
 from sanity.evals import (
     HeldOutEVProbe,
@@ -25,7 +26,7 @@ from sanity.evals import (
 from sanity.experiments.grid import arm, at_matched_l0, describe, named_curve, score_rows, stack
 from sanity.models import Arm, Training, save_sae, train
 from sanity.profiles import ArmNames, Profile, World
-from sanity.store import LocalStore, results
+from sanity.store import LocalStore
 
 EXPERIMENT = "synthetic_recovery"
 HELD_OUT_SAMPLES = 16_384

@@ -63,7 +63,7 @@ class ChapterPage:
 
     def results(self, cells: Sequence[Cell]) -> list[Result]:
         """The results of `cells`, computed if missing, and remembered for the provenance block."""
-        from sanity.store import results
+        from sanity.computing import results
 
         found = results(cells)
         self._results.extend(found)

@@ -50,9 +50,10 @@ def reproduce_book(profile: str) -> Build:
     SanityError
         A chapter failed, or the pages could not be built.
     """
+    from sanity.computing import compute
     from sanity.experiments import plan
     from sanity.profiles import load
-    from sanity.store import compute, home, missing, open_store
+    from sanity.store import home, missing, open_store
 
     began = time.perf_counter()
     cells = plan(load(profile))
@@ -97,8 +98,8 @@ def build_book(profile: str) -> Build:
 def announce(profile: str, cells: Sequence[Cell], absent: Sequence[Cell], where: Path) -> None:
     """Say what is there and what the rest will cost; refuse when it does not fit on the disk."""
     from sanity.cells import in_order
+    from sanity.computing import total_cost
     from sanity.profiles import load
-    from sanity.store import total_cost
 
     count, cost = len(in_order(cells)), total_cost(absent)
     free = shutil.disk_usage(where).free

@@ -100,7 +100,8 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[4])
 from test_real_cells import make_profile
 from sanity.experiments import real_activations
-from sanity.store import LocalStore, compute, require
+from sanity.computing import compute
+from sanity.store import LocalStore, require
 import torch
 torch.set_num_threads(int(sys.argv[5]))
 cells = real_activations.cells(make_profile(Path(sys.argv[2]), Path(sys.argv[3])))

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from sanity.computing import compute
 from sanity.experiments import findings, synthetic_recovery
 from sanity.experiments.synthetic_recovery import ToyTables
 from sanity.profiles import Profile, load
-from sanity.store import LocalStore, compute, require
+from sanity.store import LocalStore, require
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sanity import profiles
+from sanity.computing import total_cost
 from sanity.errors import BadInputError
 from sanity.experiments import plan
-from sanity.store import total_cost
 
 # Stages of the ledger whose chapters are still to be written keep their share of the half hour.
 STAGES = {"setup", "harvest", "arms", "toy", "downstream", "verdicts", "own_sae", "book"}

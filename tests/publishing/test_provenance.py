@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 
 from sanity.cells import Cell, Task, computes
+from sanity.computing import results
 from sanity.errors import BadInputError
 from sanity.profiles import load
 from sanity.publishing import ChapterPage, open_chapter, provenance_html
 from sanity.publishing.provenance import provenance, with_inputs
-from sanity.store import LocalStore, results
+from sanity.store import LocalStore
 
 
 @computes(version=1)

@@ -1,0 +1,206 @@
+"""Computing the cells that a store lacks: in order, under leases, side by side where that is faster.
+
+Killed at any moment and started again, it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from sanity.cells import Cell, Cost, Result, in_order
+from sanity.errors import SanityError
+from sanity.files import disk_errors
+from sanity.store import LEASE_SECONDS, LocalStore, missing, open_store, require
+from sanity.workers import Workers, on_threads, places
+
+log = logging.getLogger("sanity")
+
+CORES = 2
+"""What costs are told for."""
+
+
+def total_cost(cells: Iterable[Cell]) -> Cost:
+    """What computing `cells` is expected to take on two cores."""
+    return sum((_share_of_machine(cell) for cell in cells), Cost(0.0, 0, 0))
+
+
+def _share_of_machine(cell: Cell) -> Cost:
+    """The cell's cost; where several fit beside each other, only its share of the time."""
+    beside = max(1, CORES // cell.function.threads) if cell.function.threads else 1
+    return dataclasses.replace(cell.cost, seconds=cell.cost.seconds / beside)
+
+
+def _describe(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+class _Waiting:
+    """Cells still to be computed, given out in groups for one call each, inputs before what needs them."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        self._waiting = list(cells)
+        self._unfinished = {cell.key for cell in cells}
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def take(self, *, threads: int | None = None) -> list[Cell] | None:
+        """The next group that can run, or None; with `threads`, only one that runs beside others on as many.
+
+        A group waits until all of its members can run, so that work is shared as widely as it can be.
+        """
+        companies: dict[str, list[Cell]] = {}
+        for cell in self._waiting:
+            companies.setdefault(cell.company, []).append(cell)
+        ready = {name: [c for c in members if self._can_run(c)] for name, members in companies.items()}
+        whole = [members for name, members in ready.items() if len(members) == len(companies[name])]
+        if threads:
+            whole = [some for some in whole if _runs_beside(some[0]) and some[0].function.threads == threads]
+        if not whole and (threads or len(self._unfinished) > len(self._waiting)):
+            return None
+        group = whole[0] if whole else next(members for members in ready.values() if members)
+        taken = {cell.key for cell in group}
+        self._waiting = [cell for cell in self._waiting if cell.key not in taken]
+        return group
+
+    def done(self, group: Sequence[Cell]) -> None:
+        """`group` is computed: what needs it can run."""
+        self._unfinished -= {cell.key for cell in group}
+
+    def _can_run(self, cell: Cell) -> bool:
+        return not any(needed.key in self._unfinished for _, needed in cell.inputs)
+
+
+def _runs_beside(cell: Cell) -> bool:
+    return cell.function.threads is not None and cell.function.importable
+
+
+def _compute_group(group: Sequence[Cell], store: LocalStore) -> None:
+    """Compute the cells of one call under a lease each; others may publish some meanwhile."""
+    waited = False
+    while todo := [cell for cell in group if store.get(cell.key) is None]:
+        with contextlib.ExitStack() as leases:
+            mine = [c for c in sorted(todo, key=lambda c: c.key) if leases.enter_context(store.claim(c.key))]
+            mine = [c for c in mine if store.get(c.key) is None]
+            if mine:
+                tasks = [store.start(c, {n: require(i, store) for n, i in c.inputs}) for c in mine]
+                began = time.perf_counter()
+                function = mine[0].function
+                with disk_errors(store.root), on_threads(function.threads):
+                    function.run(tasks)
+                seconds = (time.perf_counter() - began) / len(tasks)
+                for task in tasks:
+                    store.put(task, seconds=seconds, threads=function.threads)
+                if len(mine) == len(todo):
+                    store.finish(mine)
+                continue
+        if not waited:
+            log.info("another process computes %s; waiting for it", todo[0].label)
+            waited = True
+        with store.claim(todo[0].key, patience=2 * LEASE_SECONDS):
+            pass
+
+
+def _compute_elsewhere(group: Sequence[Cell], root: Path) -> None:
+    """The same in a worker's process."""
+    _compute_group(group, LocalStore(root))
+
+
+def compute(cells: Sequence[Cell], store: LocalStore | None = None, *, verify: bool = True) -> LocalStore:
+    """Compute what is missing among `cells` and their inputs; killed at any moment, it resumes.
+
+    Groups of cells whose function is content with few threads run beside each other, one per core.
+    Progress goes to the log `sanity`: before each group of cells its label, its expected duration and
+    what is left in all, corrected by how long the finished ones really took.
+    """
+    store = store or open_store()
+    absent = missing(cells, store, verify=verify)
+    if not absent:
+        return store
+    log.info(
+        "%d of %d results to compute, about %s",
+        len(absent),
+        len(in_order(cells)),
+        _describe(total_cost(absent).seconds),
+    )
+    waiting, report = _Waiting(absent), _Report(absent)
+    while waiting:
+        group = waiting.take()
+        if group is None:  # cannot be: nothing runs beside this
+            raise SanityError("cells that need each other: their inputs form a circle")
+        at_once = _at_once(group)
+        if at_once > 1 and (second := waiting.take(threads=group[0].function.threads)):
+            _compute_beside([group, second], at_once, waiting, store, report)
+        else:
+            report.begins(group)
+            _compute_group(group, store)
+            waiting.done(group)
+            report.ended(group)
+    return store
+
+
+def _at_once(group: Sequence[Cell]) -> int:
+    """How many groups like this one are computed at the same time."""
+    threads = group[0].function.threads
+    if threads is None or not _runs_beside(group[0]):
+        return 1
+    return places(threads=threads, bytes_each=total_cost(group).memory_bytes)
+
+
+def _compute_beside(
+    first: list[list[Cell]], at_once: int, waiting: _Waiting, store: LocalStore, report: _Report
+) -> None:
+    """Compute the groups `first`, and whatever else of their kind is or becomes ready, side by side."""
+    threads = first[0][0].function.threads or 1
+    ready, under_way = list(first), dict[object, list[Cell]]()
+    with Workers(at_once, threads=threads) as workers:
+        while True:
+            while len(under_way) < at_once and (
+                group := ready.pop(0) if ready else waiting.take(threads=threads)
+            ):
+                report.begins(group)
+                future = workers.start(_compute_elsewhere, group, store.root, name=group[0].label)
+                under_way[future] = group
+            if not under_way:
+                return
+            for future in workers.finished():
+                waiting.done(under_way[future])
+                report.ended(under_way.pop(future))
+
+
+class _Report:
+    """Says what begins, and how long the rest will take at the pace so far."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        self._left = total_cost(cells).seconds
+        self._done = 0.0
+        self._began = time.perf_counter()
+
+    def begins(self, group: Sequence[Cell]) -> None:
+        """Log the group's label and what is left."""
+        pace = (time.perf_counter() - self._began) / self._done if self._done > 5 else 1.0
+        alone = sum(cell.cost.seconds for cell in group)
+        others = f" and {len(group) - 1} with it" if len(group) > 1 else ""
+        log.info(
+            "%s%s: about %s; %s left in all",
+            group[0].label,
+            others,
+            _describe(alone * pace),
+            _describe(self._left * pace),
+        )
+
+    def ended(self, group: Sequence[Cell]) -> None:
+        """Count the group as done."""
+        seconds = total_cost(group).seconds
+        self._left, self._done = self._left - seconds, self._done + seconds
+
+
+def results(cells: Sequence[Cell], store: LocalStore | None = None) -> list[Result]:
+    """The results of `cells`, computed first where they are missing."""
+    store = compute(cells, store, verify=False)
+    return [require(cell, store) for cell in cells]

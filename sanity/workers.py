@@ -1,0 +1,112 @@
+"""Processes side by side, for work that a single thread does as fast as several.
+
+Small matrices are no faster on two threads than on one, so two cores do twice as much with a process each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+from typing import Any
+
+from sanity.errors import SanityError
+from sanity.machine import cores, memory_bytes
+from sanity.progress import BESIDE
+
+
+@contextlib.contextmanager
+def on_threads(n: int | None) -> Iterator[None]:
+    """Let torch use `n` threads meanwhile; with None, as many as it would."""
+    if n is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def places(*, threads: int, bytes_each: int) -> int:
+    """How many processes of `threads` threads fit on this machine at once; one at least."""
+    return max(1, min(cores() // threads, int(0.7 * memory_bytes()) // max(1, bytes_each)))
+
+
+class Workers:
+    """A pool of processes with `threads` threads each, started when it is first given work.
+
+    They end with the process that started them, however that ends.
+    """
+
+    def __init__(self, count: int, *, threads: int = 1) -> None:
+        self.count = count
+        self._threads = threads
+        self._pool: Any = None
+        self._running: dict[Future[Any], str] = {}  # with what to call it in errors
+
+    @property
+    def busy(self) -> int:
+        """How many calls are under way."""
+        return len(self._running)
+
+    def start(self, function: Callable[..., Any], *arguments: Any, name: str) -> Future[Any]:
+        """Call an importable function in a process of its own; `name` stands for the call in errors."""
+        if self._pool is None:
+            # loky, unlike the standard library's pool, starts from notebooks and from unguarded scripts.
+            from joblib.externals.loky import ProcessPoolExecutor  # type: ignore[import-untyped]
+
+            threads = str(self._threads)
+            self._pool = ProcessPoolExecutor(
+                max_workers=self.count,
+                initializer=_begin,
+                initargs=(os.getpid(), self._threads),
+                env={"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, BESIDE: "1"},
+            )
+        future: Future[Any] = self._pool.submit(function, *arguments)
+        self._running[future] = name
+        return future
+
+    def finished(self) -> list[Future[Any]]:
+        """Wait until a call is through, and give those that are; raises what they raised."""
+        done, _ = wait(self._running, return_when=FIRST_COMPLETED)
+        for future in done:
+            name = self._running.pop(future)
+            try:
+                future.result()
+            except BrokenProcessPool as error:
+                raise SanityError(
+                    f"the process that computed {name} ended without a word; most often the machine ran out "
+                    "of memory: free some and run again, what is finished stays"
+                ) from error
+        return list(done)
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, kill_workers=error is not None)
+
+
+def _begin(parent: int, threads: int) -> None:
+    """In a new worker: keep to its threads, and go when whoever started it is gone."""
+    import torch
+
+    torch.set_num_threads(threads)
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+
+
+def _leave_with(parent: int) -> None:
+    while os.getppid() == parent:
+        threading.Event().wait(1.0)
+    os._exit(1)

@@ -1,0 +1,166 @@
+"""Cells that are content with few threads run beside each other; what they give does not depend on it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from sanity import computing
+from sanity.cells import Cell, Cost, Task, computes
+from sanity.computing import compute, total_cost
+from sanity.errors import BadInputError, SanityError
+from sanity.store import LocalStore, require
+
+
+@computes(version=1, threads=1)
+def slow(task: Task) -> None:
+    generator = torch.Generator().manual_seed(task.config["n"])
+    product = torch.randn(64, 64, generator=generator) @ torch.randn(64, 64, generator=generator)
+    began = time.time()
+    time.sleep(task.config.get("sleep", 1.0))
+    task.save_tensors("product", {"x": product})
+    task.save_json(
+        "facts",
+        {"pid": os.getpid(), "threads": torch.get_num_threads(), "began": began, "ended": time.time()},
+    )
+
+
+@computes(version=1, threads=1)
+def sums(task: Task) -> None:
+    total = sum(float(r.tensors("product")["x"].sum()) for r in task.inputs.values())
+    task.save_json("total", {"value": total})
+
+
+@computes(version=1, threads=1)
+def refuses(task: Task) -> None:
+    raise BadInputError(f"nothing can be made of {task.config['n']}: give another")
+
+
+@computes(version=1, threads=1)
+def dies(task: Task) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _slow(*numbers: int, sleep: float = 1.0) -> list[Cell]:
+    return [slow.cell({"n": n, "sleep": sleep}, label=f"slow {n}") for n in numbers]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "store")
+
+
+@pytest.fixture
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(computing, "places", lambda **_: 2)
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_two_calls_run_at_the_same_time_on_one_thread_each(store: LocalStore) -> None:
+    cells = _slow(1, 2)
+    compute(cells, store)
+    one, two = (require(cell, store).json("facts") for cell in cells)
+    assert one["pid"] != two["pid"]
+    assert os.getpid() not in (one["pid"], two["pid"])
+    assert one["threads"] == two["threads"] == 1
+    assert max(one["began"], two["began"]) < min(one["ended"], two["ended"])
+    assert require(cells[0], store).manifest["provenance"]["threads"] == 1
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_what_needs_others_waits_for_them(store: LocalStore) -> None:
+    parts = _slow(1, 2, 3, sleep=0.1)
+    total = sums.cell({}, inputs={c.label.replace(" ", "_"): c for c in parts}, label="sum")
+    compute([total], store)
+    expected = sum(float(require(c, store).tensors("product")["x"].sum()) for c in parts)
+    assert require(total, store).json("total")["value"] == pytest.approx(expected)
+
+
+def test_one_place_gives_the_same_numbers_here_and_restores_the_threads(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells, other = _slow(1, 2, sleep=0.0), LocalStore(tmp_path / "other")
+    monkeypatch.setattr(computing, "places", lambda **_: 1)
+    before = torch.get_num_threads()
+    compute(cells, store)
+    assert torch.get_num_threads() == before
+    monkeypatch.setattr(computing, "places", lambda **_: 2)
+    compute(cells, other)
+    for cell in cells:
+        here, there = require(cell, store), require(cell, other)
+        assert here.json("facts")["pid"] == os.getpid() != there.json("facts")["pid"]
+        assert here.json("facts")["threads"] == 1
+        assert torch.equal(here.tensors("product")["x"], there.tensors("product")["x"])
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_an_error_in_a_worker_arrives_in_its_own_words(store: LocalStore) -> None:
+    cells = [refuses.cell({"n": 7}, label="seven"), *_slow(1, sleep=0.1)]
+    with pytest.raises(BadInputError, match="nothing can be made of 7: give another"):
+        compute(cells, store)
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_a_worker_that_is_killed_is_named(store: LocalStore) -> None:
+    cells = [dies.cell({}, label="the doomed"), *_slow(1, sleep=0.5)]
+    with pytest.raises(SanityError, match="out of memory"):
+        compute(cells, store)
+    compute(_slow(1, sleep=0.5), store)  # and its lease does not stay
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_a_function_that_no_other_process_could_import_runs_here(store: LocalStore) -> None:
+    @computes(version=1, threads=1)
+    def local(task: Task) -> None:
+        task.save_json("facts", {"pid": os.getpid()})
+
+    cells = [local.cell({"n": n}, label=f"local {n}") for n in (1, 2)]
+    compute(cells, store)
+    assert {require(cell, store).json("facts")["pid"] for cell in cells} == {os.getpid()}
+
+
+def test_what_runs_beside_others_counts_its_share_of_two_cores() -> None:
+    alone = slow.cell({"n": 1}, label="one", cost=Cost(10.0))
+    assert total_cost([alone, alone]).seconds == 10.0
+
+
+def test_workers_leave_when_the_process_that_started_them_is_killed(tmp_path: Path) -> None:
+    script = textwrap.dedent(
+        f"""
+        import sys
+        from pathlib import Path
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from sanity import computing
+        from test_computing import _slow
+        from sanity.store import LocalStore
+        computing.places = lambda **_: 2
+        computing.compute(_slow(1, 2, sleep=120.0), LocalStore(Path({str(tmp_path / "store")!r})))
+        """
+    )
+    (tmp_path / "run.py").write_text(script)
+    # No guard around the script's main part: whoever calls this from a notebook has none either.
+    parent = subprocess.Popen([sys.executable, tmp_path / "run.py"])
+    leases = tmp_path / "store" / "leases"
+    _until(lambda: leases.exists() and len(list(leases.iterdir())) >= 2)
+    children = psutil.Process(parent.pid).children(recursive=True)
+    assert len(children) >= 2
+    parent.kill()
+    parent.wait()
+    _until(lambda: not any(c.is_running() and c.status() != psutil.STATUS_ZOMBIE for c in children))
+
+
+def _until(holds: object, seconds: float = 90.0) -> None:
+    assert callable(holds)
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "that took too long"
+        time.sleep(0.1)
