@@ -16,11 +16,13 @@ from sanity.subject.loading import (
     prepare,
     weights_of,
 )
+from sanity.subject.running_on import EditablePrompts
 from sanity.subject.streaming import ActivationStream
 
 __all__ = [
     "ActivationStore",
     "ActivationStream",
+    "EditablePrompts",
     "Normalisation",
     "Shard",
     "Subject",

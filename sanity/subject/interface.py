@@ -18,7 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sanity.errors import BadInputError
-from sanity.subject.modules import weights_sha256
+from sanity.subject.modules import find_blocks, weights_sha256
+from sanity.subject.running_on import EditablePrompts, editable_prompts
 
 Edit = Callable[[Tensor], Tensor]
 
@@ -64,6 +65,9 @@ class Subject(Protocol):
         self, tokens: Int[Tensor, "batch pos"], hook: str, edit: Edit
     ) -> Float[Tensor, "batch pos vocab"]:
         """Logits with the residual stream at `hook` replaced by `edit` of it."""
+
+    def editable(self, tokens: Int[Tensor, "batch pos"], hook: str, position: int) -> EditablePrompts:
+        """Prompts of one length, ready to be run on from `hook` with another residual at `position`."""
 
 
 def hook_names(n_layers: int) -> tuple[str, ...]:
@@ -167,6 +171,18 @@ class LoadedSubject(ABC):
             return edited.to(found)
 
         return self._logits_with(tokens, place, checked_edit)
+
+    def editable(self, tokens: Int[Tensor, "batch pos"], hook: str, position: int) -> EditablePrompts:
+        """Prompts of one length, ready to be run on from `hook` with another residual at `position`.
+
+        What they give equals `logits_with` an edit at that position, at a fraction of its work: keys and
+        values before the position are kept, and the plain module underneath the backend runs on from there.
+        """
+        place, tokens = self._place(hook), self._checked(tokens)
+        blocks = find_blocks(self._plain)[1]
+        prompts = editable_prompts(self._plain, blocks, tokens, hook=hook, place=place, position=position)
+        check_finite(prompts.residual, hook, self.name)
+        return prompts
 
     @abstractmethod
     def _logits(self, tokens: Tensor) -> Tensor: ...

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -35,9 +37,12 @@ class _StopError(Exception):
 
 
 def residual_after(
-    module: Any, blocks: nn.ModuleList, tokens: Int[Tensor, "batch pos"], place: int
+    module: Any, blocks: nn.ModuleList, tokens: Int[Tensor, "batch pos"], place: int, *, cache: Any = None
 ) -> Float[Tensor, "batch pos d_model"]:
-    """The residual stream that has passed `place` blocks; the blocks after them are not run."""
+    """The residual stream that has passed `place` blocks; the blocks after them are not run.
+
+    With a transformers `cache` of keys and values, `tokens` go on where it ends.
+    """
     kept: list[Tensor] = []
 
     def keep_input(block: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -54,12 +59,43 @@ def residual_after(
         else blocks[place - 1].register_forward_hook(keep_output)
     )
     try:
-        module(tokens, use_cache=False)
+        module(tokens, past_key_values=cache, use_cache=cache is not None)
     except _StopError:
         pass
     finally:
         handle.remove()
     return kept[0]
+
+
+@contextlib.contextmanager
+def passed_by(blocks: nn.ModuleList, hidden: Tensor) -> Iterator[None]:
+    """While this lasts, `blocks` only return `hidden`."""
+    # nnsight has put forwards of its own there.
+    before = [block.__dict__.get("forward") for block in blocks]
+    for block in blocks:
+        block.__dict__["forward"] = lambda *arguments, **named: hidden
+    try:
+        yield
+    finally:
+        for block, own in zip(blocks, before, strict=True):
+            if own is None:
+                del block.__dict__["forward"]
+            else:
+                block.__dict__["forward"] = own
+
+
+@contextlib.contextmanager
+def entered_at(blocks: nn.ModuleList, place: int, hidden: Tensor) -> Iterator[None]:
+    """While this lasts, a run of the module is given `hidden` after `place` blocks, which are not run."""
+
+    def give(block: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
+        return ((hidden, *arguments[1:]), named) if arguments else ((), {**named, "hidden_states": hidden})
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(passed_by(blocks[:place], hidden))
+        if place < len(blocks):
+            stack.callback(blocks[place].register_forward_pre_hook(give, with_kwargs=True).remove)
+        yield
 
 
 def hidden_of(output: Any) -> Tensor:

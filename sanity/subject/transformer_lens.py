@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,7 +10,7 @@ from torch import Tensor, nn
 
 from sanity.errors import BadInputError
 from sanity.subject.interface import Edit, LoadedSubject
-from sanity.subject.modules import find_blocks, residual_after, twin
+from sanity.subject.modules import find_blocks, passed_by, residual_after, twin
 
 
 class TransformerLensSubject(LoadedSubject):
@@ -59,7 +57,7 @@ class TransformerLensSubject(LoadedSubject):
         # The embedding of these tokens is thrown away: the first block that runs is given `residual`.
         tokens = residual.new_zeros(residual.shape[:2], dtype=torch.long)
         blocks: nn.ModuleList = self.bridge.blocks
-        with _replaced(blocks[:place], residual):
+        with passed_by(blocks[:place], residual):
             if place:
                 return self._logits(tokens)
             return self._logits_with(tokens, 0, lambda _: residual)
@@ -70,15 +68,3 @@ class TransformerLensSubject(LoadedSubject):
             tokens, fwd_hooks=[(hook, lambda found, hook: edit(found))], use_cache=False
         )
         return logits
-
-
-@contextlib.contextmanager
-def _replaced(blocks: nn.ModuleList, residual: Tensor) -> Iterator[None]:
-    """While this lasts, `blocks` only return `residual`: transformer-lens cannot start at a layer."""
-    for block in blocks:
-        block.__dict__["forward"] = lambda *arguments, **named: residual
-    try:
-        yield
-    finally:
-        for block in blocks:
-            del block.__dict__["forward"]
