@@ -16,11 +16,14 @@ from sanity.stats.power import (
     seeds_for_difference,
     seeds_for_margin,
 )
+from sanity.stats.validity import GATE_COLUMNS, Gate, failed_gates, gate, gates, not_available
 from sanity.stats.verdicts import verdict, verdict_best_of, verdict_within
 
 __all__ = [
+    "GATE_COLUMNS",
     "WORDS",
     "BestOf",
+    "Gate",
     "Interaction",
     "Interval",
     "Verdict",
@@ -30,6 +33,9 @@ __all__ = [
     "difference_power",
     "equivalence_curve",
     "equivalence_power",
+    "failed_gates",
+    "gate",
+    "gates",
     "has_range",
     "hierarchical_bootstrap",
     "holm",
@@ -37,6 +43,7 @@ __all__ = [
     "intersection_union",
     "minimum_detectable_difference",
     "minimum_margin",
+    "not_available",
     "open_verdict",
     "paired_differences",
     "sd_upper_limit",
