@@ -1,6 +1,7 @@
 """What models read, and worlds whose features are known; the names are loaded when they are first used.
 
-`text` packs documents of `sources` into windows of tokens; `synthetic` holds the worlds.
+`text` packs documents of `sources` into windows of tokens; `synthetic` holds the
+paper's worlds, and `worlds` harder ones.
 """
 
 from __future__ import annotations
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
     from sanity.data.text import named_sources as named_sources
     from sanity.data.text import sequences as sequences
     from sanity.data.text import window_blocks as window_blocks
+    from sanity.data.worlds import Correlation as Correlation
+    from sanity.data.worlds import HarderSpec as HarderSpec
+    from sanity.data.worlds import HarderWorld as HarderWorld
+    from sanity.data.worlds import Hierarchy as Hierarchy
+    from sanity.data.worlds import Zipf as Zipf
+    from sanity.data.worlds import world_of as world_of
 
 _HOMES = {
     "sanity.data.sources": (
@@ -42,6 +49,7 @@ _HOMES = {
     ),
     "sanity.data.synthetic": ("SyntheticBatch", "SyntheticSpec", "SyntheticStream", "SyntheticWorld"),
     "sanity.data.text": ("TextSpec", "Windows", "named_sources", "sequences", "window_blocks"),
+    "sanity.data.worlds": ("Correlation", "HarderSpec", "HarderWorld", "Hierarchy", "Zipf", "world_of"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -150,13 +150,13 @@ class SyntheticWorld:
         cls, spec: SyntheticSpec, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
     ) -> SyntheticWorld:
         """The world that `spec` defines: the same on every device, up to rounding to `dtype`."""
-        directions = torch.Generator().manual_seed(_seed_of("features", spec.seed))
+        directions = torch.Generator().manual_seed(seed_of("features", spec.seed))
         gaussian = torch.randn(spec.n_features, spec.d_in, generator=directions, dtype=torch.float64)
         features = functional.normalize(gaussian, dim=1)
         if spec.probabilities == "constant":
             p = torch.full((spec.n_features,), spec.expected_l0 / spec.n_features, dtype=torch.float64)
         else:
-            exponents = torch.Generator().manual_seed(_seed_of("probabilities", spec.seed))
+            exponents = torch.Generator().manual_seed(seed_of("probabilities", spec.seed))
             uniform = torch.rand(spec.n_features, generator=exponents, dtype=torch.float64)
             p = 10 ** (spec.log10_low + (spec.log10_high - spec.log10_low) * uniform)
         return cls(spec, features.to(device=device, dtype=dtype), p.to(device))
@@ -192,14 +192,8 @@ class SyntheticWorld:
         The counts of one feature over all rows sum to one Poisson count, whose events fall on rows
         uniformly and independently; two events on one row are one active feature.
         """
+        self._check_request(n, generator)
         device, m = self.features.device, self.spec.n_features
-        if n < 1:
-            raise BadInputError(f"{n} samples were asked of a synthetic world: ask for at least 1")
-        if generator.device.type != device.type:
-            raise BadInputError(
-                f"the generator lives on {generator.device} and the synthetic world on {device}: "
-                f"make it with torch.Generator(device={device.type!r})"
-            )
         counts = torch.poisson(self._rates * n, generator=generator).long()
         events = torch.repeat_interleave(counts)
         index_type = torch.int32 if n * m < 2**31 else torch.int64
@@ -210,6 +204,16 @@ class SyntheticWorld:
         row_starts = torch.zeros(n + 1, dtype=torch.int64, device=device)
         torch.cumsum(torch.bincount(rows, minlength=n), 0, out=row_starts[1:])
         return rows.long(), features, row_starts
+
+    def _check_request(self, n: int, generator: torch.Generator) -> None:
+        device = self.features.device
+        if n < 1:
+            raise BadInputError(f"{n} samples were asked of a synthetic world: ask for at least 1")
+        if generator.device.type != device.type:
+            raise BadInputError(
+                f"the generator lives on {generator.device} and the synthetic world on {device}: "
+                f"make it with torch.Generator(device={device.type!r})"
+            )
 
 
 class SyntheticStream:
@@ -239,7 +243,7 @@ class SyntheticStream:
         self.centre = world.mean if centre else torch.zeros_like(world.mean)
         offset = 0.0 if centre else float(world.mean.double().square().sum())
         self.factor = math.sqrt(self.d_in / (world.variance + offset)) if scale else 1.0
-        self._first_seed = _seed_of(world.spec, seed, batch_size)
+        self._first_seed = seed_of(world.spec, seed, batch_size)
         # Generators of different devices, and draws of different precision, give different numbers.
         drawn = [str(world.features.dtype), world.features.device.type]
         self.key = f"synthetic-{digest([world.spec, seed, batch_size, centre, scale, drawn])}"
@@ -280,6 +284,6 @@ class SyntheticStream:
         return torch.Generator(self.world.features.device).manual_seed(seed)
 
 
-def _seed_of(*parts: object) -> int:
+def seed_of(*parts: object) -> int:
     """A seed in [0, 2^32) from configurations, names and numbers."""
     return int(digest(list(parts))[:16], 16) % _SEEDS
