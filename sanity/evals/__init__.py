@@ -10,7 +10,15 @@ from sanity.evals.alignment import (
     encoder_decoder_cosines,
     row_cosines,
 )
-from sanity.evals.detection import detection_f1
+from sanity.evals.cone import (
+    log_reachable,
+    reach,
+    reach_of_anchors,
+    share_beyond,
+    share_on_edge,
+    simulated_nearest,
+)
+from sanity.evals.detection import detection_f1, detection_f1s
 from sanity.evals.feature_recovery import (
     Matching,
     frequency_weighted_recovery,
@@ -25,7 +33,25 @@ from sanity.evals.feature_recovery import (
     recovery_of,
     uniqueness,
 )
+from sanity.evals.geometry import (
+    Geometry,
+    antipodes,
+    directions_geometry,
+    span_cosines,
+    span_recovery,
+    subspace_overlap,
+)
+from sanity.evals.kernel_drift import TangentKernel, kernel_drift, tangent_kernel
+from sanity.evals.laziness import (
+    first_order,
+    held_output,
+    linearisation,
+    overlap,
+    support_overlap,
+    supports,
+)
 from sanity.evals.probes import CosineToInitProbe, HeldOutEVProbe, RecoveryProbe
+from sanity.evals.pursuit import Pursuit, orthogonal_matching_pursuit, pursuit_explained_variance
 from sanity.evals.reconstruction import (
     ExplainedVariance,
     dead_latents,
@@ -35,6 +61,15 @@ from sanity.evals.reconstruction import (
     reconstruction_scores,
 )
 from sanity.evals.score import Score
+from sanity.evals.scrambles import (
+    SCRAMBLES,
+    MeanMixed,
+    mixed_directions,
+    repaired_latents,
+    replaced_directions,
+    silenced_latents,
+    tied_autoencoder,
+)
 from sanity.evals.sphere import (
     expected_max_cosine,
     log_any_above,
@@ -46,41 +81,73 @@ from sanity.evals.sphere import (
 from sanity.evals.splicing import LossRecovered, loss_recovered
 
 __all__ = [
+    "SCRAMBLES",
     "CosineToInitProbe",
     "ExplainedVariance",
+    "Geometry",
     "HeldOutEVProbe",
     "LossRecovered",
     "Matching",
+    "MeanMixed",
+    "Pursuit",
     "RecoveryProbe",
     "Score",
+    "TangentKernel",
+    "antipodes",
     "cosine_quantiles",
     "cosine_to_init",
     "covariance_matched_max_cosine",
     "dead_latents",
     "detection_f1",
+    "detection_f1s",
+    "directions_geometry",
     "encoder_decoder_cosine",
     "encoder_decoder_cosines",
     "expected_max_cosine",
     "explained_variance",
     "firing_frequency",
+    "first_order",
     "frequency_weighted_recovery",
+    "held_output",
+    "kernel_drift",
     "l0",
+    "linearisation",
     "log_any_above",
     "log_cap_probability",
     "log_cone_bound",
+    "log_reachable",
     "loss_recovered",
     "max_cosine_quantile",
     "max_cosines",
     "mean_matched_cosine",
     "mean_max_cosine",
     "mean_max_cosine_of",
+    "mixed_directions",
     "nearest_latents",
     "one_to_one",
+    "orthogonal_matching_pursuit",
+    "overlap",
+    "pursuit_explained_variance",
+    "reach",
+    "reach_of_anchors",
     "reachable_cosine",
     "reconstruction_scores",
     "recovery",
     "recovery_by_frequency",
     "recovery_of",
+    "repaired_latents",
+    "replaced_directions",
     "row_cosines",
+    "share_beyond",
+    "share_on_edge",
+    "silenced_latents",
+    "simulated_nearest",
+    "span_cosines",
+    "span_recovery",
+    "subspace_overlap",
+    "support_overlap",
+    "supports",
+    "tangent_kernel",
+    "tied_autoencoder",
     "uniqueness",
 ]

@@ -38,6 +38,23 @@ def detection_f1(
     active : [n, n_features]
         Which feature is active in which sample. Features that never are have no F1 and are left out.
     """
+    f1 = detection_f1s(sae, x, features=features, active=active)
+    seen = ~f1.isnan()
+    frequency = active.to(f1.device).double().mean(0)[seen]
+    floor = float((2 * frequency / (1 + frequency)).mean())
+    n = int(seen.sum())
+    return Score("detection_f1", float(f1[seen].mean()), floor, 1.0, True, n=n, unit="feature", version="1")
+
+
+@torch.no_grad()
+def detection_f1s(
+    sae: SparseAutoencoder,
+    x: Float[Tensor, "n d_in"],
+    *,
+    features: Float[Tensor, "n_features d_f"],
+    active: Bool[Tensor, "rows n_active"],
+) -> Float[Tensor, " n_features"]:
+    """The F1 of each feature's nearest latent, one by one; NaN for features that are active in no sample."""
     if active.shape != (len(x), len(features)):
         raise BadInputError(
             f"`active` has shape {list(active.shape)}: it must say of each of the {len(x)} samples which of "
@@ -46,15 +63,10 @@ def detection_f1(
     require_width("x", x.shape[1], sae.W_dec.shape[1], "the decoder")
     _, latents = nearest_latents(features, sae.W_dec)
     present = active.sum(0).double().cpu()
-    seen = present > 0
-    if not bool(seen.any()):
+    if not bool((present > 0).any()):
         raise BadInputError(f"no feature is active in any of the {len(x)} samples: draw more samples")
     fired, both = _fired(sae, x, latents, active.to(sae.W_dec.device))
-    f1 = (2 * both / (fired + present))[seen]
-    frequency = present[seen] / len(x)
-    floor = float((2 * frequency / (1 + frequency)).mean())
-    n = int(seen.sum())
-    return Score("detection_f1", float(f1.mean()), floor, 1.0, True, n=n, unit="feature", version="1")
+    return torch.where(present > 0, 2 * both / (fired + present), torch.nan)
 
 
 def _fired(

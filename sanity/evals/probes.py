@@ -6,7 +6,7 @@ Each has a `name` and returns numbers by name, which become the curve's columns 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jaxtyping import Float
 from torch import Tensor
@@ -46,16 +46,24 @@ class RecoveryProbe:
 
 @dataclass(frozen=True, eq=False)
 class CosineToInitProbe:
-    """How far the decoder directions have turned from `W0`.
+    """How far the decoder directions have turned from `W0`; without one, from where each run began.
 
     Columns: mean, and over latents the quantiles q05, q25, q50, q75, q95.
     """
 
-    W0: Float[Tensor, "d_sae d_in"]
+    W0: Float[Tensor, "d_sae d_in"] | None = None
     name: str = field(default="cosine_to_init", init=False)
+
+    def anchored(self, directions: Float[Tensor, "d_sae d_in"]) -> CosineToInitProbe:
+        """The probe of a run that began with `directions`; a `W0` that was given stays."""
+        return self if self.W0 is not None else replace(self, W0=directions)
 
     def __call__(self, sae: SparseAutoencoder, step: int) -> Mapping[str, float]:
         """Measure `sae`."""
+        if self.W0 is None:
+            raise BadInputError(
+                "CosineToInitProbe() knows no start: ask `anchored(directions)`, or give it W0 [d_sae, d_in]"
+            )
         return cosine_quantiles(row_cosines(sae.W_dec, self.W0, names=("W_dec", "W0")))
 
 

@@ -2,6 +2,7 @@
 
 from sanity.models.arm import (
     PARAMETERS,
+    AnchoredProbe,
     Arm,
     Constraint,
     Init,
@@ -30,6 +31,7 @@ from sanity.models.training import Run, train
 
 __all__ = [
     "PARAMETERS",
+    "AnchoredProbe",
     "Architecture",
     "Arm",
     "Autoencoder",

@@ -97,6 +97,14 @@ class Probe(Protocol):
         """Numbers by name; a pure function of the SAE and the step."""
 
 
+@runtime_checkable
+class AnchoredProbe(Probe, Protocol):
+    """A probe that compares with where a run began; `train` tells it before it asks."""
+
+    def anchored(self, directions: Float[Tensor, "d_sae d_in"]) -> Probe:
+        """The probe of a run whose decoder rows began as `directions`."""
+
+
 @dataclass(frozen=True)
 class Trained(Constraint):
     """Freezes nothing: the ordinary sparse autoencoder."""

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from sanity.config import Json, digest, to_json
 from sanity.errors import BadInputError
-from sanity.models.arm import Arm, Probe, Stream, Training
+from sanity.models.arm import AnchoredProbe, Arm, Probe, Stream, Training
 from sanity.models.autoencoder import Autoencoder
 from sanity.models.gradients import Outcome
 from sanity.models.learner import Kernel, Learner, Precision
@@ -208,7 +208,8 @@ class _Plan:
         }
         if step in self.probed:
             for probe in self.probes:
-                values = probe(learner.sae(), step)
+                asked = probe.anchored(learner.anchor) if isinstance(probe, AnchoredProbe) else probe
+                values = asked(learner.sae(), step)
                 row |= {f"{probe.name}.{name}": float(value) for name, value in values.items()}
         return row
 

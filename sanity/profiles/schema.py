@@ -70,6 +70,14 @@ class RealGrid(Entry):
     """Held-out tokens on which cross-entropy and KL are measured."""
 
 
+class AuxiliaryLoss(Entry):
+    """The auxiliary loss for dead latents, and the architectures that are tried with it."""
+
+    weight: Annotated[float, Field(gt=0)]
+    dead_after_samples: Positive
+    architectures: tuple[ArchitectureName, ...]
+
+
 class ToyGrid(Entry):
     """Sparse autoencoders on synthetic worlds."""
 
@@ -82,6 +90,22 @@ class ToyGrid(Entry):
     batch_size: Positive
     steps: Positive
     learning_rate: Annotated[float, Field(gt=0)]
+    other_learning_rates: tuple[float, ...] = ()
+    """Tried for the trained arm of every architecture, on the first seed."""
+    auxiliary: AuxiliaryLoss | None = None
+    """Tried for the trained arm, on the first seed."""
+    reference_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps of the arms that start at the true dictionary; 0 for none. It needs d_sae = n_features."""
+
+    @model_validator(mode="after")
+    def _truth_fits(self) -> ToyGrid:
+        for world in self.worlds:
+            if self.reference_steps and world.n_features != self.d_sae:
+                raise ValueError(
+                    f"reference_steps asks for {world.n_features} true features in {self.d_sae} latents: "
+                    "give as many latents as features, or reference_steps 0"
+                )
+        return self
 
 
 class Profile(Entry):
