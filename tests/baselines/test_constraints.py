@@ -96,6 +96,31 @@ def test_the_direction_survives_almost_parallel_vectors(
         assert float(cosines(side, exact)) > 0.999
 
 
+@given(
+    seed=SEEDS,
+    dtype=DTYPES,
+    tau=COSINES,
+    shape=st.sampled_from([(), (0,), (1,), (3,), (2, 3), (2, 1, 3)]),
+    sign=st.sampled_from([-1.0, 1.0]),
+)
+def test_parallel_and_antiparallel_vectors_of_any_shape(
+    seed: int, dtype: torch.dtype, tau: float, shape: tuple[int, ...], sign: float
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    anchors = torch.randn(*shape, 7, generator=generator, dtype=torch.float64).to(dtype)
+    vectors = sign * 4 * anchors
+    projected = project_to_cone(vectors, anchors, tau)
+    assert (projected.shape, projected.dtype) == (vectors.shape, dtype)
+    if sign > 0 or tau == -1:
+        assert torch.equal(projected, vectors)
+    elif vectors.numel():
+        resolution = 20 * torch.finfo(dtype).eps
+        assert float((cosines(projected, anchors) - tau).abs().max()) < resolution
+        norms = projected.double().norm(dim=-1) / vectors.double().norm(dim=-1)
+        assert float((norms - 1).abs().max()) < resolution
+    assert torch.equal(project_to_cone(projected, anchors, tau), projected)
+
+
 def test_special_vectors() -> None:
     anchor = torch.tensor([[3.0, 0.0, -4.0]])
     opposite = project_to_cone(-2 * anchor, anchor, 0.8)
