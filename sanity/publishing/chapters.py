@@ -1,4 +1,4 @@
-"""Running the chapters: in the order of `_toc.yml`, the front page last, re-using what is unchanged."""
+"""Running the chapters: one per core at a time, the front page last, re-using what is unchanged."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import yaml
 
 from sanity.errors import BadInputError, SanityError
 from sanity.files import disk_errors, read_json, sha256_of, write_atomically
+from sanity.machine import cores
 
 log = logging.getLogger("sanity")
 
@@ -74,6 +77,8 @@ def run_chapters(
 ) -> list[Execution]:
     """Execute the chapters that changed, in a kernel of this very Python each, and re-use the others.
 
+    Chapters only read results and draw, on one thread, so that they run side by side.
+
     Parameters
     ----------
     chapters : sequence of Chapter
@@ -91,23 +96,49 @@ def run_chapters(
         A chapter failed; it names the chapter, the cell and the exception.
     """
     shared = shared_digest(root, profile, result_keys)
-    done: list[Execution] = []
-    before: list[str] = []
+    fingerprints: list[str] = []
     todo = run_order(chapters)
-    for number, chapter in enumerate(todo, start=1):
-        own = [shared, chapter.name, sha256_of(chapter.source), *(before if chapter.front else ())]
-        fingerprint = hashlib.sha256("\n".join(own).encode()).hexdigest()
-        before.append(fingerprint)
+    for chapter in todo:
+        own = [shared, chapter.name, sha256_of(chapter.source), *(fingerprints if chapter.front else ())]
+        fingerprints.append(hashlib.sha256("\n".join(own).encode()).hexdigest())
+
+    def run(number: int) -> Execution:
+        chapter, fingerprint = todo[number], fingerprints[number]
         notebook = executed_path(root, profile, chapter)
         if _unchanged(notebook, fingerprint, root, profile):
-            done.append(Execution(chapter, notebook, 0.0, reused=True))
-            continue
-        log.info("chapter %s (%d of %d)%s", chapter.name, number, len(todo), _last_time(notebook))
+            return Execution(chapter, notebook, 0.0, reused=True)
+        log.info("chapter %s (%d of %d)%s", chapter.name, number + 1, len(todo), _last_time(notebook))
         seconds = _execute(chapter, notebook, profile=profile, root=root)
         stamp = {"fingerprint": fingerprint, "sha256": sha256_of(notebook), "seconds": seconds}
         write_atomically(notebook.with_suffix(".json"), json.dumps(stamp))
-        done.append(Execution(chapter, notebook, seconds, reused=False))
-    return done
+        return Execution(chapter, notebook, seconds, reused=False)
+
+    fronts = sum(chapter.front for chapter in todo)
+    with _own_kernel(root):
+        done = _side_by_side(run, len(todo) - fronts)
+        return [*done, *map(run, range(len(done), len(todo)))]
+
+
+def _side_by_side(run: Callable[[int], Execution], count: int) -> list[Execution]:
+    """`run` of 0 to `count` - 1, one per core at a time; after a failure none is begun."""
+    failed = threading.Event()
+
+    def run_unless_failed(number: int) -> Execution:
+        if failed.is_set():
+            raise CancelledError
+        try:
+            return run(number)
+        except BaseException:
+            failed.set()
+            raise
+
+    with ThreadPoolExecutor(max_workers=cores()) as pool:
+        futures = [pool.submit(run_unless_failed, number) for number in range(count)]
+    errors = [error for future in futures if (error := future.exception())]
+    for error in errors:
+        if not isinstance(error, CancelledError):
+            raise error
+    return [future.result() for future in futures]
 
 
 def executed_path(root: Path, profile: str, chapter: Chapter) -> Path:
@@ -192,17 +223,16 @@ def _execute(chapter: Chapter, notebook: Path, *, profile: str, root: Path) -> f
         notebook.parent.mkdir(parents=True, exist_ok=True)
         tables_path(root, profile, chapter.name).unlink(missing_ok=True)
         try:
-            with _own_kernel(root):
-                papermill.execute_notebook(
-                    str(chapter.source),
-                    str(partial),
-                    parameters={"profile": profile},
-                    kernel_name="python3",
-                    cwd=str(chapter.source.parent),
-                    progress_bar=False,
-                    stderr_file=sys.stderr,
-                    start_timeout=START_SECONDS,
-                )
+            papermill.execute_notebook(
+                str(chapter.source),
+                str(partial),
+                parameters={"profile": profile},
+                kernel_name="python3",
+                cwd=str(chapter.source.parent),
+                progress_bar=False,
+                stderr_file=sys.stderr,
+                start_timeout=START_SECONDS,
+            )
         except PapermillExecutionError as error:
             line = next((s for s in error.source.splitlines() if s.strip() and not s.startswith("#")), "")
             raise SanityError(
@@ -251,6 +281,7 @@ def _own_kernel(root: Path) -> Iterator[None]:
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
             "IPYTHONDIR": str(base / "ipython"),
             "SANITY_HOME": str(root),
+            "OMP_NUM_THREADS": "1",
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         },
     }

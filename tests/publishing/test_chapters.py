@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,48 @@ def test_a_failing_chapter_is_one_error_and_keeps_what_was_run(tiny_book: Path) 
     assert str(partial) in said
     assert "so far" in partial.read_text()
     assert not executed_path(tiny_book, "smoke", read_chapters(tiny_book)[1]).exists()
+
+
+def _with_three(root: Path) -> Path:
+    toc = root / "_toc.yml"
+    toc.write_text("format: jb-book\nroot: book/intro\nchapters:\n" + "".join(
+        f"  - file: book/{name}\n" for name in ("toy", "second", "third")
+    ))  # fmt: skip
+    for name in ("second", "third"):
+        (root / "book" / f"{name}.ipynb").write_text((root / "book" / "toy.ipynb").read_text())
+    return root
+
+
+def test_chapters_run_side_by_side_and_the_front_page_after_all(
+    tiny_book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chapters_module, "cores", lambda: 2)
+    both, ended = threading.Barrier(2, timeout=20), list[str]()
+
+    def pretend(chapter: Chapter, notebook: Path, **_: object) -> float:
+        if chapter.name in ("toy", "second"):
+            both.wait()  # passes only when the two are under way at the same time
+        notebook.parent.mkdir(parents=True, exist_ok=True)
+        notebook.write_text(chapter.source.read_text())
+        ended.append(chapter.name)
+        return 1.0
+
+    monkeypatch.setattr(chapters_module, "_execute", pretend)
+    done = run_chapters(read_chapters(_with_three(tiny_book)), profile="smoke", root=tiny_book)
+    assert [e.chapter.name for e in done] == ["toy", "second", "third", "intro"]
+    assert ended[-1] == "intro"
+    assert len(ended) == 4
+
+
+def test_after_a_failure_no_chapter_is_begun(tiny_book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chapters_module, "cores", lambda: 1)
+    begun = list[str]()
+
+    def pretend(chapter: Chapter, notebook: Path, **_: object) -> float:
+        begun.append(chapter.name)
+        raise SanityError(f"{chapter.name} failed")
+
+    monkeypatch.setattr(chapters_module, "_execute", pretend)
+    with pytest.raises(SanityError, match="toy failed"):
+        run_chapters(read_chapters(_with_three(tiny_book)), profile="smoke", root=tiny_book)
+    assert begun == ["toy"]
