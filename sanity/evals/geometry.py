@@ -113,7 +113,7 @@ def span_recovery(
     return Score(metric, value, floor, 1.0, True, n=len(features), unit="feature", version="1")
 
 
-def subspace_overlap(a: Float[Tensor, "d k_a"], b: Float[Tensor, "d k_b"]) -> Score:
+def subspace_overlap(a: Float[Tensor, "d k_a"], b: Float[Tensor, "d_b k_b"]) -> Score:
     """Mean squared cosine of the principal angles between the column spans of `a` and `b`.
 
     The share of the smaller subspace that lies in the larger. Floor: the expectation for a random subspace
