@@ -273,7 +273,7 @@ class HarderWorld(SyntheticWorld):
         assert tree is not None
         sizes = tree.level_sizes(self.spec.n_features)
         u = torch.rand(n, self.spec.n_features, generator=generator, device=device)
-        parts = list(u.split(sizes, dim=1))
+        parts = torch.split(u, sizes, dim=1)
         level = parts[0] < float(self.probabilities[0])
         levels = [level]
         for size, coins in zip(sizes[1:], parts[1:], strict=True):

@@ -42,6 +42,7 @@ from sanity.evals.geometry import (
     subspace_overlap,
 )
 from sanity.evals.kernel_drift import TangentKernel, kernel_drift, tangent_kernel
+from sanity.evals.latent_detection import Absorption, absorption, latent_f1
 from sanity.evals.laziness import (
     first_order,
     held_output,
@@ -82,6 +83,7 @@ from sanity.evals.splicing import LossRecovered, loss_recovered
 
 __all__ = [
     "SCRAMBLES",
+    "Absorption",
     "CosineToInitProbe",
     "ExplainedVariance",
     "Geometry",
@@ -93,6 +95,7 @@ __all__ = [
     "RecoveryProbe",
     "Score",
     "TangentKernel",
+    "absorption",
     "antipodes",
     "cosine_quantiles",
     "cosine_to_init",
@@ -111,6 +114,7 @@ __all__ = [
     "held_output",
     "kernel_drift",
     "l0",
+    "latent_f1",
     "linearisation",
     "log_any_above",
     "log_cap_probability",
