@@ -1,0 +1,113 @@
+"""Activations of numbered texts, and the latents of an SAE averaged over each text's tokens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.sparse import coo_matrix, csr_matrix
+from torch import Tensor
+
+from sanity.errors import BadInputError
+from sanity.evals.inputs import CHUNK_ELEMENTS, SparseAutoencoder, require_finite, require_width
+
+log = logging.getLogger("sanity")
+
+_ROWS = 8192
+
+
+@dataclass(frozen=True, eq=False)
+class TextActivations:
+    """Residuals of the tokens of numbered texts, raw, in parts that are loaded one at a time.
+
+    Each part gives `activations` [tokens, d_in] and `texts` [tokens], the number of each token's text.
+    """
+
+    n_texts: int
+    parts: Sequence[Callable[[], Mapping[str, Tensor]]]
+    centre: Float[Tensor, " d_in"]
+    factor: float
+    """An SAE is given (activation - centre) * factor."""
+
+    @classmethod
+    def in_memory(
+        cls,
+        activations: Float[Tensor, "tokens d_in"],
+        texts: Int[Tensor, " tokens"],
+        *,
+        centre: Float[Tensor, " d_in"] | None = None,
+        factor: float = 1.0,
+    ) -> TextActivations:
+        """Texts numbered from 0 whose tokens are all there."""
+        part = {"activations": activations, "texts": texts}
+        middle = activations.new_zeros(activations.shape[1]) if centre is None else centre
+        return cls(int(texts.max()) + 1, [lambda: part], middle, factor)
+
+    def given(self) -> Iterator[tuple[Float[Tensor, "tokens d_in"], Int[np.ndarray, " tokens"]]]:
+        """What an SAE is given, some thousand tokens at a time, and the texts that these belong to."""
+        for load in self.parts:
+            part = load()
+            for start in range(0, len(part["texts"]), _ROWS):
+                x = part["activations"][start : start + _ROWS].to(self.centre)
+                texts = part["texts"][start : start + _ROWS].long().numpy()
+                yield (x - self.centre) * self.factor, texts
+
+    def mean(self) -> Float[np.ndarray, "texts d_in"]:
+        """Each text's mean over its tokens of what an SAE is given."""
+        total = np.zeros((self.n_texts, len(self.centre)))
+        count = np.zeros(self.n_texts)
+        for x, texts in self.given():
+            np.add.at(total, texts, x.double().cpu().numpy())
+            count += np.bincount(texts, minlength=self.n_texts)
+        mean: np.ndarray = total / _counted(count)[:, None]
+        return mean
+
+
+def _counted(count: np.ndarray) -> np.ndarray:
+    if not count.all():
+        raise BadInputError(f"text {int(np.argmin(count > 0))} has no tokens: leave out empty texts")
+    return count
+
+
+def pooled_latents(sae: SparseAutoencoder, texts: TextActivations) -> csr_matrix:
+    """Each text's mean over its tokens of every latent [texts, d_sae].
+
+    An SAE with every latent dead on these texts gives zeros, on which probes are at chance; the log says so.
+    """
+    d_sae, d_in = sae.W_dec.shape
+    require_width("the residual stream of the texts", len(texts.centre), d_in, "the decoder")
+    parts, count = [], np.zeros(texts.n_texts)
+    for x, of in texts.given():
+        rows, latents, values = _active(sae, x.to(sae.W_dec))
+        require_finite("the latents", torch.from_numpy(values))
+        shape = (texts.n_texts, d_sae)
+        # Entries of the same text and latent are added up by the conversion.
+        parts.append(coo_matrix((values.astype(np.float64), (of[rows], latents)), shape=shape).tocsr())
+        count += np.bincount(of, minlength=texts.n_texts)
+    pooled = csr_matrix(sum(parts[1:], parts[0]).multiply(1 / _counted(count)[:, None]))
+    if not pooled.nnz:
+        log.warning("every one of the %d latents is dead on the probing texts: probes read nothing", d_sae)
+    return pooled
+
+
+def _active(
+    sae: SparseAutoencoder, x: Float[Tensor, "tokens d_in"]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row, latent and value of every active latent."""
+    encode_sparse = getattr(sae, "encode_sparse", None)
+    if callable(encode_sparse):
+        z = encode_sparse(x)
+        return tuple(part.cpu().numpy() for part in (z.rows, z.latents, z.values))
+    found: list[list[np.ndarray]] = [[], [], []]
+    size = max(1, CHUNK_ELEMENTS // sae.W_dec.shape[0])
+    for start in range(0, len(x), size):
+        z = sae.encode(x[start : start + size]).detach()
+        rows, latents = z.nonzero(as_tuple=True)
+        for kept, part in zip(found, (rows + start, latents, z[rows, latents]), strict=True):
+            kept.append(part.cpu().numpy())
+    rows_, latents_, values_ = (np.concatenate(kept) for kept in found)
+    return rows_, latents_, values_
