@@ -1,7 +1,7 @@
 """What models read, and worlds whose features are known; the names are loaded when they are first used.
 
 `text` packs documents of `sources` into windows of tokens; `synthetic` holds the
-paper's worlds, and `worlds` harder ones.
+paper's worlds, `worlds` harder ones, and `gaussian` noise of a given covariance.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sanity.data.gaussian import GaussianStream as GaussianStream
     from sanity.data.sources import SOURCES as SOURCES
     from sanity.data.sources import Document as Document
     from sanity.data.sources import HubText as HubText
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from sanity.data.worlds import world_of as world_of
 
 _HOMES = {
+    "sanity.data.gaussian": ("GaussianStream",),
     "sanity.data.sources": (
         "SOURCES",
         "Document",
