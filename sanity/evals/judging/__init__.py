@@ -1,0 +1,65 @@
+"""A language model as judge: the paper's protocol for interpretability, local or behind an endpoint."""
+
+from __future__ import annotations
+
+from sanity.evals.judging.asking import MOST_UNANSWERED, UNANSWERED_CREDIT, Judge, JudgeSpec
+from sanity.evals.judging.budget import Prices, Spending, Usage, estimate, estimate_protocol
+from sanity.evals.judging.cache import Answer, AnswerCache
+from sanity.evals.judging.client import EndpointJudge, open_endpoint
+from sanity.evals.judging.errors import BudgetError, JudgeError
+from sanity.evals.judging.gate import (
+    CONCEPTS,
+    FLOOR_MARGIN,
+    GATE_MARGIN,
+    Excerpt,
+    GateReport,
+    gate_verdict,
+    graded_accuracy,
+    registry_excerpts,
+    run_gate,
+)
+from sanity.evals.judging.local import LocalJudge, open_local
+from sanity.evals.judging.protocol import Conversation, Message
+from sanity.evals.judging.scoring import METRIC, Judged, LatentTexts, judge_latents, latent_texts, texts_of
+from sanity.evals.judging.settings import Endpoint, Key, endpoint_from, model_names
+
+__all__ = [
+    "CONCEPTS",
+    "FLOOR_MARGIN",
+    "GATE_MARGIN",
+    "METRIC",
+    "MOST_UNANSWERED",
+    "UNANSWERED_CREDIT",
+    "Answer",
+    "AnswerCache",
+    "BudgetError",
+    "Conversation",
+    "Endpoint",
+    "EndpointJudge",
+    "Excerpt",
+    "GateReport",
+    "Judge",
+    "JudgeError",
+    "JudgeSpec",
+    "Judged",
+    "Key",
+    "LatentTexts",
+    "LocalJudge",
+    "Message",
+    "Prices",
+    "Spending",
+    "Usage",
+    "endpoint_from",
+    "estimate",
+    "estimate_protocol",
+    "gate_verdict",
+    "graded_accuracy",
+    "judge_latents",
+    "latent_texts",
+    "model_names",
+    "open_endpoint",
+    "open_local",
+    "registry_excerpts",
+    "run_gate",
+    "texts_of",
+]

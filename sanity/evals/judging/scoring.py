@@ -1,0 +1,200 @@
+"""Judged interpretability of latents: described from some contexts, recognised in others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from sanity.errors import BadInputError
+from sanity.evals.interpretability import Contexts, LatentContexts
+from sanity.evals.judging.asking import (
+    MOST_UNANSWERED,
+    Classified,
+    Judge,
+    Transcript,
+    classify,
+    credit,
+    describe,
+)
+from sanity.evals.judging.protocol import MOST_EXAMPLES, VERSION
+from sanity.evals.score import Score
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METRIC = "autointerp_judge"
+
+
+@dataclass(frozen=True)
+class LatentTexts:
+    """What a judge is shown of one latent; `firing` and `silent` are of one length."""
+
+    latent: int
+    examples: tuple[str, ...]
+    """To describe it: its strongest contexts with the tokens marked, strongest first."""
+    firing: tuple[str, ...]
+    """To recognise: contexts in which it fires, at all strengths."""
+    silent: tuple[str, ...]
+    """To tell apart: contexts in which it never fires."""
+
+    def shuffled(self, seed: int) -> tuple[list[str], list[bool]]:
+        """The contexts to classify in random order, and whether the latent fires in each."""
+        texts = [*self.firing, *self.silent]
+        truth = [True] * len(self.firing) + [False] * len(self.silent)
+        generator = torch.Generator().manual_seed(1_000_003 * seed + self.latent)
+        order = torch.randperm(len(texts), generator=generator).tolist()
+        return [texts[i] for i in order], [truth[i] for i in order]
+
+
+def latent_texts(latent: LatentContexts, *, examples: int, contexts: int, seed: int) -> LatentTexts:
+    """The texts of the paper's protocol for one latent; those to describe and to test share no document.
+
+    Parameters
+    ----------
+    examples
+        Contexts to describe it from, at most 15.
+    contexts
+        Contexts in which it fires, and as many in which it does not; fewer where it has fewer of a kind.
+    """
+    shown = latent.top(min(examples, MOST_EXAMPLES))
+    firing, silent = latent.spread(contexts), latent.silent(contexts, seed=seed)
+    n = min(len(firing), len(silent))
+    if not shown or n == 0:
+        raise BadInputError(
+            f"latent {latent.latent} has {len(shown)} contexts to describe and {n} pairs to classify: "
+            "collect contexts of latents that fire in both parts of the text"
+        )
+    return LatentTexts(
+        latent.latent,
+        tuple(context.marked("<<", ">>") for context in shown),
+        # Evenly over the strengths also where there are fewer pairs than activating contexts.
+        tuple(context.text for context in latent.spread(n)),
+        tuple(context.text for context in silent[:n]),
+    )
+
+
+def texts_of(contexts: Contexts, n: int, *, examples: int, classified: int, seed: int) -> list[LatentTexts]:
+    """The texts of the first `n` latents of a collection."""
+    return [
+        latent_texts(contexts[i], examples=examples, contexts=classified, seed=seed)
+        for i in range(min(n, len(contexts)))
+    ]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a judge made of some latents."""
+
+    latents: pd.DataFrame
+    """A row per latent: description, accuracy with its own description and with another latent's."""
+    transcript: pd.DataFrame
+    """A row per question."""
+
+    @property
+    def unanswered(self) -> float:
+        """The share of contexts without a usable answer."""
+        return float(self.latents["unanswered"].mean())
+
+    @property
+    def refused(self) -> bool:
+        """Whether too many contexts are without an answer for a score to mean anything."""
+        return self.unanswered > MOST_UNANSWERED
+
+    def score(self) -> Score:
+        """Mean accuracy over latents, between that with shuffled descriptions and 1.
+
+        Raises `BadInputError` where too many answers were unusable.
+        """
+        if self.refused:
+            raise BadInputError(
+                f"{self.unanswered:.0%} of the contexts have no usable answer, more than the "
+                f"{MOST_UNANSWERED:.0%} that are allowed: this judge gives no score"
+            )
+        return Score(
+            METRIC,
+            float(self.latents["accuracy"].mean()),
+            float(self.latents["shuffled"].mean()),
+            1.0,
+            True,
+            n=len(self.latents),
+            unit="latent",
+            version=VERSION,
+        )
+
+
+def judge_latents(
+    judge: Judge, latents: Sequence[LatentTexts], *, texts_per_question: int, seed: int
+) -> Judged:
+    """Describe every latent, then tell its contexts from others, with its own and with another's description.
+
+    Parameters
+    ----------
+    latents
+        Two or more: the floor gives each the description of another.
+    texts_per_question
+        Contexts that are classified in one question.
+    seed
+        Of the order of the contexts, and of who gets whose description.
+    """
+    import pandas as pd
+
+    if len(latents) < 2:
+        raise BadInputError(
+            f"a judge needs two or more latents, not {len(latents)}: shuffled descriptions are its floor"
+        )
+    transcript = Transcript()
+    described = describe(judge, [latent.examples for latent in latents])
+    for latent, (_, asked) in zip(latents, described, strict=True):
+        transcript.add(asked, latent=latent.latent, question="describe")
+    descriptions = [description for description, _ in described]
+    mixed = [latent.shuffled(seed) for latent in latents]
+    said = {}
+    for kind, given in (
+        ("own", descriptions),
+        ("shuffled", [descriptions[i] for i in derangement(len(latents), seed=seed)]),
+    ):
+        said[kind] = classify(
+            judge,
+            [(description, texts) for description, (texts, _) in zip(given, mixed, strict=True)],
+            texts_per_question=texts_per_question,
+        )
+        for latent, found in zip(latents, said[kind], strict=True):
+            for asked in found.asked:
+                transcript.add(asked, latent=latent.latent, question=kind)
+    rows = [
+        _row(latent, descriptions[i], mixed[i][1], said["own"][i], said["shuffled"][i])
+        for i, latent in enumerate(latents)
+    ]
+    return Judged(pd.DataFrame(rows), pd.DataFrame(transcript.rows))
+
+
+def _row(
+    latent: LatentTexts, description: str | None, truth: list[bool], own: Classified, other: Classified
+) -> dict[str, object]:
+    missing = [verdict is None for verdict in (*own.verdicts, *other.verdicts)]
+    return {
+        "latent": latent.latent,
+        "description": description or "",
+        "accuracy": credit(own.verdicts, truth),
+        "shuffled": credit(other.verdicts, truth),
+        "said_yes": sum(verdict is True for verdict in own.verdicts) / len(truth),
+        "unanswered": sum(missing) / len(missing),
+        "contexts": len(truth),
+        "examples": len(latent.examples),
+    }
+
+
+def derangement(n: int, *, seed: int) -> list[int]:
+    """A random order of `n` things in which each gets another's place: one round trip through all of them.
+
+    >>> derangement(2, seed=0)
+    [1, 0]
+    """
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
+    given = [0] * n
+    for i, who in enumerate(order):
+        given[who] = order[(i + 1) % n]
+    return given
