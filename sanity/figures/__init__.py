@@ -3,6 +3,8 @@
 from sanity.figures.arms import arms_by_metric, recovery_by_frequency
 from sanity.figures.curves import against_l0, budget_curves, gap_against_tokens
 from sanity.figures.judgement import places_between, smallest_margins, verdict_strips
+from sanity.figures.lazy import cosine_courses, courses_by_frequency, laziness_courses, output_scales
+from sanity.figures.lazy_cones import cone_laws, quantile_bars, tau_sweep
 from sanity.figures.style import ARCHITECTURE_NAMES, arm_name, house_style
 
 __all__ = [
@@ -11,10 +13,17 @@ __all__ = [
     "arm_name",
     "arms_by_metric",
     "budget_curves",
+    "cone_laws",
+    "cosine_courses",
+    "courses_by_frequency",
     "gap_against_tokens",
     "house_style",
+    "laziness_courses",
+    "output_scales",
     "places_between",
+    "quantile_bars",
     "recovery_by_frequency",
     "smallest_margins",
+    "tau_sweep",
     "verdict_strips",
 ]
