@@ -3,6 +3,14 @@
 from sanity.claims.choosing import chosen
 from sanity.claims.comparing import Paired, comparisons
 from sanity.claims.evaluation import Result, evaluate, evaluate_all
+from sanity.claims.gates import (
+    GATE_TABLE,
+    GATE_TABLE_COLUMNS,
+    failed_metrics,
+    gate_state,
+    stored_gates,
+    worst_state,
+)
 from sanity.claims.ledger import Claim, Ledger, book_folder, read_ledger
 from sanity.claims.papertables import headline_pairs, paper_tables, reread_tables
 from sanity.claims.reporting import (
@@ -17,6 +25,8 @@ from sanity.claims.selection import SCORE_COLUMNS, check_scores, with_recovered
 from sanity.claims.sizes import measured_sizes
 
 __all__ = [
+    "GATE_TABLE",
+    "GATE_TABLE_COLUMNS",
     "SCORE_COLUMNS",
     "Claim",
     "Ledger",
@@ -29,6 +39,8 @@ __all__ = [
     "comparisons",
     "evaluate",
     "evaluate_all",
+    "failed_metrics",
+    "gate_state",
     "headline_pairs",
     "judge",
     "ledger_metrics",
@@ -37,7 +49,9 @@ __all__ = [
     "primary_grid",
     "read_ledger",
     "reread_tables",
+    "stored_gates",
     "stored_scores",
     "verdicts",
     "with_recovered",
+    "worst_state",
 ]

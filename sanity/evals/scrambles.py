@@ -94,6 +94,7 @@ class MeanMixed:
 
     width: int
     level: float
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         _check_level(self.level)
@@ -101,7 +102,7 @@ class MeanMixed:
     @property
     def W_dec(self) -> Float[Tensor, "d_in d_in"]:
         """The axes."""
-        return torch.eye(self.width)
+        return torch.eye(self.width, device=self.device)
 
     def encode(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
         """(1 - level) x."""
