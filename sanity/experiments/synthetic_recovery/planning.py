@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
 
 import pandas as pd
 
@@ -12,11 +13,14 @@ from sanity.cells import Cell, Cost, Result
 from sanity.computing import results
 from sanity.data.synthetic import SyntheticSpec
 from sanity.experiments.grid import architecture, arm, stack
+from sanity.experiments.synthetic_recovery.references import UNTRAINED_RULES, dictionary_cells
 from sanity.experiments.synthetic_recovery.runs import SignedBasis, ToyRun, TrueFeatures, train_on_world
 from sanity.models import Arm, Training
 from sanity.profiles import ArmNames, Profile, World
 from sanity.store import LocalStore
 
+PAPER_WORLDS = (SyntheticSpec(), SyntheticSpec(probabilities="variable"))
+PAPER_L0 = 20
 TRAINED = ArmNames(constraint="trained")
 # An arm that only shows a reference needs no fine curve.
 REFERENCE = Training(curve_points=20)
@@ -34,6 +38,7 @@ def cells(profile: Profile) -> list[Cell]:
         *rate_cells(profile),
         *auxiliary_cells(profile),
         *reference_cells(profile),
+        *paper_cells(profile),
     ]
 
 
@@ -86,7 +91,7 @@ def reference_cells(profile: Profile) -> list[Cell]:
     for world in grid.worlds:
         spec = spec_of(world)
         for name in grid.architectures:
-            truth = [
+            tied, *learning = [
                 Arm(
                     architecture(name, grid.l0),
                     world.n_features,
@@ -97,9 +102,15 @@ def reference_cells(profile: Profile) -> list[Cell]:
                 )
                 for constraint in (Untrained(), FrozenDecoder(), Trained())
             ]
-            basis = replace(truth[0], init=SignedBasis(), d_sae=2 * world.d_in)
-            made += [_cell(profile, world, one, REFERENCE, grid.reference_steps) for one in (*truth, basis)]
+            if name in UNTRAINED_RULES:
+                learning += [tied, replace(tied, init=SignedBasis(), d_sae=2 * world.d_in)]
+            made += [_cell(profile, world, one, REFERENCE, grid.reference_steps) for one in learning]
     return made
+
+
+def paper_cells(profile: Profile) -> list[Cell]:
+    """Dictionaries that nobody trained, in the paper's two worlds, whatever the profile's sizes."""
+    return dictionary_cells(PAPER_WORLDS, PAPER_L0)
 
 
 def _ends(arms: Sequence[ArmNames]) -> list[ArmNames]:
@@ -160,29 +171,33 @@ class ToyTables:
     """What the chapter shows, one row each; the first three hold the grid alone.
 
     `latents` and `geometry` are of the grid's arms. `rates`, `auxiliary` and `references` are final scores
-    of the cells of those names, and `reference_curves` the references along training.
+    of the cells of those names, the others what their names say. `untrained`
+    holds dictionaries that nobody trained, at the paper's sizes.
     """
 
     scores: pd.DataFrame
     curves: pd.DataFrame
     features: pd.DataFrame
     found: list[Result]
-    latents: pd.DataFrame
-    geometry: pd.DataFrame
-    rates: pd.DataFrame
-    auxiliary: pd.DataFrame
-    references: pd.DataFrame
-    reference_curves: pd.DataFrame
+    latents: pd.DataFrame = field(default_factory=pd.DataFrame)
+    geometry: pd.DataFrame = field(default_factory=pd.DataFrame)
+    rates: pd.DataFrame = field(default_factory=pd.DataFrame)
+    rate_geometry: pd.DataFrame = field(default_factory=pd.DataFrame)
+    auxiliary: pd.DataFrame = field(default_factory=pd.DataFrame)
+    auxiliary_geometry: pd.DataFrame = field(default_factory=pd.DataFrame)
+    references: pd.DataFrame = field(default_factory=pd.DataFrame)
+    reference_curves: pd.DataFrame = field(default_factory=pd.DataFrame)
+    untrained: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def tables(profile: Profile, store: LocalStore | None = None) -> ToyTables:
     """The chapter's tables, computed first where they are missing."""
-    parts = [grid_cells(profile), rate_cells(profile), auxiliary_cells(profile), reference_cells(profile)]
+    parts = [
+        part(profile) for part in (grid_cells, rate_cells, auxiliary_cells, reference_cells, paper_cells)
+    ]
     found = results([cell for part in parts for cell in part], store)
-    ends = [sum(map(len, parts[: i + 1])) for i in range(len(parts))]
-    grid, rates, auxiliary, references = (
-        found[first:last] for first, last in zip([0, *ends], ends, strict=False)
-    )
+    ends = list(accumulate(map(len, parts), initial=0))
+    grid, rates, auxiliary, references, untrained = (found[first:last] for first, last in pairwise(ends))
     return ToyTables(
         scores=_stacked(grid, "scores"),
         curves=_stacked(grid, "curve"),
@@ -191,9 +206,12 @@ def tables(profile: Profile, store: LocalStore | None = None) -> ToyTables:
         latents=_stacked(grid, "latents"),
         geometry=_stacked(grid, "geometry"),
         rates=_stacked(rates, "scores"),
+        rate_geometry=_stacked(rates, "geometry"),
         auxiliary=_stacked(auxiliary, "scores"),
+        auxiliary_geometry=_stacked(auxiliary, "geometry"),
         references=_stacked(references, "scores"),
         reference_curves=_stacked(references, "curve"),
+        untrained=_stacked(untrained, "references"),
     )
 
 

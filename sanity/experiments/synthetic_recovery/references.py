@@ -1,0 +1,104 @@
+"""What dictionaries that nobody trained explain: cheap enough to be known at the paper's own sizes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from scipy.stats import norm
+
+from sanity.baselines import Untrained
+from sanity.cells import Cell, Cost, Task, computes
+from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
+from sanity.evals import pursuit_explained_variance, reconstruction_scores
+from sanity.experiments.grid import architecture, at_matched_l0
+from sanity.experiments.synthetic_recovery.measuring import PURSUIT_SAMPLES
+from sanity.experiments.synthetic_recovery.runs import (
+    FIRST_CALIBRATION_STEP,
+    SignedBasis,
+    TrueFeatures,
+    held_out_samples,
+)
+from sanity.models import Arm, Init, Iso, train
+
+UNTRAINED_RULES = ("topk", "batchtopk")
+"""A fixed dictionary is the same under every architecture with one threshold; BatchTopK stands for them."""
+
+
+@dataclass(frozen=True)
+class Dictionaries:
+    """Dictionaries that nobody trained, on one world: the truth, random directions, a signed basis."""
+
+    world: SyntheticSpec
+    l0: int
+    batch_size: int = 4096
+    seed: int = 0
+
+
+@computes(version=1, threads=1)
+def score_dictionaries(task: Task) -> None:
+    """Explained variance of untrained dictionaries under each rule, by pursuit, and by PCA: `references`."""
+    config: Dictionaries = task.config
+    world = SyntheticWorld.from_spec(config.world)
+    stream = SyntheticStream(world, batch_size=config.batch_size, seed=config.seed)
+    held_out = held_out_samples(stream)
+    calibration = held_out_samples(stream, first_step=FIRST_CALIBRATION_STEP)
+    inits: list[tuple[Init, int]] = [
+        (TrueFeatures(config.world), config.world.n_features),
+        (SignedBasis(), 2 * config.world.d_in),
+        (Iso(), config.world.n_features),
+    ]
+    rows: list[dict[str, Any]] = []
+    for init, m in inits:
+        arms = [
+            Arm(architecture(name, config.l0), m, Untrained(), init, config.seed) for name in UNTRAINED_RULES
+        ]
+        runs = train(arms, stream, steps=0)
+        for name, run in zip(UNTRAINED_RULES, runs, strict=True):
+            sae = at_matched_l0(run.sae, calibration, config.l0)
+            found = reconstruction_scores(sae, [held_out])
+            rows.append(_row(init.name, name, found["explained_variance"].value, found["l0"].value))
+        pursued = pursuit_explained_variance(held_out[:PURSUIT_SAMPLES], runs[0].sae.W_dec, config.l0)
+        rows.append(_row(init.name, "pursuit", pursued.value, config.l0))
+    rows.append(_row("principal components", "pca", pca_explained_variance(world, config.l0), config.l0))
+    task.save_table("references", pd.DataFrame(rows).assign(world_or_hook=config.world.probabilities))
+
+
+def _row(dictionary: str, rule: str, value: float, l0: float) -> dict[str, Any]:
+    return {"dictionary": dictionary, "rule": rule, "explained_variance": value, "l0": l0}
+
+
+def pca_explained_variance(world: SyntheticWorld, components: int) -> float:
+    """Share of the variance of a world's samples in its leading principal components, exactly."""
+    values = torch.linalg.eigvalsh(world.covariance.double())
+    return float(values[-components:].sum() / values.sum())
+
+
+def signed_basis_explained_variance(d: int, l0: float) -> float:
+    """Explained variance of Gaussian data by a signed basis under one threshold: a formula, no data.
+
+    Of d standard normal coordinates those with |z| > t are kept, l0 on average. What is kept of the variance
+    is E[z^2; |z| > t] = 2 (t phi(t) + 1 - Phi(t)), with t such that 2 (1 - Phi(t)) = l0 / d.
+
+    >>> round(signed_basis_explained_variance(100, 20), 3)
+    0.649
+    """
+    t = float(norm.isf(l0 / d / 2))
+    return l0 / d + 2 * t * math.exp(-t * t / 2) / math.sqrt(2 * math.pi)
+
+
+def dictionary_cells(specs: Sequence[SyntheticSpec], l0: int) -> list[Cell]:
+    """One cell per world."""
+    return [
+        score_dictionaries.cell(
+            Dictionaries(spec, l0),
+            label=f"{spec.probabilities} world, d {spec.d_in}: dictionaries that nobody trained",
+            stage="toy",
+            cost=Cost(1e-9 * spec.n_features * spec.d_in * 16_384),
+        )
+        for spec in specs
+    ]

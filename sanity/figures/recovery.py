@@ -1,0 +1,255 @@
+"""What synthetic worlds show: the course of recovery, collapses, references, thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from sanity.figures.curves import mean_and_seeds
+from sanity.figures.style import ARCHITECTURE_COLOURS, ARCHITECTURE_NAMES, reference
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# What the glance shows, with its look: what an experimenter sees is black, what only the truth tells blue.
+GLANCE = {
+    "explained_variance_held_out": ("explained variance", "#000000", "-"),
+    "recovery": ("features recovered", "#0072B2", "-"),
+    "frequency_weighted_recovery": ("weighted by frequency", "#0072B2", "--"),
+    "alive": ("latents that fire", "#999999", "-"),
+}
+RULE_NAMES = {
+    "topk": "TopK per sample",
+    "batchtopk": "one threshold",
+    "pursuit": "pursuit",
+    "pca": "as many components",
+}
+RULE_COLOURS = {"topk": "#0072B2", "batchtopk": "#E69F00", "pursuit": "#999999", "pca": "#CC79A7"}
+
+
+def recovery_at_a_glance(curves: pd.DataFrame) -> Figure:
+    """A panel per architecture (column) and world (row): EV, recovery and live latents against samples.
+
+    All four are shares between 0 and 1, and share one axis: what explained variance says, and what it does
+    not, stands in one panel.
+    """
+    worlds, names = (list(dict.fromkeys(curves[c])) for c in ("world_or_hook", "architecture"))
+    figure, axes = plt.subplots(
+        len(worlds),
+        len(names),
+        figsize=(2.75 * len(names), 2.5 * len(worlds) + 0.5),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    curves = curves[curves["samples"] > 0].assign(alive=1 - curves["dead_latents_held_out"])
+    for row, world in enumerate(worlds):
+        for column, name in enumerate(names):
+            ax = axes[row, column]
+            part = curves[(curves["world_or_hook"] == world) & (curves["architecture"] == name)]
+            for metric, (label, colour, line) in GLANCE.items():
+                mean_and_seeds(ax, part, x="samples", y=metric, label=label, colour=colour, line=line)
+            ax.set_xscale("log")
+            ax.set_ylim(0, 1.02)
+            if row == 0:
+                ax.set_title(ARCHITECTURE_NAMES[name])
+        axes[row, 0].set_ylabel(f"share\n({world} probabilities)")
+    figure.supxlabel("samples seen", fontsize="small")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def turning(curves: pd.DataFrame) -> Figure:
+    """Cosine of decoder rows to their start against samples: median, and 5 to 95 % of the latents."""
+    worlds, names = (list(dict.fromkeys(curves[c])) for c in ("world_or_hook", "architecture"))
+    figure, axes = plt.subplots(
+        1, len(worlds), figsize=(4.6 * len(worlds), 3.0), sharey=True, squeeze=False, layout="constrained"
+    )
+    for ax, world in zip(axes[0], worlds, strict=True):
+        part = curves[(curves["world_or_hook"] == world) & (curves["samples"] > 0)]
+        for name in names:
+            lines = part[part["architecture"] == name].dropna(subset=["cosine_to_init_q50"])
+            table = lines.groupby("samples")[[f"cosine_to_init_q{q}" for q in ("05", "50", "95")]].mean()
+            colour = ARCHITECTURE_COLOURS[name]
+            ax.plot(table.index, table.iloc[:, 1], color=colour, label=ARCHITECTURE_NAMES[name])
+            ax.fill_between(
+                table.index, table.iloc[:, 0], table.iloc[:, 2], color=colour, alpha=0.12, linewidth=0
+            )
+        ax.set_xscale("log")
+        ax.set_ylim(-0.1, 1.02)
+        ax.set_title(f"{world} probabilities")
+        ax.set_xlabel("samples seen")
+    axes[0, 0].set_ylabel("cosine to init")
+    axes[0, -1].legend(loc="lower left")
+    return figure
+
+
+def reference_ladder(
+    references: pd.DataFrame, *, marks: Mapping[str, Sequence[tuple[str, float]]] | None = None
+) -> Figure:
+    """Explained variance of dictionaries that nobody trained, under each rule; one panel per world.
+
+    `references` has the columns world_or_hook, dictionary, rule and explained_variance. `marks` gives values
+    to draw as lines, by world.
+    """
+    worlds = list(dict.fromkeys(references["world_or_hook"]))
+    kinds = list(dict.fromkeys(references["dictionary"]))
+    figure, axes = plt.subplots(
+        1,
+        len(worlds),
+        figsize=(4.6 * len(worlds) + 1, 0.5 * len(kinds) + 1.6),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for ax, world in zip(axes[0], worlds, strict=True):
+        part = references[references["world_or_hook"] == world]
+        for rule, points in part.groupby("rule", sort=False):
+            heights = [kinds.index(kind) for kind in points["dictionary"]]
+            ax.scatter(
+                points["explained_variance"],
+                heights,
+                color=RULE_COLOURS[str(rule)],
+                s=60,
+                label=RULE_NAMES[str(rule)],
+                zorder=3,
+            )
+        for label, value in (marks or {}).get(world, ()):
+            ax.axvline(value, color="#555555", linestyle="--", linewidth=1.1, zorder=1)
+            ax.annotate(
+                label,
+                (value, 1.0),
+                xycoords=("data", "axes fraction"),
+                xytext=(2, -2),
+                textcoords="offset points",
+                va="top",
+                rotation=90,
+                fontsize="x-small",
+                color="#555555",
+            )
+        ax.set_title(f"{world} probabilities")
+        ax.set_xlabel("explained variance")
+        ax.set_xlim(0, 1)
+    axes[0, 0].set_yticks(range(len(kinds)), kinds)
+    axes[0, 0].set_ylim(len(kinds) - 0.5, -0.5)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def latents_in_use(latents: pd.DataFrame, *, d_in: int, random_antipode: float) -> Figure:
+    """Top: firing frequency by rank, 2 d_in marked. Bottom: each live latent's most opposite one."""
+    worlds, names = (list(dict.fromkeys(latents[c])) for c in ("world_or_hook", "architecture"))
+    figure, axes = plt.subplots(
+        2, len(worlds), figsize=(4.6 * len(worlds), 5.2), sharey="row", squeeze=False, layout="constrained"
+    )
+    for column, world in enumerate(worlds):
+        top, bottom = axes[:, column]
+        for name in names:
+            part = latents[(latents["world_or_hook"] == world) & (latents["architecture"] == name)]
+            look = {"color": ARCHITECTURE_COLOURS[name], "label": ARCHITECTURE_NAMES[name]}
+            for i, (_, seed) in enumerate(part.groupby("seed")):
+                shown = look if i == 0 else look | {"label": "_"}
+                ranked = np.sort(seed["frequency"].to_numpy())[::-1]
+                ranked = ranked[ranked > 0]
+                top.plot(np.arange(1, len(ranked) + 1), ranked, linewidth=1.2, **shown)
+                live = np.sort(seed["antipode"].dropna().to_numpy())
+                bottom.plot(live, np.linspace(0, 1, len(live)), linewidth=1.2, **shown)
+        top.axvline(2 * d_in, color="#555555", linestyle="--", linewidth=1.1)
+        top.annotate("2 d", (2 * d_in, 1), xycoords=("data", "axes fraction"), xytext=(3, -10),
+                     textcoords="offset points", fontsize="x-small", color="#555555")  # fmt: skip
+        bottom.axvline(random_antipode, color="#555555", linestyle=":", linewidth=1.1)
+        top.set_xscale("log")
+        top.set_yscale("log")
+        top.set_title(f"{world} probabilities")
+        top.set_xlabel("latents, most active first")
+        bottom.set_xlabel("cosine to the most opposite live latent")
+    axes[0, 0].set_ylabel("share of samples in which it fires")
+    axes[1, 0].set_ylabel("share of live latents below")
+    axes[0, 0].legend(loc="lower left")
+    return figure
+
+
+def threshold_sweep(features: pd.DataFrame, *, null: tuple[np.ndarray, np.ndarray]) -> Figure:
+    """Share of the features whose nearest latent lies above a cosine, for every cosine.
+
+    `null` gives cosines and the exact share that a random dictionary of the same size has above each.
+    """
+    worlds, names = (list(dict.fromkeys(features[c])) for c in ("world_or_hook", "architecture"))
+    figure, axes = plt.subplots(
+        1, len(worlds), figsize=(4.6 * len(worlds), 3.2), sharey=True, squeeze=False, layout="constrained"
+    )
+    grid = np.linspace(0.2, 1, 161)
+    for ax, world in zip(axes[0], worlds, strict=True):
+        for name in names:
+            part = features[(features["world_or_hook"] == world) & (features["architecture"] == name)]
+            _sweep(ax, part["max_cosine"].to_numpy(), grid, name, "-")
+            _sweep(ax, part["matched_cosine"].dropna().to_numpy(), grid, name, ":")
+        ax.plot(*null, color="#555555", linestyle="--", linewidth=1.1, label="random dictionary (exact)")
+        ax.axvline(0.8, color="#555555", linewidth=0.8)
+        ax.set_title(f"{world} probabilities")
+        ax.set_xlabel("bar on the cosine")
+    axes[0, 0].set_ylabel("features above the bar")
+    axes[0, -1].legend(loc="upper right")
+    return figure
+
+
+def _sweep(ax: Axes, cosines: np.ndarray, grid: np.ndarray, name: str, line: str) -> None:
+    shares = 1 - np.searchsorted(np.sort(cosines), grid, side="right") / len(cosines)
+    label = ARCHITECTURE_NAMES[name] if line == "-" else "_"
+    ax.plot(grid, shares, color=ARCHITECTURE_COLOURS[name], linestyle=line, label=label)
+
+
+def recovery_against_times_seen(table: pd.DataFrame) -> Figure:
+    """Share of features recovered against how often they were seen, a line per architecture.
+
+    `table` has the columns architecture, times_seen, recovered and features (per bin of frequency).
+    """
+    figure, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
+    for name, part in table.groupby("architecture", sort=False):
+        ax.plot(
+            part["times_seen"],
+            part["recovered"],
+            marker="o",
+            markersize=4,
+            color=ARCHITECTURE_COLOURS[str(name)],
+            label=ARCHITECTURE_NAMES[str(name)],
+        )
+    reference(ax, 1.0, "all", kind="ceiling")
+    ax.set_xscale("log")
+    ax.set_ylim(0, 1.08)
+    ax.set_xlabel("training samples in which a feature was active")
+    ax.set_ylabel("features recovered")
+    ax.legend(loc="upper left")
+    return figure
+
+
+def leaving_the_truth(curves: pd.DataFrame) -> Figure:
+    """Arms that start at the true dictionary: EV and mean max cosine against samples, a panel per world."""
+    worlds, names = (list(dict.fromkeys(curves[c])) for c in ("world_or_hook", "architecture"))
+    figure, axes = plt.subplots(
+        1, len(worlds), figsize=(4.6 * len(worlds), 3.2), sharey=True, squeeze=False, layout="constrained"
+    )
+    for ax, world in zip(axes[0], worlds, strict=True):
+        for name in names:
+            part = curves[(curves["world_or_hook"] == world) & (curves["architecture"] == name)]
+            part = part[part["samples"] > 0].dropna(subset=["mean_max_cosine"])
+            alive = 1 - part["dead_latents_held_out"]
+            colour = ARCHITECTURE_COLOURS[name]
+            ax.plot(part["samples"], part["explained_variance_held_out"], color=colour,
+                    label=ARCHITECTURE_NAMES[name])  # fmt: skip
+            ax.plot(part["samples"], part["mean_max_cosine"], color=colour, linestyle="--")
+            ax.plot(part["samples"], alive, color=colour, linestyle=":")
+        ax.set_xscale("log")
+        ax.set_ylim(0, 1.02)
+        ax.set_title(f"{world} probabilities")
+        ax.set_xlabel("samples seen")
+    axes[0, 0].set_ylabel("solid: EV, dashed: mean max cosine,\ndotted: latents that fire", fontsize="small")
+    axes[0, -1].legend(loc="lower left")
+    return figure
