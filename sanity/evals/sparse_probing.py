@@ -48,6 +48,42 @@ class Probing:
             raise BadInputError(f"probes need numbers of latents from 1 and positive strengths, not {self}")
 
 
+def floor_of(
+    features: Features, tasks: Sequence[ProbeTask], probing: Probing, *, permutations: int, seed: int
+) -> pd.DataFrame:
+    """Probes on permuted labels, latents chosen by them: the frame of `sparse_probes`, with `permutation`."""
+    found = []
+    for number in range(permutations):
+        frame = sparse_probes(features, permuted(tasks, seed=1000 * seed + number), probing)
+        found.append(frame.assign(permutation=number))
+    return pd.concat(found, ignore_index=True)
+
+
+def corrupted_reference(
+    means: Float[np.ndarray, "texts d_in"],
+    tasks: Sequence[ProbeTask],
+    probing: Probing,
+    *,
+    levels: Sequence[float],
+    seed: int,
+) -> pd.DataFrame:
+    """The ceiling's own probes as latents, mixed with more and more noise: level and accuracy.
+
+    One latent per task is the logit of that task's dense probe. At `level` it keeps 1 - level of its variance
+    over texts, and noise makes up the rest; at 1 nothing of it is left.
+    """
+    _, directions = dense_probes(means, tasks, probing)
+    latents = means @ directions.T
+    latents = (latents - latents.mean(0)) / _deviation(latents)
+    noise = np.random.default_rng(seed).standard_normal(latents.shape)
+    rows = []
+    for level in levels:
+        mixed = np.sqrt(1 - level) * latents + np.sqrt(level) * noise
+        found = sparse_probes(mixed, tasks, probing)
+        rows += [{"level": level, "k": k, "value": over_groups(part)} for k, part in found.groupby("k")]
+    return pd.DataFrame(rows)
+
+
 def permuted(tasks: Sequence[ProbeTask], *, seed: int) -> list[ProbeTask]:
     """The same tasks with the labels of each part in random order."""
     rng = np.random.default_rng(seed)
@@ -229,5 +265,5 @@ def score_sae(sae: SparseAutoencoder, data: ProbingData, *, probing: Probing | N
         raise BadInputError(
             f"no floor is known for k = {sorted(unknown)}: the data have {sorted(data.floor)}"
         )
-    found = sparse_probes(pooled_latents(sae, data.texts), data.tasks, wanted)
+    found = sparse_probes(pooled_latents(sae, data.texts).means, data.tasks, wanted)
     return probing_scores(found, floor=data.floor, ceiling=data.ceiling)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,14 +74,29 @@ def _counted(count: np.ndarray) -> np.ndarray:
     return count
 
 
-def pooled_latents(sae: SparseAutoencoder, texts: TextActivations) -> csr_matrix:
-    """Each text's mean over its tokens of every latent [texts, d_sae].
+@dataclass(frozen=True, eq=False)
+class PooledLatents:
+    """What an SAE makes of texts."""
+
+    means: Any
+    """Each text's mean over its tokens of every latent: a sparse matrix [texts, d_sae]."""
+    l0: float
+    """Active latents per token of these texts."""
+
+    @property
+    def alive(self) -> int:
+        """Latents that are active on at least one token."""
+        return len(np.unique(self.means.indices))
+
+
+def pooled_latents(sae: SparseAutoencoder, texts: TextActivations) -> PooledLatents:
+    """Run `sae` over every token of `texts`, and average its latents text by text.
 
     An SAE with every latent dead on these texts gives zeros, on which probes are at chance; the log says so.
     """
     d_sae, d_in = sae.W_dec.shape
     require_width("the residual stream of the texts", len(texts.centre), d_in, "the decoder")
-    parts, count = [], np.zeros(texts.n_texts)
+    parts, count, active = [], np.zeros(texts.n_texts), 0
     for x, of in texts.given():
         rows, latents, values = _active(sae, x.to(sae.W_dec))
         require_finite("the latents", torch.from_numpy(values))
@@ -88,10 +104,11 @@ def pooled_latents(sae: SparseAutoencoder, texts: TextActivations) -> csr_matrix
         # Entries of the same text and latent are added up by the conversion.
         parts.append(coo_matrix((values.astype(np.float64), (of[rows], latents)), shape=shape).tocsr())
         count += np.bincount(of, minlength=texts.n_texts)
-    pooled = csr_matrix(sum(parts[1:], parts[0]).multiply(1 / _counted(count)[:, None]))
-    if not pooled.nnz:
+        active += len(values)
+    means = csr_matrix(sum(parts[1:], parts[0]).multiply(1 / _counted(count)[:, None]))
+    if not active:
         log.warning("every one of the %d latents is dead on the probing texts: probes read nothing", d_sae)
-    return pooled
+    return PooledLatents(means, active / count.sum())
 
 
 def _active(
