@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from sanity.evals.judging.cache import Answer
 from sanity.evals.judging.protocol import (
@@ -29,6 +29,7 @@ MOST_UNANSWERED = 0.1
 Verdicts = tuple[bool | None, ...]
 
 
+@runtime_checkable
 class Judge(Protocol):
     """Anything that answers conversations."""
 

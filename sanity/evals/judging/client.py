@@ -157,48 +157,56 @@ class EndpointJudge:
             finally:
                 # Also when interrupted: what waits in the queue is not sent.
                 stop.set()
+        if isinstance(failure, JudgeError):
+            raise type(failure)(
+                f"{failure} ({len(answers)} of {len(conversations)} answers came and are kept; run again, "
+                "and it goes on with the others)"
+            ) from failure
         if failure is not None:
-            raise self._with_count(failure, len(answers), len(conversations)) from failure
+            raise failure
         return answers
-
-    def _with_count(self, failure: BaseException, done: int, n: int) -> BaseException:
-        if not isinstance(failure, JudgeError):
-            return failure
-        return type(failure)(
-            f"{failure} ({done} of {n} answers came and are kept; run again, and it goes on with the others)"
-        )
 
     def _ask(self, http: httpx.Client, conversation: Conversation, stop: threading.Event) -> Answer | None:
         """One conversation, tried until it is answered; `None` once the run has stopped."""
-        wanted = estimate([conversation])
-        for attempt in range(self.endpoint.attempts):
+        problem: _TryLater | None = None
+        try:
+            for attempt in range(self.endpoint.attempts):
+                if problem is not None:
+                    self._pause(problem, attempt - 1)
+                try:
+                    return self._try(http, conversation, stop)
+                except _TryLater as error:
+                    problem = error
+            raise JudgeError(
+                f"the judge {self.name} at {self.endpoint.host} gave no answer in "
+                f"{self.endpoint.attempts} tries, the last time because of {problem}"
+            )
+        except BaseException:
+            # At once, and not when the failure is noticed: this thread's next question may be waiting.
+            stop.set()
+            raise
+
+    def _try(self, http: httpx.Client, conversation: Conversation, stop: threading.Event) -> Answer | None:
+        """One call, within the rate and the budget; its answer is booked and kept before it is returned."""
+        wanted, used = estimate([conversation]), None
+        if stop.is_set():
+            return None
+        self.spending.reserve(wanted)
+        try:
+            self._limit.wait(wanted.tokens)
             if stop.is_set():
                 return None
-            self.spending.reserve(wanted)
-            try:
-                self._limit.wait(wanted.tokens)
-                if stop.is_set():
-                    self.spending.settle(wanted, None)
-                    return None
-                answer = self._post(http, conversation)
-            except _TryLater as problem:
-                self.spending.settle(wanted, wanted if problem.charged else None)
-                last = problem
-                if attempt + 1 < self.endpoint.attempts:
-                    self._pause(problem, attempt, stop)
-                continue
-            except BaseException:
-                self.spending.settle(wanted, None)
-                raise
-            self.cache.put(self._request(conversation), answer)
-            self.spending.settle(wanted, Usage(1, answer.prompt_tokens, answer.answer_tokens))
-            return answer
-        raise JudgeError(
-            f"the judge {self.name} at {self.endpoint.host} gave no answer in "
-            f"{self.endpoint.attempts} tries, the last time because of {last}"
-        )
+            answer = self._post(http, conversation)
+            used = Usage(1, answer.prompt_tokens, answer.answer_tokens)
+        except _TryLater as problem:
+            used = wanted if problem.charged else None
+            raise
+        finally:
+            self.spending.settle(wanted, used)
+        self.cache.put(self._request(conversation), answer)
+        return answer
 
-    def _pause(self, problem: _TryLater, attempt: int, stop: threading.Event) -> None:
+    def _pause(self, problem: _TryLater, attempt: int) -> None:
         seconds = min(LONGEST_PAUSE, 2.0**attempt) if problem.after is None else problem.after
         if seconds > LONGEST_PAUSE:
             raise JudgeError(
@@ -206,8 +214,7 @@ class EndpointJudge:
                 f"({problem}): run again then"
             )
         log.info("judge %s: %s; trying again in %.1f s", self.name, problem, seconds)
-        if not stop.is_set():
-            self._sleep(seconds)
+        self._sleep(seconds)
 
     def _post(self, http: httpx.Client, conversation: Conversation) -> Answer:
         import httpx
