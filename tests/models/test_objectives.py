@@ -1,0 +1,193 @@
+"""Aims: what they add, and that they add nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from sanity.config import to_json
+from sanity.data import SyntheticSpec, SyntheticStream, SyntheticWorld
+from sanity.errors import BadInputError
+from sanity.models import Arm, BatchTopK, JumpReLU, Learner, TopK, Training, calibrated_start, train
+from sanity.models.gradients import Weights
+from sanity.models.objectives import (
+    Agreement,
+    Auxiliary,
+    EvenEncoder,
+    Incoherence,
+    Plain,
+    Resampling,
+    RestartedTraining,
+    Restarts,
+    TopKFirst,
+    agreed,
+    agreed_latents,
+    pursue,
+)
+
+AIMS = [
+    Auxiliary(dead_after_tokens=300),
+    Incoherence(0.1),
+    EvenEncoder(),
+    Restarts(2),
+    Resampling(times=2, dead_after_tokens=300),
+    Agreement(share=0.3),
+    TopKFirst(),
+]
+
+
+@pytest.fixture(scope="module")
+def stream() -> SyntheticStream:
+    world = SyntheticWorld.from_spec(SyntheticSpec(d_in=8, n_features=40, expected_l0=3.0))
+    return SyntheticStream(world, batch_size=64, seed=0)
+
+
+def rows(n: int, d: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return functional.normalize(torch.randn(n, d, generator=generator, dtype=torch.float64), dim=1)
+
+
+@pytest.mark.parametrize("architecture", [TopK(3), BatchTopK(3), JumpReLU(3)])
+def test_plain_is_ordinary_training_to_the_bit(stream: SyntheticStream, architecture: TopK) -> None:
+    arm = Arm(architecture, 40, learning_rate=3e-3)
+    ordinary, plain = train([arm], stream, steps=25)[0], pursue(Plain(), arm, stream, steps=25)
+    for name in ("W_enc", "W_dec", "b_enc", "b_dec"):
+        assert torch.equal(getattr(ordinary.sae, name), getattr(plain.sae, name)), name
+
+
+@pytest.mark.parametrize("aim", AIMS, ids=lambda aim: aim.name)
+@pytest.mark.parametrize("architecture", [TopK(3), BatchTopK(3), JumpReLU(3)])
+def test_every_aim_trains_every_architecture_and_changes_it(
+    stream: SyntheticStream, architecture: TopK, aim: Plain
+) -> None:
+    if isinstance(architecture, TopK) and not isinstance(
+        aim, Incoherence | Restarts | EvenEncoder | Agreement
+    ):
+        pytest.skip("made for architectures whose latents die")
+    arm = Arm(architecture, 40, learning_rate=1e-2)
+    first, again = (pursue(aim, arm, stream, steps=60) for _ in range(2))
+    plain = pursue(Plain(), arm, stream, steps=60)
+    assert torch.equal(first.sae.W_dec, again.sae.W_dec)
+    assert not torch.equal(first.sae.W_dec, plain.sae.W_dec)
+    assert bool(first.sae.W_dec.isfinite().all())
+    torch.testing.assert_close(first.sae.W_dec.norm(dim=1), torch.ones(40))
+    assert first.curve["step"].iloc[-1] == 60
+    assert first.curve["tokens"].iloc[-1] == 60 * 64
+
+
+def test_all_aims_see_every_batch_of_the_budget_once() -> None:
+    class Counting(SyntheticStream):
+        def batch(self, step: int) -> torch.Tensor:
+            self.seen.append(step)
+            return super().batch(step)
+
+    world = SyntheticWorld.from_spec(SyntheticSpec(d_in=8, n_features=40, expected_l0=3.0))
+    for aim in (Plain(), Agreement(share=0.3), TopKFirst()):
+        stream = Counting(world, batch_size=64, seed=0)
+        stream.seen = []  # type: ignore[attr-defined]
+        pursue(aim, Arm(BatchTopK(3), 40), stream, steps=20)
+        seen = stream.seen  # type: ignore[attr-defined]
+        # The first batch of each phase calibrates its start, too, as in ordinary training.
+        phases = 3 if isinstance(aim, Agreement) else 2 if isinstance(aim, TopKFirst) else 1
+        assert len(seen) == 20 + phases
+        assert set(seen) == set(range(20))
+
+
+@given(seed=st.integers(0, 1000), weight=st.floats(0.01, 10))
+def test_the_gradient_of_incoherence_is_autograds(seed: int, weight: float) -> None:
+    W_dec = rows(12, 4, seed)
+    aim = Incoherence(weight)
+    leaf = W_dec.clone().requires_grad_(True)
+    aim.loss(leaf).backward()
+    gradients = {"W_dec": torch.zeros_like(W_dec)}
+    nothing = torch.zeros(12, dtype=torch.float64)
+    aim.add_gradient(Weights(W_dec, W_dec, nothing, nothing[:4]), gradients)
+    torch.testing.assert_close(gradients["W_dec"], leaf.grad)
+    frozen: dict[str, torch.Tensor] = {}
+    aim.add_gradient(Weights(W_dec, W_dec, nothing, nothing[:4]), frozen)
+    assert not frozen
+
+
+def test_an_even_encoder_is_even(stream: SyntheticStream) -> None:
+    sae = pursue(EvenEncoder(), Arm(BatchTopK(3), 40, learning_rate=1e-2), stream, steps=30).sae
+    lengths = sae.W_enc.norm(dim=0)
+    torch.testing.assert_close(lengths, lengths.mean().expand(40))
+
+
+def test_restarts_fall_to_zero_and_come_back() -> None:
+    training = RestartedTraining(cycles=4, warmup=0.0)
+    factors = [training.learning_rate_factor(step, 400) for step in range(400)]
+    assert [factors[start] for start in (0, 100, 200, 300)] == [1.0] * 4
+    assert all(factors[end] < 1e-3 for end in (99, 199, 299, 399))
+    assert to_json(Restarts(4).settings(Training(decay=0.1)))["decay"] == 0.1
+
+
+def test_resampling_points_dead_latents_at_residuals_and_forgets_their_moments(
+    stream: SyntheticStream,
+) -> None:
+    arm = Arm(BatchTopK(3), 40, learning_rate=1e-2)
+    x = stream.batch(0)
+    start = calibrated_start(arm, functional.normalize(rows(40, 8, 0).float(), dim=1), x)
+    learner = Learner(arm, start, steps=10, training=Training(dead_after_tokens=1))
+    outcome = learner.learn(x)
+    learner.last_fired[:] = learner.tokens
+    learner.last_fired[:5] = 0
+    before = learner.weights.W_dec.clone()
+    Resampling(times=10, until=1.0).after_step(learner, x, outcome)
+    residuals = functional.normalize(-outcome.residual, dim=1)
+    assert torch.equal(learner.weights.W_dec[5:], before[5:])
+    assert float((learner.weights.W_dec[:5] @ residuals.T).max(1).values.min()) > 1 - 1e-5
+    lengths = learner.weights.W_enc_t.norm(dim=1)
+    torch.testing.assert_close(lengths[:5], lengths[5:].mean().expand(5))
+    assert learner.optimiser is not None
+    moments = learner.optimiser.state[learner.weights.W_dec]
+    assert not moments["exp_avg"][:5].any()
+    assert bool(moments["exp_avg"][5:].any())
+    assert not learner.dead()[:5].any()
+
+
+def test_agreement_keeps_what_all_have() -> None:
+    first = rows(6, 5, 0)
+    other = torch.cat([first[2:4] + 0.05 * rows(2, 5, 1), rows(4, 5, 2)])
+    other = functional.normalize(other, dim=1)
+    kept = agreed_latents(first, [other], 0.98)
+    assert kept.tolist() == [False, False, True, True, False, False]
+    means = agreed([first, other], 0.98)
+    torch.testing.assert_close(means, functional.normalize(first[2:4] + other[:2], dim=1))
+    assert not agreed_latents(first, [other, rows(3, 5, 9)], 0.999).any()
+
+
+def test_topk_first_ends_as_the_arms_own_architecture(stream: SyntheticStream) -> None:
+    arm = Arm(BatchTopK(3), 40, learning_rate=1e-2)
+    run = pursue(TopKFirst(0.5), arm, stream, steps=60)
+    assert run.sae.architecture == BatchTopK(3)
+    assert run.curve["step"].min() == 30
+    alone = train([replace(arm, architecture=TopK(3))], stream, steps=30)[0].sae
+    torch.testing.assert_close(run.initial_directions, alone.W_dec)
+
+
+@pytest.mark.parametrize(
+    ("words", "make"),
+    [
+        ("not be negative", lambda: Incoherence(-1)),
+        ("give at least 1", lambda: Restarts(0)),
+        ("at least once", lambda: Resampling(times=0)),
+        ("at least 2 runs", lambda: Agreement(runs=1)),
+        ("less than the budget", lambda: Agreement(share=0.5)),
+        ("between 0 and 1", lambda: TopKFirst(1.0)),
+    ],
+)
+def test_aims_that_cannot_be_are_refused(words: str, make: object) -> None:
+    assert callable(make)
+    with pytest.raises(BadInputError, match=words):
+        make()
+
+
+def test_a_budget_of_nothing_is_refused(stream: SyntheticStream) -> None:
+    with pytest.raises(BadInputError, match="0 steps"):
+        pursue(Plain(), Arm(TopK(3), 40), stream, steps=0)
