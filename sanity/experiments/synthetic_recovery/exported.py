@@ -52,8 +52,8 @@ def export(results: Sequence[Result], folder: Path, *, about: str = "") -> Path:
     """Write the tables of finished runs to `folder` as parquet, with `provenance.json`.
 
     Final scores are measured anew from each run's SAE, so that runs of an earlier version of the code carry
-    everything that is measured now; curves are as they were recorded. Latents and features are kept for
-    arms that learn, with a random start.
+    everything that is measured now; curves are as they were recorded. Features are kept of arms that learn,
+    latents of trained ones.
 
     Raises `BadInputError` when there is nothing to export.
     """
@@ -67,9 +67,8 @@ def export(results: Sequence[Result], folder: Path, *, about: str = "") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, tables in parts.items():
         _write(stack(tables), folder / f"{name}.parquet")
-    facts = _provenance(results, about) | {
-        "files": {f"{name}.parquet": sha256_of(folder / f"{name}.parquet") for name in NAMES}
-    }
+    files = {f"{name}.parquet": sha256_of(folder / f"{name}.parquet") for name in NAMES}
+    facts = {**_provenance(results, about), "files": files}
     write_atomically(folder / "provenance.json", json.dumps(facts, indent=1, sort_keys=True) + "\n")
     return folder
 
@@ -83,8 +82,9 @@ def imported(folder: Path | None = None) -> Exported | None:
     folder = folder or home() / "results" / "overnight_toy"
     if not (folder / "provenance.json").exists():
         return None
-    facts = read_json(folder / "provenance.json")
-    for name, sha256 in facts["files"].items():
+    facts: dict[str, Any] = read_json(folder / "provenance.json")
+    files: dict[str, str] = facts["files"]
+    for name, sha256 in files.items():
         if not (folder / name).exists() or sha256_of(folder / name) != sha256:
             raise BadInputError(
                 f"{folder / name} is missing or is not the file that provenance.json names: "
@@ -112,11 +112,11 @@ def _measured_anew(result: Result) -> dict[str, pd.DataFrame]:
     truth = _truth(world, config["batch_size"], arm["seed"], config["steps"])
     initial = functional.normalize(gaussian_matrix(arm["seed"], arm["d_sae"], truth.features.shape[1]), dim=1)
     found = measured(load_sae(result.folder("sae")), initial, truth, l0=config["l0"])
-    learns = about["constraint"] not in ("untrained", "frozen_both")
     kept = {"scores": pd.DataFrame(score_rows(about, found.scores)), "curves": result.table("curve")}
     kept["geometry"] = found.geometry.assign(**about)
-    if learns:
+    if about["constraint"] not in ("untrained", "frozen_both"):
         kept["features"] = found.features.assign(**about)
+    if about["constraint"] == "trained":
         kept["latents"] = found.latents.assign(**about)
     return kept
 
