@@ -14,14 +14,15 @@ without an eligible latent (`why_none` says why).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+import pandas as pd
 import torch
 from torch import Tensor
 
 from sanity.cells import Cell, Cost, Result, Task, computes
-from sanity.data.text import TextSpec, Windows, sequences
+from sanity.data.text import TextSpec, sequences
 from sanity.errors import BadInputError, SanityError
 from sanity.evals.interpretability import (
     Contexts,
@@ -38,19 +39,27 @@ from sanity.subject import ActivationStore, harvest, load_tokenizer
 
 
 @dataclass(frozen=True)
-class PoolSpec:
-    """Which unseen text contexts are cut from, and how."""
+class MoreText:
+    """How far the held-out text is read on."""
 
     place: Place
     text: TextSpec
     held_out_tokens: int
     extra_tokens: int
     context: int
-    window: int
     storage_dtype: str
     shard_tokens: int
-    seed: int
     device: str
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """How text becomes contexts."""
+
+    subject: str
+    window: int
+    drop_first: bool
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -64,13 +73,12 @@ class Drawing:
 
 
 @computes(version=1)
-def read_pool(task: Task) -> None:
-    """Read on in the held-out text after the held-out tokens, and cut both into windows."""
-    config: PoolSpec = task.config
-    tokenizer = load_tokenizer(config.place.subject)
+def read_on(task: Task) -> None:
+    """Read on in the held-out text where the held-out activations end, and keep the tokens of both."""
+    config: MoreText = task.config
     text = sequences(
         config.text,
-        tokenizer,
+        load_tokenizer(config.place.subject),
         split="held_out",
         n_tokens=config.held_out_tokens + config.extra_tokens,
         context=config.context,
@@ -90,50 +98,60 @@ def read_pool(task: Task) -> None:
             drop_first=held_out.drop_first,
         )
         os.rename(task.scratch / "activations", task.folder / "activations")
-    pool = _cut(config, text, tokenizer, held_out.drop_first)
+    task.save_tensors("text", {"tokens": text.tokens.int(), "documents": text.token_documents.int()})
+    used = [(document.number, document.source) for document in text.used]
+    task.save_table("documents", pd.DataFrame(used, columns=["document", "source"]))
+    task.save_json("text", {"text_hash": text.text_hash})
+
+
+@computes(version=1, threads=1)
+def cut_pool(task: Task) -> None:
+    """Cut unseen text into windows, and divide its documents into examples and test."""
+    config: Cutting = task.config
+    text = task.inputs["text"].tensors("text")
+    tokenizer = load_tokenizer(config.subject)
+    tokens, first_row, documents = cut_windows(
+        text["tokens"],
+        text["documents"],
+        length=config.window,
+        drop_first=config.drop_first,
+        breaks=tokenizer.all_special_ids,
+    )
+    table = task.inputs["text"].table("documents")
+    source_of = dict(zip(table["document"], table["source"], strict=True))
+    sources = [str(source_of[document]) for document in documents.tolist()]
+    parts = parts_of(documents.tolist(), sources, seed=config.seed)
+    test = torch.tensor([parts[document] == "test" for document in documents.tolist()])
+    pieces = pieces_of(tokenizer, [row[row >= 0].tolist() for row in tokens])
+    pool = Pool(tokens, first_row, documents, test, tuple(sources), pieces)
     task.save_tensors("pool", pool.tensors())
     task.save_table("windows", pool.table())
-    sources = list(pool.sources)
-    lengths = pool.lengths.tolist()
-    by_source = {name: sum(n for n, s in zip(lengths, sources, strict=True) if s == name) for name in sources}
+    counted = pd.Series(pool.lengths.tolist()).groupby(sources).sum()
     task.save_json(
-        "text",
+        "facts",
         {
             "tokens": pool.n_tokens,
             "windows": len(pool),
             "documents": pool.n_documents,
-            "tokens_by_source": by_source,
-            "text_hash": text.text_hash,
+            "tokens_by_source": {str(name): int(n) for name, n in counted.items()},
+            "text_hash": task.inputs["text"].json("text")["text_hash"],
         },
     )
 
 
-def _cut(config: PoolSpec, text: Windows, tokenizer: object, drop_first: bool) -> Pool:
-    special = getattr(tokenizer, "all_special_ids", [])
-    tokens, first_row, documents = cut_windows(
-        text.tokens, text.token_documents, length=config.window, drop_first=drop_first, breaks=special
-    )
-    source_of = {document.number: document.source for document in text.used}
-    sources = [source_of[document] for document in documents.tolist()]
-    parts = parts_of(documents.tolist(), sources, seed=config.seed)
-    test = torch.tensor([parts[document] == "test" for document in documents.tolist()])
-    pieces = pieces_of(tokenizer, [row[row >= 0].tolist() for row in tokens])
-    return Pool(tokens, first_row, documents, test, tuple(sources), pieces)
-
-
 def load_pool(result: Result) -> Pool:
-    """The pool that `read_pool` cut."""
+    """The pool that `cut_pool` cut."""
     return Pool.restore(result.tensors("pool"), result.table("windows"))
 
 
 def pool_activations(
-    pool: Result, held_out: Result, train: Result, device: str
+    text: Result, held_out: Result, train: Result, device: str
 ) -> Callable[[], Iterator[Tensor]]:
     """The activations of the pool's text, in order, as the SAEs of the place take them."""
     scale = ActivationStore(train.folder("activations")).normalisation
     stores = [ActivationStore(held_out.folder("activations"))]
-    if any(name.startswith("activations/") for name in pool.files):
-        stores.append(ActivationStore(pool.folder("activations")))
+    if any(name.startswith("activations/") for name in text.files):
+        stores.append(ActivationStore(text.folder("activations")))
 
     def rows() -> Iterator[Tensor]:
         for store in stores:
@@ -156,7 +174,7 @@ def draw_latents(tasks: list[Task]) -> None:
     """Draw latents of each SAE, and keep where in the pool they fire."""
     inputs = tasks[0].inputs
     pool = load_pool(inputs["pool"])
-    rows = pool_activations(inputs["pool"], inputs["held_out"], inputs["train"], tasks[0].config.device)
+    rows = pool_activations(inputs["text"], inputs["held_out"], inputs["train"], tasks[0].config.device)
     kept = list(rows()) if pool.n_tokens < 500_000 else None
 
     def activations() -> Iterable[Tensor]:
@@ -196,6 +214,7 @@ class ContextCells:
 
     model: LanguageModel
     place: PlaceCells
+    text: Cell
     pool: Cell
     saes: list[Cell]
     contexts: list[Cell]
@@ -210,45 +229,46 @@ def _plan_place(profile: Profile, model: LanguageModel) -> ContextCells:
     grid = profile.interpretability
     place = plan_place(profile, model)
     reading: Reading = place.activations["held_out"].config
-    spec = PoolSpec(
+    more = MoreText(
         reading.place,
         reading.text,
         model.heldout_tokens,
         grid.extra_tokens,
         model.context,
-        grid.window,
         model.storage_dtype,
         model.shard_tokens,
-        grid.seed,
         profile.device,
     )
-    pool = read_pool.cell(
-        spec,
+    text = read_on.cell(
+        more,
         inputs={"held_out": place.activations["held_out"]},
-        label=f"unseen text and its activations at {model.hook} of {model.subject}",
+        label=f"more unseen text at {model.hook} of {model.subject}",
         stage="downstream",
         cost=Cost(
-            5.0 + (grid.extra_tokens and 3.0 + grid.extra_tokens / model.tokens_per_second),
+            2.0 + (grid.extra_tokens and 3.0 + grid.extra_tokens / model.tokens_per_second),
             disk_bytes=grid.extra_tokens * model.d_model * (4 if model.storage_dtype == "float32" else 2),
             memory_bytes=3 * 10**9,
         ),
     )
-    return ContextCells(
-        model,
-        place,
-        pool,
-        place.primary,
-        [_drawing_cell(profile, model, sae, place, pool) for sae in place.primary],
+    pool = cut_pool.cell(
+        Cutting(model.subject, grid.window, model.drop_first, grid.seed),
+        inputs={"text": text},
+        label=f"contexts to choose from, of unseen text for {model.subject}",
+        stage="downstream",
+        cost=Cost(1.0 + (model.heldout_tokens + grid.extra_tokens) / 50_000),
     )
+    inputs = {"pool": pool, "text": text, **place.activations}
+    contexts = [_drawing_cell(profile, model, sae, inputs) for sae in place.primary]
+    return ContextCells(model, place, text, pool, place.primary, contexts)
 
 
-def _drawing_cell(profile: Profile, model: LanguageModel, sae: Cell, place: PlaceCells, pool: Cell) -> Cell:
-    grid, run = profile.interpretability, sae.config
-    assert isinstance(run, RealRun)
+def _drawing_cell(profile: Profile, model: LanguageModel, sae: Cell, inputs: Mapping[str, Cell]) -> Cell:
+    grid = profile.interpretability
+    run: RealRun = sae.config
     n_tokens = model.heldout_tokens + grid.extra_tokens
     return draw_latents.cell(
         Drawing(grid.latents, grid.fewest, grid.seed, profile.device),
-        inputs={"sae": sae, "pool": pool, **place.activations},
+        inputs={"sae": sae, **inputs},
         label=f"contexts of {run.arm.label}",
         stage="downstream",
         cost=Cost(

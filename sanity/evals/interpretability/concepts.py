@@ -1,0 +1,188 @@
+"""Latents whose meaning is known, spoilt in grades: what the scores of interpretability are worth.
+
+Three kinds of made-up latents fire exactly where something known is the case in the pool's text:
+
+- `topic`: in every context from one source (speeches, code, reviews ...), on a token drawn at random;
+- `word`: on every occurrence of one word, wherever it stands;
+- `word in topic`: on every occurrence of one word in the contexts of one source only, so that the word alone
+  does not tell where.
+
+Spoilt to the level p, each activation is moved with probability p to a token drawn at random from the whole
+pool: at 0 the concept is intact, at 1 nothing is left of it but its frequency. No SAE is involved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from sanity.errors import BadInputError
+from sanity.evals.interpretability.contexts import Contexts, Counts
+from sanity.evals.interpretability.features import Ints, PoolFeatures
+from sanity.evals.interpretability.scoring import METRICS, Scoring, score_latents, summarise
+
+KINDS = ("topic", "word", "word in topic")
+LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+REFERENCE = {
+    "auroc": "topic",
+    "strong": "topic",
+    "token_matched": "word in topic",
+    "source_matched": "word",
+    "lookup": "word",
+    "purity": "word",
+    "ngram_f1": "word",
+    "ngram_recall": "word",
+    "intruder": "topic",
+}
+"""Which kind of concept each score is meant to see, and is graded on."""
+
+WORDS = 12
+# Share of the tokens that such a word may be: what latents have, and enough to be scored.
+_RARE, _COMMON = 0.001, 0.03
+
+
+@dataclass(frozen=True, eq=False)
+class Concept:
+    """Where one known concept holds in a pool."""
+
+    kind: str
+    name: str
+    windows: Ints
+    positions: Ints
+    """-1 for a position to be drawn."""
+
+
+def known_concepts(features: PoolFeatures, *, fewest: int, seed: int) -> list[Concept]:
+    """All concepts of the three kinds that have `fewest` contexts, and as many without, in each part."""
+    rng = np.random.default_rng(seed)
+    sources = np.array(features.pool.sources)
+    names = sorted(set(features.pool.sources))
+    found = []
+    for name in names:
+        windows = np.flatnonzero(sources == name)
+        found.append(Concept("topic", name, windows, np.full(len(windows), -1)))
+    present = features.word >= 0
+    counts = np.bincount(features.word[present], minlength=len(features.words))
+    share = counts / present.sum()
+    readable = np.array([word.isalpha() for word in features.words])
+    middling = np.flatnonzero(readable & (share >= _RARE) & (share <= _COMMON))
+    for word in rng.permutation(middling)[:WORDS].tolist():
+        found.append(_word(features, word, np.ones(len(sources), dtype=np.bool_), "word"))
+    common = np.flatnonzero(readable & (share >= _RARE))
+    for name in names:
+        for word in rng.permutation(common)[:WORDS].tolist():
+            concept = _word(features, word, sources == name, "word in topic")
+            if _usable(concept, features, fewest):
+                found.append(concept)
+                break
+    usable = [concept for concept in found if _usable(concept, features, fewest)]
+    if not usable:
+        raise BadInputError(
+            f"no known concept has {fewest} contexts in each part of {len(features.pool)} contexts: "
+            "give more text"
+        )
+    return usable
+
+
+def _word(features: PoolFeatures, word: int, where: NDArray[np.bool_], kind: str) -> Concept:
+    windows, positions = np.nonzero((features.word == word) & where[:, None])
+    topic = f" in {features.pool.sources[windows[0]]}" if kind != "word" and len(windows) else ""
+    return Concept(kind, features.words[word] + topic, windows, positions)
+
+
+def _usable(concept: Concept, features: PoolFeatures, fewest: int) -> bool:
+    test = features.pool.test.numpy()
+    held = np.unique(concept.windows)
+    firing = [int((test[held] == part).sum()) for part in (False, True)]
+    return all(
+        fires >= fewest and int((test == part).sum()) - fires >= fewest
+        for fires, part in zip(firing, (False, True), strict=True)
+    )
+
+
+def spoilt(
+    concepts: Sequence[Concept], features: PoolFeatures, *, level: float, fewest: int, seed: int
+) -> Contexts:
+    """The concepts as latents, their strengths drawn, each activation moved with probability `level`."""
+    if not 0 <= level <= 1:
+        raise BadInputError(f"level is a probability, not {level}")
+    rng = np.random.default_rng(seed)
+    everywhere = np.argwhere(features.word >= 0)
+    lengths = features.pool.lengths.numpy()
+    parts = []
+    for number, concept in enumerate(concepts):
+        windows, positions = concept.windows.copy(), concept.positions.copy()
+        free = positions < 0
+        positions[free] = (rng.random(int(free.sum())) * lengths[windows[free]]).astype(np.int64)
+        moved = rng.random(len(windows)) < level
+        there = everywhere[rng.integers(len(everywhere), size=int(moved.sum()))]
+        windows[moved], positions[moved] = there[:, 0], there[:, 1]
+        # Two activations may be moved to one token.
+        once = np.unique(windows * features.pool.length + positions)
+        windows, positions = once // features.pool.length, once % features.pool.length
+        parts.append((np.full(len(once), number), windows, positions, rng.uniform(0.5, 1.5, len(once))))
+    owner, window, position, value = (
+        torch.from_numpy(np.concatenate(columns)) for columns in zip(*parts, strict=True)
+    )
+    counts = Counts(
+        d_sae=len(concepts),
+        alive=len(concepts),
+        rare=0,
+        dense=0,
+        eligible=len(concepts),
+        sampled=len(concepts),
+        fewest=fewest,
+        tokens=features.pool.n_tokens,
+        windows=len(features.pool),
+        documents=features.pool.n_documents,
+    )
+    entries = (owner, window, position, value.float())
+    return Contexts.build(features.pool, torch.arange(len(concepts)), entries, counts)
+
+
+def graded_scores(
+    features: PoolFeatures,
+    scoring: Scoring,
+    *,
+    fewest: int,
+    seeds: Sequence[int],
+    levels: Sequence[float] = LEVELS,
+) -> pd.DataFrame:
+    """Every score of every kind of concept at every level, for several draws of what is spoilt and how.
+
+    Columns: `metric`, `kind`, `reference` (whether the metric is meant to see this kind), `level`, `seed`,
+    `value`, `floor`, `ceiling`, `n` (concepts).
+    """
+    concepts = known_concepts(features, fewest=fewest, seed=scoring.seed)
+    columns = {metric: column for column, metric in METRICS.items()}
+    rows = []
+    for level in levels:
+        for seed in seeds:
+            contexts = spoilt(concepts, features, level=level, fewest=fewest, seed=seed)
+            table = score_latents(contexts, features, scoring)
+            for kind in KINDS:
+                mine = table[[concept.kind == kind for concept in concepts]]
+                for score in summarise(mine, features, scoring):
+                    column = columns[score.metric]
+                    if column not in REFERENCE:
+                        continue
+                    rows.append(
+                        {
+                            "metric": score.metric,
+                            "kind": kind,
+                            "reference": REFERENCE[column] == kind,
+                            "level": level,
+                            "seed": seed,
+                            "value": score.value,
+                            "floor": score.floor,
+                            "ceiling": score.ceiling,
+                            "n": score.n,
+                        }
+                    )
+    return pd.DataFrame(rows)

@@ -1,0 +1,212 @@
+"""All scores of interpretability without a judge: per latent, and averaged over the latents of an SAE.
+
+A latent's description is the mean embedding of its strongest contexts in one half of the documents. It is
+tested on the other half: contexts there are ranked by their cosine to it, and the AUROC says how often one
+in which the latent fires is above one in which it does not. Nothing marks the token on which it fires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sanity.errors import BadInputError
+from sanity.evals.interpretability.collecting import collect_contexts
+from sanity.evals.interpretability.contexts import Contexts, LatentContexts, generator_for
+from sanity.evals.interpretability.features import PoolFeatures
+from sanity.evals.interpretability.intruders import SET, intruder_accuracy
+from sanity.evals.interpretability.lexical import (
+    Firing,
+    chance_purity,
+    lexical_purity,
+    lookup_scores,
+    ngram_rule,
+)
+from sanity.evals.interpretability.ranking import auroc, matched_auroc
+from sanity.evals.score import Score
+
+VERSION = "1"
+
+METRICS = {
+    "auroc": "autointerp_auroc",
+    "strong": "autointerp_auroc_strong",
+    "token_matched": "autointerp_auroc_token_matched",
+    "source_matched": "autointerp_auroc_source_matched",
+    "shuffled": "autointerp_auroc_shuffled",
+    "lookup": "autointerp_lookup_auroc",
+    "purity": "autointerp_purity",
+    "ngram_f1": "autointerp_ngram_f1",
+    "ngram_recall": "autointerp_ngram_recall",
+    "intruder": "autointerp_intruder",
+}
+"""Column of the table per latent -> name of the score that is its mean."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How latents are scored."""
+
+    examples: int = 15
+    """Strongest contexts that make up a description."""
+    intruder_sets: int = 20
+    fewest: int = 5
+    """A matched AUROC needs so many contexts that have a control; else the latent has none."""
+    seed: int = 0
+
+
+def score_latents(contexts: Contexts, features: PoolFeatures, scoring: Scoring) -> pd.DataFrame:
+    """One row per latent.
+
+    Columns: `latent`, `frequency` (share of tokens), `firing` and `silent` (contexts of the test), the
+    columns of `METRICS`, `token_covered` and `source_covered` (share of activating contexts with a control),
+    `word` (the commonest among the strongest), `rule` (the best n-gram).
+
+    NaN where a score is not defined: no control to match, too few contexts for an intruder.
+    """
+    descriptions = torch.stack([describe(latent, features, scoring.examples) for latent in contexts])
+    likeness = (features.centred[features.pool.test] @ descriptions.T).double().numpy()
+    peaks = contexts.peak_positions.numpy()
+    others = _derangement(len(contexts), scoring.seed)
+    rows = []
+    for i, latent in enumerate(contexts):
+        row: dict[str, Any] = {"latent": latent.latent, "frequency": latent.frequency}
+        row |= _ranked(latent, likeness[:, i], peaks[i], features, scoring)
+        row["shuffled"] = (
+            auroc(likeness[:, others[i]], latent.peaks.numpy()[features.test] > 0)
+            if len(contexts) > 1
+            else float("nan")
+        )
+        row |= _lexical(latent, peaks[i], features, scoring)
+        row["intruder"] = intruder_accuracy(
+            features.centred,
+            _one_per_document(latent, features, 2 * scoring.examples),
+            torch.nonzero(latent.peaks == 0)[:, 0],
+            sets=scoring.intruder_sets,
+            generator=generator_for(scoring.seed, latent.latent),
+        )
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def describe(latent: LatentContexts, features: PoolFeatures, examples: int) -> Float[Tensor, " d"]:
+    """The mean embedding of a latent's strongest contexts in the part "examples"."""
+    return features.centred[latent.firing("examples")[:examples]].mean(0)
+
+
+def _ranked(
+    latent: LatentContexts, likeness: Any, peaks: Any, features: PoolFeatures, scoring: Scoring
+) -> dict[str, Any]:
+    positive = latent.peaks.numpy()[features.test] > 0
+    which = features.test[positive]
+    word = features.word[which, peaks[which]]
+    same_source = features.source[which][:, None] == features.source[features.test][None, :]
+    row: dict[str, Any] = {
+        "firing": int(positive.sum()),
+        "silent": int((~positive).sum()),
+        "auroc": auroc(likeness, positive),
+        "strong": _strong(likeness, latent.peaks.numpy()[features.test]),
+    }
+    for name, controls in (("token", features.holding(word)), ("source", same_source)):
+        value, covered = matched_auroc(likeness, positive, controls)
+        row[f"{name}_matched"] = value if covered >= scoring.fewest else float("nan")
+        row[f"{name}_covered"] = covered / int(positive.sum())
+    row["lookup"] = auroc(lookup_scores(features, _firing(latent)), positive)
+    return row
+
+
+def _strong(likeness: Any, peaks: Any) -> float:
+    """The AUROC of the strongest quarter of the activating contexts; the weaker ones are left out."""
+    bar = np.quantile(peaks[peaks > 0], 0.75)
+    kept = (peaks == 0) | (peaks >= bar)
+    return auroc(likeness[kept], peaks[kept] > 0)
+
+
+def _lexical(latent: LatentContexts, peaks: Any, features: PoolFeatures, scoring: Scoring) -> dict[str, Any]:
+    strongest = latent.peaks.argsort(descending=True, stable=True)[: scoring.examples].numpy()
+    strongest = strongest[latent.peaks.numpy()[strongest] > 0]
+    words = features.word[strongest, peaks[strongest]]
+    rule = ngram_rule(features, _firing(latent))
+    return {
+        "purity": lexical_purity(words),
+        "word": features.words[int(np.bincount(words).argmax())],
+        "rule": " ".join(rule.words),
+        "ngram_precision": rule.precision,
+        "ngram_recall": rule.recall,
+        "ngram_f1": rule.f1,
+    }
+
+
+def _firing(latent: LatentContexts) -> Firing:
+    windows, positions, _ = latent.entries
+    return Firing(windows.numpy(), positions.numpy())
+
+
+def _one_per_document(latent: LatentContexts, features: PoolFeatures, n: int) -> Tensor:
+    """The `n` strongest contexts, one of each document: neighbours would tell an intruder by the topic."""
+    order = latent.peaks.argsort(descending=True, stable=True)
+    order = order[latent.peaks[order] > 0]
+    _, first = np.unique(features.document[order.numpy()], return_index=True)
+    return order[torch.from_numpy(np.sort(first)[:n])]
+
+
+def _derangement(n: int, seed: int) -> list[int]:
+    """For each latent another one, whose description it is given."""
+    order = torch.randperm(n, generator=generator_for(seed, n)).tolist()
+    other = [0] * n
+    for here, there in zip(order, order[1:] + order[:1], strict=True):
+        other[here] = there
+    return other
+
+
+def summarise(table: pd.DataFrame, features: PoolFeatures, scoring: Scoring) -> list[Score]:
+    """The scores of an SAE: means over its latents, each over those that have the score."""
+    chance = {
+        "purity": chance_purity(features, scoring.examples, seed=scoring.seed),
+        "ngram_f1": 0.0,
+        "ngram_recall": 0.0,
+        "intruder": 1 / SET,
+    }
+    scores = []
+    for column, metric in METRICS.items():
+        values = table[column].dropna()
+        if len(values):
+            floor = chance.get(column, 0.5)
+            scores.append(
+                Score(metric, float(values.mean()), floor, 1.0, True, len(values), "latent", VERSION)
+            )
+    return scores
+
+
+def score_sae(
+    sae: Any,
+    features: PoolFeatures,
+    activations: Callable[[], Iterable[Tensor]],
+    *,
+    latents: int = 200,
+    fewest: int = 10,
+    scoring: Scoring | None = None,
+) -> list[Score]:
+    """All scores of one SAE over a pool, from draw to mean.
+
+    Parameters
+    ----------
+    activations
+        As for `collect_contexts`: gives the rows that the pool counts, as the SAE takes them.
+
+    Raises
+    ------
+    BadInputError
+        No latent is eligible (every latent dead, for one): the message has the counts.
+    """
+    scoring = scoring or Scoring()
+    if len(features.pool) == 0:
+        raise BadInputError("the pool holds no context: give more text")
+    contexts = collect_contexts(sae, features.pool, activations, n=latents, fewest=fewest, seed=scoring.seed)
+    return summarise(score_latents(contexts, features, scoring), features, scoring)
