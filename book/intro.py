@@ -53,7 +53,7 @@ profile = "quick"
 from IPython.display import Markdown
 
 from sanity import claims
-from sanity.experiments import findings
+from sanity.experiments import findings, metric_validity
 from sanity.publishing import open_chapter
 
 page = open_chapter("intro", profile)
@@ -68,31 +68,33 @@ page.banner()
 # better*, *equivalent* (the difference is shown to lie within the margin), *inconclusive* (too few seeds to tell, which
 # is never rounded up to "the baselines match") or *no range* (the metric cannot tell anything apart here). A printed
 # value is judged only at the sizes at which it was printed; a comparison is judged at any, and the table says where
-# that was another scale than the paper's. How sure each verdict is, and what another margin would make of it, is shown
-# in [](verdicts).
+# that was another scale than the paper's. A metric that failed its *validity gate* (it does not follow corruptions of
+# its own reference, [](metric_validity)) keeps its number and loses its verdicts; where there is no gate for a metric,
+# the table says that it is not available. How sure each verdict is, and what another margin would make of it, is shown in
+# [](verdicts).
 
 # %% tags=["hide-input"]
-judged = claims.judge(page.profile, claims.stored_scores(profile))
-table = claims.claims_table(judged, profile=profile)
+gates = claims.stored_gates(profile)
+judged = claims.judge(page.profile, claims.stored_scores(profile), gates=gates)
+table = claims.claims_table(judged, profile=profile, gates=gates)
 page.publish(table, "claims")
 
 # %% tags=["hide-input"]
-Markdown(findings.verdict_words(table, page.profile))
+gate_words = metric_validity.summary(gates, claims.read_ledger())
+Markdown(findings.verdict_words(table, page.profile) + "\n\n" + gate_words)
 
 # %% tags=["hide-input"]
+columns = "claim, paper, ours, seeds, profile and scale, verdict, in detail, stands, validity gate"
+shown = (table["verdict"] != "open") | (table["in detail"] == "validity gate failed")
 page.table(
-    table.loc[
-        table["verdict"] != "open",
-        ["claim", "paper", "ours", "seeds", "profile and scale", "verdict", "in detail", "stands"],
-    ].reset_index(drop=True),
-    caption=f"Claims that a result speaks to, at the profile {profile}.",
+    table.loc[shown, columns.split(", ")].reset_index(drop=True),
+    caption=f"Claims that a result speaks to, at the profile {profile}; those on a metric that failed its validity "
+    "gate with their number, and without a verdict.",
 )
 
 # %% tags=["hide-input"]
 page.table(
-    table.loc[
-        table["verdict"] == "open", ["claim", "where", "paper", "ours", "in detail", "scale"]
-    ].reset_index(drop=True),
+    table.loc[~shown, ["claim", "where", "paper", "ours", "in detail", "scale"]].reset_index(drop=True),
     caption="Claims that are open at this profile, and what was measured at another scale.",
     folded=True,
 )
@@ -128,6 +130,7 @@ page.table(reread, caption="Tables 2 to 4, cell by cell.", folded=True)
 #
 # - [](synthetic_recovery): the world whose features are known, with curves, floors and ceilings.
 # - [](real_activations): the baselines on a real language model, and their gap against training.
+# - [](metric_validity): whether the metrics see what they are said to measure.
 # - [](verdicts): every arm between floor and ceiling, every comparison at every margin, and the seeds it takes.
 # - [](reproduce): two commands, what they cost, and every computed cell.
 

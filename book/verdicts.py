@@ -51,7 +51,7 @@ profile = "quick"
 from IPython.display import Markdown
 
 from sanity import claims, figures
-from sanity.experiments import verdict_sentences, verdicts
+from sanity.experiments import metric_validity, verdict_sentences, verdicts
 from sanity.publishing import open_chapter
 
 page = open_chapter("verdicts", profile)
@@ -78,14 +78,16 @@ page.banner()
 # | equivalent | the 90 % interval of the mean difference lies inside $\pm\Delta$ (two one-sided tests); a difference may be detectable all the same, and is then named |
 # | inconclusive | neither |
 # | no range | the metric's own range is within reseed noise, or within two margins |
-# | open | no result, a result at another scale than an expected value was claimed for, or a metric that failed its validity gate |
+# | open | no result, a result at another scale than an expected value was claimed for, or a metric that failed its validity gate ([](metric_validity)) |
 #
 # "Trained" stands for the judged arm and "baseline" for the one that it is held against. Two seeds can give a verdict
 # if they agree well enough; one cannot.
 
 # %%
 gathered = verdicts.gather(page.profile)
-page.keep(gathered.found)
+gates, behind = metric_validity.gate_table(page.profile)
+failed = claims.failed_metrics(gates)
+page.keep([*gathered.found, *behind])
 page.publish(gathered.scores, "all_scores")
 
 # %% tags=["hide-input"]
@@ -108,7 +110,7 @@ page.table(
 shares = verdicts.shares(gathered.scores, ledger, page.profile)
 page.publish(shares.astype({"subject": str}), "places_between")
 for name, part in shares.groupby("world_or_hook", sort=False):
-    labels = {m: ledger.metrics[m].label for m in dict.fromkeys(part["metric"])}
+    labels = {m: verdict_sentences.label(m, ledger, failed) for m in dict.fromkeys(part["metric"])}
     toy = part["subject"].isna().all()
     where = f"the world with {name} probabilities" if toy else f"{part['subject'].iloc[0]}, {name}"
     level = page.profile.toy.l0 if toy else page.profile.real.l0
@@ -126,9 +128,9 @@ for name, part in shares.groupby("world_or_hook", sort=False):
 # ## What can be concluded
 
 # %% tags=["hide-input"]
-judged = claims.judge(page.profile, gathered.scores)
-table = claims.claims_table(judged, profile=profile)
-Markdown(verdict_sentences.overall(judged, page.profile))
+judged = claims.judge(page.profile, gathered.scores, gates=gates)
+table = claims.claims_table(judged, profile=profile, gates=gates)
+Markdown(verdict_sentences.overall(judged, page.profile) + "\n\n" + metric_validity.summary(gates, ledger))
 
 # %% tags=["hide-input"]
 pairs = table[[r.means is not None for r in judged]].rename(
@@ -144,6 +146,7 @@ page.table(
             "margin or range",
             "verdict",
             "in detail",
+            "validity gate",
         ]
     ].set_index("id"),
     caption="The comparisons of the ledger that have scores. Interval: 95 %, over seeds.",
@@ -156,7 +159,9 @@ page.table(
 # the ledger declared.
 
 # %% tags=["hide-input"]
-choice = claims.chosen(gathered.scores, ledger, primary=claims.primary_grid(page.profile))
+choice = claims.chosen(
+    gathered.scores, ledger, primary=claims.primary_grid(page.profile), failed_gates=failed
+)
 compared = claims.comparisons(choice)
 sweep = verdicts.margin_sweep(compared)
 page.figure(

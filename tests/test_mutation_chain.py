@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -18,10 +17,19 @@ import yaml
 from torch.nn import functional
 
 from sanity.baselines import FrozenDecoder, Untrained
-from sanity.claims import Ledger, Result, evaluate_all, read_ledger
+from sanity.claims import Ledger, Result, evaluate_all, failed_metrics, read_ledger
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
-from sanity.evals import Score, detection_f1, mean_matched_cosine, mean_max_cosine, recovery
+from sanity.evals import (
+    Score,
+    detection_f1,
+    mean_matched_cosine,
+    mean_max_cosine,
+    mixed_directions,
+    recovery,
+)
 from sanity.experiments.grid import describe, score_rows
+from sanity.experiments.metric_validity import own_gates
+from sanity.experiments.metric_validity.corrupting import graded_row
 from sanity.models import Arm, Autoencoder, TopK, train
 
 SPEC = SyntheticSpec(d_in=32, n_features=96, expected_l0=3.0)
@@ -198,22 +206,24 @@ def noise() -> Eval:
     return measure
 
 
-def graded_gate(evals: Mapping[str, Eval]) -> dict[str, str]:
-    """Metric -> why it fails: it must fall whenever the oracle is corrupted further."""
-    failed = {}
-    for metric, measure in evals.items():
-        stream = stream_of(7)
-        values = [float(measure(oracle(stream, corruption=c, seed=7), stream)) for c in (0.0, 0.4, 0.5, 1.0)]
-        if not all(better > worse for better, worse in pairwise(values)):
-            graded = ", ".join(f"{value:.2f}" for value in values)
-            failed[metric] = f"corrupting the oracle in grades does not lower it: {graded}"
-    return failed
+def gates_of(evals: Mapping[str, Eval], ledger: Ledger) -> pd.DataFrame:
+    """The book's own gate, on the evals' readings of the true dictionary corrupted in grades."""
+    rows = []
+    for seed in range(6):
+        stream = stream_of(seed)
+        for level in (0.0, 0.25, 0.5, 0.75, 1.0):
+            sae = tied(mixed_directions(stream.world.features, level, seed=seed))
+            rows += [graded_row(measure(sae, stream), level, seed) for measure in evals.values()]
+    readings = pd.DataFrame(rows).assign(place="constant", kind="mixed")
+    judged = own_gates(readings, ledger)
+    return pd.DataFrame([{**gate.row(), "place": place} for place, gate in judged])
 
 
 def test_a_broken_metric_fails_its_gate_and_its_verdicts_are_turned_off(ledger: Ledger, good: Arms) -> None:
-    assert graded_gate(EVALS) == {}
+    sound = gates_of(EVALS, ledger)
+    assert dict(zip(sound["metric"], sound["state"], strict=True)) == dict.fromkeys(METRICS, "passed")
     broken = {**EVALS, "detection_f1": noise()}
-    gates = graded_gate(broken)
+    gates = failed_metrics(gates_of(broken, ledger))
     assert list(gates) == ["detection_f1"]
     rows = tidy(good, broken)
     # without the gate, the broken metric would be judged like any other
@@ -222,7 +232,7 @@ def test_a_broken_metric_fails_its_gate_and_its_verdicts_are_turned_off(ledger: 
     for against in ("untrained", "frozen-decoder"):
         off = results.pop(f"detection-f1-{against}")
         assert (off.verdict.verdict, off.verdict.qualifier) == ("open", "validity gate failed")
-        assert "does not lower it" in off.verdict.words
+        assert "it does not follow the corruption of its reference" in off.verdict.words
         assert off.verdict.value is not None
         assert off.supported is None
     assert {result.verdict.verdict for result in results.values()} == {"trained better"}

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from sanity.claims.evaluation import Result, evaluate_all
+from sanity.claims.gates import failed_metrics, gate_state, stored_gates
 from sanity.claims.ledger import Ledger, read_ledger
-from sanity.claims.schema import ANY_SCALE, Value, is_blind
+from sanity.claims.schema import ANY_SCALE, Value, is_blind, metrics_of
 from sanity.claims.selection import ANY_OTHER, SCORE_COLUMNS, Primary
 from sanity.claims.sizes import measured_sizes
 from sanity.profiles import Profile, load
 
 
 def verdicts(
-    profile: str, *, scores: pd.DataFrame | None = None, failed_gates: Mapping[str, str] | None = None
+    profile: str, *, scores: pd.DataFrame | None = None, gates: pd.DataFrame | None = None
 ) -> list[dict[str, Any]]:
-    """Every claim with `id`, `verdict`, `value` and `interval`, as JSON data.
+    """Every claim with `id`, `verdict`, `value`, `interval` and its metrics' validity `gate`, as JSON data.
 
     Parameters
     ----------
@@ -28,21 +29,28 @@ def verdicts(
     scores
         Tidy scores; by default the result tables that the chapters left at this profile. Where there are
         none, every claim is open.
+    gates
+        The validity gates; by default those that their chapter left at this profile.
     """
     found = stored_scores(profile) if scores is None else scores
-    results = judge(load(profile), found, failed_gates=failed_gates)
-    return [{**result.to_json(), "profile": profile} for result in results]
+    table = stored_gates(profile) if gates is None else gates
+    results = judge(load(profile), found, gates=table)
+    return [
+        {**result.to_json(), "gate": gate_state(table, metrics_of(result.claim)), "profile": profile}
+        for result in results
+    ]
 
 
-def judge(
-    profile: Profile, scores: pd.DataFrame, *, failed_gates: Mapping[str, str] | None = None
-) -> list[Result]:
-    """Every claim of the book's ledger, judged on `scores` at the profile's primary grid and scale."""
+def judge(profile: Profile, scores: pd.DataFrame, *, gates: pd.DataFrame | None = None) -> list[Result]:
+    """Every claim of the book's ledger, judged on `scores` at the profile's primary grid and scale.
+
+    Verdicts on metrics that failed in `gates` (see `stored_gates`) are turned off.
+    """
     return evaluate_all(
         read_ledger(),
         scores,
         primary=primary_grid(profile),
-        failed_gates=failed_gates,
+        failed_gates=None if gates is None else failed_metrics(gates),
         sizes=measured_sizes(profile),
     )
 
@@ -78,13 +86,16 @@ def primary_grid(profile: Profile) -> Primary:
     }
 
 
-def claims_table(results: Sequence[Result], *, profile: str = "") -> pd.DataFrame:
+def claims_table(
+    results: Sequence[Result], *, profile: str = "", gates: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """The front page's table: one row per claim, in words.
 
     Columns: `id`, `claim`, `by`, `where`, `paper`, `ours` (a comparison: other arm against judged arm, as
     the paper prints pairs, and their difference with its interval), `seeds`, `profile and scale`, `verdict`,
     `in detail` (what qualifies it), `stands` (yes, no, undecided), `margin or range`, `scale` (in what
-    ours differs from the claim's) and `would change our mind`.
+    ours differs from the claim's), `would change our mind`, and with `gates` the `validity gate` of the
+    claim's metrics: passed, failed or not available.
     """
     rows = [
         {
@@ -105,7 +116,10 @@ def claims_table(results: Sequence[Result], *, profile: str = "") -> pd.DataFram
         }
         for result in results
     ]
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    if gates is not None:
+        table["validity gate"] = [gate_state(gates, metrics_of(result.claim)) for result in results]
+    return table
 
 
 def ledger_metrics(ledger: Ledger) -> pd.DataFrame:

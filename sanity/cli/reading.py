@@ -6,7 +6,7 @@ from sanity.cli.common import AsJson, ProfileName, columns, show
 
 
 def claims_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:
-    """List every claim with value, interval and verdict."""
+    """List every claim with value, interval, verdict and its metric's validity gate."""
     from sanity.claims import verdicts
 
     rows = verdicts(profile)
@@ -14,7 +14,7 @@ def claims_command(profile: ProfileName = "quick", as_json: AsJson = False) -> N
 
 
 def _table(rows: list[dict[str, object]]) -> str:
-    def words(row: dict[str, object]) -> tuple[str, str, str, str]:
+    def words(row: dict[str, object]) -> tuple[str, ...]:
         interval = row["interval"]
         low_high = f"[{interval[0]:.3f}, {interval[1]:.3f}]" if isinstance(interval, list | tuple) else ""
         value = row["value"]
@@ -23,6 +23,9 @@ def _table(rows: list[dict[str, object]]) -> str:
             str(row["verdict"]),
             f"{value:.3f}" if isinstance(value, float) else "",
             low_high,
+            str(row["gate"]),
         )
 
-    return columns([("claim", "verdict", "value", "interval"), *map(words, rows)], right=(2,))
+    return columns(
+        [("claim", "verdict", "value", "interval", "validity gate"), *map(words, rows)], right=(2,)
+    )

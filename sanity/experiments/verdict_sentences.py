@@ -49,6 +49,12 @@ def overall(judged: Sequence[Result], profile: Profile) -> str:
     return " ".join(sentences)
 
 
+def label(metric: str, ledger: Ledger, failed: Mapping[str, str]) -> str:
+    """A metric's name for a figure, marked where its verdicts are turned off."""
+    name = ledger.metrics[metric].label
+    return f"{name} (FAILED its validity gate)" if metric in failed else name
+
+
 def places(shares: pd.DataFrame, metrics: Mapping[str, str]) -> str:
     """Where the trained arm and the best of the others stand, by metric and architecture."""
     parts = []

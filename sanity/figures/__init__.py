@@ -5,7 +5,10 @@ from sanity.figures.curves import against_l0, budget_curves, gap_against_tokens
 from sanity.figures.judgement import places_between, smallest_margins, verdict_strips
 from sanity.figures.lazy import cosine_courses, courses_by_frequency, laziness_courses, output_scales
 from sanity.figures.lazy_cones import cone_laws, quantile_bars, tau_sweep
+from sanity.figures.objectives import recovery_against_variance_by_aim
 from sanity.figures.style import ARCHITECTURE_NAMES, arm_name, house_style
+from sanity.figures.validity import graded_readings, scramble_matrix, truth_against_corruption
+from sanity.figures.worlds import misses_of_parents, recovery_against_variance
 
 __all__ = [
     "ARCHITECTURE_NAMES",
@@ -17,13 +20,19 @@ __all__ = [
     "cosine_courses",
     "courses_by_frequency",
     "gap_against_tokens",
+    "graded_readings",
     "house_style",
     "laziness_courses",
+    "misses_of_parents",
     "output_scales",
     "places_between",
     "quantile_bars",
+    "recovery_against_variance",
+    "recovery_against_variance_by_aim",
     "recovery_by_frequency",
+    "scramble_matrix",
     "smallest_margins",
     "tau_sweep",
+    "truth_against_corruption",
     "verdict_strips",
 ]

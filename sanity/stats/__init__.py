@@ -16,7 +16,7 @@ from sanity.stats.power import (
     seeds_for_difference,
     seeds_for_margin,
 )
-from sanity.stats.validity import GATE_COLUMNS, Gate, failed_gates, gate, gates, not_available
+from sanity.stats.validity import GATE_COLUMNS, Gate, gate, gates, not_available
 from sanity.stats.verdicts import verdict, verdict_best_of, verdict_within
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "difference_power",
     "equivalence_curve",
     "equivalence_power",
-    "failed_gates",
     "gate",
     "gates",
     "has_range",

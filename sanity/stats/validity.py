@@ -23,7 +23,7 @@ metrics that sit in a few states.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -182,15 +182,6 @@ def gates(
         except BadInputError as error:
             found[name] = not_available(name, str(error), reference=reference)
     return found
-
-
-def failed_gates(found: Iterable[Gate]) -> dict[str, str]:
-    """Metric -> why it failed, for the verdicts that this turns off; one failure of several is enough."""
-    failed: dict[str, str] = {}
-    for one in found:
-        if one.passed is False:
-            failed[one.metric] = "; ".join(part for part in (failed.get(one.metric), one.reason) if part)
-    return failed
 
 
 def _checked(graded: pd.DataFrame) -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from sanity.errors import BadInputError
-from sanity.stats import Gate, failed_gates, gate, gates, not_available
+from sanity.stats import gate, gates
 
 Metric = Callable[[float, np.random.Generator], float]
 
@@ -99,7 +99,7 @@ def test_a_small_range_between_a_far_floor_and_ceiling_fails() -> None:
 def test_how_often_good_flat_and_noisy_metrics_pass() -> None:
     """The gate's own error rates, over many draws."""
     rates = {
-        metric.__name__: np.mean([gate(graded(metric, draw=draw), draws=60).passed for draw in range(60)])
+        metric.__name__: np.mean([gate(graded(metric, draw=draw), draws=40).passed for draw in range(30)])
         for metric in (good, flat, noisy)
     }
     assert rates["good"] == 1.0
@@ -109,7 +109,9 @@ def test_how_often_good_flat_and_noisy_metrics_pass() -> None:
 
 @pytest.mark.parametrize("seeds", [5, 6, 9])
 def test_false_alarms_of_ordinary_noise_are_at_the_nominal_rate(seeds: int) -> None:
-    rates = [gate(graded(good, seeds=seeds, draw=draw)).false_alarm_rate or 0.0 for draw in range(100)]
+    rates = [
+        gate(graded(good, seeds=seeds, draw=draw), draws=100).false_alarm_rate or 0.0 for draw in range(40)
+    ]
     error = np.std(rates) / np.sqrt(len(rates))
     assert abs(np.mean(rates) - 0.05) < 3.5 * error
     assert np.quantile(rates, 0.99) < 0.15
@@ -176,7 +178,6 @@ def test_too_little_is_not_available_and_says_why(frame: pd.DataFrame, words: st
     assert (found.passed, found.state) == (None, "not available")
     assert found.reason.startswith("gate not available: ")
     assert words in found.reason
-    assert failed_gates([found]) == {}
 
 
 def test_what_cannot_be_read_is_refused_in_words() -> None:
@@ -202,13 +203,6 @@ def test_one_broken_metric_does_not_hide_the_others() -> None:
         "broken": "not available", "some": "passed", "flat": "failed"
     }  # fmt: skip
     assert "30 of 30 rows" in found["broken"].reason
-    assert list(failed_gates(found.values())) == ["flat"]
-
-
-def test_failures_of_one_metric_at_two_places_are_both_named() -> None:
-    found = [Gate("m", False, "here"), Gate("m", True, "fine"), Gate("m", False, "there"),
-             not_available("x", "no reference")]  # fmt: skip
-    assert failed_gates(found) == {"m": "here; there"}
 
 
 def test_without_five_seeds_false_alarms_are_not_measured_and_that_is_said() -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from types import MappingProxyType
 
 import pandas as pd
 
 from sanity.cells import Result
-from sanity.claims import GATE_TABLE_COLUMNS, Ledger, read_ledger, worst_state
+from sanity.claims import GATE_TABLE_COLUMNS, Ledger, read_ledger
+from sanity.experiments.grid import stack
 from sanity.experiments.metric_validity.planning import graded
 from sanity.profiles import Profile
-from sanity.stats import Gate, gates, not_available
+from sanity.stats import GATE_COLUMNS, Gate, gates, not_available
 from sanity.store import LocalStore
 
 MEAN = "mean"
@@ -71,26 +72,33 @@ UNGATED: Mapping[str, str] = MappingProxyType(
 
 
 def gate_table(
-    profile: Profile, store: LocalStore | None = None, *, ledger: Ledger | None = None
+    profile: Profile,
+    store: LocalStore | None = None,
+    *,
+    ledger: Ledger | None = None,
+    metrics: Collection[str] | None = None,
 ) -> tuple[pd.DataFrame, list[Result]]:
-    """The gate of every metric of the ledger, one row per metric and place, and the results behind it.
+    """The gate of every metric of the ledger, or of `metrics`, and the results that this chapter adds to it.
 
-    Columns: `GATE_TABLE_COLUMNS`, then the numbers of `Gate`. What trained and random arms score takes no
-    part.
+    One row per metric and place; columns: `GATE_TABLE_COLUMNS`, then the numbers of `Gate`. What trained and
+    random arms score takes no part. Only what the metrics need is read (and computed, where it is missing).
     """
     ledger = ledger or read_ledger()
-    readings, found = graded(profile, store)
-    judged = own_gates(readings, ledger)
-    for module in dict.fromkeys(TASK_EVALS.values()):
+    wanted = [name for name in ledger.metrics if metrics is None or name in metrics]
+    judged: list[tuple[str, Gate]] = []
+    found: list[Result] = []
+    if any(name in OWN_KIND for name in wanted):
+        readings, found = graded(profile, store)
+        judged += own_gates(readings, ledger)
+    for module in dict.fromkeys(TASK_EVALS[name] for name in wanted if name in TASK_EVALS):
         judged += task_gates(module, profile, store, ledger)
     have = {gate.metric for _, gate in judged}
-    for name in ledger.metrics:
+    for name in wanted:
         if name not in have:
             why = UNGATED.get(name, "no reference of it is corrupted at this profile")
             judged.append(("", not_available(name, why)))
-    table = pd.DataFrame([{**gate.row(), "place": place} for place, gate in judged])
-    order = {name: number for number, name in enumerate(ledger.metrics)}
-    table = table.sort_values("metric", key=lambda names: names.map(order), kind="stable")
+    rows = [{**gate.row(), "place": place} for place, gate in judged if gate.metric in wanted]
+    table = pd.DataFrame(rows).sort_values("metric", key=lambda names: names.map(wanted.index), kind="stable")
     columns = [*GATE_TABLE_COLUMNS, *(c for c in table.columns if c not in GATE_TABLE_COLUMNS)]
     return table[columns].reset_index(drop=True), found
 
@@ -111,20 +119,33 @@ def task_gates(
 ) -> list[tuple[str, Gate]]:
     """(place, gate) for the metrics whose reference an experiment of its own corrupts."""
     metrics = [metric for metric, name in TASK_EVALS.items() if name == module]
-    graded_of = getattr(import_module(f"sanity.experiments.{module}"), "graded", None)
-    if graded_of is None:
-        return [("", not_available(metric, "no reference of its task is corrupted")) for metric in metrics]
-    readings = graded_of(profile, store)
-    if not len(readings):
+    readings = task_readings(module, profile, store)
+    if readings.empty:
         why = "no reference of its task is corrupted at this profile"
         return [("", not_available(metric, why)) for metric in metrics]
-    places = readings["place"] if "place" in readings else pd.Series("", index=readings.index)
     judged = []
-    for place, part in readings.groupby(places, sort=False):
+    for place, part in readings.groupby("place", sort=False):
         references = dict.fromkeys(metrics, TASK_REFERENCES[module])
         found = gates(part, references=references, higher_is_better=_directions(ledger))
         judged += [(str(place), gate) for name, gate in found.items() if name in ledger.metrics]
     return judged
+
+
+def task_readings(module: str, profile: Profile, store: LocalStore | None) -> pd.DataFrame:
+    """How an experiment's metrics read their task's own reference; empty where it corrupts none."""
+    graded_of = getattr(import_module(f"sanity.experiments.{module}"), "graded", None)
+    readings: pd.DataFrame = pd.DataFrame() if graded_of is None else graded_of(profile, store)
+    if not len(readings):
+        return pd.DataFrame(columns=[*GATE_COLUMNS, "place"])
+    return readings.assign(place=readings.get("world_or_hook", module.replace("_", " ")))
+
+
+def gated_readings(profile: Profile, readings: pd.DataFrame, store: LocalStore | None = None) -> pd.DataFrame:
+    """The readings that the gates rest on: this chapter's `readings` and those of every task."""
+    own = readings[readings["metric"].map(OWN_KIND).eq(readings["kind"])]
+    tasks = [task_readings(module, profile, store) for module in dict.fromkeys(TASK_EVALS.values())]
+    columns = [*GATE_COLUMNS, "place"]
+    return stack([frame[columns] for frame in (own, *tasks) if len(frame)])
 
 
 def truth_followed(readings: pd.DataFrame, ledger: Ledger) -> pd.DataFrame:
@@ -138,39 +159,6 @@ def truth_followed(readings: pd.DataFrame, ledger: Ledger) -> pd.DataFrame:
         found = gates(part, higher_is_better=_directions(ledger))
         rows += [{"place": place, "kind": kind, **gate.row()} for gate in found.values()]
     return pd.DataFrame(rows)
-
-
-def scales(table: pd.DataFrame, readings: pd.DataFrame, ledger: Ledger) -> pd.DataFrame:
-    """Every metric with floor and ceiling: where they come from, and what the evals gave in `readings`.
-
-    Columns: metric (its label), gate, floor, ceiling (in words), measured floor, measured ceiling, range.
-    """
-    rows = []
-    for name, entry in ledger.metrics.items():
-        part = readings[readings["metric"] == name]
-        states = table.loc[table["metric"] == name, "state"]
-        rows.append(
-            {
-                "metric": entry.label,
-                "gate": worst_state(list(states)),
-                "floor": entry.floor,
-                "measured floor": _ends(part["floor"]),
-                "ceiling": entry.ceiling,
-                "measured ceiling": _ends(part["ceiling"]),
-                "range for margins": "none" if entry.range is None else f"{entry.range:g}",
-                "better": {"higher": "higher", "lower": "lower", "none": "neither"}[entry.direction],
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _ends(values: pd.Series) -> str:
-    """The values' range in words, empty for none."""
-    known = values.dropna().astype(float)
-    if known.empty:
-        return ""
-    low, high = (f"{end:.3g}" for end in (known.min(), known.max()))
-    return low if low == high else f"{low} to {high}"
 
 
 def _directions(ledger: Ledger) -> dict[str, bool]:
