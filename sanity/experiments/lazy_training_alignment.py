@@ -91,7 +91,7 @@ def alignment_cells(profile: Profile, activations: Mapping[str, Cell]) -> list[C
     real = real_activations.plan_place(profile, profile.models[0]).primary
     toy = [
         cell
-        for cell in synthetic_recovery.cells(profile)
+        for cell in synthetic_recovery.grid_cells(profile)
         if cell.config.arm.architecture.name == profile.toy.architectures[0]
     ]
     made = []

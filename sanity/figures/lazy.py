@@ -155,41 +155,44 @@ def laziness_courses(curves: pd.DataFrame) -> Figure:
 
 
 def output_scales(scaled: pd.DataFrame, ordinary: pd.Series) -> Figure:
-    """Measures of laziness against the output's scale, and where the ordinary training has them."""
-    panels: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
-        (
-            "cosine to init",
-            (("cosine_decoder", "decoder", "#000000"), ("cosine_encoder", "encoder", "#D55E00")),
-        ),
-        ("overlap of supports", (("jaccard", "", "#000000"),)),
-        ("kernel: relative change", (("kernel_change", "", "#000000"),)),
-        (
-            "change predicted, first order",
-            (
-                ("predicted_start", "supports at init", "#0072B2"),
-                ("predicted_end", "supports at the end", "#D55E00"),
-            ),
-        ),
-    )
-    figure, axes = plt.subplots(1, len(panels), figsize=(12.4, 3.1), squeeze=False, layout="constrained")
-    table = scaled.sort_values("alpha")
-    for ax, (title, lines) in zip(axes[0], panels, strict=True):
-        clipped = title.startswith("change predicted")
-        for column, label, colour in lines:
-            values = table[column].clip(lower=-1) if clipped else table[column]
-            ax.plot(table["alpha"], values, color=colour, marker="o", markersize=4, label=label)
-            level = max(float(ordinary[column]), -1.0) if clipped else float(ordinary[column])
-            ax.axhline(level, color=colour, linestyle="-.", linewidth=1.1)
+    """Measures of laziness against the output's scale, and where the ordinary training has them.
+
+    Solid: supports held as they are at the start; dashed: supports that switch.
+    """
+    panels = {
+        "cosine_decoder": ("decoder's cosine to init", "cosine_decoder"),
+        "jaccard": ("overlap of supports with init", "jaccard"),
+        "kernel_change": ("kernel: relative change", "kernel_change"),
+        "predicted": ("change predicted, first order", "predicted_start"),
+        "explained_variance": ("explained variance", "ev"),
+    }
+    figure, axes = plt.subplots(1, len(panels), figsize=(13.2, 3.2), squeeze=False, layout="constrained")
+    for ax, (column, (title, usual)) in zip(axes[0], panels.items(), strict=True):
+        lowest = -1.0 if column in ("predicted", "explained_variance") else 0.0
+        for held, colour, line, label in (
+            (True, "#0072B2", "-", "supports held"),
+            (False, "#D55E00", "--", "supports switch"),
+        ):
+            part = scaled[scaled["held"] == held].sort_values("alpha")
+            ax.plot(
+                part["alpha"],
+                part[column].clip(lower=lowest),
+                color=colour,
+                linestyle=line,
+                marker="o" if held else "s",
+                markersize=4,
+                label=label,
+            )
+        level = max(float(ordinary[usual]), lowest)
+        ax.axhline(level, color="#000000", linestyle="-.", linewidth=1.2, label="ordinary training")
         ax.set_xscale("log")
         ax.set_title(title, fontsize="small")
-        if len(lines) > 1:
-            ax.legend(loc="best", fontsize="x-small")
-        if not clipped:
-            ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
-    figure.supxlabel(
-        "scale alpha of the output (dots, solid); dash-dotted: the ordinary training at its end",
-        fontsize="small",
-    )
+        if column == "kernel_change":
+            ax.set_yscale("log")
+        else:
+            ax.set_ylim(lowest - 0.05, 1.05)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    figure.supxlabel("scale alpha of the output; values below -1 are drawn at -1", fontsize="small")
     return figure
 
 
