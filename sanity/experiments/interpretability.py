@@ -145,7 +145,7 @@ def _plan_place(profile: Profile, place: ContextCells) -> InterpretabilityCells:
             inputs={**inputs, "contexts": contexts},
             label=f"interpretability of {sae.config.arm.label}",
             stage="downstream",
-            cost=Cost(0.2 + grid.latents * (2e-3 + 1e-6 * n_windows)),
+            cost=Cost(0.1 + grid.latents * (3e-3 + 1e-6 * n_windows)),
         )
         for sae, contexts in zip(place.saes, place.contexts, strict=True)
     ]

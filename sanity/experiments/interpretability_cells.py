@@ -245,7 +245,7 @@ def _plan_place(profile: Profile, model: LanguageModel) -> ContextCells:
         label=f"more unseen text at {model.hook} of {model.subject}",
         stage="downstream",
         cost=Cost(
-            2.0 + (grid.extra_tokens and 3.0 + grid.extra_tokens / model.tokens_per_second),
+            5.0 + (grid.extra_tokens and 3.0 + grid.extra_tokens / model.tokens_per_second),
             disk_bytes=grid.extra_tokens * model.d_model * (4 if model.storage_dtype == "float32" else 2),
             memory_bytes=3 * 10**9,
         ),
@@ -272,7 +272,7 @@ def _drawing_cell(profile: Profile, model: LanguageModel, sae: Cell, inputs: Map
         label=f"contexts of {run.arm.label}",
         stage="downstream",
         cost=Cost(
-            0.5 + n_tokens * run.arm.d_sae * (model.d_model * profile.seconds_per_product + 1e-9) / 3,
+            0.1 + n_tokens * run.arm.d_sae * (model.d_model * profile.seconds_per_product + 1e-9),
             disk_bytes=2_000_000,
         ),
     )

@@ -2,6 +2,7 @@
 
 from sanity.figures.arms import arms_by_metric, recovery_by_frequency
 from sanity.figures.curves import against_l0, budget_curves, gap_against_tokens
+from sanity.figures.interpretability import context_html, examples_html, known_concepts, score_quantiles
 from sanity.figures.judgement import places_between, smallest_margins, verdict_strips
 from sanity.figures.lazy import cosine_courses, courses_by_frequency, laziness_courses, output_scales
 from sanity.figures.lazy_cones import cone_laws, quantile_bars, tau_sweep
@@ -17,11 +18,14 @@ __all__ = [
     "arms_by_metric",
     "budget_curves",
     "cone_laws",
+    "context_html",
     "cosine_courses",
     "courses_by_frequency",
+    "examples_html",
     "gap_against_tokens",
     "graded_readings",
     "house_style",
+    "known_concepts",
     "laziness_courses",
     "misses_of_parents",
     "output_scales",
@@ -30,6 +34,7 @@ __all__ = [
     "recovery_against_variance",
     "recovery_against_variance_by_aim",
     "recovery_by_frequency",
+    "score_quantiles",
     "scramble_matrix",
     "smallest_margins",
     "tau_sweep",

@@ -12,7 +12,7 @@ from sanity.profiles.entry import Entry, Positive
 class InterpretabilityGrid(Entry):
     """Auto-interpretability without a judge: how many latents and contexts."""
 
-    extra_tokens: Annotated[int, Field(ge=0)] = 40_960
+    extra_tokens: Annotated[int, Field(ge=0)] = 32_768
     """Unseen tokens read beyond the held-out ones, at the same place; contexts come from both."""
     window: Annotated[int, Field(ge=8)] = 32
     """Tokens per context, at most."""

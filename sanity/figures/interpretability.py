@@ -1,0 +1,128 @@
+"""What latents fire on, and how their scores are spread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+
+from sanity.figures.style import ARM_COLOURS, MARKS, arm_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from sanity.evals.interpretability import Context
+
+KIND_COLOURS = {"topic": "#0072B2", "word": "#E69F00", "word in topic": "#009E73"}
+
+# The strongest mark: dark text on a light page and light text on a dark one both stay readable on it.
+_STRONGEST = 0.5
+
+
+def score_quantiles(
+    latents: pd.DataFrame, *, columns: Mapping[str, str], order: Sequence[tuple[str, str]], floor: float = 0.5
+) -> Figure:
+    """One panel per score: for each arm the median latent, and where 50 % and 90 % of its latents lie."""
+    figure, axes = plt.subplots(
+        1,
+        len(columns),
+        figsize=(3.4 * len(columns) + 1.2, 0.42 * len(order) + 1.3),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for ax, (column, name) in zip(axes[0], columns.items(), strict=True):
+        for height, (constraint, init) in enumerate(order):
+            mine = latents[(latents["constraint"] == constraint) & (latents["init"] == init)][column].dropna()
+            if mine.empty:
+                continue
+            low, lower, middle, upper, high = mine.quantile([0.05, 0.25, 0.5, 0.75, 0.95])
+            colour = ARM_COLOURS[constraint]
+            ax.plot([low, high], [height] * 2, color=colour, linewidth=1.2)
+            ax.plot([lower, upper], [height] * 2, color=colour, linewidth=5, solid_capstyle="butt", alpha=0.6)
+            ax.scatter([middle], [height], s=30, color=colour, marker=MARKS[init], zorder=3)
+        ax.axvline(floor, color="#555555", linestyle=":", linewidth=1.1, zorder=1)
+        ax.set_title(name)
+    axes[0, 0].set_yticks(range(len(order)), [arm_name(*arm) for arm in order])
+    axes[0, 0].invert_yaxis()
+    figure.supxlabel("mark: median latent; bar: half of them; line: 90 %; dotted: chance", fontsize="small")
+    return figure
+
+
+def known_concepts(graded: pd.DataFrame, *, metrics: Mapping[str, str]) -> Figure:
+    """One panel per metric: its mean on known concepts of each kind against how much of them is spoilt.
+
+    The kind that the metric is meant to see is drawn strong, with a bar for the range over draws.
+    """
+    n_columns = min(4, len(metrics))
+    n_rows = -(-len(metrics) // n_columns)
+    figure, axes = plt.subplots(
+        n_rows,
+        n_columns,
+        figsize=(2.9 * n_columns, 2.6 * n_rows + 0.4),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for ax, (metric, name) in zip(axes.flat, metrics.items(), strict=False):
+        part = graded[graded["metric"] == metric]
+        for (kind, reference), rows in part.groupby(["kind", "reference"], sort=False):
+            by_level = rows.groupby("level")["value"]
+            mean = by_level.mean()
+            style = {"alpha": 1.0, "linewidth": 2.2} if reference else {"alpha": 0.5, "linewidth": 1.1}
+            ax.plot(mean.index, mean, color=KIND_COLOURS[str(kind)], label=str(kind), **style)
+            if reference:
+                ax.vlines(
+                    mean.index, by_level.min(), by_level.max(), color=KIND_COLOURS[str(kind)], linewidth=2
+                )
+        for side, line in (("floor", ":"), ("ceiling", "--")):
+            ax.axhline(part[side].mean(), color="#555555", linestyle=line, linewidth=1.1, zorder=1)
+        ax.set_title(name)
+        ax.set_xticks([0, 0.5, 1], ["0", "50 %", "100 %"])
+    for ax in list(axes.flat)[len(metrics) :]:
+        ax.set_visible(False)
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    figure.supxlabel("activations moved to a random token", fontsize="small")
+    return figure
+
+
+def context_html(context: Context, *, strongest: float) -> str:
+    """One context as HTML: tokens marked by how strongly the latent fires, the strongest underlined.
+
+    `strongest` is the activation that gets the deepest colour. Everything from the text is escaped; marks
+    are transparent, so that the page's own text colour stays readable in light and dark mode.
+    """
+    out = []
+    for position, (piece, value) in enumerate(zip(context.pieces, context.activations, strict=True)):
+        shown = escape(piece.replace("\n", "↵"))
+        if value <= 0:
+            out.append(shown)
+            continue
+        depth = 0.08 + (_STRONGEST - 0.08) * min(1.0, value / strongest)
+        line = "border-bottom:2px solid;" if position == context.peak else ""
+        out.append(
+            f'<mark style="background:rgba(230,159,0,{depth:.2f});color:inherit;{line}" '
+            f'title="{value:.2f}">{shown}</mark>'
+        )
+    return "".join(out)
+
+
+def examples_html(rows: Iterable[tuple[str, str, Sequence[Context]]], *, caption: str) -> str:
+    """A table of latents: arm, what is known of the latent, and its contexts one below the other."""
+    body = []
+    for arm, about, contexts in rows:
+        strongest = max((context.strength for context in contexts), default=1.0)
+        shown = "".join(
+            f'<div style="margin-bottom:.35rem">{context_html(context, strongest=strongest)}</div>'
+            for context in contexts
+        )
+        body.append(f"<tr><td>{escape(arm)}</td><td>{escape(about)}</td><td>{shown}</td></tr>")
+    head = "<thead><tr><th>arm</th><th>latent</th><th>its strongest contexts</th></tr></thead>"
+    return (
+        f'<p class="sanity-caption">{escape(caption)}</p><div class="sanity-scroll">'
+        f'<table class="sanity-table">{head}<tbody>{"".join(body)}</tbody></table></div>'
+    )
