@@ -91,7 +91,9 @@ class ToyGrid(Entry):
     steps: Positive
     learning_rate: Annotated[float, Field(gt=0)]
     other_learning_rates: tuple[float, ...] = ()
-    """Tried for the trained arm of every architecture, on the first seed."""
+    """Tried for the trained arm, on the first seed."""
+    learning_rate_architectures: tuple[ArchitectureName, ...] = ()
+    """The architectures that are tried at the other learning rates."""
     auxiliary: AuxiliaryLoss | None = None
     """Tried for the trained arm, on the first seed."""
     reference_steps: Annotated[int, Field(ge=0)] = 0

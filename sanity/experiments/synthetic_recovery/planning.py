@@ -22,6 +22,8 @@ from sanity.store import LocalStore
 PAPER_WORLDS = (SyntheticSpec(), SyntheticSpec(probabilities="variable"))
 PAPER_L0 = 20
 TRAINED = ArmNames(constraint="trained")
+AUXILIARY_COST = 4.0
+"""How many times as long a step takes while most latents are dead and the auxiliary loss works on them."""
 # An arm that only shows a reference needs no fine curve.
 REFERENCE = Training(curve_points=20)
 
@@ -55,13 +57,13 @@ def grid_cells(profile: Profile) -> list[Cell]:
 
 
 def rate_cells(profile: Profile) -> list[Cell]:
-    """The trained arm of every architecture at the other learning rates, on the first seed."""
+    """The trained arm of the named architectures at the other learning rates, on the first seed."""
     grid = profile.toy
     return [
         _named(profile, world, name, TRAINED, grid.seeds[0], learning_rate=rate)
         for rate in grid.other_learning_rates
         for world in grid.worlds
-        for name in grid.architectures
+        for name in grid.learning_rate_architectures
     ]
 
 
@@ -154,6 +156,8 @@ def _cell(profile: Profile, world: World, made: Arm, training: Training, steps: 
     seconds = profile.training_seconds(
         batch_size=grid.batch_size, steps=steps, d_sae=made.d_sae, d_in=world.d_in
     )
+    if training.auxiliary:  # dense products with most of the dictionary, once a collapse has begun
+        seconds *= AUXILIARY_COST
     extra = f" with auxiliary loss {training.auxiliary:g}" if training.auxiliary else ""
     return train_on_world.cell(
         run,
