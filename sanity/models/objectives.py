@@ -8,7 +8,7 @@ gradient, interfere after a step, or spend a part of the budget on finding direc
 | `Plain` | reconstruction alone |
 | `Auxiliary` | dead latents fit what the living leave over (Gao et al. 2406.04093) |
 | `Incoherence` | each decoder row is pushed away from the one nearest to it (Korznikov et al. 2509.22033) |
-| `EvenEncoder` | encoder rows keep one common length (2606.15054) |
+| `EvenEncoder` | encoder rows keep one common length |
 | `Restarts` | the learning rate falls and starts again, several times (Loshchilov and Hutter 1608.03983) |
 | `Resampling` | dead latents are pointed at what is badly reconstructed (Bricken et al. 2023) |
 | `Agreement` | short runs from other starts; the last one starts from what they agree upon |
@@ -127,7 +127,7 @@ class EvenEncoder(Plain):
     """Encoder rows are kept at one common length, so that latents compete by direction and bias alone.
 
     Where latents compete across a batch, one with a long encoder row wins more often and learns more, which
-    makes its row longer (2606.15054).
+    may make its row longer. (Cosine scoring, 2606.15054, divides by the length of the *input* instead.)
     """
 
     name: ClassVar[str] = "even encoder"
@@ -272,7 +272,7 @@ def agreed(dictionaries: Sequence[Float[Tensor, "d_sae d_in"]], cosine: float) -
 
 
 def agreed_latents(
-    W_dec: Float[Tensor, "d_sae d_in"], others: Sequence[Float[Tensor, "m d_in"]], cosine: float
+    W_dec: Float[Tensor, "d_sae d_in"], others: Sequence[Float[Tensor, "_ d_in"]], cosine: float
 ) -> Bool[Tensor, " d_sae"]:
     """Which rows every other dictionary has within `cosine`; all rows of length 1."""
     keep = torch.ones(len(W_dec), dtype=torch.bool, device=W_dec.device)
