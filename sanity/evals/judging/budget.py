@@ -1,8 +1,9 @@
 """What a run of a judge may cost: an estimate before the first call, a journal, and a limit that holds.
 
-Tokens are estimated without the judge's tokenizer: one per three and a half characters, and six per
-message. English prose has four to five characters a token, code and names three, so the estimate is rather
-high; what is booked afterwards is what the endpoint says it used.
+Tokens are estimated without the judge's tokenizer: one per three characters, and six per message. English
+prose has four to five characters a token and code two and a half to three and a half, so the estimate is
+rather high for prose and may be a fifth too low for code. What is booked is what the endpoint says it used;
+the limit can be passed by as much as the calls in flight use beyond their estimates.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from sanity.evals.judging.errors import BudgetError
 from sanity.evals.judging.protocol import Conversation
 from sanity.files import disk_errors
 
-CHARACTERS_PER_TOKEN = 3.5
+CHARACTERS_PER_TOKEN = 3.0
 TOKENS_PER_MESSAGE = 6
 
 
@@ -107,7 +108,7 @@ def estimate_protocol(
     latents
         How many are judged, over all arms and seeds.
     examples
-        Contexts that each description is made from.
+        Contexts that each description is made from; 0 where descriptions are given.
     contexts
         Contexts that are classified for each latent with its own description, and as many again with
         another's.
@@ -119,7 +120,7 @@ def estimate_protocol(
     text, phrase = "x" * context_characters, "x" * description_characters
     full, rest = divmod(contexts, texts_per_question)
     sizes = [texts_per_question] * full + ([rest] if rest else [])
-    rounds = [describe_question([text] * examples)]
+    rounds = [describe_question([text] * examples)] if examples else []
     rounds += [classify_question(phrase, [text] * size) for size in sizes] * 2
     one = estimate(rounds)
     return Usage(one.calls * latents, one.prompt_tokens * latents, one.answer_tokens * latents)
@@ -128,8 +129,7 @@ def estimate_protocol(
 class Spending:
     """A journal of every paid call, shared by all runs that use the folder, and the limit on it.
 
-    A call is let through only if, with everything in flight counted at its largest, the limit cannot be
-    passed. A call whose answer never came may have been charged, so it stays booked at its estimate. (Two
+    A call is let through only if it fits with everything in flight counted at its estimate. A call whose answer never came may have been charged, so it stays booked at its estimate. (Two
     processes at once see each other's finished calls and not those in flight.)
     """
 

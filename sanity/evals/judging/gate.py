@@ -29,8 +29,8 @@ FLOOR_MARGIN = 0.1
 """How far above chance the accuracy with others' descriptions may be."""
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
-_WORDS = 25
-_CHARACTERS = 200
+_WORDS = 22
+_CHARACTERS = 130
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ CONCEPTS = (
     Concept("question", "texts with a question mark in them", _has(r"\?")),
     Concept("money", "texts that name a sum of money in dollars", _has(r"\$ ?\d")),
 )
-SOURCE_NAMES = ("code", "medicine", "reviews", "stories", "news", "web", "speeches")
+SOURCE_NAMES = ("code", "medicine", "reviews", "stories", "news", "speeches")
 
 
 def excerpts_from(documents: Mapping[str, Iterable[str]], *, per_source: int, seed: int) -> list[Excerpt]:
-    """One excerpt of about 25 words from each of the first `per_source` long enough texts of every source."""
+    """One excerpt of about 22 words from each of the first `per_source` long enough texts of every source."""
     found: list[Excerpt] = []
     for number, (source, texts) in enumerate(documents.items()):
         generator = torch.Generator().manual_seed(1_000_003 * seed + number)

@@ -39,17 +39,17 @@ CLASSIFY_SYSTEM = (
 CLASSIFY_ONE = """\
 Description: {description}
 
-<text>{text}</text>
+Does the following text fit the description? Answer with one word, Yes or No.
 
-Does the text fit the description? Answer with one word, Yes or No."""
+<text>{text}</text>"""
 CLASSIFY_ONE_REMINDER = "That was not a usable answer. Reply with exactly one word: Yes or No."
 CLASSIFY_MANY = """\
 Description: {description}
 
-{texts}
+Which of the following {n} texts fit the description? Some do and some do not. Answer with one line per \
+text, its number and Yes or No, such as "1: Yes". Give these {n} lines only.
 
-Which of these {n} texts fit the description? Some do and some do not. Answer with one line per text, its \
-number and Yes or No, such as "1: Yes". Give these {n} lines only."""
+{texts}"""
 CLASSIFY_MANY_REMINDER = (
     'That was not a usable answer. Reply with exactly {n} lines, "1: Yes" or "1: No" up to "{n}: Yes" or '
     '"{n}: No", and nothing else.'
