@@ -11,6 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sanity.data.gaussian import GaussianStream as GaussianStream
+    from sanity.data.probing import POOLS as POOLS
+    from sanity.data.probing import Pool as Pool
+    from sanity.data.probing import named_pools as named_pools
+    from sanity.data.probing import own_pool as own_pool
+    from sanity.data.probing_texts import ProbeTask as ProbeTask
+    from sanity.data.probing_texts import ProbingTexts as ProbingTexts
+    from sanity.data.probing_texts import collect as collect
+    from sanity.data.probing_texts import make_tasks as make_tasks
     from sanity.data.sources import SOURCES as SOURCES
     from sanity.data.sources import Document as Document
     from sanity.data.sources import HubText as HubText
@@ -37,6 +45,8 @@ if TYPE_CHECKING:
     from sanity.data.worlds import world_of as world_of
 
 _HOMES = {
+    "sanity.data.probing": ("POOLS", "Pool", "named_pools", "own_pool"),
+    "sanity.data.probing_texts": ("ProbeTask", "ProbingTexts", "collect", "make_tasks"),
     "sanity.data.gaussian": ("GaussianStream",),
     "sanity.data.sources": (
         "SOURCES",

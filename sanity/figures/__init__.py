@@ -4,9 +4,20 @@ from sanity.figures.arms import arms_by_metric, recovery_by_frequency
 from sanity.figures.curves import against_l0, budget_curves, gap_against_tokens
 from sanity.figures.interpretability import context_html, examples_html, known_concepts, score_quantiles
 from sanity.figures.judgement import places_between, smallest_margins, verdict_strips
+from sanity.figures.judging import judge_gates, judged_latents
 from sanity.figures.lazy import cosine_courses, courses_by_frequency, laziness_courses, output_scales
 from sanity.figures.lazy_cones import cone_laws, quantile_bars, tau_sweep
 from sanity.figures.objectives import recovery_against_variance_by_aim
+from sanity.figures.probing import probing_by_arm, probing_by_group, probing_by_k, probing_leads
+from sanity.figures.recovery import (
+    latents_in_use,
+    leaving_the_truth,
+    recovery_against_times_seen,
+    recovery_at_a_glance,
+    reference_ladder,
+    threshold_sweep,
+    turning,
+)
 from sanity.figures.style import ARCHITECTURE_NAMES, arm_name, house_style
 from sanity.figures.validity import graded_readings, scramble_matrix, truth_against_corruption
 from sanity.figures.worlds import misses_of_parents, recovery_against_variance
@@ -25,19 +36,32 @@ __all__ = [
     "gap_against_tokens",
     "graded_readings",
     "house_style",
+    "judge_gates",
+    "judged_latents",
     "known_concepts",
+    "latents_in_use",
     "laziness_courses",
+    "leaving_the_truth",
     "misses_of_parents",
     "output_scales",
     "places_between",
+    "probing_by_arm",
+    "probing_by_group",
+    "probing_by_k",
+    "probing_leads",
     "quantile_bars",
+    "recovery_against_times_seen",
     "recovery_against_variance",
     "recovery_against_variance_by_aim",
+    "recovery_at_a_glance",
     "recovery_by_frequency",
+    "reference_ladder",
     "score_quantiles",
     "scramble_matrix",
     "smallest_margins",
     "tau_sweep",
+    "threshold_sweep",
     "truth_against_corruption",
+    "turning",
     "verdict_strips",
 ]
