@@ -74,8 +74,8 @@ def log_reachable(d: int, m: int, tau: float, bar: float) -> float:
 
     As a share of many random features it is a ceiling on their recovery at that bar (0.8 in the paper).
 
-    >>> round(math.exp(log_reachable(100, 3200, 0.8, 0.8)), 2)
-    0.97
+    >>> round(math.exp(log_reachable(100, 3200, 0.8, 0.8)), 3)
+    0.999
     """
     for cosine in (tau, bar):
         _check_cosine(cosine)

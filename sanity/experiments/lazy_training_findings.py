@@ -6,9 +6,44 @@ import pandas as pd
 
 from sanity.evals import expected_max_cosine
 from sanity.experiments.lazy_training_geometry import BAR, PAPERS_SIZES, PAPERS_TAU
+from sanity.profiles import Profile
 
 MARKS = {"5 %": 20, "10 %": 10, "50 %": 2, "end": 1}
 PAPERS_COURSE = {"5 %": ("near 1", "0.80"), "10 %": ("near 0.8", "0.82"), "end": ("not shown", "0.86")}
+
+
+def settings_table(profile: Profile) -> pd.DataFrame:
+    """The chapter's parameters: the paper's, ours, and why they differ."""
+    lazy, toy, real, model = profile.lazy, profile.toy, profile.real, profile.models[0]
+    rows: list[tuple[str, str, object, str]] = [
+        (
+            "language model",
+            "Gemma-2-2B layer 12",
+            f"{model.subject}, {model.hook}",
+            "the profile's first place",
+        ),
+        (
+            "architecture",
+            "JumpReLU",
+            f"{real.architecture}; {toy.architectures[0]} in the worlds",
+            "the primary grids",
+        ),
+        ("L0", "160", f"{real.l0}; {toy.l0} in the worlds", "the primary grids"),
+        ("latents", "73,728", f"{model.d_sae or real.d_sae:,}; {toy.d_sae:,} in the worlds", "budget"),
+        ("tokens seen", "500 M", f"{real.steps * real.batch_size:,}", "budget"),
+        (
+            "learning rate",
+            "2e-4",
+            f"{real.learning_rate:g}; {toy.learning_rate:g} in the worlds",
+            "fewer steps",
+        ),
+        ("shown of the training", "the first 10 %", "all of it", "a course has an end"),
+        ("seeds followed", "not stated", len(lazy.course_seeds), "the other seeds are read at 10 % only"),
+        ("tau", "0.8", ", ".join(f"{tau:g}" for tau in lazy.taus), "a dose-response curve"),
+        ("steps of the sweep", "all", f"{lazy.real_steps:,}; {toy.steps:,} in the worlds", "budget"),
+        ("seeds of the sweep", "not stated", len(lazy.cone_seeds), "budget"),
+    ]
+    return pd.DataFrame(rows, columns=["", "paper", "here", "why"]).set_index("").astype(str)
 
 
 def course_table(cosines: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
@@ -137,7 +172,7 @@ def reach_words(exact: pd.DataFrame, tau: float = PAPERS_TAU) -> str:
     return (
         f"The paper's bound for Gemma-2-2B is 10^{gemma['log10_cone_bound']:.1f}, the exact probability "
         f"10^{gemma['log10_any_cap']:.1f}. What the best cone can reach of an arbitrary direction: "
-        f"{reached}. In the paper's toy {share:.0%} of all directions lie "
+        f"{reached}. In the paper's toy {share:.1%} of all directions lie "
         f"within the reach of some cone at the bar of {BAR:g}."
     )
 
@@ -192,3 +227,16 @@ def seed_words(seeds: pd.DataFrame, place: str) -> str:
         f"On {place_words(place)}, median cosine of a latent to the nearest of another seed, where "
         f"isotropic chance gives {expected_max_cosine(d, m):.2f}: {found}."
     )
+
+
+def tied_words(seeds: pd.DataFrame) -> str:
+    """Median cosine of encoder and decoder rows, arm by arm and place by place."""
+    parts = [
+        f"{place_words(str(place))}: "
+        + ", ".join(
+            f"{str(arm).replace('_', ' ')} {rows['encoder_decoder_cosine'].median():.2f}"
+            for arm, rows in part.groupby("constraint", sort=False)
+        )
+        for place, part in seeds.groupby("world_or_hook", sort=False)
+    ]
+    return "Medians on " + "; ".join(parts) + "."

@@ -91,9 +91,10 @@ def courses_by_frequency(cosines: pd.DataFrame) -> Figure:
                 ax.set_title(place_name(place), fontsize="small")
                 ax.legend(loc="lower left", bbox_to_anchor=(0.0, 0.05), fontsize="x-small")
             if column == 0:
-                ax.set_ylabel(f"{side}: median cosine to init")
+                ax.set_ylabel(side)
     figure.supxlabel(
-        "share of the steps; groups by how often a latent is active at the end", fontsize="small"
+        "share of the steps; lines: median cosine to init, by how often a latent is active at the end",
+        fontsize="small",
     )
     return figure
 
@@ -229,7 +230,7 @@ def _share_axis(ax: Axes, *, log: bool) -> None:
         ax.set_xlim(0, 100)
         ax.set_xticks([0, 25, 50, 75, 100], ["0", "25 %", "50 %", "75 %", "100 %"])
     for at in MARKED:
-        ax.axvline(at, color="#CC79A7", linewidth=0.9, zorder=0)
+        ax.axvline(at, color="#CC79A7", linewidth=1.0, zorder=1.5)
     ax.annotate(
         "5, 10 %",
         (MARKED[1], 1.0),
