@@ -17,7 +17,7 @@ import typer
 # of small matrix products several times slower.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-from sanity.cli import fetching, reading, running
+from sanity.cli import fetching, judging, reading, running
 from sanity.cli.common import CommandGroup
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ app.command("fetch")(fetching.fetch_command)
 app.command("plan")(running.plan_command)
 app.command("harvest")(running.harvest_command)
 app.command("train")(running.train_command)
+app.command("judge")(judging.judge_command)
 app.command("reproduce")(running.reproduce_command)
 app.command("book")(running.book_command)
 app.command("claims")(reading.claims_command)

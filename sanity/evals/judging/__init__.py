@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from sanity.evals.judging import protocol
 from sanity.evals.judging.asking import MOST_UNANSWERED, UNANSWERED_CREDIT, Judge, JudgeSpec
-from sanity.evals.judging.budget import Prices, Spending, Usage, estimate, estimate_protocol
+from sanity.evals.judging.budget import (
+    Prices,
+    Spending,
+    Usage,
+    count_tokens,
+    estimate,
+    estimate_protocol,
+)
 from sanity.evals.judging.cache import Answer, AnswerCache
 from sanity.evals.judging.client import EndpointJudge, open_endpoint
 from sanity.evals.judging.errors import BudgetError, JudgeError
@@ -49,6 +57,7 @@ __all__ = [
     "Prices",
     "Spending",
     "Usage",
+    "count_tokens",
     "endpoint_from",
     "estimate",
     "estimate_protocol",
@@ -59,6 +68,7 @@ __all__ = [
     "model_names",
     "open_endpoint",
     "open_local",
+    "protocol",
     "registry_excerpts",
     "run_gate",
     "texts_of",

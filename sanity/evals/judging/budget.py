@@ -129,8 +129,9 @@ def estimate_protocol(
 class Spending:
     """A journal of every paid call, shared by all runs that use the folder, and the limit on it.
 
-    A call is let through only if it fits with everything in flight counted at its estimate. A call whose answer never came may have been charged, so it stays booked at its estimate. (Two
-    processes at once see each other's finished calls and not those in flight.)
+    A call is let through only if it fits with everything in flight counted at its estimate. A call whose
+    answer never came may have been charged, so it stays booked at its estimate. (Two processes at once see
+    each other's finished calls and not those in flight.)
     """
 
     def __init__(

@@ -1,0 +1,92 @@
+"""`sanity judge`: what a language model as judge may cost, and asking it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sanity.cli.common import AsJson, ProfileName, columns, show
+
+if TYPE_CHECKING:
+    from sanity.evals.judging import Prices
+    from sanity.experiments.judged_interpretability_cells import JudgeCells
+    from sanity.profiles import Profile
+
+
+def judge_command(
+    profile: ProfileName = "quick",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what it may cost, and ask nothing.")
+    ] = False,
+    price_prompt: Annotated[
+        float | None, typer.Option(min=0, help="Per million prompt tokens; else SANITY_JUDGE_PRICE_PROMPT.")
+    ] = None,
+    price_answer: Annotated[
+        float | None, typer.Option(min=0, help="Per million answer tokens; else SANITY_JUDGE_PRICE_ANSWER.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have language models judge latents, or say what that may cost.
+
+    The judge is named by SANITY_JUDGE_URL, SANITY_JUDGE_MODEL and SANITY_JUDGE_KEY.
+    """
+    from sanity.computing import compute
+    from sanity.experiments.judged_interpretability_cells import plan_judges
+    from sanity.profiles import load
+
+    chosen = load(profile)
+    plans = plan_judges(chosen)
+    prices = _prices(price_prompt, price_answer)
+    if not dry_run:
+        compute([cell for plan in plans for cell in (plan.gate, *(cell for _, cell in plan.judged))])
+    rows = [_row(chosen, plan, prices) for plan in plans]
+    value = {"profile": profile, "asked": not dry_run, "judges": rows}
+    show(value, as_json=as_json, text=lambda: _text(rows, asked=not dry_run))
+
+
+def _prices(prompt: float | None, answer: float | None) -> Prices:
+    from sanity.evals.judging import Prices, endpoint_from
+
+    endpoint = endpoint_from()
+    known = endpoint.prices if endpoint is not None else Prices()
+    return Prices(known.prompt if prompt is None else prompt, known.answer if answer is None else answer)
+
+
+def _row(profile: Profile, plan: JudgeCells, prices: Prices) -> dict[str, Any]:
+    from sanity.experiments.judged_interpretability_cells import expected_usage
+
+    usage = expected_usage(profile, plan)
+    paid = plan.spec.kind == "endpoint"
+    return {
+        "judge": plan.spec.model,
+        "kind": plan.spec.kind,
+        "arms_and_seeds": len(plan.judged),
+        "latents": plan.amount.latents,
+        "calls": usage.calls,
+        "prompt_tokens": usage.prompt_tokens,
+        "answer_tokens": usage.answer_tokens,
+        "money": prices.of(usage.prompt_tokens, usage.answer_tokens) if paid else 0.0,
+        "seconds": sum(cell.cost.seconds for cell in (plan.gate, *(cell for _, cell in plan.judged))),
+    }
+
+
+def _text(rows: list[dict[str, Any]], *, asked: bool) -> str:
+    head = ("judge", "where", "SAEs", "latents each", "calls", "prompt tokens", "answer tokens", "money")
+    body = [
+        (
+            row["judge"],
+            "endpoint" if row["kind"] == "endpoint" else "this machine",
+            str(row["arms_and_seeds"]),
+            str(row["latents"]),
+            f"{row['calls']:,}",
+            f"{row['prompt_tokens']:,}",
+            f"{row['answer_tokens']:,}",
+            f"{row['money']:.2f}",
+        )
+        for row in rows
+    ]
+    said = "Asked; answers are kept." if asked else "Nothing was asked. Answers on disk are not paid again."
+    if all(row["kind"] == "local" for row in rows):
+        said += " No endpoint is configured: set SANITY_JUDGE_URL and SANITY_JUDGE_MODEL."
+    return "\n".join((columns([head, *body], right=(2, 3, 4, 5, 6, 7)), "", said))
