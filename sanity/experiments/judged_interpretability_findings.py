@@ -96,6 +96,16 @@ def arms_words(judge: JudgeTables) -> str:
     return f"Mean accuracy by {judge.spec.model}{failed}: {'; '.join(parts)}."
 
 
+def summary_rows(judge: JudgeTables) -> pd.DataFrame:
+    """`summary` with arms as readers see them."""
+    table = summary(judge)
+    names = [
+        arm_words(str(c), str(i)) for c, i in zip(table.pop("constraint"), table.pop("init"), strict=True)
+    ]
+    table.insert(0, "arm", names)
+    return table
+
+
 def parameter_rows(profile: Profile, judge: JudgeTables) -> pd.DataFrame:
     """The protocol's numbers: the paper's, ours, and why they differ."""
     amount, grid = judge.amount, profile.judging
