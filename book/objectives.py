@@ -136,6 +136,7 @@ agreement = (
     .rename(
         columns={
             "shared": "shared latents",
+            "chance": "by chance",
             "true_if_shared": "true features among them",
             "true_if_not": "true among the others",
             "found_by_sharing": "share of true latents found",
@@ -145,9 +146,10 @@ agreement = (
     else tables.agreement
 )
 page.table(
-    agreement.round(3),
-    caption="Latents of the first seed that the second has within a cosine of 0.8; true: within 0.8 of a feature. "
-    f"{grid.d_sae:,} latents.",
+    agreement.round(4),
+    caption="Latents of the first seed that the second has within a cosine of 0.8; true: within 0.8 of a feature. By "
+    f"chance: the exact share for two random dictionaries of {grid.d_sae:,} latents in {grid.d_in} dimensions. Share of true "
+    "latents found: those that a reader without ground truth would know of.",
 )
 
 # %% tags=["hide-input"]

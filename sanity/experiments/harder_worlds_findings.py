@@ -97,13 +97,17 @@ def match_words(scores: pd.DataFrame, judged: str = "soft_frozen_decoder") -> st
             gaps.append((str(world), ev, found))
     if not gaps:
         return f"No world has both a trained and a {name} arm here."
-    sentences = [f"{world} {ev:+.3f} and {found:+.1%}" for world, ev, found in gaps]
+    sentences = [f"{world} {ev:+.3f} and {_points(found)}" for world, ev, found in gaps]
     evs, founds = [ev for _, ev, _ in gaps], [found for *_, found in gaps]
     return (
         f"Trained less {name}, in explained variance and in features recovered: {'; '.join(sentences)}. "
         f"The gap in explained variance lies between {min(evs):+.3f} and {max(evs):+.3f}, "
-        f"the one in recovery between {min(founds):+.1%} and {max(founds):+.1%}."
+        f"the one in recovery between {_points(min(founds))} and {_points(max(founds))}."
     )
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f} points"
 
 
 def absorption_words(absorption: pd.DataFrame) -> str:
@@ -153,7 +157,7 @@ def misfit_words(scores: pd.DataFrame, misfits: pd.DataFrame) -> str:
     table = misfit_table(scores, misfits).xs("trained", level="arm")
     fitting = table.loc["fitting"]
     parts = [
-        f"{name}: {row['EV'] - fitting['EV']:+.3f} and {row['recovered'] - fitting['recovered']:+.1%}"
+        f"{name}: {row['EV'] - fitting['EV']:+.3f} and {_points(row['recovered'] - fitting['recovered'])}"
         for name, row in table.drop("fitting").iterrows()
     ]
     return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from sanity.errors import BadInputError
 from sanity.evals import (
     HeldOutEVProbe,
     RecoveryProbe,
+    log_any_above,
     max_cosines,
     mean_matched_cosine,
     mean_max_cosine,
@@ -45,6 +47,8 @@ EXPERIMENT = "objectives"
 HELD_OUT_SAMPLES = 8192
 FIRST_HELD_OUT_STEP = 2**31
 FIRST_CALIBRATION_STEP = 2**31 + 2**30
+AGREE = 0.8
+"""Cosine from which two directions count as one: the paper's bar for recovery."""
 _MEASURING_SECONDS = 0.3
 """Per run, beside its steps."""
 AIMS: dict[str, Plain] = {
@@ -247,13 +251,14 @@ def _agreement(profile: Profile, planned: list[Cell], found: list[Result]) -> pd
     rows = []
     for name, seeds in runs.items():
         for (seed, W_dec), (other, against) in pairwise(seeds):
-            shared = agreed_latents(W_dec, [against], 0.8)
-            true = max_cosines(W_dec, features) > 0.8
+            shared = agreed_latents(W_dec, [against], AGREE)
+            true = max_cosines(W_dec, features) > AGREE
             rows.append(
                 {
                     "architecture": name,
                     "seeds": f"{seed}, {other}",
                     "shared": float(shared.double().mean()),
+                    "chance": math.exp(log_any_above(W_dec.shape[1], len(against), AGREE)),
                     "true_if_shared": _share(true, shared),
                     "true_if_not": _share(true, ~shared),
                     "found_by_sharing": _share(shared, true),

@@ -40,39 +40,47 @@ def gain_words(gains: pd.DataFrame) -> str:
         plain, others = arms.loc["plain"], arms.drop("plain")
         better = others[others["gain, least"] > SMALL_RECOVERY]
         worse = others[others["gain, most"] < -SMALL_RECOVERY]
-        rest = len(others) - len(better) - len(worse)
-        words = (
-            f"**{architecture}**, plain: EV {plain['EV']:.3f} and {plain['recovered']:.1%} recovered. "
-            f"{_listed(better, 'more')} {_listed(worse, 'less')} The other {rest} of {len(others)} aims "
-            f"stay within {SMALL_RECOVERY:.0%} of plain on some seed or on all."
-        )
+        rest = others.drop([*better.index, *worse.index])
+        words = f"**{architecture}.** Plain: EV {plain['EV']:.3f}, {plain['recovered']:.1%} recovered."
+        for found, direction in ((better, "more"), (worse, "fewer")):
+            if len(found):
+                words += f" Clearly {direction} on every seed: {_listed(found)}."
+        if len(rest):
+            words += (
+                f" Not {'' if len(rest) == len(others) else 'so '}clearly either way "
+                f"({100 * SMALL_RECOVERY:g} points on every seed): {', '.join(map(str, rest.index))}, "
+                f"{_points(rest['gain'].min())} to {_points(rest['gain'].max())} on average."
+            )
         silent = others[(others["gain"].abs() > SMALL_RECOVERY) & (others["EV gain"].abs() < SMALL_EV)]
         if len(silent):
-            names = ", ".join(f"{name} ({row['gain']:+.1%})" for name, row in silent.iterrows())
-            words += f" Explained variance hardly shows (less than {SMALL_EV:g} of change): {names}."
+            names = ", ".join(map(str, silent.index))
+            words += f" Explained variance moves by less than {SMALL_EV:g} under: {names}."
         sentences.append(words)
     return "\n\n".join(sentences)
 
 
-def _listed(table: pd.DataFrame, direction: str) -> str:
-    if table.empty:
-        return f"No aim recovers clearly {direction} on every seed."
-    named = "; ".join(
-        f"{name} {row['gain']:+.1%} with {row['EV gain']:+.3f} in EV" for name, row in table.iterrows()
+def _listed(table: pd.DataFrame) -> str:
+    named = (
+        f"{name} {_points(row['gain'])} with {row['EV gain']:+.3f} in EV" for name, row in table.iterrows()
     )
-    return f"Clearly {direction} on every seed: {named}."
+    return "; ".join(named)
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f} points"
 
 
 def agreement_words(agreement: pd.DataFrame) -> str:
     """What it says about a latent that another seed has it too."""
     sentences = []
     for architecture, part in agreement.groupby("architecture", sort=False):
-        mean = part[["shared", "true_if_shared", "true_if_not", "found_by_sharing"]].mean()
+        mean = part[["shared", "chance", "true_if_shared", "true_if_not"]].mean()
         if not mean["shared"] > 0:
             sentences.append(f"{LABELS[str(architecture)]}: no latent is shared between seeds.")
             continue
         sentences.append(
-            f"{LABELS[str(architecture)]}: {mean['shared']:.1%} of the latents are shared. "
+            f"{LABELS[str(architecture)]}: {mean['shared']:.1%} of the latents are shared "
+            f"({mean['chance']:.1e} by chance). "
             f"{mean['true_if_shared']:.1%} of these are true features, and "
             f"{mean['true_if_not']:.1%} of the others."
         )

@@ -43,7 +43,12 @@ def recovery_against_variance_by_aim(scores: pd.DataFrame, curves: pd.DataFrame)
         for aim, ends in wide.groupby(level="aim", sort=False):
             look = {"color": AIM_COLOURS[str(aim)], "marker": AIM_MARKS[str(aim)]}
             shown[str(aim)] = ax.scatter(
-                ends["explained_variance"], ends["recovery"], s=52, alpha=0.85, zorder=3, **look
+                ends["explained_variance"],
+                ends["recovery"],
+                s=52,
+                alpha=0.85,
+                zorder=4 if aim == "plain" else 3,
+                **look,
             )
         ways = curves[(curves["architecture"] == architecture) & (curves["seed"] == curves["seed"].min())]
         for aim, way in ways.dropna(subset=["recovery"]).groupby("aim", sort=False):
