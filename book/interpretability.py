@@ -218,6 +218,14 @@ page.table(
     "of the same SAE. “Equal frequencies” weights latents as if all arms fired equally often.",
 )
 
+# %% tags=["hide-input"]
+intervals = interpretability_findings.interval_table(latents, scores)
+page.table(
+    intervals,
+    caption="AUROC: mean over seeds with its 95 % t-interval, and the interval from redrawing seeds and the latents in "
+    "them, which with so few seeds is too narrow. Verdicts rest on differences paired by seed.",
+) if len(intervals) else Markdown("One seed gives no interval.")
+
 # %% [markdown]
 # ## From latent to latent
 #
@@ -283,10 +291,14 @@ page.figure(
     f"{place.graded['seed'].nunique()} draws. Strong lines: the kind of concept that a score is meant to see. "
     "Dotted: chance; dashed: 1.",
     data=(place.graded, "interpretability_graded"),
+) if gated else Markdown(
+    "There is too little text for known concepts: the scores of this page are not gated."
 )
 
 # %% tags=["hide-input"]
-Markdown("From intact to spoilt: " + interpretability_findings.gate_words(place.graded, gated))
+Markdown(
+    "From intact to spoilt: " + interpretability_findings.gate_words(place.graded, gated) if gated else ""
+)
 
 # %% [markdown]
 # ## Other places
@@ -313,6 +325,8 @@ Markdown(
 #   fire less often, and may be more specific.
 # - Matching by word leaves out activating contexts whose word occurs in no silent context: those of the purest latents.
 #   The column *token_covered* of the data says how many.
+# - Contexts of up to 32 tokens hide a single word from the encoder (see the known words above). Shorter ones would show
+#   more of words and less of topics.
 # - A context is counted as silent if the latent fires nowhere in it, and activating however weakly it fires.
 # - The text is a mix of a few sources. A latent that only tells them apart is at chance against the same source.
 

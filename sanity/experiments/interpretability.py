@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,9 @@ from torch import Tensor
 
 from sanity.cells import Cell, Cost, Result, Task, computes
 from sanity.computing import results
+from sanity.errors import BadInputError
 from sanity.evals.interpretability import (
+    GRADED_COLUMNS,
     METRICS,
     VERSION,
     Contexts,
@@ -36,6 +39,8 @@ from sanity.experiments.interpretability_cells import (
 from sanity.models import Arm
 from sanity.profiles import LanguageModel, Profile
 from sanity.store import LocalStore
+
+log = logging.getLogger("sanity")
 
 EXPERIMENT = "interpretability"
 FREQUENCY_MATCHED = "autointerp_auroc_frequency_matched"
@@ -108,7 +113,12 @@ def grade_concepts(task: Task) -> None:
     config: Grading = task.config
     features = load_features(task.inputs["pool"], task.inputs["embeddings"])
     seeds = range(config.scoring.seed, config.scoring.seed + config.reseeds)
-    table = graded_scores(features, config.scoring, fewest=config.fewest, seeds=list(seeds))
+    try:
+        table = graded_scores(features, config.scoring, fewest=config.fewest, seeds=list(seeds))
+    except BadInputError as error:
+        # So little text that no concept has enough contexts leaves the scores ungated, and not undone.
+        log.warning("known concepts are not graded: %s", error)
+        table = pd.DataFrame(columns=list(GRADED_COLUMNS))
     task.save_table("graded", table)
 
 
@@ -265,7 +275,9 @@ def graded(profile: Profile, store: LocalStore | None = None) -> pd.DataFrame:
         table = result.table("graded")
         model = place.contexts.model
         about = {"subject": model.subject, "world_or_hook": model.hook}
-        frames.append(table[table["reference"]].drop(columns=["reference", "kind"]).assign(**about))
+        frames.append(
+            table[table["reference"].astype(bool)].drop(columns=["reference", "kind"]).assign(**about)
+        )
     return stack(frames)
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from sanity.evals.interpretability import METRICS, Context
 from sanity.experiments.findings import arm_words, lead_words, mean_of
 from sanity.experiments.interpretability import FREQUENCY_MATCHED, InterpretabilityTables
+from sanity.stats import hierarchical_bootstrap, t_interval
 
 NAMES: Mapping[str, str] = {
     "autointerp_auroc": "AUROC",
@@ -128,17 +129,49 @@ def concept_ceiling(graded: pd.DataFrame, metric: str = "autointerp_auroc") -> d
 
 def quantile_table(latents: pd.DataFrame, metric: str = "autointerp_auroc") -> pd.DataFrame:
     """Quantiles over the latents of all seeds, per arm, and the share above 0.7."""
-    rows = {}
+    rows = []
     for (constraint, init), part in latents.groupby(["constraint", "init"], sort=False):
         values = part[_COLUMN[metric]].dropna()
-        row = {f"{q:.0%}": float(values.quantile(q)) for q in (0.05, 0.25, 0.5, 0.75, 0.95)}
-        above = float((values > 0.7).mean())
-        rows[arm_words(str(constraint), str(init))] = {
-            **row,
-            "share above 0.7": above,
-            "latents": len(values),
-        }
-    return pd.DataFrame(rows).T.rename_axis("arm")
+        quantiles = {f"{q:.0%}": float(values.quantile(q)) for q in (0.05, 0.25, 0.5, 0.75, 0.95)}
+        rows.append(
+            {
+                "arm": arm_words(str(constraint), str(init)),
+                **quantiles,
+                "share above 0.7": float((values > 0.7).mean()),
+                "latents": len(values),
+            }
+        )
+    return pd.DataFrame(rows).set_index("arm")
+
+
+def interval_table(
+    latents: pd.DataFrame, scores: pd.DataFrame, metric: str = "autointerp_auroc"
+) -> pd.DataFrame:
+    """Mean over seeds per arm, with its t-interval over seeds, and one from redrawing seeds and latents.
+
+    The second redraws latents within seeds, too; with a few seeds it is too narrow, and shown for comparison.
+    Empty with fewer than two seeds.
+    """
+    rows = []
+    for constraint, init in arms_in(scores):
+        mine = latents[(latents["constraint"] == constraint) & (latents["init"] == init)]
+        units = mine[["seed", "latent"]].assign(value=mine[_COLUMN[metric]]).dropna()
+        means = units.groupby("seed")["value"].mean().to_numpy()
+        if len(means) < 2:
+            continue
+        low, high = t_interval(means)
+        nested = hierarchical_bootstrap(units, levels=("seed", "latent"))
+        rows.append(
+            {
+                "arm": arm_words(constraint, init),
+                "mean": float(means.mean()),
+                "95 % from": low,
+                "to": high,
+                "redrawing latents, from": nested.low,
+                "to ": nested.high,
+            }
+        )
+    return pd.DataFrame(rows).set_index("arm") if rows else pd.DataFrame()
 
 
 def example_rows(place: InterpretabilityTables, shown: int, contexts: int = 4) -> Examples:

@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
+from matplotlib.lines import Line2D
 
 from sanity.figures.style import ARM_COLOURS, MARKS, arm_name
 
@@ -57,13 +58,12 @@ def known_concepts(graded: pd.DataFrame, *, metrics: Mapping[str, str]) -> Figur
 
     The kind that the metric is meant to see is drawn strong, with a bar for the range over draws.
     """
-    n_columns = min(4, len(metrics))
+    n_columns = min(3, len(metrics))
     n_rows = -(-len(metrics) // n_columns)
     figure, axes = plt.subplots(
         n_rows,
         n_columns,
-        figsize=(2.9 * n_columns, 2.6 * n_rows + 0.4),
-        sharex=True,
+        figsize=(3.4 * n_columns, 2.5 * n_rows + 0.5),
         squeeze=False,
         layout="constrained",
     )
@@ -73,7 +73,7 @@ def known_concepts(graded: pd.DataFrame, *, metrics: Mapping[str, str]) -> Figur
             by_level = rows.groupby("level")["value"]
             mean = by_level.mean()
             style = {"alpha": 1.0, "linewidth": 2.2} if reference else {"alpha": 0.5, "linewidth": 1.1}
-            ax.plot(mean.index, mean, color=KIND_COLOURS[str(kind)], label=str(kind), **style)
+            ax.plot(mean.index, mean, color=KIND_COLOURS[str(kind)], **style)
             if reference:
                 ax.vlines(
                     mean.index, by_level.min(), by_level.max(), color=KIND_COLOURS[str(kind)], linewidth=2
@@ -84,9 +84,10 @@ def known_concepts(graded: pd.DataFrame, *, metrics: Mapping[str, str]) -> Figur
         ax.set_xticks([0, 0.5, 1], ["0", "50 %", "100 %"])
     for ax in list(axes.flat)[len(metrics) :]:
         ax.set_visible(False)
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-    figure.supxlabel("activations moved to a random token", fontsize="small")
+    for ax in list(axes.flat)[max(0, len(metrics) - n_columns) : len(metrics)]:
+        ax.set_xlabel("activations moved to a random token")
+    kinds = [Line2D([], [], color=colour, linewidth=2, label=kind) for kind, colour in KIND_COLOURS.items()]
+    figure.legend(handles=kinds, loc="outside upper center", ncols=len(kinds))
     return figure
 
 

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from sanity.evals.interpretability.collecting import collect_contexts, parts_of
-from sanity.evals.interpretability.concepts import REFERENCE, graded_scores, known_concepts, spoilt
+from sanity.evals.interpretability.concepts import (
+    GRADED_COLUMNS,
+    REFERENCE,
+    graded_scores,
+    known_concepts,
+    spoilt,
+)
 from sanity.evals.interpretability.contexts import (
     ALIVE_FREQUENCY,
     Context,
@@ -27,6 +33,7 @@ from sanity.evals.interpretability.windows import Pool, cut_windows, pieces_of
 
 __all__ = [
     "ALIVE_FREQUENCY",
+    "GRADED_COLUMNS",
     "METRICS",
     "REFERENCE",
     "VERSION",

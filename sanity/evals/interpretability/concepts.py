@@ -42,6 +42,8 @@ REFERENCE = {
 }
 """Which kind of concept each score is meant to see, and is graded on."""
 
+GRADED_COLUMNS = ("metric", "kind", "reference", "level", "seed", "value", "floor", "ceiling", "n")
+
 WORDS = 12
 # Share of the tokens that such a word may be: what latents have, and enough to be scored.
 _RARE, _COMMON = 0.001, 0.03
@@ -156,8 +158,8 @@ def graded_scores(
 ) -> pd.DataFrame:
     """Every score of every kind of concept at every level, for several draws of what is spoilt and how.
 
-    Columns: `metric`, `kind`, `reference` (whether the metric is meant to see this kind), `level`, `seed`,
-    `value`, `floor`, `ceiling`, `n` (concepts).
+    Columns: `GRADED_COLUMNS`; `reference` says whether the metric is meant to see this kind, `n` is the
+    number of concepts.
     """
     concepts = known_concepts(features, fewest=fewest, seed=scoring.seed)
     columns = {metric: column for column, metric in METRICS.items()}
@@ -185,4 +187,4 @@ def graded_scores(
                             "n": score.n,
                         }
                     )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(GRADED_COLUMNS))

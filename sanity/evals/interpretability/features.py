@@ -70,12 +70,10 @@ class PoolFeatures:
 
     @cached_property
     def _words(self) -> tuple[tuple[str, ...], Ints]:
-        placed = np.full(tuple(self.pool.tokens.shape), "", dtype=object)
-        for i, pieces in enumerate(self.pool.pieces):
-            placed[i, : len(pieces)] = [piece.strip().casefold() or piece for piece in pieces]
-        names, places = np.unique(placed.astype(str).ravel(), return_inverse=True)
-        found = places.reshape(placed.shape).astype(np.int64)
-        found[self.pool.tokens.numpy() < 0] = -1
+        shown = [piece.strip().casefold() or piece for pieces in self.pool.pieces for piece in pieces]
+        names, numbers = np.unique(np.array(shown, dtype=np.str_), return_inverse=True)
+        found = np.full(tuple(self.pool.tokens.shape), -1, dtype=np.int64)
+        found[self.pool.tokens.numpy() >= 0] = numbers
         return tuple(names.tolist()), found
 
     @cached_property
