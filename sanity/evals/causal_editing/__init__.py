@@ -1,0 +1,85 @@
+"""Causal editing in the manner of RAVEL: swap latents between entities and see which answers change.
+
+Huang et al. 2024 (arXiv 2402.17700) set the task, SAEBench (arXiv 2503.09532) the learned mask over the
+latents of a sparse autoencoder.
+"""
+
+from __future__ import annotations
+
+from sanity.evals.causal_editing.choosing import (
+    Choice,
+    answers,
+    choose_templates,
+    generator,
+    make_task,
+    shares_known,
+)
+from sanity.evals.causal_editing.dictionaries import (
+    Dictionary,
+    Swap,
+    matched_in_frequency,
+    neurons,
+    principal_components,
+    read,
+    sae_dictionary,
+)
+from sanity.evals.causal_editing.fitting import Fitting, fit_mask, fit_rotation, subspace_edit
+from sanity.evals.causal_editing.questions import Asked, ask
+from sanity.evals.causal_editing.scoring import (
+    Reach,
+    as_scores,
+    graded_rotation,
+    largest,
+    reach,
+    row,
+    score_sae,
+    scored_pairs,
+    through_dictionary,
+)
+from sanity.evals.causal_editing.tasks import (
+    Edited,
+    EditingTask,
+    Side,
+    do_nothing,
+    edited,
+    make_side,
+    swap_all,
+)
+
+__all__ = [
+    "Asked",
+    "Choice",
+    "Dictionary",
+    "Edited",
+    "EditingTask",
+    "Fitting",
+    "Reach",
+    "Side",
+    "Swap",
+    "answers",
+    "as_scores",
+    "ask",
+    "choose_templates",
+    "do_nothing",
+    "edited",
+    "fit_mask",
+    "fit_rotation",
+    "generator",
+    "graded_rotation",
+    "largest",
+    "make_side",
+    "make_task",
+    "matched_in_frequency",
+    "neurons",
+    "principal_components",
+    "reach",
+    "read",
+    "row",
+    "sae_dictionary",
+    "score_sae",
+    "scored_pairs",
+    "shares_known",
+    "subspace_edit",
+    "swap_all",
+    "through_dictionary",
+]

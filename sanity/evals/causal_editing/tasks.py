@@ -1,0 +1,142 @@
+"""What is edited, and how it is scored: pairs of entities that differ in everything that is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sanity.errors import BadInputError
+from sanity.evals.causal_editing.questions import Asked
+
+Edit = Callable[[Asked, Tensor, Tensor], Tensor]
+"""Of asked prompts, base rows and source rows: what to put at the entities' last tokens [rows, d_model]."""
+
+_ROWS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """The questions of one split, all about the same entities in the same order."""
+
+    target: tuple[Asked, ...]
+    others: Mapping[str, tuple[Asked, ...]]
+    """Attribute that is to stay -> its questions."""
+    allowed: Bool[Tensor, "n n"]
+    """Whether base (row) and source (column) differ in every attribute."""
+
+    @property
+    def entities(self) -> tuple[str, ...]:
+        """Entities whose every answer is known."""
+        return self.target[0].entities
+
+    @property
+    def asked(self) -> tuple[Asked, ...]:
+        """All questions."""
+        return (*self.target, *(one for several in self.others.values() for one in several))
+
+    def draw(self, n: int, *, generator: torch.Generator) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
+        """`n` pairs of base and source, different ones as long as there are enough."""
+        pairs = self.allowed.nonzero()
+        order = torch.cat(
+            [torch.randperm(len(pairs), generator=generator) for _ in range(-(-n // len(pairs)))]
+        )
+        chosen = pairs[order[:n].to(pairs.device)]
+        return chosen[:, 0], chosen[:, 1]
+
+
+@dataclass(frozen=True, eq=False)
+class EditingTask:
+    """Change `target` and let `others` stay: fitted on `train`, scored on `test`."""
+
+    target: str
+    others: tuple[str, ...]
+    train: Side
+    test: Side
+
+    @property
+    def asked(self) -> tuple[Asked, ...]:
+        """All questions of both splits."""
+        return (*self.train.asked, *self.test.asked)
+
+
+def make_side(
+    target: Sequence[Asked], others: Mapping[str, Sequence[Asked]], *, least: int, where: str
+) -> Side:
+    """The entities that answer every question, and the pairs among them that differ in every attribute.
+
+    Raises `BadInputError`, with how many remain, when fewer than `least` entities are known or some entity
+    differs from no other in every attribute at all.
+    """
+    every = [*target, *(one for several in others.values() for one in several)]
+    known = [{n for n, yes in zip(one.entities, one.known.tolist(), strict=True) if yes} for one in every]
+    names = [name for name in every[0].entities if all(name in some for some in known)]
+    about = " and ".join(dict.fromkeys(one.attribute for one in every))
+    if len(names) < least:
+        raise BadInputError(
+            f"the subject knows {about} of only {len(names)} entities for {where} (asked: "
+            f"{len(every[0].entities)}), and at least {least} are needed: ask about more entities, other "
+            "attributes, or a larger model"
+        )
+    kept = {id(one): one.only(names) for one in every}
+    first = [kept[id(one)] for one in (target[0], *(several[0] for several in others.values()))]
+    allowed = torch.stack([one.answers[:, None] != one.answers[None, :] for one in first]).all(0)
+    if not bool(allowed.any()):
+        raise BadInputError(
+            f"no two of the {len(names)} entities for {where} differ in {about}: ask about more entities"
+        )
+    return Side(
+        tuple(kept[id(one)] for one in target),
+        {name: tuple(kept[id(one)] for one in several) for name, several in others.items()},
+        allowed,
+    )
+
+
+@dataclass(frozen=True)
+class Edited:
+    """Shares of pairs, 0 to 1."""
+
+    cause: float
+    """The answer to the target's question becomes the source's."""
+    isolation: float
+    """The answers to the other questions stay the base's; mean over attributes."""
+    pairs: int
+
+    @property
+    def disentanglement(self) -> float:
+        """The mean of both."""
+        return (self.cause + self.isolation) / 2
+
+
+@torch.no_grad()
+def edited(side: Side, edit: Edit, base: Int[Tensor, " n"], source: Int[Tensor, " n"]) -> Edited:
+    """How often `edit` of the pairs changes the target's answer and leaves the others'."""
+    cause = [_share(one, edit, base, source, one.answers[source]) for one in side.target]
+    stay = [
+        sum(_share(one, edit, base, source, one.answers[base]) for one in several) / len(several)
+        for several in side.others.values()
+    ]
+    return Edited(sum(cause) / len(cause), sum(stay) / len(stay), len(base))
+
+
+def _share(asked: Asked, edit: Edit, base: Tensor, source: Tensor, wanted: Tensor) -> float:
+    right = 0
+    parts = (torch.split(rows, _ROWS) for rows in (base, source, wanted))
+    for b, s, w in zip(*parts, strict=True):
+        right += int((asked.logits(edit(asked, b, s), b).argmax(-1) == w).sum())
+    return right / len(base)
+
+
+def do_nothing(
+    asked: Asked, base: Int[Tensor, " n"], source: Int[Tensor, " n"]
+) -> Float[Tensor, "n d_model"]:
+    """The base's own residual."""
+    return asked.found[base]
+
+
+def swap_all(asked: Asked, base: Int[Tensor, " n"], source: Int[Tensor, " n"]) -> Float[Tensor, "n d_model"]:
+    """The source's residual, whole."""
+    return asked.found[source]

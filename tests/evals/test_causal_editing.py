@@ -1,0 +1,402 @@
+"""Causal editing: on questions whose answers are known functions of the activation, and on a tiny model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sanity.data.facts import TEST, TRAIN, Facts
+from sanity.errors import BadInputError
+from sanity.evals import causal_editing as ce
+from sanity.evals.causal_editing import Asked, EditingTask, Fitting
+from sanity.models import Autoencoder, TopK
+from sanity.subject import EditablePrompts, Subject, load_subject
+
+WIDTH, VALUES = 16, 5
+
+
+class Linear(EditablePrompts):
+    """Prompts whose answer is the largest of five units of what is put in place."""
+
+    def __init__(self, first: int) -> None:
+        object.__setattr__(self, "first", first)
+
+    def logits(self, edited: Tensor, rows: Tensor) -> Tensor:
+        return 4 * edited[:, self.first : self.first + VALUES]  # type: ignore[attr-defined, no-any-return]
+
+
+def readable(n: int, attribute: str, first: int, x: Tensor, values: Tensor) -> Asked:
+    return Asked(
+        attribute=attribute,
+        template=f"{attribute} of %s",
+        entities=tuple(f"e{i}" for i in range(n)),
+        answers=values,
+        greedy=values,
+        found=x,
+        groups=(Linear(first),),
+        group=torch.zeros(n, dtype=torch.long),
+        row=torch.arange(n),
+    )
+
+
+def side(n: int, seed: int) -> ce.Side:
+    """Units 0 to 4 hold the country, 5 to 9 the initial, the rest noise."""
+    generator = torch.Generator().manual_seed(seed)
+    country, initial = (torch.randint(0, VALUES, (n,), generator=generator) for _ in range(2))
+    x = 0.1 * torch.randn(n, WIDTH, generator=generator)
+    rows = torch.arange(n)
+    x[rows, country] += 1
+    x[rows, VALUES + initial] += 1
+    return ce.make_side(
+        [readable(n, "country", 0, x, country)],
+        {"initial": [readable(n, "initial", VALUES, x, initial)]},
+        least=5,
+        where="here",
+    )
+
+
+@pytest.fixture(scope="module")
+def task() -> EditingTask:
+    return EditingTask("country", ("initial",), side(40, 0), side(30, 1))
+
+
+def pairs(task: EditingTask) -> tuple[Tensor, Tensor]:
+    return ce.scored_pairs(task, 60, seed=0)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+FITTING = Fitting(steps=40, prompts=32, learning_rate=0.1)
+
+
+def test_the_mask_finds_the_units_that_hold_the_attribute(task: EditingTask) -> None:
+    swap = ce.read(ce.neurons(WIDTH), task)
+    logits = ce.fit_mask(task, swap, fitting=FITTING, generator=seeded())
+    chosen = set(swap.latents[logits > 0].tolist())
+    assert set(range(VALUES)) <= chosen
+    assert not chosen & set(range(VALUES, 2 * VALUES))
+    for with_error in (False, True):
+        found = ce.edited(task.test, swap.edit_only(logits > 0, with_error=with_error), *pairs(task))
+        assert (found.cause, found.isolation, found.disentanglement) == (1, 1, 1)
+    rows = pd.DataFrame(ce.through_dictionary(task, swap, logits, pairs(task), seed=0, sizes=(2, 5, 99)))
+    by = rows.set_index(["what", "size"])["disentanglement"]
+    assert by["largest", 2] < by["largest", 5]
+    assert 99 not in rows["size"].tolist()
+    # The same number of latents at random, other ones: worse than those that were learned.
+    random = rows[rows["what"] == "random latents"].iloc[0]
+    assert random["disentanglement"] < 0.8
+    assert random["size"] == min(len(chosen), WIDTH - len(chosen))
+
+
+def test_the_mask_is_the_same_for_the_same_seed_and_l1_makes_it_smaller(task: EditingTask) -> None:
+    swap = ce.read(ce.neurons(WIDTH), task)
+    once, again = (ce.fit_mask(task, swap, fitting=FITTING, generator=seeded(3)) for _ in range(2))
+    assert torch.equal(once, again)
+    costly = Fitting(steps=40, prompts=32, learning_rate=0.1, l1=1.0)
+    assert int((ce.fit_mask(task, swap, fitting=costly, generator=seeded(3)) > 0).sum()) < int(
+        (once > 0).sum()
+    )
+
+
+def test_the_rotation_finds_the_subspace(task: EditingTask) -> None:
+    fitting = Fitting(steps=60, prompts=32, learning_rate=0.05)
+    basis = ce.fit_rotation(task, rank=VALUES, fitting=fitting, generator=seeded())
+    torch.testing.assert_close(basis.T @ basis, torch.eye(VALUES), atol=1e-5, rtol=0)
+    ends = ce.reach(task, basis, pairs(task))
+    assert ends.floor == 0.5
+    assert ends.rotation.disentanglement > 0.95
+    assert ends.separates(0.1)
+    graded = pd.DataFrame(
+        ce.graded_rotation(task, basis, levels=(0.0, 0.5, 1.0), seeds=(1, 2, 3), n_pairs=50)
+    )
+    means = graded.groupby("level")["value"].mean()
+    assert means.is_monotonic_decreasing
+    assert means[0.0] > means[1.0] + 0.2
+    assert graded["seed"].nunique() == 3
+    assert (graded.loc[graded["level"] == 0, "value"] == graded.loc[graded["level"] == 0, "ceiling"]).all()
+    with pytest.raises(BadInputError, match="rank 17 does not fit into 16"):
+        ce.fit_rotation(task, rank=17, fitting=fitting, generator=seeded())
+
+
+def test_both_trivial_edits_score_one_half_when_reconstruction_is_exact(task: EditingTask) -> None:
+    for edit, cause in ((ce.do_nothing, 0), (ce.swap_all, 1)):
+        found = ce.edited(task.test, edit, *pairs(task))
+        assert (found.cause, found.isolation, found.disentanglement) == (cause, 1 - cause, 0.5)
+    covariance = torch.eye(WIDTH) + 0.1
+    for exact in (ce.neurons(WIDTH), ce.principal_components(torch.ones(WIDTH), covariance)):
+        swap = ce.read(exact, task)
+        for latents, cause in ((torch.zeros(WIDTH).bool(), 0), (torch.ones(WIDTH).bool(), 1)):
+            found = ce.edited(task.test, swap.edit_only(latents, with_error=False), *pairs(task))
+            assert (found.cause, found.isolation) == (cause, 1 - cause)
+
+
+def test_an_inexact_reconstruction_does_not_unless_the_error_is_added(task: EditingTask) -> None:
+    sae = random_sae()
+    swap = ce.read(ce.sae_dictionary(sae, centre=torch.zeros(WIDTH), factor=1.0), task)
+    none = torch.zeros(len(swap.latents)).bool()
+    assert ce.edited(task.test, swap.edit_only(none, with_error=True), *pairs(task)).disentanglement == 0.5
+    assert ce.edited(task.test, swap.edit_only(none, with_error=False), *pairs(task)).disentanglement < 0.5
+
+
+def test_pairs_that_agree_in_an_attribute_would_spoil_the_half(task: EditingTask) -> None:
+    """Why only pairs that differ in every attribute are scored."""
+    test = task.test
+    n = len(test.entities)
+    initial = test.others["initial"][0].answers
+    alike = (initial[:, None] == initial[None, :]) & (
+        test.target[0].answers[:, None] != test.target[0].answers[None, :]
+    )
+    base, source = alike.nonzero().T
+    assert ce.edited(test, ce.swap_all, base, source).disentanglement == 1.0  # isolated by luck
+    assert not (test.allowed & alike).any()
+    drawn = torch.stack(test.draw(3 * n, generator=seeded()), 1)
+    assert bool(test.allowed[drawn[:, 0], drawn[:, 1]].all())
+    assert len(drawn.unique(dim=0)) == 3 * n  # different ones as long as there are enough
+
+
+def random_sae(*, dead: bool = False, d_in: int = WIDTH) -> Autoencoder:
+    generator = torch.Generator().manual_seed(4)
+    W_dec = nn.functional.normalize(torch.randn(24, d_in, generator=generator), dim=1)
+    bias = torch.full((24,), -100.0) if dead else torch.zeros(24)
+    return Autoencoder(W_dec.T.clone(), W_dec, bias, torch.zeros(d_in), TopK(k=3))
+
+
+def test_a_swap_through_an_sae_is_decode_of_the_mixed_latents(task: EditingTask) -> None:
+    """Against the same edit written out with encode and decode, in the SAE's own coordinates."""
+    sae, centre, factor = random_sae(), torch.full((WIDTH,), 0.05), 3.0
+    swap = ce.read(ce.sae_dictionary(sae, centre=centre, factor=factor), task)
+    generator = seeded(7)
+    mask = torch.rand(len(swap.latents), generator=generator) > 0.5
+    full = torch.zeros(24)
+    full[swap.latents[mask]] = 1
+    asked = task.test.target[0]
+    base, source = pairs(task)
+    z = sae.encode((asked.found - centre) * factor)
+    mixed = z[base] * (1 - full) + z[source] * full
+    plain = sae.decode(mixed) / factor + centre
+    error = asked.found - (sae.decode(z) / factor + centre)
+    found = swap.edit_only(mask, with_error=False)(asked, base, source)
+    torch.testing.assert_close(found, plain, atol=1e-5, rtol=1e-5)
+    found = swap.edit_only(mask, with_error=True)(asked, base, source)
+    torch.testing.assert_close(found, plain + error[base], atol=1e-5, rtol=1e-5)
+
+
+def test_random_latents_are_others_of_like_frequency(task: EditingTask) -> None:
+    swap = ce.read(ce.sae_dictionary(random_sae(), centre=torch.zeros(WIDTH), factor=1.0), task)
+    order = swap.frequency.argsort()
+    chosen = torch.zeros(len(order), dtype=torch.bool)
+    chosen[order[-3:]] = True
+    random = ce.matched_in_frequency(swap, chosen, generator=seeded())
+    assert int(random.sum()) == 3
+    assert not bool((random & chosen).any())
+    assert float(swap.frequency[random].mean()) > float(swap.frequency[~chosen].mean())
+    everything = torch.ones_like(chosen)
+    assert int(ce.matched_in_frequency(swap, everything, generator=seeded()).sum()) == 0
+
+
+def test_score_sae_scores_any_sae_with_a_given_mask_or_a_fitted_one(task: EditingTask) -> None:
+    ends = ce.reach(task, torch.eye(WIDTH)[:, :VALUES], pairs(task))
+    asked: dict[str, Any] = {"pairs": pairs(task), "ends": ends, "seed": 0}
+    given = ce.score_sae(task, ce.neurons(WIDTH), mask=range(VALUES), **asked)
+    fitted = ce.score_sae(task, ce.neurons(WIDTH), fitting=FITTING, **asked)
+    for scores in (given, fitted):
+        by = {score.metric: score for score in scores}
+        assert list(by) == [
+            m + s
+            for s in ("", "_with_error")
+            for m in ("ravel_disentanglement", "ravel_cause", "ravel_isolation")
+        ]
+        one = by["ravel_disentanglement"]
+        assert (one.value, one.floor, one.ceiling, one.n, one.unit) == (1.0, 0.5, 1.0, 60, "pair")
+    sae = random_sae()
+    kept = {s.metric: s.value for s in ce.score_sae(task, sae, mask=[], **asked)}
+    assert kept["ravel_cause_with_error"] == 0
+    assert kept["ravel_isolation_with_error"] == 1
+
+
+def test_what_cannot_be_edited_is_refused_in_words(task: EditingTask) -> None:
+    dead = ce.sae_dictionary(
+        random_sae(dead=True), centre=torch.zeros(WIDTH), factor=1.0, name="the dead one"
+    )
+    with pytest.raises(BadInputError, match="no latent of the dead one is active on any of 40 entities"):
+        ce.read(dead, task)
+
+    class Bent:
+        W_dec = torch.eye(WIDTH)
+        encode = staticmethod(torch.relu)
+        decode = staticmethod(torch.tanh)
+
+    with pytest.raises(BadInputError, match="decode of Bent is not latents @ W_dec"):
+        ce.sae_dictionary(Bent(), centre=torch.zeros(WIDTH), factor=1.0)
+    with pytest.raises(BadInputError, match="13 wide and the decoder 16"):
+        ce.sae_dictionary(random_sae(), centre=torch.zeros(13), factor=1.0)
+    with pytest.raises(BadInputError, match="learns nothing"):
+        Fitting(steps=0, prompts=2, learning_rate=0.1)
+
+
+# ------------------------------------------------------------------------------- on a tiny language model
+
+LETTERS = "<abcdefghijklmnopqrstuvwxyz0123456789. "
+NAMES = (*"abcdefghijklmnopqrstuvwxyz", "xy", "yz")
+
+
+@pytest.fixture(scope="module")
+def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
+    """A model of three layers whose tokens are letters, in both backends."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+
+    folder: Path = tmp_path_factory.mktemp("letters")
+    config = LlamaConfig(
+        vocab_size=len(LETTERS), hidden_size=32, intermediate_size=48, num_hidden_layers=3,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=24,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        module = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.ndim > 1:
+                parameter *= 6  # so that its answers differ
+    module.save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel({letter: i for i, letter in enumerate(LETTERS)}, unk_token="<"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<", eos_token="<").save_pretrained(folder)
+    return {backend: load_subject(folder, backend=backend) for backend in ("transformer_lens", "nnsight")}
+
+
+TEMPLATES = {"one": ("in %s ", "at the %s "), "two": ("q7%s ", "4%s ")}
+
+
+@pytest.fixture(scope="module")
+def facts(subjects: dict[str, Subject]) -> Facts:
+    """What the tiny model says when it is asked with the first templates: it knows all of it."""
+    subject = subjects["transformer_lens"]
+    values: dict[str, dict[str, str]] = {name: {} for name in NAMES}
+    for attribute, templates in TEMPLATES.items():
+        for name in NAMES:
+            tokens = torch.tensor([subject.tokenizer(templates[0] % name)["input_ids"]])
+            values[name][attribute] = LETTERS[int(subject.logits(tokens)[0, -1].argmax())]
+    split = {name: TEST if i % 3 == 0 else TRAIN for i, name in enumerate(NAMES)}
+    return Facts("letter", values, TEMPLATES, split, {}, "the alphabet")
+
+
+HOOK = "blocks.0.hook_resid_pre"
+
+
+def choice_of(facts: Facts) -> dict[str, ce.Choice]:
+    return {a: ce.Choice(t[:1], t[:1]) for a, t in facts.templates.items()}
+
+
+def make_task(subject: Subject, facts: Facts, **more: Any) -> EditingTask:
+    options: dict[str, Any] = {
+        "target": "one", "others": ["two"], "hook": HOOK, "most_tokens": 1, "least": 3, **more
+    }  # fmt: skip
+    return ce.make_task(subject, facts, options.pop("choice", choice_of(facts)), **options)
+
+
+def test_swapping_everything_below_the_model_is_asking_about_the_source(
+    subjects: dict[str, Subject], facts: Facts
+) -> None:
+    """At the embedding of a one-token entity a full swap leaves nothing of the base."""
+    task = make_task(subjects["transformer_lens"], facts)
+    some = ce.scored_pairs(task, 12, seed=0)
+    for edit, cause in ((ce.do_nothing, 0), (ce.swap_all, 1)):
+        found = ce.edited(task.test, edit, *some)
+        assert (found.cause, found.isolation, found.disentanglement) == (cause, 1 - cause, 0.5)
+
+
+def test_backends_give_the_same_edits(subjects: dict[str, Subject], facts: Facts) -> None:
+    hook = "blocks.1.hook_resid_post"
+    lens, sight = (make_task(subjects[b], facts, hook=hook) for b in ("transformer_lens", "nnsight"))
+    base, source = ce.scored_pairs(lens, 12, seed=0)
+    dictionary = ce.sae_dictionary(random_sae(d_in=32), centre=torch.zeros(32), factor=1.0)
+    logits = []
+    for task in (lens, sight):
+        swap = ce.read(dictionary, task)
+        asked = task.test.target[0]
+        edit = swap.edit_only(swap.frequency > swap.frequency.median(), with_error=True)
+        logits.append(asked.logits(edit(asked, base, source), base))
+    torch.testing.assert_close(*logits, atol=1e-4, rtol=1e-4)
+    fits = [
+        ce.fit_mask(t, ce.read(dictionary, t), fitting=Fitting(3, 8, 0.1), generator=seeded())
+        for t in (lens, sight)
+    ]
+    torch.testing.assert_close(*fits, atol=1e-3, rtol=1e-3)
+
+
+def test_entities_of_several_tokens_are_edited_at_their_last(
+    subjects: dict[str, Subject], facts: Facts
+) -> None:
+    subject = subjects["transformer_lens"]
+    asked = ce.ask(subject, facts, "one", "in %s ", NAMES, hook=HOOK, most_tokens=2)
+    assert set(asked.entities[-2:]) == {"xy", "yz"}
+    assert len(asked.groups) == 2
+    at = [asked.entities.index(name) for name in ("a", "xy", "b")]
+    which = torch.tensor(at)
+    mixed = asked.logits(asked.found[which], which)
+    assert torch.equal(mixed.argmax(-1), asked.greedy[which])
+    assert bool(asked.known.all())
+    # The residual at the last token of "xy", before any block, is that of "y".
+    torch.testing.assert_close(asked.found[at[1]], asked.only(["y"]).found[0])
+
+
+def test_templates_are_chosen_on_training_entities_alone(subjects: dict[str, Subject], facts: Facts) -> None:
+    answered = ce.answers(subjects["nnsight"], facts, ["one", "two"], hook=HOOK, most_tokens=1, templates=2)
+    assert len(answered) > 40
+    shares = ce.shares_known(answered).set_index(["attribute", "template"])
+    assert (shares.loc[[("one", "in %s "), ("two", "q7%s ")]].eval("known_train == asked_train")).all()
+    chosen = ce.choose_templates(answered, fit=1, test=1)
+    assert chosen["one"].fit == ("in %s ",)
+    # No other template is half as good: it is tested on what it was fitted on, and says so.
+    assert chosen["one"].test == ("in %s ",)
+    assert not chosen["one"].unseen
+    flattered = answered.assign(known=answered["known"] | answered["split"].eq(TEST))
+    assert ce.choose_templates(flattered, fit=1, test=1) == chosen
+    both = ce.choose_templates(answered.assign(known=True), fit=1, test=1)
+    assert both["one"].unseen
+    given = {t: s for of in TEMPLATES.values() for t, s in zip(of, (TEST, TRAIN), strict=True)}
+    divided = ce.choose_templates(answered, fit=1, test=1, template_split=given)
+    assert (divided["one"].fit, divided["one"].test) == (("at the %s ",), ("in %s ",))
+
+
+def test_too_few_known_facts_are_counted_and_refused(subjects: dict[str, Subject], facts: Facts) -> None:
+    subject = subjects["nnsight"]
+    with pytest.raises(
+        BadInputError, match=r"knows one and two of only \d+ entities for fitting .* at least 99"
+    ):
+        make_task(subject, facts, least=99)
+    wrong = {name: {**of, "one": "<"} for name, of in facts.values.items()}
+    nothing = Facts("letter", wrong, TEMPLATES, facts.entity_split, {}, "nonsense")
+    with pytest.raises(BadInputError, match="knows one and two of only 0 entities"):
+        make_task(subject, nothing)
+    answered = ce.answers(subject, nothing, ["one"], hook=HOOK, most_tokens=1, templates=1)
+    with pytest.raises(BadInputError, match="knows one and two of only 0 entities"):
+        make_task(subject, nothing, answered=answered)
+    same = {name: {**of, "one": "q"} for name, of in facts.values.items()}
+    with pytest.raises(BadInputError, match=r"needed|no two"):
+        make_task(subject, Facts("letter", same, TEMPLATES, facts.entity_split, {}, "same"))
+
+
+def test_questions_that_cannot_be_put_are_refused(subjects: dict[str, Subject], facts: Facts) -> None:
+    subject = subjects["nnsight"]
+    long = Facts(
+        "letter", facts.values, {"one": ("in the middle of nowhere is %s ",)}, facts.entity_split, {}, "x"
+    )
+    with pytest.raises(BadInputError, match=r"makes 30 tokens with 'a', and .* reads 24 at most"):
+        ce.ask(subject, long, "one", long.templates["one"][0], NAMES, hook=HOOK, most_tokens=1)
+    with pytest.raises(BadInputError, match="takes more than 1 tokens"):
+        ce.ask(subject, facts, "one", "in %s ", ["xy", "yz"], hook=HOOK, most_tokens=1)
+    with pytest.raises(BadInputError, match="no attribute 'colour' of a letter"):
+        ce.ask(subject, facts, "colour", "in %s ", NAMES, hook=HOOK, most_tokens=1)
+    with pytest.raises(BadInputError, match="changes one attribute and keeps others"):
+        make_task(subject, facts, others=["one"])
+    with pytest.raises(BadInputError, match="templates were chosen for one, two"):
+        make_task(subject, facts, target="three")
