@@ -42,7 +42,7 @@ EXPERIMENT = "judged_interpretability"
 
 # What the bundled judge takes on two cores: seconds per prompt token, per description, and to load.
 _TOKEN_SECONDS = 1 / 700
-_DESCRIPTION_SECONDS = 1.5
+_DESCRIPTION_SECONDS = 2.0
 _LOAD_SECONDS = 3.0
 
 

@@ -174,7 +174,7 @@ def _draw(concept: Concept, excerpts: Sequence[Excerpt], n: int, seed: int) -> t
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(excerpts), generator=generator).tolist()
     kinds = {
-        wanted: [excerpts[i].text for i in order if concept.holds(excerpts[i]) is wanted][:n]
+        wanted: [excerpts[i].text for i in order if concept.holds(excerpts[i]) is wanted]
         for wanted in (True, False)
     }
     if min(map(len, kinds.values())) < n:
@@ -182,7 +182,7 @@ def _draw(concept: Concept, excerpts: Sequence[Excerpt], n: int, seed: int) -> t
             f"the concept {concept.name!r} needs {n} excerpts with it and {n} without, but there are "
             f"{len(kinds[True])} and {len(kinds[False])}: read more documents, or ask for fewer"
         )
-    both = [(text, wanted) for wanted, texts in kinds.items() for text in texts]
+    both = [(text, wanted) for wanted, texts in kinds.items() for text in texts[:n]]
     mixed = [both[i] for i in torch.randperm(2 * n, generator=generator).tolist()]
     return [text for text, _ in mixed], [wanted for _, wanted in mixed]
 

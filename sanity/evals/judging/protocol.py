@@ -60,7 +60,7 @@ MOST_EXAMPLES = 15
 DESCRIPTION_CHARACTERS = 300
 """A longer answer is no phrase, and counts as unusable."""
 
-_DESCRIPTION_TOKENS = 40
+_DESCRIPTION_TOKENS = 32
 _VERDICT_TOKENS = 8
 
 
