@@ -126,7 +126,7 @@ pd.DataFrame(
             "all contexts of the other half",
             "no draw, so no noise from one",
         ),
-        ("judge", "two language models", "none", "see the last section but one"),
+        ("judge", "two language models", "none", "the next chapter has one"),
         ("seeds", "not stated", len(real.seeds), "paired across arms"),
     ],
     columns=["", "paper", "here", "why"],
@@ -269,8 +269,8 @@ Html(
 # %% [markdown]
 # ## With a language model as judge
 #
-# The paper's own protocol, with a description written by a language model and tested by another, is the chapter
-# *Judged interpretability*. It asks about the first of the latents drawn here, in the same contexts.
+# The paper's own protocol, with a description written by a language model and tested by another, has a chapter of its
+# own: {doc}`judged_interpretability`. It asks about the first of the latents drawn here, in the same contexts.
 
 # %% [markdown]
 # ## What these scores are worth

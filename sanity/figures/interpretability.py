@@ -121,7 +121,10 @@ def examples_html(rows: Iterable[tuple[str, str, Sequence[Context]]], *, caption
             f'<div style="margin-bottom:.35rem">{context_html(context, strongest=strongest)}</div>'
             for context in contexts
         )
-        body.append(f"<tr><td>{escape(arm)}</td><td>{escape(about)}</td><td>{shown}</td></tr>")
+        body.append(
+            f'<tr><td style="min-width:6rem">{escape(arm)}</td>'
+            f'<td style="min-width:11rem">{escape(about)}</td><td>{shown}</td></tr>'
+        )
     head = "<thead><tr><th>arm</th><th>latent</th><th>its strongest contexts</th></tr></thead>"
     return (
         f'<p class="sanity-caption">{escape(caption)}</p><div class="sanity-scroll">'

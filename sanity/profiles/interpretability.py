@@ -28,5 +28,5 @@ class InterpretabilityGrid(Entry):
     """Latents per arm in the table of examples, the first ones drawn."""
     seed: int = 0
     """Of the parts, of the order in which latents are drawn, and of intruders; the same for all arms."""
-    reseeds: Annotated[int, Field(ge=2)] = 4
+    reseeds: Annotated[int, Field(ge=2)] = 6
     """Draws of the graded corruption of known concepts."""
