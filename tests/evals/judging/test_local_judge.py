@@ -115,7 +115,11 @@ def test_a_question_longer_than_the_context_is_refused(tiny_llama: Path) -> None
 
 def test_a_template_without_system_turns_gets_it_with_the_first_question(tiny_llama: Path) -> None:
     judge = open_local(str(tiny_llama))
-    judge.tokenizer.chat_template = "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}{{ m['role'] }}: {{ m['content'] }}.{% endfor %}"
+    judge.tokenizer.chat_template = (
+        "{% for m in messages %}"
+        "{% if m['role'] == 'system' %}{{ raise_exception('no system turn') }}{% endif %}"
+        "{{ m['role'] }}: {{ m['content'] }}.{% endfor %}"
+    )
     question = asked(["so"])[0].followed_by("a", "b")
     text = judge.tokenizer.decode(judge.tokens(question)).replace(" ", "")
     assert text == "user:say.\n\nso.assistant:a.user:b."
