@@ -304,7 +304,11 @@ class PlaceCells:
     primary: list[Cell]
     rates: list[Cell]
     sweep: list[Cell]
+    widths: list[Cell]
+    pilots: list[Cell]
+    """The primary grid on seeds that measure a metric's noise and are never judged."""
     loss: list[Cell]
+    pilot_loss: list[Cell]
 
 
 def plan_place(profile: Profile, model: LanguageModel) -> PlaceCells:
@@ -317,8 +321,8 @@ def plan_place(profile: Profile, model: LanguageModel) -> PlaceCells:
     grid = profile.real
     d_sae = model.d_sae or grid.d_sae
 
-    def made(names: ArmNames, architecture: str, k: int, seed: int, rate: float) -> Cell:
-        one = arm(names, architecture_name=architecture, l0=k, d_sae=d_sae, seed=seed, learning_rate=rate)
+    def made(names: ArmNames, architecture: str, k: int, seed: int, rate: float, width: int = d_sae) -> Cell:
+        one = arm(names, architecture_name=architecture, l0=k, d_sae=width, seed=seed, learning_rate=rate)
         return _training_cell(profile, model, one, k, activations)
 
     rate = grid.learning_rate
@@ -335,8 +339,19 @@ def plan_place(profile: Profile, model: LanguageModel) -> PlaceCells:
         for seed in s.seeds
         for a in s.arms
     ]
-    loss = [_loss_cell(profile, model, place, cell, activations) for cell in primary]
-    return PlaceCells(model, activations, primary, rates, sweep, loss)
+    widths = [
+        made(a, grid.architecture, grid.l0, seed, rate, w.d_sae)
+        for w in grid.widths
+        for seed in w.seeds
+        for a in w.arms
+    ]
+    pilots = [
+        made(a, grid.architecture, grid.l0, seed, rate) for seed in grid.pilot_seeds for a in grid.pilot_arms
+    ]
+    loss, pilot_loss = (
+        [_loss_cell(profile, model, place, cell, activations) for cell in some] for some in (primary, pilots)
+    )
+    return PlaceCells(model, activations, primary, rates, sweep, widths, pilots, loss, pilot_loss)
 
 
 def _reading_cell(profile: Profile, model: LanguageModel, place: Place, split: str, n_tokens: int) -> Cell:
@@ -376,10 +391,11 @@ def _training_cell(
     seconds = profile.training_seconds(
         batch_size=grid.batch_size, steps=grid.steps, d_sae=one.d_sae, d_in=model.d_model
     )
+    width = "" if one.d_sae == (model.d_sae or grid.d_sae) else f" with {one.d_sae:,} latents"
     return train_on_activations.cell(
         run,
         inputs=activations,
-        label=f"{model.hook}: {one.label}",
+        label=f"{model.hook}: {one.label}{width}",
         stage="arms",
         cost=Cost(
             1.0 if one.constraint.name == "untrained" else seconds, disk_bytes=9 * one.d_sae * model.d_model
@@ -403,7 +419,11 @@ def _loss_cell(
 def cells(profile: Profile) -> list[Cell]:
     """All cells of the chapter."""
     places = [plan_place(profile, model) for model in profile.models]
-    return [cell for p in places for cell in [*p.primary, *p.rates, *p.sweep, *p.loss]]
+    return [
+        cell
+        for p in places
+        for cell in [*p.primary, *p.rates, *p.sweep, *p.widths, *p.pilots, *p.loss, *p.pilot_loss]
+    ]
 
 
 @dataclass(frozen=True)
@@ -423,6 +443,10 @@ class RealTables:
     text: dict[str, Any]
     """Tokens by source, documents, hashes."""
     found: list[Result]
+    widths: pd.DataFrame
+    """Other numbers of latents: reconstruction."""
+    pilots: pd.DataFrame
+    """Seeds that measure noise and are never judged: every metric."""
 
 
 def tables(profile: Profile, store: LocalStore | None = None) -> list[RealTables]:
@@ -430,7 +454,8 @@ def tables(profile: Profile, store: LocalStore | None = None) -> list[RealTables
     made = []
     for model in profile.models:
         place = plan_place(profile, model)
-        found = {name: results(getattr(place, name), store) for name in ("primary", "rates", "sweep", "loss")}
+        parts = ("primary", "rates", "sweep", "widths", "pilots", "loss", "pilot_loss")
+        found = {name: results(getattr(place, name), store) for name in parts}
         (text,) = results([place.activations["train"]], store)
         primary, first = found["primary"], profile.real.seeds[0]
         at_shared_rate = [
@@ -445,6 +470,8 @@ def tables(profile: Profile, store: LocalStore | None = None) -> list[RealTables
                 data=primary[0].json("data"),
                 text=text.json("text"),
                 found=[r for part in found.values() for r in part],
+                widths=stack([r.table("scores") for r in found["widths"]]),
+                pilots=stack([r.table("scores") for r in [*found["pilots"], *found["pilot_loss"]]]),
             )
         )
     return made

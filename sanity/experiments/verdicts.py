@@ -52,6 +52,9 @@ KEPT = [*SCORE_COLUMNS, "subject", "d_sae"]
 ARM = ["constraint", "init"]
 # Margins that a reader might hold, as fractions of a metric's range; beyond one half nothing can be told.
 MARGINS = sorted({*np.geomspace(0.005, 0.45, 60).tolist(), 0.05, 0.1})
+# Another number of latents is no part of any claim's scope: its rows have an experiment of their own.
+WIDTHS = "real_activations_widths"
+NOT_PRIMARY = ("synthetic_recovery_early", WIDTHS)
 FACTORS = {"layer": "world_or_hook", "L0": "l0_target", "width": "d_sae"}
 
 
@@ -69,7 +72,8 @@ def gather(profile: Profile, store: LocalStore | None = None) -> Gathered:
     places = real_activations.tables(profile, store)
     frames = [frame.assign(subject=None) for frame in (toy.scores, early_scores(toy))]
     for model, place in zip(profile.models, places, strict=True):
-        frames += [frame.assign(subject=model.subject) for frame in (place.scores, place.sweep)]
+        there = [place.scores, place.sweep, place.pilots, place.widths.assign(experiment=WIDTHS)]
+        frames += [frame.assign(subject=model.subject) for frame in there if "metric" in frame]
     found = [*toy.found, *(result for place in places for result in place.found)]
     for module in SCORED:
         rows, more = module.scores(profile, store)
@@ -98,10 +102,11 @@ def shares(scores: pd.DataFrame, ledger: Ledger, profile: Profile) -> pd.DataFra
 
     Each seed's score is placed between its own floor and ceiling, so that the interval carries what
     reseeding does to these. Metrics without a better side or without a ceiling have no such place. Rows are
-    those of the primary L0 and learning rate.
+    those of the primary L0 and learning rate; pilot seeds are left out.
     """
     better = [name for name, entry in ledger.metrics.items() if entry.direction == "higher"]
-    rows = scores[scores["metric"].isin(better) & scores["experiment"].ne("synthetic_recovery_early")]
+    rows = scores[scores["metric"].isin(better) & ~scores["experiment"].isin(NOT_PRIMARY)]
+    rows = rows[~rows["seed"].isin(ledger.pilot_seeds)]
     is_toy = rows["subject"].isna()
     primary = (is_toy & (rows["l0_target"] == profile.toy.l0)) | (
         ~is_toy & (rows["l0_target"] == profile.real.l0)
@@ -232,7 +237,7 @@ def along(scores: pd.DataFrame, factor: str, profile: Profile) -> pd.DataFrame:
         "d_sae": model.d_sae or grid.d_sae,
         "learning_rate": grid.learning_rate,
     }
-    keep = scores["experiment"].eq(real_activations.EXPERIMENT)
+    keep = scores["experiment"].isin([real_activations.EXPERIMENT, WIDTHS])
     for column, value in primary.items():
         if column != FACTORS[factor]:
             keep &= scores[column] == value
@@ -269,7 +274,7 @@ def planned(profile: Profile) -> pd.DataFrame:
     rows = []
     for model in profile.models:
         place = real_activations.plan_place(profile, model)
-        for cell in [*place.primary, *place.sweep]:
+        for cell in [*place.primary, *place.sweep, *place.widths]:
             about = describe(real_activations.EXPERIMENT, model.hook, cell.config.arm, cell.config.l0)
             rows.append({**about, "subject": model.subject, "metric": "explained_variance", "value": 0.0})
     return pd.DataFrame(rows).drop_duplicates(ignore_index=True)

@@ -51,6 +51,14 @@ class Sweep(Entry):
     seeds: tuple[int, ...] = (0,)
 
 
+class Width(Entry):
+    """Cells beyond the primary grid: another number of latents, for the named arms and seeds."""
+
+    d_sae: Positive
+    arms: tuple[ArmNames, ...]
+    seeds: tuple[int, ...] = (0,)
+
+
 class RealGrid(Entry):
     """Sparse autoencoders on a language model's activations."""
 
@@ -66,6 +74,11 @@ class RealGrid(Entry):
     learning_rate_arms: tuple[ArmNames, ...] = ()
     """The arms tried at the other learning rates, on the first seed."""
     sweeps: tuple[Sweep, ...] = ()
+    widths: tuple[Width, ...] = ()
+    """The primary grid's architecture and L0 at other numbers of latents."""
+    pilot_seeds: tuple[int, ...] = ()
+    """Seeds on which ranges and reseed noise are measured, and nothing is judged (see the book's ledger)."""
+    pilot_arms: tuple[ArmNames, ...] = (ArmNames(constraint="trained"),)
     loss_tokens: Positive
     """Held-out tokens on which cross-entropy and KL are measured."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sanity.experiments import findings, real_activations
+from sanity.experiments import findings, real_activations, verdicts
 from sanity.experiments.real_activations import RealTables
 from sanity.profiles import Profile, load
 from sanity.store import LocalStore
@@ -32,6 +32,7 @@ def make_profile(model: Path, text: Path) -> Profile:
         "shard_tokens": 400,
     }
     grid = smoke.real.model_dump() | {"d_sae": 64, "l0": 4, "steps": 40, "batch_size": 64, "loss_tokens": 160}
+    grid["widths"][0]["d_sae"] = 32
     for sweep in grid["sweeps"]:
         sweep["l0"] = [4]
     return load("smoke", models=[place], real=grid)
@@ -92,6 +93,20 @@ def test_rates_and_sweep_hold_the_shared_setting_too(tables: RealTables) -> None
     shares = findings.shares_beside_paper(tables.scores)
     assert shares.loc[("trained", "iso"), "ours"] == 1
     assert shares.loc[("frozen decoder", "cov")].drop("ours").min() == 0
+
+
+def test_pilots_and_widths_have_scores_of_their_own(tables: RealTables, profile: Profile) -> None:
+    grid = profile.real
+    assert set(tables.pilots["seed"]) == set(grid.pilot_seeds) == {1000, 1001}
+    assert {"explained_variance", "cross_entropy"} <= set(tables.pilots["metric"])
+    assert set(tables.widths["d_sae"]) == {32}
+    assert not set(tables.scores["seed"]) & set(grid.pilot_seeds)
+    assert set(tables.scores["d_sae"]) == {64}
+    # what is planned is what there is, so that profiles can be asked what they can test
+    planned = verdicts.along(verdicts.planned(profile), "width", profile)
+    ((_, table),) = verdicts.gaps(planned, "width").items()
+    assert list(table.columns) == [32, 64]
+    assert verdicts.usable(table) is not None
 
 
 SCRIPT = """

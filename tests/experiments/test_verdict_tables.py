@@ -76,6 +76,28 @@ def test_places_lie_between_floor_and_ceiling_with_an_interval_over_seeds(
     assert sorted(labels) == ["TopK", "trained", "untrained (iso)"]
 
 
+def test_pilot_seeds_and_other_widths_are_no_part_of_the_places(profile: Profile, ledger: Ledger) -> None:
+    judged = rows(profile, [0.6, 0.7, 0.8])
+    pilot = rows(profile, [0.1]).assign(seed=min(ledger.pilot_seeds))
+    narrow = rows(profile, [0.2, 0.2], experiment=verdicts.WIDTHS, d_sae=profile.real.d_sae // 2)
+    frame = pd.concat([judged, pilot, narrow])
+    found = verdicts.shares(frame, ledger, profile)
+    assert found["share"].to_list() == pytest.approx([0.7])
+    assert found["seeds"].to_list() == [3]
+    # a claim of the primary grid reads neither
+    other = rows(profile, [0.4, 0.5, 0.6], "frozen_decoder", "cov")
+    one = compared(profile, ledger, pd.concat([frame, other]))["real-frozen-decoder-ev"]
+    assert one.differences.to_numpy().ravel() == pytest.approx([0.2] * 3)
+    # and a lead is compared between widths
+    less = rows(profile, [0.15, 0.1], "frozen_decoder", experiment=verdicts.WIDTHS, d_sae=1152)
+    more = rows(profile, [0.3, 0.35, 0.4], "frozen_decoder")
+    along = verdicts.along(pd.concat([frame, less, more]), "width", profile)
+    (table,) = verdicts.gaps(along, "width").values()
+    usable = verdicts.usable(table)
+    assert usable is not None
+    assert usable.to_numpy().ravel() == pytest.approx([0.05, 0.3, 0.1, 0.35])
+
+
 def test_the_verdict_changes_where_the_interval_ends(profile: Profile, ledger: Ledger) -> None:
     one = compared(profile, ledger, five(profile))["real-soft-frozen-ev"]
     sweep = verdicts.margin_sweep([one])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from sanity import profiles
+from sanity.claims import read_ledger
 from sanity.computing import total_cost
 from sanity.errors import BadInputError
 from sanity.experiments import plan
@@ -37,6 +40,16 @@ def test_quick_has_the_seven_arms_on_three_seeds() -> None:
     grid = profiles.load("quick").real
     assert (grid.architecture, grid.d_sae, len(grid.seeds), len(grid.arms)) == ("topk", 2304, 3, 7)
     assert len({grid.learning_rate, *grid.other_learning_rates}) == 3
+
+
+def test_pilot_seeds_are_the_ledgers_and_are_never_judged(repository: Path) -> None:
+    pilots = read_ledger(repository / "book" / "claims.yml").pilot_seeds
+    for name in profiles.names():
+        grid = profiles.load(name).real
+        judged = {*grid.seeds, *(s for more in (*grid.sweeps, *grid.widths) for s in more.seeds)}
+        assert set(grid.pilot_seeds) <= pilots
+        assert not judged & pilots
+        assert all(width.d_sae != grid.d_sae for width in grid.widths)
 
 
 def test_the_ledger_of_quick_sums_to_less_than_half_an_hour() -> None:
