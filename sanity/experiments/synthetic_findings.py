@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,7 +80,7 @@ def reference_table(scores: pd.DataFrame, references: pd.DataFrame, metric: str)
         if architecture in ("jumprelu", "matryoshka") and (world, "batchtopk") in order:
             for name in ("signed basis, tied encoder", "truth, tied encoder"):
                 frame.loc[name, (world, architecture)] = frame.loc[name, (world, "batchtopk")]
-    return frame.rename(columns=LABELS, level=1)
+    return frame.rename(columns=LABELS, level=1).rename_axis("dictionary and encoder")
 
 
 def _of(references: pd.DataFrame, constraint: str) -> pd.DataFrame:
@@ -178,6 +178,8 @@ def variant_words(table: pd.DataFrame) -> str:
     """The best recovery of each architecture over what was tried, and at which explained variance."""
     parts = []
     for (world, architecture), part in table.groupby(level=[0, 1], sort=False):
+        if len(part) < 2:
+            continue
         runs = part.reset_index()
         best = runs.iloc[int(runs["recovery"].to_numpy().argmax())]
         ev = runs["explained_variance"]
@@ -185,10 +187,10 @@ def variant_words(table: pd.DataFrame) -> str:
             f"{architecture}, {world}: at best {best['recovery']:.1%} ({best['run']}, EV "
             f"{best['explained_variance']:.3f}; EV over all runs {ev.min():.3f} to {ev.max():.3f})"
         )
-    return "; ".join(parts) + "."
+    return "; ".join(parts) + "." if parts else "Only one setting was tried at this profile."
 
 
-def frequency_table(features: pd.DataFrame, *, threshold: float = 0.8, bins: int = 10) -> pd.DataFrame:
+def frequency_table(features: pd.DataFrame, *, threshold: float = 0.8, bins: int = 14) -> pd.DataFrame:
     """Recovery by how often features were seen: one row per architecture and bin of frequency."""
     import torch
 
@@ -226,7 +228,7 @@ def null_sweep(d: int, m: int, bars: np.ndarray) -> np.ndarray:
 
 
 def matching_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Recovery by other measures: one row per world and architecture, trained arms and the untrained floor."""
+    """Recovery by other measures: trained and untrained arms, and the floors."""
     named = {
         "recovery": "recovered (max cosine)",
         "mean_max_cosine": "mean max cosine",
@@ -262,15 +264,42 @@ def frozen_words(scores: pd.DataFrame) -> str:
             continue
         share = (ev["frozen_decoder"] - ev["untrained"]) / (ev["trained"] - ev["untrained"])
         sentences.append(
-            f"With {world} probabilities a frozen decoder recovers {found['frozen_decoder']:.1%} and explains "
-            f"{ev['frozen_decoder']:.3f}, {ev['trained'] - ev['frozen_decoder']:.3f} less than the trained arm "
-            f"and {ev['frozen_decoder'] - ev['untrained']:+.3f} against the untrained one: {share:.0%} of what "
-            "training gains."
+            f"With {world} probabilities a frozen decoder recovers {found['frozen_decoder']:.1%} and "
+            f"explains {ev['frozen_decoder']:.3f}, where the untrained arm has {ev['untrained']:.3f} and the "
+            f"trained one {ev['trained']:.3f}: {share:.0%} of what training gains."
         )
         soft = "soft_frozen_decoder"
         if soft in ev:
             sentences.append(
-                f"The {arm_words(soft, 'iso')} one recovers {found[soft]:.1%} at {ev[soft]:.3f}, although none of "
-                "its latents may leave the cone of cosine 0.8 around a random direction."
+                f"The {arm_words(soft, 'iso')} one recovers {found[soft]:.1%} at {ev[soft]:.3f}, although "
+                "none of its latents may leave the cone of cosine 0.8 around a random direction."
             )
     return " ".join(sentences)
+
+
+def leaving_words(curves: pd.DataFrame) -> str:
+    """Where training that starts at the truth has gone by its end."""
+    parts = []
+    for (world, architecture), part in curves.groupby(["world_or_hook", "architecture"], sort=False):
+        line = part.dropna(subset=["recovery"]).sort_values("samples")
+        begun, ended = line.iloc[0], line.iloc[-1]
+        parts.append(
+            f"{LABELS[str(architecture)]}, {world}: explained variance "
+            f"{begun['explained_variance_held_out']:.3f} to {ended['explained_variance_held_out']:.3f}, mean "
+            f"max cosine 1 to {ended['mean_max_cosine']:.3f}, {ended['dead_latents_held_out']:.0%} of the "
+            "latents silent"
+        )
+    return (
+        f"After {int(curves['samples'].max()):,} samples that began at the true features: {'; '.join(parts)}."
+    )
+
+
+def provenance_words(facts: Mapping[str, Any]) -> str:
+    """Where tables that were made elsewhere come from."""
+    cpu = facts["cpu"]
+    return (
+        f"**Not run by this page.** {facts['about']} {len(facts['runs'])} runs of {facts['samples'][-1]:,} "
+        f"samples on {cpu['cores']} cores ({cpu['model']}), {facts['seconds'] / 3600:.1f} hours in all; "
+        f"finished {facts['finished']}, commit `{', '.join(facts['commits'])}`, torch "
+        f"{facts['versions']['torch']}, configuration `{facts['configuration']}`."
+    )

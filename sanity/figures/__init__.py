@@ -20,7 +20,7 @@ from sanity.figures.recovery import (
 )
 from sanity.figures.style import ARCHITECTURE_NAMES, arm_name, house_style
 from sanity.figures.validity import graded_readings, scramble_matrix, truth_against_corruption
-from sanity.figures.worlds import misses_of_parents, recovery_against_variance
+from sanity.figures.worlds import misfit_moves, misses_of_parents, recovery_against_variance
 
 __all__ = [
     "ARCHITECTURE_NAMES",
@@ -42,6 +42,7 @@ __all__ = [
     "latents_in_use",
     "laziness_courses",
     "leaving_the_truth",
+    "misfit_moves",
     "misses_of_parents",
     "output_scales",
     "places_between",

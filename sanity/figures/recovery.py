@@ -42,7 +42,7 @@ def recovery_at_a_glance(curves: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(
         len(worlds),
         len(names),
-        figsize=(2.75 * len(names), 2.5 * len(worlds) + 0.5),
+        figsize=(2.4 * len(names), 2.4 * len(worlds) + 0.6),
         sharex=True,
         sharey=True,
         squeeze=False,
@@ -59,8 +59,9 @@ def recovery_at_a_glance(curves: pd.DataFrame) -> Figure:
             ax.set_ylim(0, 1.02)
             if row == 0:
                 ax.set_title(ARCHITECTURE_NAMES[name])
-        axes[row, 0].set_ylabel(f"share\n({world} probabilities)")
-    figure.supxlabel("samples seen", fontsize="small")
+            if row == len(worlds) - 1:
+                ax.set_xlabel("samples seen")
+        axes[row, 0].set_ylabel(f"{world} probabilities")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
@@ -112,7 +113,8 @@ def reference_ladder(
     for ax, world in zip(axes[0], worlds, strict=True):
         part = references[references["world_or_hook"] == world]
         for rule, points in part.groupby("rule", sort=False):
-            heights = [kinds.index(kind) for kind in points["dictionary"]]
+            shift = 0.12 * (list(RULE_NAMES).index(str(rule)) - 1) if rule != "pca" else 0.0
+            heights = [kinds.index(kind) + shift for kind in points["dictionary"]]
             ax.scatter(
                 points["explained_variance"],
                 heights,
@@ -170,8 +172,8 @@ def latents_in_use(latents: pd.DataFrame, *, d_in: int, random_antipode: float) 
         top.set_title(f"{world} probabilities")
         top.set_xlabel("latents, most active first")
         bottom.set_xlabel("cosine to the most opposite live latent")
-    axes[0, 0].set_ylabel("share of samples in which it fires")
-    axes[1, 0].set_ylabel("share of live latents below")
+    axes[0, 0].set_ylabel("fires in (share of samples)")
+    axes[1, 0].set_ylabel("live latents below")
     axes[0, 0].legend(loc="lower left")
     return figure
 

@@ -15,6 +15,8 @@ from sanity.experiments.synthetic_recovery.planning import (
     tables,
 )
 from sanity.experiments.synthetic_recovery.references import (
+    PURSUED,
+    SAMPLES,
     pca_explained_variance,
     signed_basis_explained_variance,
 )
@@ -36,6 +38,8 @@ __all__ = [
     "FIRST_CALIBRATION_STEP",
     "FIRST_HELD_OUT_STEP",
     "HELD_OUT_SAMPLES",
+    "PURSUED",
+    "SAMPLES",
     "Exported",
     "SignedBasis",
     "ToyRun",

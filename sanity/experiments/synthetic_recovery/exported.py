@@ -17,13 +17,14 @@ from sanity.cells import Result
 from sanity.config import digest
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
 from sanity.errors import BadInputError
-from sanity.experiments.grid import score_rows, stack
+from sanity.experiments.grid import INITS, score_rows, stack
 from sanity.experiments.synthetic_recovery.measuring import Truth, measured
 from sanity.experiments.synthetic_recovery.runs import truth_of
 from sanity.files import read_json, sha256_of, write_atomically
-from sanity.models import gaussian_matrix, load_sae
+from sanity.models import Init, gaussian_matrix, load_sae
 from sanity.store import LocalStore, home
 
+_INITS: dict[str, Init] = {type(init).__name__: init for init in INITS.values()}
 NAMES = ("scores", "curves", "features", "latents", "geometry")
 # Cosines and shares are kept to four digits: more would be noise, and bytes.
 DIGITS = 4
@@ -100,7 +101,7 @@ def _is_run(result: Result) -> bool:
     if not str(recipe["function"]).endswith(":train_on_world"):
         return False
     config = recipe["config"]
-    return config["arm"]["init"]["kind"] == "Iso" and not config["training"]["auxiliary"]
+    return config["arm"]["init"]["kind"] in _INITS and not config["training"]["auxiliary"]
 
 
 def _measured_anew(result: Result) -> dict[str, pd.DataFrame]:
@@ -110,7 +111,9 @@ def _measured_anew(result: Result) -> dict[str, pd.DataFrame]:
     about = {str(name): stored[name].iloc[0] for name in stored.columns if name not in _SCORE_FIELDS}
     world = json.dumps({k: v for k, v in config["world"].items() if k != "kind"}, sort_keys=True)
     truth = _truth(world, config["batch_size"], arm["seed"], config["steps"])
-    initial = functional.normalize(gaussian_matrix(arm["seed"], arm["d_sae"], truth.features.shape[1]), dim=1)
+    gaussian = gaussian_matrix(arm["seed"], arm["d_sae"], truth.features.shape[1])
+    directions = _INITS[arm["init"]["kind"]].directions(gaussian, lambda: truth.covariance)
+    initial = functional.normalize(directions, dim=1)
     found = measured(load_sae(result.folder("sae")), initial, truth, l0=config["l0"])
     kept = {"scores": pd.DataFrame(score_rows(about, found.scores)), "curves": result.table("curve")}
     kept["geometry"] = found.geometry.assign(**about)

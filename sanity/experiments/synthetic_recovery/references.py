@@ -16,7 +16,6 @@ from sanity.cells import Cell, Cost, Task, computes
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
 from sanity.evals import pursuit_explained_variance, reconstruction_scores
 from sanity.experiments.grid import architecture, at_matched_l0
-from sanity.experiments.synthetic_recovery.measuring import PURSUIT_SAMPLES
 from sanity.experiments.synthetic_recovery.runs import (
     FIRST_CALIBRATION_STEP,
     SignedBasis,
@@ -39,14 +38,20 @@ class Dictionaries:
     seed: int = 0
 
 
-@computes(version=1, threads=1)
+SAMPLES = 8192
+"""Held-out samples on which they are scored, and as many on which their L0 is set."""
+PURSUED = 1024
+"""Of these, how many pursuit represents."""
+
+
+@computes(version=2, threads=1)
 def score_dictionaries(task: Task) -> None:
     """Explained variance of untrained dictionaries under each rule, by pursuit, and by PCA: `references`."""
     config: Dictionaries = task.config
     world = SyntheticWorld.from_spec(config.world)
     stream = SyntheticStream(world, batch_size=config.batch_size, seed=config.seed)
-    held_out = held_out_samples(stream)
-    calibration = held_out_samples(stream, first_step=FIRST_CALIBRATION_STEP)
+    held_out = held_out_samples(stream, SAMPLES)
+    calibration = held_out_samples(stream, SAMPLES, first_step=FIRST_CALIBRATION_STEP)
     inits: list[tuple[Init, int]] = [
         (TrueFeatures(config.world), config.world.n_features),
         (SignedBasis(), 2 * config.world.d_in),
@@ -62,7 +67,7 @@ def score_dictionaries(task: Task) -> None:
             sae = at_matched_l0(run.sae, calibration, config.l0)
             found = reconstruction_scores(sae, [held_out])
             rows.append(_row(init.name, name, found["explained_variance"].value, found["l0"].value))
-        pursued = pursuit_explained_variance(held_out[:PURSUIT_SAMPLES], runs[0].sae.W_dec, config.l0)
+        pursued = pursuit_explained_variance(held_out[:PURSUED], runs[0].sae.W_dec, config.l0)
         rows.append(_row(init.name, "pursuit", pursued.value, config.l0))
     rows.append(_row("principal components", "pca", pca_explained_variance(world, config.l0), config.l0))
     task.save_table("references", pd.DataFrame(rows).assign(world_or_hook=config.world.probabilities))
@@ -98,7 +103,7 @@ def dictionary_cells(specs: Sequence[SyntheticSpec], l0: int) -> list[Cell]:
             Dictionaries(spec, l0),
             label=f"{spec.probabilities} world, d {spec.d_in}: dictionaries that nobody trained",
             stage="toy",
-            cost=Cost(1e-9 * spec.n_features * spec.d_in * 16_384),
+            cost=Cost(6e-10 * spec.n_features * spec.d_in * 2 * SAMPLES),
         )
         for spec in specs
     ]
