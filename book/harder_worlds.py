@@ -172,15 +172,26 @@ Markdown(findings.absorption_words(tables.absorption))
 # %% [markdown]
 # ## Dictionaries that do not fit
 #
-# The first world again, with the wrong number of active latents or the wrong number of latents. Explained variance
-# rises with either number whatever becomes of the features, so that it cannot tell which dictionary fits.
+# The first world again, with the wrong number of active latents or the wrong number of latents. More of either lets an
+# autoencoder reconstruct more, whatever becomes of the features.
+
+# %% tags=["hide-input"]
+fits = findings.misfit_table(tables.scores, tables.misfits)
+page.figure(
+    figures.misfit_moves(fits.xs("trained", level="arm")),
+    alt="Features recovered against explained variance of trained dictionaries that fit or do not. "
+    + findings.misfit_words(tables.scores, tables.misfits),
+    caption=f"Trained arms on the independent world ({architecture}): the dictionary that fits, and an arrow from it to each "
+    f"that does not ({len(grid.misfit_seeds)} seed(s)). Each is measured at its own L0.",
+    data=(fits.reset_index(), "harder_worlds_misfits"),
+)
 
 # %% tags=["hide-input"]
 Markdown(findings.misfit_words(tables.scores, tables.misfits))
 
 # %% tags=["hide-input"]
 page.table(
-    findings.misfit_table(tables.scores, tables.misfits).round(3),
+    fits.round(3),
     caption=f"Independent world, {len(grid.misfit_seeds)} seed(s) for the misfits. Each arm has the L0 of its own "
     "dictionary. With half the latents no more than half of the features can each have one.",
 )
@@ -193,8 +204,7 @@ page.table(
 # - it takes *absolute* cosines, so that a latent opposite to a feature stands for it; ours are signed, because
 #   coefficients are positive;
 # - its F1 asks every *latent* how well it detects the feature nearest to it, and dead latents count 0; ours asks of
-#   every *feature* how well its nearest latent detects it, so that a feature nobody found counts. Both are in the table
-#   above's sense averages over units of equal weight.
+#   every *feature* how well its nearest latent detects it, so that a feature that nobody found counts.
 #
 # We compute both readings, and give the library the same autoencoders, loaded from the same files, and the same samples.
 
@@ -203,9 +213,9 @@ if tables.comparison.empty:
     shown = Markdown("sae-lens is not installed here, so that there is nothing to compare.")
 else:
     shown = page.table(
-        findings.comparison_table(tables.comparison),
+        findings.comparison_table(tables.comparison).map(lambda v: f"{v:.1e}" if isinstance(v, float) else v),
         caption="Every arm of every world (first seed), scored by both. Same reading: absolute cosines, F1 over latents. "
-        "Ours: signed cosines, F1 over features.",
+        "Our reading: signed cosines, F1 over features. Explained variance, L0 and dead latents have one reading.",
     )
 shown
 

@@ -12,6 +12,8 @@ from sanity.experiments.findings import arm_words
 ARM = ["constraint", "init"]
 # Differences below these are ties: an EV difference that reseeding makes, and a share that is none.
 EV_TIE, RECOVERY_TIE = 0.002, 0.005
+# What a reader may take for a match in explained variance, and what is none in recovery.
+NEAR_EV, NEAR_RECOVERY = 0.02, 0.05
 SHOWN = {
     "explained_variance": "EV",
     "recovery": "recovered",
@@ -99,11 +101,18 @@ def match_words(scores: pd.DataFrame, judged: str = "soft_frozen_decoder") -> st
         return f"No world has both a trained and a {name} arm here."
     sentences = [f"{world} {ev:+.3f} and {_points(found)}" for world, ev, found in gaps]
     evs, founds = [ev for _, ev, _ in gaps], [found for *_, found in gaps]
-    return (
+    hidden = [world for world, ev, found in gaps if abs(ev) < NEAR_EV and abs(found) > NEAR_RECOVERY]
+    words = (
         f"Trained less {name}, in explained variance and in features recovered: {'; '.join(sentences)}. "
         f"The gap in explained variance lies between {min(evs):+.3f} and {max(evs):+.3f}, "
         f"the one in recovery between {_points(min(founds))} and {_points(max(founds))}."
     )
+    if hidden:
+        words += (
+            f" In {', '.join(hidden)} the two explain the same variance within {NEAR_EV:g}, "
+            f"and differ in recovery by more than {100 * NEAR_RECOVERY:g} points."
+        )
+    return words
 
 
 def _points(share: float) -> str:
@@ -116,11 +125,11 @@ def absorption_words(absorption: pd.DataFrame) -> str:
         return "No arm recovered a parent that was seen both alone and with a child: nothing to ask."
     parts = []
     for (constraint, init), part in absorption.groupby(ARM, sort=False):
-        alone, with_child = part["missed_alone"].mean(), part["missed_with_child"].mean()
+        alone, with_child = (float(part[c].mean()) for c in ("missed_alone", "missed_with_child"))
         parts.append(
             f"{arm_words(str(constraint), str(init))}: silent in {alone:.1%} of the samples in which the "
             f"parent is alone and in {with_child:.1%} of those with a child "
-            f"({part['parents'].mean():.0f} parents)"
+            f"({_points(with_child - alone)}, {part['parents'].mean():.0f} parents)"
         )
     return "A recovered parent's own latent is, for " + "; for ".join(parts) + "."
 
@@ -134,7 +143,7 @@ def comparison_table(comparison: pd.DataFrame) -> pd.DataFrame:
                 "score": score,
                 "autoencoders": len(part),
                 "largest difference, same reading": (part["by_their_reading"] - part["sae_lens"]).abs().max(),
-                "largest difference, ours": (part["ours"] - part["sae_lens"]).abs().max(),
+                "largest difference, our reading": (part["ours"] - part["sae_lens"]).abs().max(),
                 "sae-lens, range": f"{part['sae_lens'].min():.3f} to {part['sae_lens'].max():.3f}",
             }
         )
@@ -157,10 +166,18 @@ def misfit_words(scores: pd.DataFrame, misfits: pd.DataFrame) -> str:
     table = misfit_table(scores, misfits).xs("trained", level="arm")
     fitting = table.loc["fitting"]
     parts = [
-        f"{name}: {row['EV'] - fitting['EV']:+.3f} and {_points(row['recovered'] - fitting['recovered'])}"
+        f"{name} {row['EV'] - fitting['EV']:+.3f} and {_points(row['recovered'] - fitting['recovered'])}"
         for name, row in table.drop("fitting").iterrows()
     ]
+    tau = float(kendalltau(table["EV"], table["recovered"]).statistic)
+    best, found = table["EV"].idxmax(), table["recovered"].idxmax()
+    chosen = (
+        "the same that explained variance would choose"
+        if best == found
+        else f"explained variance would choose *{best}*"
+    )
     return (
-        f"The fitting dictionary has EV {fitting['EV']:.3f} and recovers {fitting['recovered']:.1%}. "
-        f"Change in either, trained arm: {'; '.join(parts)}."
+        f"The fitting dictionary has EV {fitting['EV']:.3f} and recovers {fitting['recovered']:.1%}. Against "
+        f"it, in explained variance and in features recovered: {'; '.join(parts)}. The most features are "
+        f"recovered by *{found}*; {chosen}. Kendall's tau of the two orders is {tau:.2f}."
     )

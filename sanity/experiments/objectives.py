@@ -51,6 +51,8 @@ AGREE = 0.8
 """Cosine from which two directions count as one: the paper's bar for recovery."""
 _MEASURING_SECONDS = 0.3
 """Per run, beside its steps."""
+_STEP_SECONDS = 0.9e-3
+"""Per step, for arms so small that their products are not all that a step costs."""
 AIMS: dict[str, Plain] = {
     "plain": Plain(),
     "auxiliary": Auxiliary(),
@@ -151,14 +153,11 @@ def _cell(profile: Profile, name: str, aim: str, seed: int) -> Cell:
         profile.precision,
         profile.device,
     )
-    # What `training_seconds` counts for every arm beside its steps is less for arms as small as these.
-    seconds = (
-        _MEASURING_SECONDS
-        - 1.0
-        + profile.training_seconds(
-            batch_size=grid.batch_size, steps=grid.steps, d_sae=grid.d_sae, d_in=grid.d_in
-        )
+    trained = profile.training_seconds(
+        batch_size=grid.batch_size, steps=grid.steps, d_sae=grid.d_sae, d_in=grid.d_in
     )
+    # `training_seconds` counts a second beside the steps.
+    seconds = trained - 1.0 + _MEASURING_SECONDS + _STEP_SECONDS * grid.steps
     return train_with_aim.cell(
         run,
         label=f"{run.aim.name}: {arm.label}",

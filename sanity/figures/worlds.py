@@ -85,3 +85,23 @@ def misses_of_parents(absorption: pd.DataFrame) -> Figure:
     ax.set_xlabel("share of the parent's activations in which its latent is silent")
     figure.legend(loc="outside upper right", ncols=2)
     return figure
+
+
+def misfit_moves(table: pd.DataFrame) -> Figure:
+    """The trained arm's explained variance and recovery, with an arrow from the dictionary that fits.
+
+    `table` has the columns EV and recovered, and the dictionary's name as index, `fitting` among them.
+    """
+    figure, ax = plt.subplots(figsize=(6.6, 4.0), layout="constrained")
+    start = (float(table.loc["fitting", "EV"]), float(table.loc["fitting", "recovered"]))
+    for name, ev, found in table[["EV", "recovered"]].itertuples():
+        if name != "fitting":
+            ax.annotate("", (ev, found), start, arrowprops={"arrowstyle": "->", "color": "#999999"})
+        ax.plot(ev, found, "o", color="#000000", markersize=8 if name == "fitting" else 6)
+        ax.annotate(name, (ev, found), xytext=(7, 7), textcoords="offset points", fontsize="small")
+    ax.margins(x=0.22)
+    ax.set_ylim(0, 1.12)
+    ax.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    ax.set_xlabel("explained variance")
+    ax.set_ylabel("features recovered")
+    return figure

@@ -93,6 +93,18 @@ def test_orders_count_what_explained_variance_gets_wrong() -> None:
     assert "reversed in: b." in words
     gap = findings.match_words(agreeing, judged="frozen_decoder")
     assert "a +0.100 and +50.0 points" in gap
+    assert "the same variance" not in gap
+    near = made("c", {"trained": (0.61, 0.9), "frozen_decoder": (0.6, 0.4)})
+    assert "In c the two explain the same variance" in findings.match_words(near, judged="frozen_decoder")
+
+
+def test_misfits_tell_which_dictionary_either_score_would_choose() -> None:
+    fitting = made("independent", {"trained": (0.7, 0.8)})
+    misfits = pd.concat([made("less", {"trained": (0.5, 0.9)}), made("more", {"trained": (0.8, 0.4)})])
+    words = findings.misfit_words(fitting, misfits)
+    assert "less -0.200 and +10.0 points; more +0.100 and -40.0 points" in words
+    assert "recovered by *less*; explained variance would choose *more*" in words
+    assert "tau of the two orders is -1.00" in words
 
 
 @pytest.mark.slow
@@ -109,4 +121,4 @@ def test_sae_lens_agrees_on_every_score_by_its_own_reading(profile: Profile, tmp
     assert len(compared) == 2 * 2 * 6
     table = findings.comparison_table(compared)
     assert float(table["largest difference, same reading"].max()) < 1e-5
-    assert float(table.loc["F1", "largest difference, ours"]) > 1e-3
+    assert float(table.loc["F1", "largest difference, our reading"]) > 1e-3
