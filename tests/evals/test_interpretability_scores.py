@@ -136,6 +136,17 @@ def test_scores_fall_as_concepts_are_spoilt(features: PoolFeatures) -> None:
         assert intact > nothing + 0.2, metric
 
 
+def test_fewer_contexts_held_against_matched_ones_tell_nearly_the_same(
+    features: PoolFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = scored(features, 0.5)
+    monkeypatch.setattr("sanity.evals.interpretability.scoring.MATCHED_AT_MOST", 40)
+    some = scored(features, 0.5)
+    assert not some["token_matched"].equals(everything["token_matched"])
+    assert (some["token_matched"] - everything["token_matched"]).abs().mean() < 0.05
+    pd.testing.assert_series_equal(some["auroc"], everything["auroc"])
+
+
 def test_a_latent_on_a_pair_of_words_has_that_pair_as_its_rule(features: PoolFeatures) -> None:
     the, sea = (features.words.index(word) for word in ("the", "sea"))
     pair = (features.word[:, :-1] == the) & (features.word[:, 1:] == sea)

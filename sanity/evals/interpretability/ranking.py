@@ -47,10 +47,10 @@ def matched_auroc(scores: Floats, positive: Bools, controls: Bools) -> tuple[flo
     """
     mine = scores[positive][:, None]
     allowed = controls & ~positive[None, :]
-    below = ((scores[None, :] < mine) + 0.5 * (scores[None, :] == mine)) * allowed
+    below = ((scores[None, :] < mine) & allowed).sum(1) + 0.5 * ((scores[None, :] == mine) & allowed).sum(1)
     sizes = allowed.sum(1)
     with_controls = sizes > 0
     if not with_controls.any():
         return float("nan"), 0
-    shares = below.sum(1)[with_controls] / sizes[with_controls]
+    shares = below[with_controls] / sizes[with_controls]
     return float(shares.mean()), int(with_controls.sum())

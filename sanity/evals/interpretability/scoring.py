@@ -34,6 +34,9 @@ from sanity.evals.score import Score
 
 VERSION = "1"
 
+MATCHED_AT_MOST = 1000
+"""Activating contexts of a latent that are held against matched ones, evenly over the text; all if fewer."""
+
 METRICS = {
     "auroc": "autointerp_auroc",
     "strong": "autointerp_auroc_strong",
@@ -104,19 +107,23 @@ def _ranked(
     latent: LatentContexts, likeness: Any, peaks: Any, features: PoolFeatures, scoring: Scoring
 ) -> dict[str, Any]:
     positive = latent.peaks.numpy()[features.test] > 0
-    which = features.test[positive]
-    word = features.word[which, peaks[which]]
-    same_source = features.source[which][:, None] == features.source[features.test][None, :]
     row: dict[str, Any] = {
         "firing": int(positive.sum()),
         "silent": int((~positive).sum()),
         "auroc": auroc(likeness, positive),
         "strong": _strong(likeness, latent.peaks.numpy()[features.test]),
     }
-    for name, controls in (("token", features.holding(word)), ("source", same_source)):
-        value, covered = matched_auroc(likeness, positive, controls)
+    asked = np.flatnonzero(positive)
+    asked = asked[:: -(-len(asked) // MATCHED_AT_MOST)]
+    # Activating contexts that are not asked about stay out: they are no controls.
+    kept = np.sort(np.concatenate([asked, np.flatnonzero(~positive)]))
+    which = features.test[asked]
+    same_word = features.holding(features.word[which, peaks[which]])
+    same_source = features.source[which][:, None] == features.source[features.test][None, :]
+    for name, controls in (("token", same_word), ("source", same_source)):
+        value, covered = matched_auroc(likeness[kept], positive[kept], controls[:, kept])
         row[f"{name}_matched"] = value if covered >= scoring.fewest else float("nan")
-        row[f"{name}_covered"] = covered / int(positive.sum())
+        row[f"{name}_covered"] = covered / len(asked)
     row["lookup"] = auroc(lookup_scores(features, _firing(latent)), positive)
     return row
 
