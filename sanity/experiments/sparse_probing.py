@@ -9,11 +9,13 @@ import pandas as pd
 from sanity.cells import Cell, Cost, Result
 from sanity.computing import results
 from sanity.data.probing import named_pools
+from sanity.errors import BadInputError
 from sanity.evals.sparse_probing import Probing, ProbingData
 from sanity.experiments.grid import stack
 from sanity.experiments.real_activations import Place, RealRun, plan_place
 from sanity.experiments.sparse_probing_runs import (
     EXPERIMENT,
+    LATENTS,
     LEVELS,
     CorruptedProbes,
     ReferenceProbes,
@@ -29,7 +31,7 @@ from sanity.profiles import LanguageModel, Profile
 from sanity.store import LocalStore
 from sanity.subject import weights_of
 
-__all__ = ["EXPERIMENT", "cells", "graded", "probing_data", "scores", "tables"]
+__all__ = ["EXPERIMENT", "LATENTS", "cells", "graded", "probing_data", "scores", "tables"]
 
 _GATE_PERMUTATIONS = 20
 
@@ -167,6 +169,10 @@ def probing_data(
     `seed` is one of the profile's, by which the texts are divided.
     """
     planned = plan(profile, profile.models[place])
+    if seed not in planned.references:
+        raise BadInputError(
+            f"the texts are divided by the seeds {', '.join(map(str, planned.references))}, not {seed}"
+        )
     texts, train, references = results([planned.texts, planned.train, planned.references[seed]], store)
     return in_memory(texts, train, references, seed=seed, device=profile.device)
 
@@ -186,6 +192,8 @@ class ProbingTables:
     """Per arm, features, seed, task and k: accuracy and AUROC."""
     references: pd.DataFrame
     """The same of features that nobody trained, and of the dense probes."""
+    other_ranking: pd.DataFrame
+    """The references with features ranked in standard deviations."""
     floor: pd.DataFrame
     """The same of every permutation of the labels."""
     scores: pd.DataFrame
@@ -222,6 +230,7 @@ def tables(profile: Profile, store: LocalStore | None = None) -> list[ProbingTab
                 sizes=stack([r.table("sizes") for r in references]),
                 tasks=stack([r.table("tasks") for r in arms]),
                 references=stack([r.table("tasks") for r in references]),
+                other_ranking=stack([r.table("other_ranking") for r in references]),
                 floor=stack([r.table("floor") for r in references]),
                 scores=stack([r.table("scores") for r in arms]),
                 facts=pd.DataFrame(facts),

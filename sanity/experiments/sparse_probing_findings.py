@@ -22,6 +22,7 @@ from sanity.experiments.sparse_probing_runs import (
     DIRECTIONS,
     LATENTS,
     NEURONS,
+    OTHER_RANKING,
     PERMUTED,
     ceiling,
     floors,
@@ -233,17 +234,39 @@ def control_words(tables: ProbingTables, profile: Profile) -> str:
 
 
 def variants_table(tables: ProbingTables, profile: Profile) -> pd.DataFrame:
-    """The protocol's variants side by side: accuracy of every arm, mean over seeds."""
+    """The protocol's variants side by side: accuracy of arms and references, mean over seeds."""
     rows = summary(tables, profile)
-    rows = rows[rows["constraint"].notna() & (rows["features"] != PERMUTED)]
-    wide = rows[rows["k"].isin([1, 5]) | (rows["features"] == ALL_LATENTS)].pivot_table(
-        index="name", columns=["features", "k"], values="accuracy", sort=False
-    )
-    pairs = wide.columns.to_list()
-    wide.columns = pd.Index(
-        [ALL_LATENTS if pair[0] == ALL_LATENTS else f"{pair[0]}, k = {pair[1]}" for pair in pairs]
-    )
-    return wide.rename_axis("arm")
+    other = [
+        {"name": name, "features": OTHER_RANKING, "k": k, **_both(part)}
+        for (name, _, k), part in tables.other_ranking.groupby(["features", "seed", "k"], sort=False)
+    ]
+    rows = stack([rows, pd.DataFrame(other)])
+    plain = rows["features"].isin([LATENTS, *REFERENCES])
+    rows = rows.assign(variant=rows["features"].mask(plain, "by difference"))
+    rows["variant"] = rows["variant"].replace({OTHER_RANKING: "in standard deviations", DENSE: ALL_LATENTS})
+    rows = rows[rows["k"].isin([1, 5]) | (rows["variant"] == ALL_LATENTS)]
+    rows = rows[rows["variant"] != PERMUTED]
+    columns: dict[str, pd.Series] = {}
+    for (variant, k), part in rows.groupby(["variant", "k"], sort=False):
+        name = "all features" if variant == ALL_LATENTS else f"{variant!s}, k = {k!s}"
+        found = part.groupby("name", sort=False)["accuracy"].mean()
+        columns[name] = found.combine_first(columns[name]) if name in columns else found
+    order = list(dict.fromkeys(rows["name"]))
+    return pd.DataFrame(columns).reindex(order).rename_axis("features")
+
+
+def ranking_words(tables: ProbingTables, profile: Profile) -> str:
+    """What the other ranking changes for the trained SAE and for random directions."""
+    table = variants_table(tables, profile)
+    said = []
+    for k in (1, 5):
+        plain, scaled = f"by difference, k = {k}", f"in standard deviations, k = {k}"
+        parts = [
+            f"{name} goes from {float(table[plain][name]):.3f} to {float(table[scaled][name]):.3f}"
+            for name in ("trained", DIRECTIONS)
+        ]
+        said.append(f"with k = {k}, {' and '.join(parts)}")
+    return f"Ranked in standard deviations, {'; '.join(said)}."
 
 
 def beside_paper(tables: ProbingTables, profile: Profile, folder: Path | None = None) -> pd.DataFrame:
@@ -285,3 +308,48 @@ def ordered_groups(found: pd.DataFrame) -> list[str]:
     """The concept groups that are there, in the paper's order."""
     present = set(found["group"])
     return [group for group in (*GROUPS, WIDER) if group in present]
+
+
+def group_words(found: pd.DataFrame) -> str:
+    """In which groups the trained SAE is ahead of what nobody trained; `found` is from `group_scores`."""
+    wide = found.pivot_table(index="group", columns="name", values="accuracy", sort=False)
+    sentences = []
+    for group in ordered_groups(found):
+        row = wide.loc[group]
+        others = row[list(REFERENCES)]
+        sentences.append(
+            f"{group}: trained {row['trained']:.2f}, {others.idxmax()} {others.max():.2f}, untrained "
+            f"{row['untrained']:.2f}, dense probe {row[DENSE]:.2f}"
+        )
+    ahead = [g for g in ordered_groups(found) if wide.loc[g, "trained"] > wide.loc[g, list(REFERENCES)].max()]
+    return (
+        "With one feature, the trained SAE is ahead of the best features that nobody trained in "
+        f"{len(ahead)} of {len(wide)} groups ({'; '.join(sentences)})."
+    )
+
+
+def growth_words(tables: ProbingTables, profile: Profile) -> str:
+    """How accuracy grows from the smallest k to the largest."""
+    rows = summary(tables, profile)
+    rows = rows[rows["features"].isin([LATENTS, *REFERENCES])]
+    wide = rows.pivot_table(index="name", columns="k", values="accuracy", sort=False)
+    ks = sorted(int(k) for k in rows["k"].unique())
+    first, last = ks[0], ks[-1]
+    spread = {k: wide[k].max() - wide[k].min() for k in (first, last)}
+    top = {k: wide[k].idxmax() for k in ks}
+    return (
+        f"From k = {first} to k = {last} the trained SAE goes from {float(wide[first]['trained']):.3f} to "
+        f"{float(wide[last]['trained']):.3f}; the distance from the worst to the best row goes from "
+        f"{spread[first]:.3f} to {spread[last]:.3f}. The best row is "
+        + ", ".join(f"{name!s} at k = {k}" for k, name in top.items())
+        + "."
+    )
+
+
+def wider_words(tables: ProbingTables, profile: Profile, k: int = 1) -> str:
+    """The wider set of tasks, which no metric of the ledger counts."""
+    found = group_scores(tables, profile, k)
+    wider = found[found["group"] == WIDER].set_index("name")["accuracy"]
+    tasks = tables.sizes[tables.sizes["group"] == WIDER]["task"].nunique()
+    named = ", ".join(f"{name} {value:.3f}" for name, value in wider.items())
+    return f"**{tasks} tasks of the wider set, k = {k}.** {named}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -172,7 +172,7 @@ def text_activations(texts: Result, train: Result, device: str) -> TextActivatio
     )
 
 
-@computes(version=1, threads=1)
+@computes(version=2, threads=1)
 def measure_references(task: Task) -> None:
     """Floor, ceiling, and the same protocol on raw neurons, principal components and random directions."""
     config: ReferenceProbes = task.config
@@ -187,6 +187,9 @@ def measure_references(task: Task) -> None:
     dense, _ = dense_probes(means, tasks, config.probing)
     found.append(dense.assign(features=DENSE))
     task.save_table("tasks", pd.concat(found, ignore_index=True).assign(seed=config.seed))
+    other = replace(config.probing, standardised_ranking=True)
+    again = [sparse_probes(x, tasks, other).assign(features=name) for name, x in features.items()]
+    task.save_table("other_ranking", pd.concat(again, ignore_index=True).assign(seed=config.seed))
     floor = floor_of(means, tasks, config.probing, permutations=config.permutations, seed=config.seed)
     task.save_table("floor", floor.drop(columns=["latent", "strength"]).assign(seed=config.seed))
     task.save_table("sizes", _sizes(tasks).assign(seed=config.seed))
@@ -274,7 +277,7 @@ def measure_probing(tasks: Sequence[Task]) -> None:
 
 def _probed(means: Any, tasks: Sequence[ProbeTask], config: SaeProbes) -> pd.DataFrame:
     """The protocol itself, its variants, and its control: one row per features, task and k."""
-    other = Probing(config.probing.ks, config.probing.strengths, standardised_ranking=True)
+    other = replace(config.probing, standardised_ranking=True)
     control = floor_of(means, tasks, config.probing, permutations=_PERMUTATIONS_OF_ARMS, seed=config.arm.seed)
     numbers = ["accuracy", "auroc", "n_test"]
     by_task = control.groupby(["task", "group", "k"], sort=False, as_index=False)[numbers].mean()

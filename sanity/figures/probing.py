@@ -131,5 +131,5 @@ def probing_leads(leads: pd.DataFrame, *, margin: float) -> Figure:
         ax.scatter(part["lead"], heights, s=22, **look)
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
-    ax.set_xlabel("accuracy, trained SAE minus this one (grey: the ledger's margin)")
+    ax.set_xlabel("accuracy, trained SAE minus this one")
     return figure
