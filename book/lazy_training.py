@@ -139,7 +139,19 @@ page.figure(
 )
 
 # %% tags=["hide-input"]
-Markdown("\n\n".join(findings.tau_words(tables.sweep, place) for place in ("constant", hook)))
+Markdown(
+    "\n\n".join(
+        [
+            *(findings.tau_words(tables.sweep, place) for place in ("constant", hook)),
+            findings.primary_words(tables.primary, real.steps),
+        ]
+    )
+)
+
+# %% [markdown]
+# The share on the edge is to be read against the noise: what noise does to latents is drift, and only the difference can
+# be due to structure beyond the covariance. Where the trained arm's own cosines stay above $\tau$, the constraint does not
+# bind, and the soft-frozen arm is the trained one under another name.
 
 # %% [markdown]
 # ## What a cone contains, and what it reaches

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from sanity.baselines import Iso, SoftFrozenDecoder, Trained
 from sanity.cells import Cell, Result
 from sanity.computing import results
 from sanity.experiments import real_activations
@@ -45,11 +46,13 @@ class LazyCells:
 def plan_lazy(profile: Profile) -> LazyCells:
     """What the chapter needs at `profile`; real activations are those of its first place."""
     place = real_activations.plan_place(profile, profile.models[0])
-    primary = [c for c in place.primary if c.config.arm.constraint.name == "trained"]
+    iso = [c for c in place.primary if c.config.arm.init == Iso()]
+    primary = [c for c in iso if c.config.arm.constraint == Trained()]
+    softly = [c for c in iso if isinstance(c.config.arm.constraint, SoftFrozenDecoder)]
     return LazyCells(
         primary=primary,
         course=course_cells(profile, place.activations),
-        cones=cone_cells(profile, place.activations),
+        cones=cone_cells(profile, place.activations, softly),
         geometry=geometry_cell(profile),
         scaling=scaling_cells(profile),
         alignment=alignment_cells(profile, place.activations),
@@ -129,7 +132,7 @@ class LazyTables:
     loss: pd.DataFrame
     """Cross-entropy and KL over tau; empty where the profile leaves them out."""
     primary: pd.DataFrame
-    """Scores of the primary grid on real activations at tau = 1, 0.8 and -1, all seeds."""
+    """Scores of the primary grid on real activations at tau = 1, 0.8 and -1, all seeds, with the edge."""
     exact: pd.DataFrame
     simulated: pd.DataFrame
     scaled: pd.DataFrame
@@ -148,8 +151,10 @@ def tables(profile: Profile, store: LocalStore | None = None) -> LazyTables:
         return results(some, store)
 
     followed = of([*plan.course["toy"], *plan.course["real"]])
-    sweeps = of([cell for name, part in plan.cones.items() if name != "loss" for cell in part])
-    loss, scaling, alignment = of(plan.cones["loss"]), of(plan.scaling), of(plan.alignment)
+    sweeps = of([cell for name, part in plan.cones.items() if name not in ("loss", "edge") for cell in part])
+    loss, edge, scaling, alignment = (
+        of(part) for part in (plan.cones["loss"], plan.cones["edge"], plan.scaling, plan.alignment)
+    )
     (geometry,) = of([plan.geometry])
     judged, from_other = scores(profile, store)
     primary = primary_sweep(profile, store)
@@ -159,13 +164,13 @@ def tables(profile: Profile, store: LocalStore | None = None) -> LazyTables:
         latents=stack([r.table("latents") for r in followed]),
         sweep=stack([r.table("scores") for r in sweeps]),
         loss=stack([r.table("scores") for r in loss]),
-        primary=primary,
+        primary=stack([primary, *(r.table("scores") for r in edge)]),
         exact=geometry.table("exact"),
         simulated=geometry.table("simulated"),
         scaled=stack([r.table("scaled") for r in scaling]),
         seeds=stack([r.table("latents") for r in alignment]),
         scores=judged,
-        found=[*from_other, *followed, *sweeps, *loss, *scaling, *alignment],
+        found=[*from_other, *followed, *sweeps, *loss, *edge, *scaling, *alignment],
     )
 
 

@@ -45,7 +45,7 @@ from sanity.experiments.lazy_training_sources import (
     toy_run,
 )
 from sanity.experiments.real_activations import Place
-from sanity.models import Run, load_sae, save_sae, train
+from sanity.models import Run, initial_directions, load_sae, save_sae, train
 from sanity.profiles import Profile
 from sanity.subject import ActivationStore, weights_of
 
@@ -124,6 +124,16 @@ def _renamed(score: Score, metric: str) -> Score:
     return replace(score, metric=metric)
 
 
+@computes(version=1, threads=1)
+def read_edge(task: Task) -> None:
+    """Share on the edge of an arm that another chapter trained at full budget; its start is drawn again."""
+    run: LazyRun = task.config
+    sae = load_sae(task.inputs["sae"].folder("sae"))
+    W0 = initial_directions(run.arm, sae.d_in, lambda: torch.eye(sae.d_in))
+    scores = [share_on_edge(sae.W_dec, W0, tau_of(run.arm.constraint))]
+    task.save_table("scores", pd.DataFrame(score_rows(about(run), scores)))
+
+
 @dataclass(frozen=True)
 class ConeLoss:
     """Where, and on how many held-out tokens, the sweep's cross-entropy and KL are measured."""
@@ -174,8 +184,13 @@ def measure_cone_loss(tasks: Sequence[Task]) -> None:
         task.save_table("scores", pd.DataFrame(rows, columns=columns))
 
 
-def cone_cells(profile: Profile, activations: Mapping[str, Cell]) -> dict[str, list[Cell]]:
-    """The sweeps `toy`, `toy_gaussian`, `real`, `real_gaussian`, and `loss` where the profile asks for it."""
+def cone_cells(
+    profile: Profile, activations: Mapping[str, Cell], primary: Sequence[Cell]
+) -> dict[str, list[Cell]]:
+    """The sweeps `toy`, `toy_gaussian`, `real`, `real_gaussian`; `edge`; and `loss`, where asked for.
+
+    `primary` are soft-frozen arms of the primary grid on real activations, of which the edge is read.
+    """
     grid = profile.lazy
     made: dict[str, list[Cell]] = {}
     for gaussian, taus in ((False, grid.taus), (True, grid.gaussian_taus)):
@@ -190,6 +205,7 @@ def cone_cells(profile: Profile, activations: Mapping[str, Cell]) -> dict[str, l
             _cell(profile, real_run(profile, steps=grid.real_steps, **one), activations, stage)
             for one in each
         ]
+    made["edge"] = [_edge_cell(profile, cell) for cell in primary]
     made["loss"] = [_loss_cell(profile, cell, activations) for cell in made["real"] if grid.loss_tokens]
     return made
 
@@ -203,6 +219,14 @@ def _cell(profile: Profile, run: LazyRun, activations: Mapping[str, Cell], stage
         label=f"{run.source.place}{noise}: {run.arm.label}",
         stage=stage,
         cost=Cost(seconds_of(profile, run), disk_bytes=9 * run.arm.d_sae * profile.models[0].d_model),
+    )
+
+
+def _edge_cell(profile: Profile, trained: Cell) -> Cell:
+    arm = trained.config.arm
+    run = real_run(profile, tau=tau_of(arm.constraint), seed=arm.seed)
+    return read_edge.cell(
+        run, inputs={"sae": trained}, label=f"the edge of {arm.label}", stage="arms", cost=Cost(0.5)
     )
 
 

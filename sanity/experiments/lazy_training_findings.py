@@ -137,6 +137,23 @@ def tau_words(sweep: pd.DataFrame, place: str, tau: float = PAPERS_TAU) -> str:
     return words
 
 
+def primary_words(primary: pd.DataFrame, steps: int) -> str:
+    """The same at the full budget, over seeds, from the primary grid."""
+    ev = {tau: _primary(primary, "explained_variance", tau) for tau in (1.0, PAPERS_TAU, -1.0)}
+    share = (ev[PAPERS_TAU] - ev[1.0]) / (ev[-1.0] - ev[1.0])
+    edge, free = _primary(primary, "share_on_edge", PAPERS_TAU), _primary(primary, "cosine_to_init", -1.0)
+    return (
+        f"At the {steps:,} steps of the primary grid (mean over its seeds) tau = {PAPERS_TAU:g} is "
+        f"{share:.0%} of the way from the frozen to the trained arm, {edge:.0%} of its latents are on the "
+        f"edge, and the trained arm's mean cosine to init is {free:.2f}."
+    )
+
+
+def _primary(primary: pd.DataFrame, metric: str, tau: float) -> float:
+    rows = primary[(primary["metric"] == metric) & (primary["tau"] == tau)]
+    return float(rows["value"].mean()) if len(rows) else float("nan")
+
+
 def cone_table(exact: pd.DataFrame, tau: float = PAPERS_TAU) -> pd.DataFrame:
     """At one tau, for every size: bound, exact probability, chance and reach."""
     at = exact[exact["tau"] == tau]

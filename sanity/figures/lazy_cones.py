@@ -32,7 +32,7 @@ def tau_sweep(sweep: pd.DataFrame, primary: pd.DataFrame, loss: pd.DataFrame, *,
         _line(ax, part, "explained_variance", "samples", "#000000")
         _line(ax, part, "explained_variance", "Gaussian noise", "#999999", gaussian=True)
         reference(ax, 0.0, "the mean", kind="floor")
-        ax.set_ylim(-0.02, 1.02)
+        ax.set_ylim(-0.02, 1.1)
         reference(ax, 1.0, "the activation itself", kind="ceiling")
     _dots(real_ev, primary, "explained_variance", "the primary grid, full budget", "#0072B2")
     _line(toy_found, toy, "reachable_recovery", "within reach of a cone", "#56B4E9", line="--")
@@ -45,9 +45,10 @@ def tau_sweep(sweep: pd.DataFrame, primary: pd.DataFrame, loss: pd.DataFrame, *,
         _dots(real_loss, primary, metric, f"{name}, primary grid", colour)
         if len(loss):
             _line(real_loss, loss, metric, f"{name}, sweep", colour)
-    real_loss.set_ylim(-0.02, 1.02)
+    real_loss.set_ylim(-0.02, 1.1)
     reference(real_loss, 0.0, "mean ablation", kind="floor")
     reference(real_loss, 1.0, "unspliced", kind="ceiling")
+    _dots(real_far, primary, "share_on_edge", "on the edge, primary grid", "#0072B2")
     for ax, part in ((toy_far, toy), (real_far, real)):
         for metric, name, colour in (
             ("share_on_edge", "share on the edge", "#000000"),
@@ -61,7 +62,7 @@ def tau_sweep(sweep: pd.DataFrame, primary: pd.DataFrame, loss: pd.DataFrame, *,
         ax.set_title(f"world: {title}", fontsize="small")
     titles = ("explained variance", "loss recovered", "distance from the start")
     for ax, title in zip(axes[1], titles, strict=True):
-        ax.set_title(f"{hook}: {title}", fontsize="small")
+        ax.set_title(f"activations: {title}", fontsize="small")
     for ax in axes.flat:
         _tau_axis(ax)
         ax.legend(loc="best", fontsize="x-small")
@@ -213,5 +214,5 @@ def _tau_axis(ax: Axes) -> None:
     ax.set_xticks(
         [1, 0.8, 0.6, 0.4, 0.2, 0, FREE], ["1\nfrozen", "0.8", "0.6", "0.4", "0.2", "0", "-1\nfree"]
     )
-    ax.axvline(PAPERS_TAU, color="#CC79A7", linewidth=1, zorder=0)
+    ax.axvline(PAPERS_TAU, color="#CC79A7", linewidth=1, zorder=1.5)
     ax.tick_params(axis="x", labelsize="small")
