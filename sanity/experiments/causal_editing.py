@@ -75,7 +75,7 @@ def plan(profile: Profile, model: LanguageModel) -> EditingCells:
         questions,
         label=f"what {model.subject} knows",
         stage="downstream",
-        cost=Cost(_LOADING + 2 * tried / grid.prompts_per_second, memory_bytes=2 * 10**9),
+        cost=Cost(_LOADING + 1.5 * tried / grid.prompts_per_second, memory_bytes=2 * 10**9),
     )
     inputs = {"asked": asked, "train": place.activations["train"]}
     wanted = {(arm.constraint, arm.init) for arm in grid.arms}
