@@ -148,19 +148,20 @@ Markdown(findings.result_words(found))
 for judge in found:
     if judge.latents.empty:
         continue
-    state = "passed its gate" if judge.passed else "FAILED its gate: not used"
+    state = "passed its gate" if judge.passed else "FAILED its gate and is not used"
     table = findings.summary_rows(judge)
     display(
         page.figure(
             figures.judged_latents(judge.latents),
             alt=findings.arms_words(judge),
             caption=f"Judge: {judge.spec.label}, which {state}. A dot is a latent: the accuracy with which its contexts are "
-            "told from others by its own description (filled) and by another latent's (hollow, the floor). "
+            "told from others by its own description (filled) and by another latent's (hollow, the floor); bars are means. "
+            "Contexts without a usable answer count one half. "
             f"{len(judge.latents)} latents in all, {int(judge.latents['contexts'].median())} contexts each. "
             "Dotted: chance; dashed: always right.",
             data=(judge.latents, f"judged_latents_{found.index(judge)}"),
         ),
-        page.table(table.set_index("arm"), caption=f"The same by arm ({judge.spec.model}, {state})."),
+        page.table(table.set_index("arm"), caption=f"The same by arm ({judge.spec.model}, which {state})."),
     )
 
 # %% tags=["hide-input"]
@@ -248,6 +249,8 @@ Markdown(f"{findings.tokens_words()} {findings.spending_words(page.profile)}")
 #   about.
 # - Temperature 0 does not make an endpoint repeat itself for ever: models behind a name change. The answers on disk, with
 #   the name that the endpoint gave, are what these scores rest on.
+# - The floor is measured and not exactly one half: another latent's description can fit contexts in which this one is
+#   silent, which puts it below.
 # - "Other contexts" are drawn at random, so a broad description (prose, code) gets far. Harder negatives would lower all
 #   scores.
 

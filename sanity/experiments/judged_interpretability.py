@@ -144,7 +144,7 @@ def summary(judge: JudgeTables) -> pd.DataFrame:
                 "unanswered": part["unanswered"].mean(),
                 "latents": len(part),
                 "seeds": part["seed"].nunique(),
-                "contexts each": part["contexts"].median(),
+                "contexts each": int(part["contexts"].median()),
             }
         )
     return pd.DataFrame(rows)

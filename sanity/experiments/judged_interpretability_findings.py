@@ -114,7 +114,7 @@ def parameter_rows(profile: Profile, judge: JudgeTables) -> pd.DataFrame:
     rows = [
         ("judge", "two language models, not named here", judge.spec.label, "what is at hand"),
         ("latents per arm and seed", "200", f"{amount.latents}", budget),
-        ("drawn from", "alive (frequency >= 1e-6)", "alive, firing in enough contexts of both parts", ""),
+        ("drawn from", "alive (frequency >= 1e-6)", "alive, firing in enough contexts", "held-out contexts"),
         ("contexts to describe", "up to 15", f"up to {amount.examples}", budget),
         ("contexts to classify", "50 + 50", f"up to {amount.contexts} + {amount.contexts}", budget),
         ("contexts in one question", "not stated", f"{judge.spec.texts_per_question}", "cost"),

@@ -45,7 +45,7 @@ def judge_gates(gates: Mapping[str, pd.DataFrame], *, needed: float) -> Figure:
         ax.axhline(len(table) - 0.5, color="#bbbbbb", linewidth=0.8)
         _scale(ax, needed=needed)
         ax.set_title(name)
-    axes[0, 0].invert_yaxis()
+    axes[0, 0].set_ylim(tallest + 0.6, -1.0)  # with room for the names of the lines
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
@@ -76,9 +76,8 @@ def judged_latents(latents: pd.DataFrame) -> Figure:
             mean = float(part[column].mean())
             ax.plot([mean] * 2, [height + offset - 0.14, height + offset + 0.14], color=colour, linewidth=2)
     ax.set_yticks(range(len(arms)), [arm_name(*arm) for arm in arms])
-    ax.set_ylim(len(arms) - 0.5, -0.5)
+    ax.set_ylim(len(arms) - 0.5, -0.8)  # with room for the names of the lines
     _scale(ax)
-    ax.set_xlabel("accuracy; filled: own description, hollow: another latent's; bar: mean", fontsize="small")
     return figure
 
 
@@ -91,16 +90,14 @@ def _scale(ax: Axes, *, needed: float | None = None) -> None:
         ax.axvline(value, color="#555555", linewidth=1.1, linestyle=style, zorder=1)
         ax.annotate(
             label,
-            (value, 0.0),
+            (value, 1.0),
             xycoords=("data", "axes fraction"),
-            xytext=(-3, 3),
+            xytext=(-3, -2),
             textcoords="offset points",
             ha="right",
-            va="bottom",
-            rotation=90,
+            va="top",
             fontsize="x-small",
             color="#555555",
         )
     ax.set_xlim(-0.03, 1.03)
-    if needed is not None:
-        ax.set_xlabel("accuracy")
+    ax.set_xlabel("accuracy")

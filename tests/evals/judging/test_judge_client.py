@@ -127,15 +127,13 @@ def test_a_time_out_is_tried_again_and_stays_booked(
     assert judge.spending.booked.tokens == estimate(asked(1)).tokens + 105
 
 
-@pytest.mark.parametrize(
-    ("header", "expected"), [("7", 7.0), ("0", 0.0), (formatdate(time() + 30, usegmt=True), 30.0)]
-)
-def test_retry_after_is_kept_to(
-    server: Server, open_judge: Open, pauses: list[float], header: str, expected: float
-) -> None:
-    server.bad = [status(429, "slow down", Retry_After=header)]
+@pytest.mark.parametrize("header", ["7", "0", "date"])
+def test_retry_after_is_kept_to(server: Server, open_judge: Open, pauses: list[float], header: str) -> None:
+    given = formatdate(time() + 30, usegmt=True) if header == "date" else header
+    server.bad = [status(429, "slow down", Retry_After=given)]
     open_judge().answer(asked(1))
-    assert pauses == [pytest.approx(expected, abs=15 if expected == 30 else 1e-9)]
+    (pause,) = pauses
+    assert 20 < pause <= 30 if header == "date" else pause == float(header)
 
 
 def test_a_refused_call_is_not_booked(server: Server, open_judge: Open) -> None:
