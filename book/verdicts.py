@@ -175,12 +175,13 @@ page.figure(
 # %% [markdown]
 # ## How many seeds it takes
 #
-# For every comparison, the spread of its paired differences says within which margin the seeds at hand would show equal
+# For every comparison on a metric that has not failed its gate, the spread of its paired differences says within which margin the seeds at hand would show equal
 # arms to be equal four times in five, and how many seeds the declared margin takes. That spread is itself known from a
 # few numbers only, so the same is given for its upper limit (80 %, one-sided): plan on that one.
 
 # %% tags=["hide-input"]
-power = verdicts.power_table(compared)
+standing = [one for one in compared if one.gate_failure is None]
+power = verdicts.power_table(standing)
 Markdown(verdict_sentences.needs(power))
 
 # %% tags=["hide-input"]
@@ -215,7 +216,7 @@ page.table(
 # widens the side of the interval that the choice has favoured.
 
 # %% tags=["hide-input"]
-best = verdicts.best_of_table(compared)
+best = verdicts.best_of_table(standing)
 page.publish(best, "best_of_several")
 Markdown(verdict_sentences.best_of_several(best, ledger))
 
@@ -227,7 +228,9 @@ Markdown(verdict_sentences.best_of_several(best, ledger))
 
 # %% tags=["hide-input"]
 Markdown(
-    "\n\n".join(
+    "Explained variance failed its validity gate, so its leads are not compared."
+    if "explained_variance" in failed
+    else "\n\n".join(
         verdict_sentences.dependence(factor, gathered.scores, page.profile) for factor in verdicts.FACTORS
     )
 )

@@ -118,8 +118,8 @@ def test_claims_without_results_are_open(
     shutil.copytree(repository / "book", tmp_path / "book")
     monkeypatch.setenv("SANITY_HOME", str(tmp_path))
     rows = document("claims", "--profile", "smoke", "--json")
-    assert {"id", "verdict", "value", "interval"} <= set(rows[0])
-    assert {row["verdict"] for row in rows} == {"open"}
+    assert {"id", "verdict", "value", "interval", "gate"} <= set(rows[0])
+    assert {(row["verdict"], row["gate"]) for row in rows} == {("open", "not available")}
     text = run("claims", "--profile", "smoke").stdout
     assert all(row["id"] in text for row in rows)
 

@@ -98,6 +98,20 @@ def test_pilot_seeds_and_other_widths_are_no_part_of_the_places(profile: Profile
     assert usable.to_numpy().ravel() == pytest.approx([0.05, 0.3, 0.1, 0.35])
 
 
+def test_a_failed_gate_leaves_no_margin_at_which_anything_is_concluded(
+    profile: Profile, ledger: Ledger
+) -> None:
+    failed = {"explained_variance": "it is broken"}
+    choice = claims.chosen(five(profile), ledger, primary=claims.primary_grid(profile), failed_gates=failed)
+    found = claims.comparisons(choice)
+    assert {one.gate_failure for one in found} == {"it is broken"}
+    sweep = verdicts.margin_sweep(found)
+    assert set(sweep["verdict"]) == {"open"}
+    assert figures.verdict_strips(sweep).axes
+    assert "FAILED" in verdict_sentences.label("explained_variance", ledger, failed)
+    assert verdict_sentences.label("explained_variance", ledger, {}) == "explained variance"
+
+
 def test_the_verdict_changes_where_the_interval_ends(profile: Profile, ledger: Ledger) -> None:
     one = compared(profile, ledger, five(profile))["real-soft-frozen-ev"]
     sweep = verdicts.margin_sweep([one])
