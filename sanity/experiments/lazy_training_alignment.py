@@ -128,7 +128,7 @@ def _pairs(
                 },
                 label=f"{source.place}: {name}, latents of seeds {seeds[0]} and {seeds[1]}",
                 stage=stage,
-                cost=Cost(1.0 + 2e-10 * n * n * arm.d_sae),
+                cost=Cost(0.5 + 1e-10 * n * n * arm.d_sae),
             )
         )
     return made

@@ -195,16 +195,25 @@ def reach_words(exact: pd.DataFrame, tau: float = PAPERS_TAU) -> str:
 
 
 def laziness_words(curves: pd.DataFrame, place: str) -> str:
-    """Supports, first-order model and kernel at the end of a followed training."""
+    """Supports, first-order model and kernel at a tenth and at the end of a followed training."""
     part = curves[(curves["world_or_hook"] == place) & (curves["seed"] == curves["seed"].min())]
-    end = part.dropna(subset=["jaccard"]).sort_values("step").iloc[-1]
+    asked = part.dropna(subset=["jaccard"]).sort_values("step")
+    tenth, end = asked[asked["step"] == part["step"].max() // 10], asked.iloc[-1]
+    early = (
+        " At a tenth of the steps, where decoder rows still have a mean cosine of "
+        f"{tenth['cosine_decoder'].iloc[0]:.2f} to their start, supports overlap by "
+        f"{tenth['jaccard'].iloc[0]:.0%} and the kernel has changed by "
+        f"{tenth['kernel_change'].iloc[0]:.2f} of its norm."
+        if len(tenth)
+        else ""
+    )
     return (
         f"On {place_words(place)}, at the end, a sample's support shares {end['jaccard']:.0%} (Jaccard) "
         f"with that at init, where chance gives {end['jaccard_chance']:.0%}; the trained weights explain "
         f"{end['ev']:.2f} of the variance on their own supports and {end['held_start']:.2f} on those of "
         f"init; the first-order model explains {end['first_order_start']:.2f} with the supports of init "
         f"and {end['first_order_end']:.2f} with the final ones; the tangent kernel has changed by "
-        f"{end['kernel_change']:.2f} of its norm (cosine {end['kernel_alignment']:.2f})."
+        f"{end['kernel_change']:.2f} of its norm (cosine {end['kernel_alignment']:.2f}).{early}"
     )
 
 
