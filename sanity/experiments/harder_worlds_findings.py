@@ -79,7 +79,7 @@ def order_words(scores: pd.DataFrame) -> str:
     sentence = (
         f"Over {len(table)} worlds, recovery tells {told} pairs of arms apart; explained variance has "
         f"{wrong} of them the wrong way round. {blind} more pairs differ in explained variance and not in "
-        f"recovery. In {faultless} of the worlds the two orders agree in every pair."
+        f"recovery. The two orders agree in every pair in {faultless or 'none'} of the worlds."
     )
     if wrong:
         names = ", ".join(str(name) for name in table.index[table["wrong"] > 0])
@@ -151,10 +151,10 @@ def comparison_table(comparison: pd.DataFrame) -> pd.DataFrame:
 
 
 def misfit_table(scores: pd.DataFrame, misfits: pd.DataFrame) -> pd.DataFrame:
-    """The first world's arms with a dictionary that fits, and with those that do not."""
+    """The first world's arms with a dictionary that fits, and with those that do not; on the same seeds."""
     first = scores[scores["world_or_hook"] == scores["world_or_hook"].iloc[0]]
-    arms = set(misfits["constraint"])
-    fitting = first[first["constraint"].isin(arms)].assign(world_or_hook="fitting")
+    same = first["constraint"].isin(set(misfits["constraint"])) & first["seed"].isin(set(misfits["seed"]))
+    fitting = first[same].assign(world_or_hook="fitting")
     table = arm_means(pd.concat([fitting, misfits], ignore_index=True))
     return table.rename_axis(index={"world": "dictionary"})
 

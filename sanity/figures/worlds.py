@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -93,12 +93,18 @@ def misfit_moves(table: pd.DataFrame) -> Figure:
     `table` has the columns EV and recovered, and the dictionary's name as index, `fitting` among them.
     """
     figure, ax = plt.subplots(figsize=(6.6, 4.0), layout="constrained")
-    start = (float(table.loc["fitting", "EV"]), float(table.loc["fitting", "recovered"]))
-    for name, ev, found in table[["EV", "recovered"]].itertuples():
+    values = (table[column].astype(float) for column in ("EV", "recovered"))
+    ends = {
+        str(name): (float(ev), float(found)) for name, ev, found in zip(table.index, *values, strict=True)
+    }
+    start = ends["fitting"]
+    for name, end in ends.items():
         if name != "fitting":
-            ax.annotate("", (ev, found), start, arrowprops={"arrowstyle": "->", "color": "#999999"})
-        ax.plot(ev, found, "o", color="#000000", markersize=8 if name == "fitting" else 6)
-        ax.annotate(name, (ev, found), xytext=(7, 7), textcoords="offset points", fontsize="small")
+            ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "#999999"})
+        ax.plot(*end, "o", color="#000000", markersize=8 if name == "fitting" else 6)
+        up = end[1] >= start[1]
+        beside: dict[str, Any] = {"ha": "center", "va": "bottom" if up else "top", "fontsize": "small"}
+        ax.annotate(name, end, xytext=(0, 8 if up else -8), textcoords="offset points", **beside)
     ax.margins(x=0.22)
     ax.set_ylim(0, 1.12)
     ax.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])

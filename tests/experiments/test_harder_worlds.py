@@ -99,7 +99,8 @@ def test_orders_count_what_explained_variance_gets_wrong() -> None:
 
 
 def test_misfits_tell_which_dictionary_either_score_would_choose() -> None:
-    fitting = made("independent", {"trained": (0.7, 0.8)})
+    other_seed = made("independent", {"trained": (0.1, 0.1)}).assign(seed=1)
+    fitting = pd.concat([made("independent", {"trained": (0.7, 0.8)}), other_seed])
     misfits = pd.concat([made("less", {"trained": (0.5, 0.9)}), made("more", {"trained": (0.8, 0.4)})])
     words = findings.misfit_words(fitting, misfits)
     assert "less -0.200 and +10.0 points; more +0.100 and -40.0 points" in words
