@@ -144,7 +144,7 @@ def dense_probes(
     for task in tasks:
         train, validation, test = (_dense(features[part.rows]) for part in task.parts)
         scaled = _standardised(train, validation, test)
-        _, _, basis = np.linalg.svd(scaled[0], full_matrices=False)
+        basis = np.linalg.qr(scaled[0].T)[0].T
         rotated.append([x @ basis.T for x in scaled])
         bases.append(basis)
         scales.append(_deviation(train))
