@@ -7,7 +7,7 @@ from sklearn.metrics import f1_score
 
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
 from sanity.errors import BadInputError
-from sanity.evals import detection_f1, max_cosines, nearest_latents
+from sanity.evals import detection_f1, detection_f1s, max_cosines, nearest_latents
 from sanity.models import Autoencoder, TopK
 
 
@@ -110,3 +110,13 @@ def test_bad_input_is_refused_in_words() -> None:
         detection_f1(sae, x, features=features, active=torch.zeros_like(active))
     with pytest.raises(BadInputError, match="x is 11 wide"):
         detection_f1(sae, x[:, :11], features=features, active=active)
+
+
+def test_each_features_f1_is_given_and_absent_ones_are_not_numbers() -> None:
+    x, features, active = case()
+    active[:, 3] = False
+    sae = Knows(gaussian(20, 12, seed=2), gaussian(300, 20, seed=3).clamp(min=0))
+    each = detection_f1s(sae, x, features=features, active=active)
+    assert each.isnan().nonzero().flatten().tolist() == [3]
+    whole = detection_f1(sae, x, features=features, active=active)
+    assert whole.value == pytest.approx(float(each.nanmean()))

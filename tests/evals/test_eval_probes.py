@@ -20,7 +20,7 @@ from sanity.evals import (
     recovery,
     row_cosines,
 )
-from sanity.models import Arm, Probe, Stream, TopK, gaussian_matrix, train
+from sanity.models import AnchoredProbe, Arm, Probe, Stream, TopK, gaussian_matrix, train
 
 
 def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -121,3 +121,21 @@ def test_probes_that_do_not_fit_are_refused() -> None:
         HeldOutEVProbe(gaussian(3, 5) * math.inf)
     with pytest.raises(BadInputError, match="1 samples"):
         HeldOutEVProbe(gaussian(1, 5))
+
+
+def test_a_cosine_probe_without_a_start_is_told_by_each_run() -> None:
+    probe = CosineToInitProbe()
+    assert isinstance(probe, AnchoredProbe)
+    assert not isinstance(RecoveryProbe(gaussian(3, 5)), AnchoredProbe)
+    with pytest.raises(BadInputError, match="knows no start"):
+        probe(Tied(), 0)
+    given = CosineToInitProbe(gaussian(12, 5))
+    assert given.anchored(gaussian(12, 5, seed=4)) is given
+    world = SyntheticWorld.from_spec(SyntheticSpec(d_in=16, n_features=32, expected_l0=3.0))
+    stream = SyntheticStream(world, batch_size=64, seed=0)
+    arms = [Arm(TopK(k=3), 32, seed=seed, learning_rate=3e-3) for seed in (0, 1)]
+    for run in train(arms, stream, steps=20, probes=[probe]):
+        start = functional.normalize(gaussian_matrix(run.arm.seed, 32, 16), dim=1)
+        course = run.curve["cosine_to_init.mean"].dropna()
+        assert course.iloc[0] == pytest.approx(1.0)
+        assert course.iloc[-1] == pytest.approx(float(row_cosines(run.sae.W_dec, start).mean()))
