@@ -2,6 +2,7 @@
 
 from sanity.figures.arms import arms_by_metric, recovery_by_frequency
 from sanity.figures.curves import against_l0, budget_curves, gap_against_tokens
+from sanity.figures.editing import edits_by_arm, edits_by_size
 from sanity.figures.interpretability import context_html, examples_html, known_concepts, score_quantiles
 from sanity.figures.judgement import places_between, smallest_margins, verdict_strips
 from sanity.figures.judging import judge_gates, judged_latents
@@ -32,6 +33,8 @@ __all__ = [
     "context_html",
     "cosine_courses",
     "courses_by_frequency",
+    "edits_by_arm",
+    "edits_by_size",
     "examples_html",
     "gap_against_tokens",
     "graded_readings",

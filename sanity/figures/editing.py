@@ -1,0 +1,103 @@
+"""Causal editing: what each dictionary's swap changes and leaves, and how many latents it takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from sanity.figures.style import ARM_COLOURS, LINES, MARKS, arm_name, reference
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PARTS = {"cause": "cause", "isolation": "isolation", "disentanglement": "disentanglement (their mean)"}
+EXACT_COLOUR = "#009E73"
+
+
+def edits_by_arm(edits: pd.DataFrame, ends: pd.DataFrame) -> Figure:
+    """One panel per part of the score: a dot per seed for every reference, dictionary and arm.
+
+    `edits` and `ends` are those of one pair of attributes. Filled dots are edits through the reconstruction
+    alone, hollow ones keep the error term; floor and ceiling are drawn where the mean is judged.
+    """
+    rows = _rows(edits)
+    figure, axes = plt.subplots(
+        1, len(PARTS), figsize=(10.4, 0.36 * len(rows) + 1.5), sharey=True, layout="constrained"
+    )
+    for ax, (part, title) in zip(axes, PARTS.items(), strict=True):
+        for height, (_, (seen, colour, mark)) in enumerate(rows.items()):
+            for with_error, some in seen.groupby(seen["with_error"].eq(True)):
+                ax.scatter(
+                    some[part],
+                    np.full(len(some), height + (0.18 if with_error else -0.18 * (len(seen) > len(some)))),
+                    s=26,
+                    marker=mark,
+                    facecolor="none" if with_error else colour,
+                    edgecolor=colour,
+                    alpha=0.85,
+                )
+        ax.set_xlim(-0.04, 1.04)
+        ax.set_title(title)
+    for value, line in ((ends["floor"].mean(), ":"), (ends["ceiling_disentanglement"].mean(), "--")):
+        axes[-1].axvline(value, color="#555555", linestyle=line, linewidth=1.1, zorder=1)
+    axes[0].set_yticks(range(len(rows)), list(rows))
+    axes[0].invert_yaxis()
+    figure.supxlabel(
+        "share of pairs; one dot per seed; hollow: error term kept; dotted: floor, dashed: learned rotation",
+        fontsize="small",
+    )
+    return figure
+
+
+def _rows(edits: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, str, str]]:
+    """What is drawn from top to bottom: label -> its edits, colour and mark."""
+    rows = {}
+    ends = edits[edits["through"] == "rotation"]
+    for what in dict.fromkeys(ends["what"]):
+        rows[str(what)] = (ends[ends["what"] == what], "#555555", "s")
+    masks = edits[edits["what"] == "mask"]
+    for through in dict.fromkeys(masks["through"]):
+        part = masks[masks["through"] == through]
+        if through != "arm":
+            rows[str(through)] = (part[~part["with_error"].eq(True)], EXACT_COLOUR, "^")
+            continue
+        for (constraint, init), arm in part.groupby(["constraint", "init"], sort=False):
+            rows[arm_name(str(constraint), str(init))] = (arm, ARM_COLOURS[str(constraint)], MARKS[str(init)])
+    return rows
+
+
+def edits_by_size(edits: pd.DataFrame, ends: pd.DataFrame) -> Figure:
+    """Cause, isolation and their mean when the largest m of a mask's logits are swapped."""
+    figure, axes = plt.subplots(1, len(PARTS), figsize=(10.4, 3.6), sharex=True, layout="constrained")
+    curve = edits[edits["what"].isin(["largest", "no latent", "all latents"])]
+    for ax, (part, title) in zip(axes, PARTS.items(), strict=True):
+        for through, some in curve.groupby("through", sort=False):
+            if through != "arm":
+                line = "-" if through == "PCA" else "--"
+                _curve(ax, some, part, colour=EXACT_COLOUR, line=line, label=str(through))
+                continue
+            for (constraint, init), arm in some.groupby(["constraint", "init"], sort=False):
+                name = arm_name(str(constraint), str(init))
+                _curve(ax, arm, part, colour=ARM_COLOURS[str(constraint)], line=LINES[str(init)], label=name)
+        ax.set_xscale("symlog", linthresh=8)
+        ax.set_ylim(-0.03, 1.03)
+        ax.set_title(title)
+        ax.set_xlabel("latents swapped")
+    reference(axes[-1], ends["floor"].mean(), "floor", kind="floor")
+    reference(axes[-1], ends["ceiling_disentanglement"].mean(), "learned rotation", kind="ceiling")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def _curve(ax: Axes, rows: pd.DataFrame, part: str, *, colour: str, line: str, label: str) -> None:
+    """Mean over seeds against size; the last point, all latents, is another number of them in every seed."""
+    mean = (
+        rows.assign(size=rows["size"].where(rows["what"] != "all latents", rows["active"].mean()))
+        .groupby("size")[part]
+        .mean()
+    )
+    ax.plot(mean.index, mean, color=colour, linestyle=line, marker="o", markersize=3.5, label=label)
