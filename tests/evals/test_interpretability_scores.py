@@ -32,7 +32,13 @@ from sanity.evals.interpretability import (
     summarise,
 )
 from sanity.evals.interpretability.intruders import intruder_accuracy
-from sanity.evals.interpretability.lexical import Firing, chance_purity, lexical_purity, ngram_rule
+from sanity.evals.interpretability.lexical import (
+    Firing,
+    chance_purity,
+    lexical_purity,
+    lookup_scores,
+    ngram_rule,
+)
 
 WORDS = ["cat", "dog", "sun", "sea", "red", "old", "new", "big", "the", "of", "and", "to"]
 
@@ -153,6 +159,30 @@ def test_a_latent_on_a_pair_of_words_has_that_pair_as_its_rule(features: PoolFea
     windows, positions = np.nonzero(pair)
     rule = ngram_rule(features, Firing(windows, positions + 1))
     assert rule == (("the", "sea"), 1.0, 1.0, 1.0)
+
+
+def test_rules_and_word_lists_are_made_of_the_examples_and_tried_on_the_test(features: PoolFeatures) -> None:
+    cat, dog = (features.words.index(word) for word in ("cat", "dog"))
+    test = features.pool.test.numpy()[:, None]
+    fires = ((features.word == cat) & ~test) | ((features.word == dog) & test)
+    windows, positions = np.nonzero(fires)
+    rule = ngram_rule(features, Firing(windows, positions))
+    assert rule == (("cat",), 0, 0, 0)
+    scores = lookup_scores(features, Firing(windows, positions))
+    held = (features.word[features.test] == cat).any(1)
+    assert scores[held].min() > scores[~held].max()
+    # A rule's precision on the examples is over the examples' own words.
+    common = np.nonzero((features.word == features.words.index("the")) & ~test)
+    assert ngram_rule(features, Firing(*common)).words == ("the",)
+    assert features.occurrences[1, False].sum() == 10 * int((~test).sum())
+
+
+def test_what_all_contexts_share_is_taken_out_by_the_examples(features: PoolFeatures) -> None:
+    shifted = PoolFeatures(features.pool, features.embeddings + 3.0)
+    assert torch.allclose(shifted.centred, features.centred, atol=1e-4)
+    mean = features.embeddings[~features.pool.test].mean(0)
+    cosines = torch.nn.functional.cosine_similarity(features.centred, features.embeddings - mean)
+    assert cosines.min() > 0.999
 
 
 def test_purity_counts_the_commonest_word() -> None:
