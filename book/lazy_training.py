@@ -185,8 +185,8 @@ Markdown(findings.reach_words(tables.exact))
 # %% tags=["hide-input"]
 page.table(
     findings.cone_table(tables.exact),
-    caption="At tau = 0.8. *Bound* is the paper's; *exact* the probability of the cap on the sphere, for one cone and for "
-    "the union of m. *Nearest anchor*: the isotropic null of the largest of m cosines. The last column is the share of all "
+    caption="At tau = 0.8. Bound: the paper's. Exact: the probability of the cap on the sphere, for one cone and for "
+    "the union of m. Nearest anchor: the isotropic null of the largest of m cosines. The last column is the share of all "
     "directions to which some cone reaches with the cosine that counts as recovered.",
 )
 
@@ -246,7 +246,7 @@ Markdown(findings.scale_words(tables.scaled, ordinary))
 
 # %% [markdown]
 # Where two latents are nearly tied, any move of the weights, however small, exchanges them, and the output jumps by as
-# much as their directions differ. A larger scale makes fewer latents switch, but multiplies what each switch does. An
+# much as their directions differ. A larger scale makes the movements smaller, and multiplies what each switch does. An
 # argument from small movements to small changes of the output needs the supports to be held.
 
 # %% [markdown]
@@ -312,6 +312,8 @@ page.figure(
 #   The tangent kernel leaves the decoder's bias out and moves decoder rows freely, though training keeps them unit.
 # - The cone's reach is for one direction at a time. A latent cannot turn to two features at once, so the share within
 #   reach is a ceiling, and no prediction, of recovery.
+# - Gradient descent at the output scales has one step size, few steps and random batches. How far the runs with supports
+#   that switch fall at large scales depends on these; that they do not settle does not, for the jumps remain.
 # - Gaussian noise of equal covariance is one control for drift. It has no features, and no sparse structure either.
 # - Adam moves every weight by about the learning rate whatever the gradient's size. How far directions turn is in part
 #   a fact about the optimiser, which gradient descent at the output scales above does not share.

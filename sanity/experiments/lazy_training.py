@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sanity.baselines import Iso, SoftFrozenDecoder, Trained
+from sanity.baselines import FrozenDecoder, Iso, SoftFrozenDecoder, Trained
 from sanity.cells import Cell, Result
 from sanity.computing import results
 from sanity.experiments import real_activations
@@ -177,7 +177,14 @@ def tables(profile: Profile, store: LocalStore | None = None) -> LazyTables:
 def primary_sweep(profile: Profile, store: LocalStore | None = None) -> pd.DataFrame:
     """The three taus that the primary grid on real activations has, with every metric measured there."""
     place = real_activations.plan_place(profile, profile.models[0])
-    taus = {"trained": -1.0, "soft_frozen_decoder": 0.8, "frozen_decoder": 1.0}
-    rows = stack([r.table("scores") for r in results([*place.primary, *place.loss], store)])
-    rows = rows[rows["constraint"].isin(list(taus)) & rows["init"].eq("iso")]
-    return rows.assign(tau=rows["constraint"].map(taus), gaussian=False).reset_index(drop=True)
+    taus = {Trained(): -1.0, SoftFrozenDecoder(): 0.8, FrozenDecoder(): 1.0}
+    wanted = [
+        cell
+        for cell in [*place.primary, *place.loss]
+        if cell.config.arm.constraint in taus and cell.config.arm.init == Iso()
+    ]
+    frames = [
+        result.table("scores").assign(tau=taus[cell.config.arm.constraint], gaussian=False)
+        for cell, result in zip(wanted, results(wanted, store), strict=True)
+    ]
+    return stack(frames)

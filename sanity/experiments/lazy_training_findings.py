@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from sanity.evals import expected_max_cosine
+from sanity.experiments.findings import arm_words
 from sanity.experiments.lazy_training_geometry import BAR, PAPERS_SIZES, PAPERS_TAU
 from sanity.profiles import Profile
 
@@ -244,7 +245,7 @@ def seed_words(seeds: pd.DataFrame, place: str) -> str:
     part = seeds[seeds["world_or_hook"] == place]
     d, m = int(part["d_in"].iloc[0]), int(part["d_sae"].iloc[0])
     found = "; ".join(
-        f"{str(arm).replace('_', ' ')} {rows['nearest'].median():.2f} (one to one "
+        f"{arm_words(str(arm), 'iso')} {rows['nearest'].median():.2f} (one to one "
         f"{rows['matched'].median():.2f}; null of equal second moments "
         f"{rows['null_dictionary'].median():.2f})"
         for arm, rows in part.groupby("constraint", sort=False)
@@ -260,7 +261,7 @@ def tied_words(seeds: pd.DataFrame) -> str:
     parts = [
         f"{place_words(str(place))}: "
         + ", ".join(
-            f"{str(arm).replace('_', ' ')} {rows['encoder_decoder_cosine'].median():.2f}"
+            f"{arm_words(str(arm), 'iso')} {rows['encoder_decoder_cosine'].median():.2f}"
             for arm, rows in part.groupby("constraint", sort=False)
         )
         for place, part in seeds.groupby("world_or_hook", sort=False)

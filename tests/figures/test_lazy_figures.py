@@ -1,0 +1,127 @@
+"""The figures of lazy training: what they draw of small tables."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from sanity import figures
+
+STEPS = [0, 1, 5, 10, 100]
+
+
+@pytest.fixture(autouse=True)
+def closed() -> object:
+    yield
+    plt.close("all")
+
+
+def lines(figure: Figure, panel: int) -> dict[str, list[float]]:
+    """Labelled lines of a panel: label -> heights."""
+    drawn = figure.axes[panel].get_lines()
+    return {str(line.get_label()): list(map(float, line.get_ydata())) for line in drawn}
+
+
+def cosines() -> pd.DataFrame:
+    rows = [
+        {"world_or_hook": place, "seed": 0, "side": side, "group": group, "step": step, "latents": 3,
+         **dict.fromkeys(("q05", "q25", "q50", "q75", "q95"), 1 - step / 200)}
+        for place in ("constant", "blocks.1.hook")
+        for side in ("decoder", "encoder")
+        for group in ("all", "never active", "rarest third", "most frequent third")
+        for step in STEPS
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def curves() -> pd.DataFrame:
+    names = (
+        "jaccard", "jaccard_chance", "ev", "held_start", "first_order_start", "first_order_end",
+        "kernel_change", "kernel_alignment",
+    )  # fmt: skip
+    rows = [
+        {"world_or_hook": place, "seed": 0, "step": step, "ev_batch": 0.5,
+         **dict.fromkeys(names, np.nan if step in (0, 5) else 0.25)}
+        for place in ("constant", "blocks.1.hook")
+        for step in STEPS
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_courses_show_every_place_and_side() -> None:
+    figure = figures.cosine_courses(cosines(), curves())
+    assert len(figure.axes) == 4
+    assert lines(figure, 0)["decoder: cosine to init"][-1] == 0.5
+    by_group = figures.courses_by_frequency(cosines())
+    assert set(lines(by_group, 0)) >= {"never active (3)", "rarest third (3)", "most frequent third (3)"}
+
+
+def test_laziness_is_drawn_where_it_was_asked() -> None:
+    figure = figures.laziness_courses(curves())
+    assert len(figure.axes) == 6
+    assert len(lines(figure, 0)["same sample"]) == 3
+
+
+def test_scales_are_clipped_and_compared_with_the_ordinary_training() -> None:
+    columns = ("cosine_decoder", "jaccard", "kernel_change", "predicted", "explained_variance")
+    scaled = pd.DataFrame(
+        {"alpha": [1.0, 10.0] * 2, "held": [True, True, False, False], **dict.fromkeys(columns, 0.5)}
+    ).assign(explained_variance=[0.5, 0.6, 0.2, -70.0])
+    ordinary = pd.Series(
+        {"cosine_decoder": 0.4, "jaccard": 0.1, "kernel_change": 1.0, "predicted_start": -3.0, "ev": 0.7}
+    )
+    figure = figures.output_scales(scaled, ordinary)
+    assert lines(figure, 4)["supports switch"] == [0.2, -1.0]
+    assert set(lines(figure, 3)["ordinary training"]) == {-1.0}
+
+
+def scores(metrics: dict[str, float], taus: list[float], *, place: str, gaussian: bool) -> pd.DataFrame:
+    rows = [
+        {"world_or_hook": place, "gaussian": gaussian, "tau": tau, "seed": 0, "metric": m, "value": v}
+        for tau in taus
+        for m, v in metrics.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_the_sweep_runs_from_frozen_to_free() -> None:
+    far = {"share_on_edge": 0.3, "cosine_to_init": 0.9, "explained_variance": 0.5}
+    world = far | {"recovery": 0.4, "reachable_recovery": 0.8}
+    taus = [1.0, 0.8, -1.0]
+    sweep = pd.concat(
+        [
+            scores(world, taus, place="constant", gaussian=False),
+            scores(far, taus, place="hook", gaussian=False),
+            scores(far, [0.8], place="hook", gaussian=True),
+        ]
+    )
+    primary = scores(far | {"ce_recovered": 0.9}, taus, place="hook", gaussian=False)
+    figure = figures.tau_sweep(sweep, primary, pd.DataFrame(), hook="hook")
+    assert lines(figure, 1)["recovered"] == [0.4] * 3
+    assert "Gaussian noise" not in lines(figure, 0)
+    assert lines(figure, 3)["Gaussian noise"] == [0.5]
+    left, right = figure.axes[0].get_xlim()
+    assert left > right, "frozen on the left, free on the right"
+
+
+def test_cones_and_seeds() -> None:
+    exact = pd.DataFrame(
+        {"size": "a", "d_in": 10, "d_sae": 20, "tau": [0.0, 0.8, 1.0], "cone_reach": [1.0, 0.8, 0.3],
+         "log10_any_cap": [0.0, -3.0, -np.inf], "log10_cone_bound": [1.0, -2.0, -4.0]}
+    )  # fmt: skip
+    simulated = pd.DataFrame(
+        {"size": ["a"], "tau": [0.8], "reach": [0.79], "low": [0.7], "high": [0.85], "draws": [5]}
+    )
+    figure = figures.cone_laws(exact, simulated)
+    assert lines(figure, 0)["a (d 10, m 20)"] == [1.0, 0.8, 0.3]
+    table = pd.DataFrame(
+        {"world_or_hook": "constant", "constraint": "trained", "nearest": np.linspace(0, 1, 101)}
+    )
+    bars = figures.quantile_bars(
+        table, columns={"nearest": ("nearest", "")}, nulls={"constant": (0.3, "chance")}, xlabel="cosine"
+    )
+    medians = [line.get_xdata()[0] for line in bars.axes[0].get_lines() if len(line.get_xdata()) == 1]
+    assert medians == [pytest.approx(0.5)]
