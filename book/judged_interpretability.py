@@ -124,7 +124,7 @@ Markdown(findings.gate_words(found, margin=grid.gate_margin))
 
 # %% [markdown]
 # The same excerpts show what the score does when descriptions go wrong: a growing share of the questions is asked with
-# another concept's description. A judge that can judge falls from its accuracy to chance; one that cannot has nothing
+# another concept's description, and a draw takes as many questions, with replacement. A judge that can judge falls from its accuracy to chance; one that cannot has nothing
 # to fall from.
 
 # %% tags=["hide-input"]
@@ -134,8 +134,8 @@ page.table(
     .agg(["mean", "min", "max"])
     .rename_axis("share of wrong descriptions")
     .rename(columns={"mean": "accuracy", "min": "lowest draw", "max": "highest draw"}),
-    caption=f"Accuracy of {graded['judge'].iloc[0]} on known concepts, {graded['seed'].nunique()} draws of which questions "
-    f"are asked wrongly, {graded['n'].iloc[0]} questions each. Chance is 0.5.",
+    caption=f"Accuracy of {graded['judge'].iloc[0]} on known concepts, {graded['seed'].nunique()} draws of "
+    f"{graded['n'].iloc[0]} questions each. Chance is 0.5.",
 )
 
 # %% [markdown]
@@ -172,6 +172,18 @@ Markdown(
         for arm, why in judge.silent
     )
     or "Every arm that was asked about has a score."
+)
+
+# %% tags=["hide-input"]
+agreement = findings.agreement_rows(found)
+(
+    Markdown("One judge alone was asked: what another would have said is not known.")
+    if agreement.empty
+    else page.table(
+        agreement.set_index("judges"),
+        caption="Pairs of judges on the latents that both were asked about: difference of the accuracies, and Spearman's "
+        "correlation over latents.",
+    )
 )
 
 # %% [markdown]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import pandas as pd
@@ -232,6 +233,26 @@ def question_rows(judge: JudgeTables, *, each: int = 2) -> pd.DataFrame:
             "reminded": some["reminded"].map({True: "yes", False: "no"}),
         }
     )
+
+
+def agreement_rows(found: Sequence[JudgeTables]) -> pd.DataFrame:
+    """How far two judges agree on the latents that both were asked about: a row per pair of judges."""
+    latent = ["subject", "world_or_hook", "constraint", "init", "seed", "latent"]
+    asked = [judge for judge in found if not judge.latents.empty]
+    rows: list[dict[str, Any]] = []
+    for one, other in combinations(asked, 2):
+        both = one.latents.merge(other.latents, on=latent, suffixes=("", " other"))
+        if len(both) > 2:
+            rows.append(
+                {
+                    "judges": f"{one.spec.model}, {other.spec.model}",
+                    "latents": len(both),
+                    "mean difference": (both["accuracy"] - both["accuracy other"]).mean(),
+                    "rank correlation": both["accuracy"].corr(both["accuracy other"], method="spearman"),
+                    "passed": ", ".join("yes" if judge.passed else "no" for judge in (one, other)),
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def tokens_words() -> str:

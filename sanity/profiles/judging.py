@@ -38,7 +38,7 @@ class JudgingGrid(Entry):
     """Contexts that a judge behind an endpoint classifies in one call; a local one has one at a time."""
     gate_margin: Annotated[float, Field(gt=0, lt=0.5)] = 0.25
     """How far above chance a judge has to be where the truth is known."""
-    reseeds: Annotated[int, Field(ge=2)] = 4
+    reseeds: Annotated[int, Field(ge=2)] = 12
     """Draws of the graded corruption of known descriptions."""
     seed: int = 0
     """Of excerpts, the order of contexts, and who gets whose description; passed on to endpoints."""

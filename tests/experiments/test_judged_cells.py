@@ -273,6 +273,19 @@ def test_the_first_judge_that_passed_is_the_one_that_counts(
     assert judged_interpretability.chosen([failed]) is None
 
 
+def test_two_judges_are_compared_on_the_latents_that_both_saw(
+    server: Server, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (table,) = judged_interpretability.tables(use(monkeypatch, planned()), store)
+    other = dataclasses.replace(
+        table, latents=table.latents.assign(accuracy=[0.5, 0.6, 0.7], latent=[0, 1, 2]), passed=False
+    )
+    assert findings.agreement_rows([table]).empty
+    (row,) = findings.agreement_rows([table, other]).to_dict("records")
+    assert (row["latents"], row["passed"]) == (3, "yes, no")
+    assert row["mean difference"] == pytest.approx(0.4)
+
+
 def test_the_chapters_tables_hold_what_was_asked(
     server: Server, store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

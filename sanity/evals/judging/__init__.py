@@ -28,7 +28,15 @@ from sanity.evals.judging.gate import (
 )
 from sanity.evals.judging.local import LocalJudge, open_local
 from sanity.evals.judging.protocol import Conversation, Message
-from sanity.evals.judging.scoring import METRIC, Judged, LatentTexts, judge_latents, latent_texts, texts_of
+from sanity.evals.judging.scoring import (
+    METRIC,
+    Judged,
+    LatentTexts,
+    judge_latents,
+    latent_texts,
+    score_contexts,
+    texts_of,
+)
 from sanity.evals.judging.settings import Endpoint, Key, endpoint_from, model_names
 
 __all__ = [
@@ -71,5 +79,6 @@ __all__ = [
     "protocol",
     "registry_excerpts",
     "run_gate",
+    "score_contexts",
     "texts_of",
 ]

@@ -216,15 +216,16 @@ def graded_accuracy(
     """Accuracy on known concepts as more and more questions come with another concept's description.
 
     At `level` 0 all descriptions are right, at 1 none is. Both answers to every question are known, so this
-    asks nothing anew; a seed draws which questions are corrupted. Columns: metric, level, seed, value,
-    floor, ceiling, n.
+    asks nothing anew. A seed draws questions, with replacement, and which of them are corrupted. Columns:
+    metric, level, seed, value, floor, ceiling, n.
     """
     import pandas as pd
 
     right, shuffled = items["right"].to_numpy(), items["shuffled"].to_numpy()
     rows = []
     for seed in seeds:
-        order = np.random.default_rng(seed).permutation(len(items))
+        rng = np.random.default_rng(seed)
+        drawn, order = rng.integers(len(items), size=len(items)), rng.permutation(len(items))
         for level in levels:
             corrupted = order < round(level * len(items))
             rows.append(
@@ -232,7 +233,7 @@ def graded_accuracy(
                     "metric": METRIC,
                     "level": level,
                     "seed": seed,
-                    "value": float(np.where(corrupted, shuffled, right).mean()),
+                    "value": float(np.where(corrupted, shuffled[drawn], right[drawn]).mean()),
                     "floor": 0.5,
                     "ceiling": 1.0,
                     "n": len(items),

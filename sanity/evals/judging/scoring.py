@@ -171,6 +171,21 @@ def judge_latents(
     return Judged(pd.DataFrame(rows), pd.DataFrame(transcript.rows))
 
 
+def score_contexts(
+    contexts: Contexts,
+    *,
+    judge: Judge,
+    latents: int,
+    examples: int,
+    classified: int,
+    texts_per_question: int,
+    seed: int,
+) -> list[Score]:
+    """The judge's score of one SAE, from where its latents fire; nothing else of the SAE is read."""
+    texts = texts_of(contexts, latents, examples=examples, classified=classified, seed=seed)
+    return [judge_latents(judge, texts, texts_per_question=texts_per_question, seed=seed).score()]
+
+
 def _row(
     latent: LatentTexts, description: str | None, truth: list[bool], own: Classified, other: Classified
 ) -> dict[str, object]:
