@@ -136,7 +136,7 @@ def _arm_cell(
         inputs={**inputs, "sae": trained, "references": references[run.arm.seed]},
         label=f"sparse probing of {run.arm.label}",
         stage="downstream",
-        cost=Cost(0.7 + encoding),
+        cost=Cost(0.8 + encoding),
     )
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sanity.cells import Cell, Result, Task, computes
-from sanity.data.probing import Pool
+from sanity.data.probing import WIDER, Pool
 from sanity.data.probing_texts import ProbeTask, collect, make_tasks
 from sanity.errors import BadInputError
 from sanity.evals.sparse_probing import (
@@ -172,6 +172,22 @@ def text_activations(texts: Result, train: Result, device: str) -> TextActivatio
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Projected:
+    """Texts projected onto directions, as many rows at a time as are asked for: all at once may be 50 GB."""
+
+    means: np.ndarray
+    directions: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.means), self.directions.shape[1]
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        projected: np.ndarray = self.means[rows] @ self.directions
+        return projected
+
+
 @computes(version=2, threads=1)
 def measure_references(task: Task) -> None:
     """Floor, ceiling, and the same protocol on raw neurons, principal components and random directions."""
@@ -182,7 +198,7 @@ def measure_references(task: Task) -> None:
     components = torch.linalg.eigh(covariance).eigenvectors.flip(1).numpy()
     drawn = np.random.default_rng(config.seed).standard_normal((means.shape[1], config.directions))
     directions = drawn / np.linalg.norm(drawn, axis=0)
-    features = {NEURONS: means, COMPONENTS: means @ components, DIRECTIONS: means @ directions}
+    features = {NEURONS: means, COMPONENTS: means @ components, DIRECTIONS: _Projected(means, directions)}
     found = [sparse_probes(x, tasks, config.probing).assign(features=n) for n, x in features.items()]
     dense, _ = dense_probes(means, tasks, config.probing)
     found.append(dense.assign(features=DENSE))
@@ -210,11 +226,11 @@ def _sizes(tasks: Sequence[ProbeTask]) -> pd.DataFrame:
 
 def floors(found: pd.DataFrame) -> dict[int, float]:
     """Of each k: the mean over permutations of the score with permuted labels."""
-    each = found.groupby("k")
-    return {
-        int(str(k)): float(np.mean([over_groups(one) for _, one in part.groupby("permutation")]))
-        for k, part in each
-    }
+    rows = found[found["group"] != WIDER]
+    rows = rows if len(rows) else found
+    by_group = rows.groupby(["k", "permutation", "group"])["accuracy"].mean()
+    each = by_group.groupby(["k", "permutation"]).mean()
+    return {int(str(k)): float(mean) for k, mean in each.groupby("k").mean().items()}
 
 
 def ceiling(tasks: pd.DataFrame) -> float:

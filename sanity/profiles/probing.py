@@ -12,7 +12,7 @@ class ProbingGrid(Entry):
 
     pools: tuple[str, ...] = ("groups",)
     """Names of pools of labelled text; "groups" are the paper's five concept groups, "wider" all others."""
-    per_class: Positive = 96
+    per_class: Positive = 80
     """Texts of each class, as far as there are so many without duplicates."""
     window: Positive = 32
     """Tokens of a text that are read."""
