@@ -178,7 +178,7 @@ page.figure(
     alt="Change of every score under every scramble. "
     + metric_validity.reads_words(reads, ledger).replace("*", ""),
     caption="Change of each score as a share of floor to ceiling (active latents: of their own number), the largest over "
-    "a trained arm and the true dictionary in every synthetic world, and a trained arm at every place. Below 0.005: ≈ 0.",
+    "a trained arm and the true dictionary in every synthetic world, and a trained arm at every place. Below 0.005: ≈ 0; a dash: not tried.",
     data=(changed, "scrambled_scores"),
 )
 

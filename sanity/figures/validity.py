@@ -128,6 +128,7 @@ def scramble_matrix(changes: pd.DataFrame, *, labels: Mapping[str, str], largest
     for (row, column), change in np.ndenumerate(table.to_numpy()):
         colour = "white" if abs(change) > 0.7 * largest else "#222222"
         text = "0" if abs(change) < 0.0005 else f"{change:+.2f}" if abs(change) >= 0.005 else "≈ 0"
+        text = "–" if np.isnan(change) else text
         ax.text(column, row, text, ha="center", va="center", fontsize="x-small", color=colour)
     ax.set_yticks(range(len(table)), [labels[m] for m in table.index], fontsize="small")
     ax.set_xticks(range(table.shape[1]), table.columns, fontsize="small", rotation=25, ha="right")

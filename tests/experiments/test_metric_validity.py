@@ -170,7 +170,8 @@ def test_scrambles_show_what_is_read(scrambled: pd.DataFrame, ledger: Ledger) ->
         assert {part for part in found.columns if found.loc[metric, part]} == parts, metric
     assert found.loc["detection_f1", ["encoder", "decoder"]].all()
     words = metric_validity.reads_words(found, ledger)
-    assert "*Share of true features recovered*" in words or "*share of true features recovered*" in words
+    assert "*Explained variance* reads the encoder, the decoder and the latent biases." in words
+    assert "*share of feature activations recovered*" in words
     assert "leaves every activation" in metric_validity.task_reads_words(found)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from sanity.cells import Cell, Cost, Result
 from sanity.computing import results
-from sanity.experiments import real_activations, synthetic_recovery
+from sanity.experiments import real_activations, sparse_probing, synthetic_recovery
 from sanity.experiments.grid import stack
 from sanity.experiments.metric_validity.corrupting import (
     KINDS,
@@ -19,9 +19,11 @@ from sanity.experiments.metric_validity.corrupting import (
 )
 from sanity.experiments.metric_validity.scrambling import (
     Alignments,
+    ProbedScrambles,
     RealScrambles,
     ToyScrambles,
     align_directions,
+    scramble_probing,
     scramble_real,
     scramble_toy,
 )
@@ -107,6 +109,26 @@ def scramble_cells(profile: Profile) -> list[Cell]:
     return made
 
 
+def probing_cells(profile: Profile) -> list[Cell]:
+    """A trained arm of every place, scrambled and probed."""
+    made = []
+    for model in profile.models:
+        sae = _trained_real(real_activations.plan_place(profile, model))
+        probing, seed = sparse_probing.plan(profile, model), sae.config.arm.seed
+        inputs = {"texts": probing.texts, "train": probing.train, "references": probing.references[seed]}
+        config = ProbedScrambles(model.hook, seed, profile.validity.seeds[0], profile.device)
+        made.append(
+            scramble_probing.cell(
+                config,
+                inputs={"sae": sae, **inputs},
+                label=f"{model.subject} {model.hook}, scrambled and probed",
+                stage="downstream",
+                cost=Cost(4.0),
+            )
+        )
+    return made
+
+
 def alignment_cells(profile: Profile) -> list[Cell]:
     """The directions of every arm of the primary grids, on the first seed."""
     made = []
@@ -147,6 +169,7 @@ def cells(profile: Profile) -> list[Cell]:
         *truth_cells(profile),
         *activation_cells(profile),
         *scramble_cells(profile),
+        *probing_cells(profile),
         *alignment_cells(profile),
     ]
 
@@ -172,7 +195,7 @@ def graded(profile: Profile, store: LocalStore | None = None) -> tuple[pd.DataFr
 def tables(profile: Profile, store: LocalStore | None = None) -> ValidityTables:
     """The chapter's tables, computed first where they are missing."""
     readings, found = graded(profile, store)
-    scrambled = results(scramble_cells(profile), store)
+    scrambled = results([*scramble_cells(profile), *probing_cells(profile)], store)
     aligned = results(alignment_cells(profile), store)
     return ValidityTables(
         graded=readings,

@@ -96,7 +96,7 @@ def reads_words(reads: pd.DataFrame, ledger: Ledger) -> str:
         f"{_joined([f'the {part}' for part in parts]) if parts else 'none of the parts scrambled here'}."
         for parts, names in groups.items()
     ]
-    return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
+    return " ".join(f"*{sentence[1].upper()}{sentence[2:]}" for sentence in sentences)
 
 
 def task_reads_words(reads: pd.DataFrame) -> str:
@@ -104,10 +104,10 @@ def task_reads_words(reads: pd.DataFrame) -> str:
     latents = [f"the {part}" for part in PARTS if bool(reads.loc["same_latents", part])]
     unread = [f"the {part}" for part in PARTS if not bool(reads.loc["same_latents", part])]
     return (
-        "Sparse probing and both interpretability scores are functions of latent activations alone, so they "
-        f"read {_joined(latents)}; scrambling {_joined(unread) if unread else 'nothing else'} leaves every "
-        "activation, and so these scores, as they are. Causal editing puts reconstructions back into the "
-        "model, and reads what explained variance reads."
+        "Both interpretability scores, like sparse probing, are functions of latent activations alone, so "
+        f"they read {_joined(latents)}; scrambling {_joined(unread) if unread else 'nothing else'} leaves "
+        "every activation, and so these scores, as they are. Causal editing puts reconstructions back into "
+        "the model, and reads what explained variance reads."
     )
 
 
