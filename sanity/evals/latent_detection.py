@@ -38,7 +38,7 @@ def latent_f1(
             f"the {len(features)} features is active"
         )
     require_width("x", x.shape[1], sae.W_dec.shape[1], "the decoder")
-    _, meant = nearest_latents(sae.W_dec, features, absolute=absolute)
+    meant = nearest_latents(sae.W_dec, features, absolute=absolute)[1].to(sae.W_dec.device)
     fired = present = both = torch.zeros(len(sae.W_dec), dtype=torch.float64)
     rows = max(1, CHUNK_ELEMENTS // len(sae.W_dec))
     for part, truth in zip(torch.split(x.to(sae.W_dec), rows), torch.split(active, rows), strict=True):
