@@ -162,7 +162,8 @@ def tables(profile: Profile, store: LocalStore | None = None) -> LazyTables:
         curves=stack([r.table("curve") for r in followed]),
         cosines=stack([r.table("cosines") for r in followed]),
         latents=stack([r.table("latents") for r in followed]),
-        sweep=stack([r.table("scores") for r in sweeps]),
+        # Without its experiment the published sweep is no table of scores that claims would read.
+        sweep=stack([r.table("scores").drop(columns="experiment") for r in sweeps]),
         loss=stack([r.table("scores") for r in loss]),
         primary=stack([primary, *(r.table("scores") for r in edge)]),
         exact=geometry.table("exact"),
