@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PARTS = {"cause": "cause", "isolation": "isolation", "disentanglement": "disentanglement (their mean)"}
+PARTS = {"cause": "cause", "isolation": "isolation", "disentanglement": "disentanglement: the mean"}
 EXACT_COLOUR = "#009E73"
 
 
@@ -26,7 +26,7 @@ def edits_by_arm(edits: pd.DataFrame, ends: pd.DataFrame) -> Figure:
     """
     rows = _rows(edits)
     figure, axes = plt.subplots(
-        1, len(PARTS), figsize=(10.4, 0.36 * len(rows) + 1.5), sharey=True, layout="constrained"
+        1, len(PARTS), figsize=(11, 0.36 * len(rows) + 1.5), sharey=True, layout="constrained"
     )
     for ax, (part, title) in zip(axes, PARTS.items(), strict=True):
         for height, (_, (seen, colour, mark)) in enumerate(rows.items()):
@@ -41,7 +41,7 @@ def edits_by_arm(edits: pd.DataFrame, ends: pd.DataFrame) -> Figure:
                     alpha=0.85,
                 )
         ax.set_xlim(-0.04, 1.04)
-        ax.set_title(title)
+        ax.set_title(title, fontsize="small")
     for value, line in ((ends["floor"].mean(), ":"), (ends["ceiling_disentanglement"].mean(), "--")):
         axes[-1].axvline(value, color="#555555", linestyle=line, linewidth=1.1, zorder=1)
     axes[0].set_yticks(range(len(rows)), list(rows))
@@ -74,6 +74,7 @@ def edits_by_size(edits: pd.DataFrame, ends: pd.DataFrame) -> Figure:
     """Cause, isolation and their mean when the largest m of a mask's logits are swapped."""
     figure, axes = plt.subplots(1, len(PARTS), figsize=(10.4, 3.6), sharex=True, layout="constrained")
     curve = edits[edits["what"].isin(["largest", "no latent", "all latents"])]
+    sizes = sorted(int(size) for size in curve.loc[curve["what"] == "largest", "size"].unique())
     for ax, (part, title) in zip(axes, PARTS.items(), strict=True):
         for through, some in curve.groupby("through", sort=False):
             if through != "arm":
@@ -84,6 +85,8 @@ def edits_by_size(edits: pd.DataFrame, ends: pd.DataFrame) -> Figure:
                 name = arm_name(str(constraint), str(init))
                 _curve(ax, arm, part, colour=ARM_COLOURS[str(constraint)], line=LINES[str(init)], label=name)
         ax.set_xscale("symlog", linthresh=8)
+        ax.set_xticks([0, *sizes], ["none", *(f"{size:,}" for size in sizes)], minor=False)
+        ax.set_xticks([], minor=True)
         ax.set_ylim(-0.03, 1.03)
         ax.set_title(title)
         ax.set_xlabel("latents swapped")

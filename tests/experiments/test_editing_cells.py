@@ -1,0 +1,209 @@
+"""The cells of causal editing on a tiny model: from RAVEL's files to scores, figures and sentences."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from sanity import figures
+from sanity.claims import SCORE_COLUMNS
+from sanity.computing import compute
+from sanity.errors import BadInputError
+from sanity.experiments import causal_editing, causal_editing_findings, causal_editing_runs
+from sanity.profiles import Profile, load
+from sanity.store import LocalStore
+from sanity.subject import load_subject
+
+LETTERS = "<abcdefghijklmnopqrstuvwxyz0123456789. "
+TEMPLATES = {"One": ("in %s ", "at %s "), "Two": ("q7%s ", "j%s ")}
+
+
+@pytest.fixture(scope="module")
+def ravel(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """RAVEL's files about cities of one letter, with what the tiny model says about them."""
+    folder = tmp_path_factory.mktemp("ravel")
+    subject = load_subject(tiny_llama, backend="nnsight")
+    values: dict[str, dict[str, str]] = {letter: {} for letter in LETTERS[1:37]}
+    for attribute, templates in TEMPLATES.items():
+        for name in values:
+            tokens = torch.tensor([subject.tokenizer(templates[0] % name)["input_ids"]])
+            values[name][attribute] = LETTERS[int(subject.logits(tokens)[0, -1].argmax())]
+    files = {
+        "entity_attributes": values,
+        "attribute_to_prompts": TEMPLATES,
+        "entity_to_split": {name: ("test" if i % 2 else "train") for i, name in enumerate(values)},
+        "prompt_to_split": {t: "train" for several in TEMPLATES.values() for t in several},
+    }
+    for name, content in files.items():
+        (folder / f"ravel_city_{name}.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def profile(tiny_llama: Path, ravel: Path, tmp_path_factory: pytest.TempPathFactory) -> Profile:
+    text = tmp_path_factory.mktemp("text")
+    for i in range(20):
+        (text / f"{i:02}.txt").write_text(f"story {i}. " + " ".join(["the cat sat on a mat"] * 12))
+    smoke = load("smoke")
+    place = smoke.models[0].model_dump() | {
+        "subject": str(tiny_llama),
+        "backend": "nnsight",
+        "hook": "blocks.1.hook_resid_post",
+        "d_model": 32,
+        "context": 16,
+        "sources": [str(text)],
+        "train_tokens": 960,
+        "heldout_tokens": 320,
+        "shard_tokens": 320,
+    }
+    grid = smoke.real.model_dump() | {
+        "d_sae": 64,
+        "l0": 4,
+        "steps": 20,
+        "batch_size": 64,
+        "loss_tokens": 64,
+        "seeds": [0, 1],
+        "sweeps": [],
+        "other_learning_rates": [],
+        "learning_rate_arms": [],
+        "arms": [arm.model_dump() for arm in smoke.editing.arms],
+    }
+    editing = smoke.editing.model_dump() | {
+        "facts": str(ravel),
+        "attributes": ["One", "Two"],
+        "pairs": [{"target": "One", "keep": ["Two"]}],
+        "seeds": [0, 1],
+        "least_known": 3,
+        "least_range": 0.0,
+        "rotation_rank": 8,
+        "rotation_steps": 20,
+        "exact": ["raw neurons", "PCA"],
+        "exact_seeds": [0],
+        "scored_pairs": 10,
+        "sizes": [4, 8],
+        "grades": [0.0, 0.5, 1.0],
+        "prompts": 8,
+        "steps": 3,
+    }
+    return load("smoke", models=[place], real=grid, editing=editing)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    return LocalStore(tmp_path_factory.mktemp("editing"))
+
+
+@pytest.fixture(scope="module")
+def tables(profile: Profile, store: LocalStore) -> causal_editing.EditingTables:
+    return causal_editing.tables(profile, store)
+
+
+def test_every_arm_and_seed_has_every_score_on_one_scale(tables: causal_editing.EditingTables) -> None:
+    ends = tables.ends
+    assert len(ends) == 2
+    assert (ends["nothing_cause"] == 0).all()
+    assert (ends["nothing_isolation"] == 1).all()
+    rows = causal_editing._scores(tables.edits, ends.assign(separated=True))
+    assert {*SCORE_COLUMNS, "subject", "d_sae"} <= set(rows.columns)
+    assert len(rows) == 2 * 2 * 6
+    one = rows[rows["metric"] == "ravel_disentanglement"]
+    assert (one["floor"] >= 0.5).all()
+    assert one.groupby("seed")["ceiling"].nunique().eq(1).all()
+    mean = rows.pivot_table(index=["constraint", "seed"], columns="metric", values="value")
+    half = (mean["ravel_cause"] + mean["ravel_isolation"]) / 2
+    assert mean["ravel_disentanglement"].tolist() == pytest.approx(half.tolist())
+
+
+def test_without_range_there_is_no_score(
+    tables: causal_editing.EditingTables, profile: Profile, store: LocalStore
+) -> None:
+    none = causal_editing._scores(tables.edits, causal_editing._ends(tables.edits, 1.0))
+    assert none.empty
+    rows, found = causal_editing.scores(profile, store)
+    assert len(rows) == (2 * 2 * 6 if tables.ends["separated"].all() else 0)
+    assert len(found) == len(causal_editing.cells(profile))
+
+
+def test_the_ceiling_is_corrupted_in_grades_on_several_seeds(profile: Profile, store: LocalStore) -> None:
+    graded = causal_editing.graded(profile, store)
+    assert list(graded.columns) == ["metric", "level", "seed", "value", "floor", "ceiling", "n"]
+    assert len(graded) == 3 * 3
+    assert set(graded["metric"]) == {"ravel_disentanglement"}
+
+
+def test_what_was_measured_is_kept_when_a_run_is_killed(
+    profile: Profile, tables: causal_editing.EditingTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run ends after two of its masks, and the next one measures only the others."""
+    (model,) = profile.models
+    planned = causal_editing.plan(profile, model)
+    cells = [cell for cell in [*planned.exact, *planned.arms] if cell.config.seed == 0]
+    assert len({cell.company for cell in cells}) == 1
+    fresh = LocalStore(tmp_path)
+    calls: list[str] = []
+    measure = causal_editing_runs._measure
+
+    def dies(task: object, prepared: object) -> object:
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append("once")
+        return measure(task, prepared)  # type: ignore[arg-type]
+
+    compute([planned.asked, *(needed for cell in cells for _, needed in cell.inputs)], fresh)
+    tasks = [fresh.start(c, {n: fresh.get(i.key) for n, i in c.inputs}) for c in cells]  # type: ignore[misc]
+    monkeypatch.setattr(causal_editing_runs, "_measure", dies)
+    with pytest.raises(KeyboardInterrupt):
+        causal_editing_runs.edit_facts.run(tasks)
+    kept = [task for task in tasks if (task.scratch / "done.json").exists()]
+    assert len(kept) == 2
+    before = [(task.scratch / "done.json").read_bytes() for task in kept]
+
+    def counts(task: object, prepared: object) -> object:
+        calls.append("again")
+        return measure(task, prepared)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(causal_editing_runs, "_measure", counts)
+    again = [fresh.start(c, {n: fresh.get(i.key) for n, i in c.inputs}) for c in cells]  # type: ignore[misc]
+    causal_editing_runs.edit_facts.run(again)
+    assert calls.count("again") == len(cells) - 2
+    assert [(task.scratch / "done.json").read_bytes() for task in kept] == before
+    # And in any company the numbers are the same.
+    for task, cell in zip(again, cells, strict=True):
+        rows = json.loads((task.scratch / "done.json").read_text())["tables"]["edits"]
+        at = (tables.edits["seed"] == 0) & (tables.edits["through"] == rows[0]["through"])
+        if rows[0]["through"] == "arm":
+            at &= tables.edits["constraint"] == rows[0]["constraint"]
+        assert tables.edits[at]["cause"].tolist() == [row["cause"] for row in rows], cell.label
+
+
+def test_figures_and_sentences_are_made(tables: causal_editing.EditingTables, profile: Profile) -> None:
+    edits, ends = causal_editing_findings.pair_of(tables, "One", "Two")
+    for figure in (figures.edits_by_arm(edits, ends), figures.edits_by_size(edits, ends)):
+        assert len(figure.axes) == 3
+    words = causal_editing_findings
+    judged = dataclasses.replace(
+        tables, scores=causal_editing._scores(tables.edits, tables.ends.assign(separated=True))
+    )
+    assert "a floor of" in words.floor_words(judged)
+    assert words.beside_paper(judged).loc[("trained", "iso")].notna().any()
+    assert "One of" in words.known_words(tables)
+    assert len(words.template_table(tables)) == 2
+    assert "rotation" in words.ends_table(tables)
+    assert "ahead of the floor" in words.ends_words(tables, profile)
+    assert "determine" in words.determined_words(tables)
+    assert len(words.arm_table(tables)) == 2 * (2 * 2 + 2)
+    assert "of the pairs" in words.control_words(tables)
+    assert "s of one processor core" in words.cost_words(tables)
+
+
+def test_an_attribute_that_is_not_asked_about_is_refused(profile: Profile, tmp_path: Path) -> None:
+    editing = profile.editing.model_dump() | {"attributes": ["One", "Colour"]}
+    wrong = profile.model_copy(update={"editing": type(profile.editing).model_validate(editing)})
+    with pytest.raises(
+        BadInputError, match=r"asks for no attribute 'Colour' of a city: choose among One, Two"
+    ):
+        compute([causal_editing.plan(wrong, wrong.models[0]).asked], LocalStore(tmp_path))
