@@ -96,6 +96,13 @@ def test_a_small_range_between_a_far_floor_and_ceiling_fails() -> None:
     assert found.reason == "full corruption costs 10% of the way from floor to ceiling, wanted 20%"
 
 
+def test_a_metric_in_order_whose_range_is_within_noise_fails() -> None:
+    found = gate(graded(lambda level, rng: 1 - level + rng.normal(0, 0.26), seeds=12, draw=6))
+    assert found.monotone is not None
+    assert found.monotone >= 0.8
+    assert found.reason == "its range of 1.02 is within 4 reseed SDs of 0.26"
+
+
 def test_how_often_good_flat_and_noisy_metrics_pass() -> None:
     """The gate's own error rates, over many draws."""
     rates = {
