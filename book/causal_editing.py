@@ -158,7 +158,7 @@ page.table(
 )
 
 # %% tags=["hide-input"]
-Markdown(words.ends_words(tables, page.profile))
+Markdown(words.ends_words(tables, page.profile) + " " + words.exact_words(tables))
 
 # %% [markdown]
 # ## Every arm

@@ -98,6 +98,28 @@ def ends_words(tables: EditingTables, profile: Profile) -> str:
     return f"{said} That is more than the {least:g} asked for, so that a verdict can be drawn."
 
 
+def exact_words(tables: EditingTables) -> str:
+    """What a mask reaches through dictionaries that lose nothing, against the ceiling."""
+    edits = tables.edits
+    masks = edits[(edits["what"] == "mask") & edits["through"].ne("arm") & edits["with_error"].eq(False)]
+    if masks.empty:
+        return ""
+    parts, above = [], []
+    for name, rows in masks.groupby("through", sort=False):
+        both = rows.merge(tables.ends, on=RUN)
+        own, ceiling = both["disentanglement"].mean(), both["ceiling_disentanglement"].mean()
+        parts.append(f"{name} {own:.3f}")
+        if own > ceiling:
+            above.append(str(name))
+    said = f"A mask of its own through a basis that loses nothing reaches: {', '.join(parts)}."
+    if above:
+        said += (
+            f" That of {' and '.join(above)} is above the rotation: on so few cities and steps the rotation is "
+            "no upper bound, and shares of the way to it are to be read with that in mind."
+        )
+    return said
+
+
 def arm_table(tables: EditingTables) -> pd.DataFrame:
     """Every mask, seed by seed: cause, isolation and their mean, with and without the error term."""
     masks = tables.edits[tables.edits["what"] == "mask"]

@@ -190,6 +190,7 @@ def test_figures_and_sentences_are_made(tables: causal_editing.EditingTables, pr
     )
     assert "a floor of" in words.floor_words(judged)
     assert words.beside_paper(judged).loc[("trained", "iso")].notna().any()
+    assert "PCA" in words.exact_words(tables)
     assert "One of" in words.known_words(tables)
     assert len(words.template_table(tables)) == 2
     assert "rotation" in words.ends_table(tables)
