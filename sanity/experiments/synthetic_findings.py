@@ -20,15 +20,6 @@ DICTIONARIES = {
 }
 
 
-def ladder_table(untrained: pd.DataFrame) -> pd.DataFrame:
-    """Explained variance of each dictionary that nobody trained, one column per world and rule."""
-    table = untrained.assign(dictionary=untrained["dictionary"].map(DICTIONARIES))
-    wide = table.pivot_table(
-        index="dictionary", columns=["world_or_hook", "rule"], values="explained_variance", sort=False
-    )
-    return wide.rename(columns={"topk": "TopK", "batchtopk": "one threshold"}, level=1)
-
-
 def ladder_words(untrained: pd.DataFrame, reported: pd.DataFrame) -> str:
     """Whether a signed basis beats the truth under each rule, beside what the paper reports."""
     sentences = []
@@ -80,6 +71,7 @@ def reference_table(scores: pd.DataFrame, references: pd.DataFrame, metric: str)
         if architecture in ("jumprelu", "matryoshka") and (world, "batchtopk") in order:
             for name in ("signed basis, tied encoder", "truth, tied encoder"):
                 frame.loc[name, (world, architecture)] = frame.loc[name, (world, "batchtopk")]
+    frame.columns = frame.columns.set_names(["world", "architecture"])
     return frame.rename(columns=LABELS, level=1).rename_axis("dictionary and encoder")
 
 
@@ -167,7 +159,8 @@ def variant_table(
     wide["run"] = [
         f"lr {rate:g}{variant}" for rate, variant in zip(wide["learning_rate"], wide["variant"], strict=True)
     ]
-    return wide.drop(columns=["learning_rate", "variant"]).set_index(["world_or_hook", "architecture", "run"])
+    wide = wide.rename(columns={"world_or_hook": "world"}).drop(columns=["learning_rate", "variant"])
+    return wide.set_index(["world", "architecture", "run"]).rename_axis(columns=None)
 
 
 def _named(scores: pd.DataFrame, variant: str) -> pd.DataFrame:

@@ -127,11 +127,11 @@ def reference_ladder(
             ax.axvline(value, color="#555555", linestyle="--", linewidth=1.1, zorder=1)
             ax.annotate(
                 label,
-                (value, 1.0),
+                (value, 0.0),
                 xycoords=("data", "axes fraction"),
-                xytext=(2, -2),
+                xytext=(2, 3),
                 textcoords="offset points",
-                va="top",
+                va="bottom",
                 rotation=90,
                 fontsize="x-small",
                 color="#555555",
