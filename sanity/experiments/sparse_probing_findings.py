@@ -216,7 +216,7 @@ def spread_words(tables: ProbingTables, profile: Profile, k: int = 1) -> str:
     half = float(((found["high"] - found["low"]) / 2).median())
     n = tables.sizes[tables.sizes["seed"] == tables.sizes["seed"].min()]
     return (
-        f"A task has {n['test'].min()} to {n['test'].max()} test texts, so a single accuracy near 0.7 has a "
+        f"A task has about {n['test'].median():.0f} test texts, so a single accuracy near 0.7 has a "
         f"standard error of about {np.sqrt(0.21 / n['test'].median()):.2f}. Over the {len(n)} tasks of one "
         f"seed, a lead with k = {k} is known to about ±{half:.3f} (half a 95 % interval, tasks drawn anew)."
     )
