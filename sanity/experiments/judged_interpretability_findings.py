@@ -248,11 +248,16 @@ def agreement_rows(found: Sequence[JudgeTables]) -> pd.DataFrame:
                     "judges": f"{one.spec.model}, {other.spec.model}",
                     "latents": len(both),
                     "mean difference": (both["accuracy"] - both["accuracy other"]).mean(),
-                    "rank correlation": both["accuracy"].corr(both["accuracy other"], method="spearman"),
+                    "rank correlation": _rank_correlation(both["accuracy"], both["accuracy other"]),
                     "passed": ", ".join("yes" if judge.passed else "no" for judge in (one, other)),
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _rank_correlation(a: pd.Series, b: pd.Series) -> float:
+    """Spearman's; NaN where a judge gave all latents the same."""
+    return float("nan") if min(a.nunique(), b.nunique()) < 2 else float(a.corr(b, method="spearman"))
 
 
 def tokens_words() -> str:
