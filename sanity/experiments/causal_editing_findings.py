@@ -114,8 +114,8 @@ def exact_words(tables: EditingTables) -> str:
     said = f"A mask of its own through a basis that loses nothing reaches: {', '.join(parts)}."
     if above:
         said += (
-            f" That of {' and '.join(above)} is above the rotation: on so few cities and steps that is no upper "
-            "bound, and shares of the way to it are to be read with that in mind."
+            f" That of {' and '.join(above)} is above the rotation: on so few cities and steps it is no "
+            "upper bound, and shares of the way to it are to be read with that in mind."
         )
     return said
 
