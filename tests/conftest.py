@@ -21,6 +21,10 @@ os.environ.update(
     MPLBACKEND="Agg",
 )
 
+# Nor do they ask a judge that the user has set up, and pays for.
+for name in [name for name in os.environ if name.startswith("SANITY_JUDGE_") or name == "OPENAI_API_KEY"]:
+    del os.environ[name]
+
 # Installed for the whole session, and before the first import of the package: every annotated shape and
 # type in `sanity` is checked at each call. As for static checkers, a whole number is a float, too.
 _hook = install_import_hook("sanity", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
