@@ -167,7 +167,7 @@ Markdown(words.ends_words(tables, page.profile) + " " + words.exact_words(tables
 edits, ends = words.pair_of(tables, *pairs[0])
 led = len(tables.scores) > 0
 lead = (
-    findings.lead_words(tables.scores, "ravel_disentanglement", "disentanglement, error term dropped,")
+    findings.lead_words(tables.scores, "ravel_disentanglement", "disentanglement without the error term")
     if led
     else "No pair of attributes has range here, so no arm is judged."
 )
@@ -187,7 +187,7 @@ Markdown(
     + (
         "\n\n"
         + findings.lead_words(
-            tables.scores, "ravel_disentanglement_with_error", "disentanglement, error term kept,"
+            tables.scores, "ravel_disentanglement_with_error", "disentanglement with the error term"
         )
         if led
         else ""

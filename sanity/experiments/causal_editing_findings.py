@@ -133,7 +133,7 @@ def arm_table(tables: EditingTables) -> pd.DataFrame:
                 "through": part["through"] if named else arm_words(part["constraint"], part["init"]),
                 "seed": part["seed"],
                 "error term": "kept" if part["with_error"] else "dropped",
-                "latents swapped": f"{part['mask_size']} of {part['active']}",
+                "latents swapped": f"{part['mask_size']:.0f} of {part['active']:.0f}",
                 **{column: part[column] for column in METRICS.values()},
             }
         )
