@@ -170,9 +170,11 @@ def test_scrambles_show_what_is_read(scrambled: pd.DataFrame, ledger: Ledger) ->
         assert {part for part in found.columns if found.loc[metric, part]} == parts, metric
     assert found.loc["detection_f1", ["encoder", "decoder"]].all()
     words = metric_validity.reads_words(found, ledger)
-    assert "*Explained variance* reads the encoder, the decoder and the latent biases." in words
+    assert "*Explained variance* moves with the encoder, the decoder and the latent biases." in words
     assert "*share of feature activations recovered*" in words
-    assert "leaves every activation" in metric_validity.task_reads_words(found)
+    assert "scrambling the decoder leaves every activation as it is" in metric_validity.task_reads_words(
+        found
+    )
 
 
 def test_changes_are_shares_of_the_scale(scrambled: pd.DataFrame) -> None:

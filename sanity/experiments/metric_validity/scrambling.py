@@ -144,8 +144,8 @@ def scramble_real(task: Task) -> None:
     task.save_table("scrambled", pd.concat([own, spliced]).assign(sae="trained", place=config.place.hook))
 
 
-# Sparse probing takes most of a second per autoencoder: one scramble of each part shows what it reads.
-PROBED = ("encoder permuted", "decoder permuted", "decoder rotated", "latent biases permuted")
+# Sparse probing takes most of a second per autoencoder. Permuting the encoder only renames latents for it.
+PROBED = ("encoder rotated", "decoder permuted", "decoder rotated", "latent biases permuted")
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class ProbedScrambles:
     device: str
 
 
-@computes(version=1)
+@computes(version=2)
 def scramble_probing(task: Task) -> None:
     """Sparse probing of a trained arm, scrambled."""
     config: ProbedScrambles = task.config
@@ -220,7 +220,7 @@ def changes(scrambled: pd.DataFrame) -> pd.DataFrame:
 
 
 def reads(found: pd.DataFrame, *, threshold: float = 0.01) -> pd.DataFrame:
-    """Which parts of an autoencoder each metric reads, from `changes`: one row per metric, one column a part.
+    """With which parts each metric moves, from `changes`: a row per metric, a column per part.
 
     A part counts as read where a scramble of it that was tried moves the score by more than `threshold` of
     its scale, at any place and autoencoder.

@@ -86,13 +86,13 @@ def truth_words(readings: pd.DataFrame) -> str:
 
 
 def reads_words(reads: pd.DataFrame, ledger: Ledger) -> str:
-    """Which parts each metric reads when it is measured, grouped."""
+    """With which parts each metric moves when they are scrambled, grouped."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for metric, row in reads.iterrows():
         parts = tuple(part for part in PARTS if bool(row[part]))
         groups.setdefault(parts, []).append(f"*{label_of(str(metric), ledger)}*")
     sentences = [
-        f"{_joined(names)} {'reads' if len(names) == 1 else 'read'} "
+        f"{_joined(names)} {'moves' if len(names) == 1 else 'move'} with "
         f"{_joined([f'the {part}' for part in parts]) if parts else 'none of the parts scrambled here'}."
         for parts, names in groups.items()
     ]
@@ -100,14 +100,15 @@ def reads_words(reads: pd.DataFrame, ledger: Ledger) -> str:
 
 
 def task_reads_words(reads: pd.DataFrame) -> str:
-    """What metrics read that were not scrambled here, since they are functions of what was."""
+    """What metrics can read that are functions of what was scrambled."""
     latents = [f"the {part}" for part in PARTS if bool(reads.loc["same_latents", part])]
     unread = [f"the {part}" for part in PARTS if not bool(reads.loc["same_latents", part])]
     return (
-        "Both interpretability scores, like sparse probing, are functions of latent activations alone, so "
-        f"they read {_joined(latents)}; scrambling {_joined(unread) if unread else 'nothing else'} leaves "
-        "every activation, and so these scores, as they are. Causal editing puts reconstructions back into "
-        "the model, and reads what explained variance reads."
+        "Sparse probing and both interpretability scores are functions of latent activations alone, so they "
+        f"can read no more than {_joined(latents)}: scrambling {_joined(unread) if unread else 'nothing'} "
+        "leaves every activation as it is. Where such a score hardly moves although every activation does, "
+        "other latents have served it as well. Causal editing puts reconstructions back into the model, and "
+        "reads what explained variance reads."
     )
 
 
