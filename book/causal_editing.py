@@ -65,7 +65,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from sanity import figures
-from sanity.experiments import causal_editing, findings
+from sanity.experiments import causal_editing, findings, metric_validity
 from sanity.experiments import causal_editing_findings as words
 from sanity.publishing import open_chapter
 
@@ -266,6 +266,14 @@ page.table(
 
 # %% tags=["hide-input"]
 Markdown(words.cost_words(tables))
+
+# %% [markdown]
+# ## Can the metric be trusted?
+#
+# What its [validity gate](metric_validity.ipynb) says, which corrupts the metric's own reference in grades.
+
+# %% tags=["hide-input"]
+Markdown(metric_validity.note(page.profile, ["ravel_disentanglement"]))
 
 # %% [markdown]
 # ## What could be wrong

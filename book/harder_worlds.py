@@ -55,7 +55,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from sanity import figures
-from sanity.experiments import harder_worlds
+from sanity.experiments import harder_worlds, metric_validity
 from sanity.experiments import harder_worlds_findings as findings
 from sanity.publishing import open_chapter
 
@@ -89,7 +89,12 @@ pd.DataFrame(
         ("width d", "100", grid.d_in, "scale"),
         ("true features, latents", "3200", grid.d_sae, "one latent per feature, as in the paper"),
         ("active features, L0", "20", grid.l0, "on average; Zipf worlds come near it"),
-        ("architecture", "BatchTopK, JumpReLU", architecture, "the one that recovers the constant world in the toy"),
+        (
+            "architecture",
+            "BatchTopK, JumpReLU",
+            architecture,
+            "the one that recovers the constant world in the toy",
+        ),
         ("samples", "not stated", f"{grid.steps * grid.batch_size:,}", "chosen to show the transition"),
         ("batch; learning rate", "not stated", f"{grid.batch_size}; {grid.learning_rate:g}", "scale"),
         ("seeds", "not stated", len(grid.seeds), "scale"),
@@ -218,6 +223,24 @@ else:
         "Our reading: signed cosines, F1 over features. Explained variance, L0 and dead latents have one reading.",
     )
 shown
+
+# %% [markdown]
+# ## Can the metrics be trusted?
+#
+# What their [validity gates](metric_validity.ipynb) say, which corrupt each metric's own reference in grades.
+
+# %% tags=["hide-input"]
+Markdown(
+    metric_validity.note(
+        page.profile,
+        [
+            "explained_variance",
+            "recovery",
+            "mean_matched_cosine",
+            "detection_f1",
+        ],
+    )
+)
 
 # %% [markdown]
 # ## What could be wrong

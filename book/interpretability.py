@@ -65,7 +65,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from sanity import figures
-from sanity.experiments import interpretability, interpretability_findings
+from sanity.experiments import interpretability, interpretability_findings, metric_validity
 from sanity.publishing import open_chapter
 from sanity.publishing.page import Html
 
@@ -313,6 +313,14 @@ Markdown(
     )
     or f"The profile `{profile}` reads one place in one model."
 )
+
+# %% [markdown]
+# ## Can the metric be trusted?
+#
+# What its [validity gate](metric_validity.ipynb) says, which corrupts the metric's own reference in grades.
+
+# %% tags=["hide-input"]
+Markdown(metric_validity.note(page.profile, ["autointerp_auroc"]))
 
 # %% [markdown]
 # ## What could be wrong

@@ -59,6 +59,7 @@ from IPython.display import Markdown, display
 from sanity import figures
 from sanity.experiments import judged_interpretability as judged
 from sanity.experiments import judged_interpretability_findings as findings
+from sanity.experiments import metric_validity
 from sanity.publishing import open_chapter
 
 page = open_chapter("judged_interpretability", profile)
@@ -247,6 +248,14 @@ page.table(
 
 # %% tags=["hide-input"]
 Markdown(f"{findings.tokens_words()} {findings.spending_words(page.profile)}")
+
+# %% [markdown]
+# ## Can the metric be trusted?
+#
+# What its [validity gate](metric_validity.ipynb) says, which corrupts the metric's own reference in grades.
+
+# %% tags=["hide-input"]
+Markdown(metric_validity.note(page.profile, ["autointerp_judge"]))
 
 # %% [markdown]
 # ## What could be wrong

@@ -54,7 +54,7 @@ from IPython.display import Markdown
 
 from sanity import figures
 from sanity.evals import expected_max_cosine
-from sanity.experiments import lazy_training
+from sanity.experiments import lazy_training, metric_validity
 from sanity.experiments import lazy_training_findings as findings
 from sanity.publishing import open_chapter
 
@@ -301,6 +301,14 @@ page.figure(
     caption="The same latents. All arms start tied, with cosine 1. A frozen decoder's encoder was fitted to random directions; "
     "a frozen encoder's decoder was fitted to what random directions select.",
 ) if seed_places else Markdown("")
+
+# %% [markdown]
+# ## Can the metrics be trusted?
+#
+# What their [validity gates](metric_validity.ipynb) say, which corrupt each metric's own reference in grades.
+
+# %% tags=["hide-input"]
+Markdown(metric_validity.note(page.profile, ["explained_variance", "recovery", "cosine_to_init"]))
 
 # %% [markdown]
 # ## What could be wrong

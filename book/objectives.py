@@ -63,7 +63,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from sanity import figures
-from sanity.experiments import objectives
+from sanity.experiments import metric_validity, objectives
 from sanity.experiments import objectives_findings as findings
 from sanity.publishing import open_chapter
 
@@ -154,6 +154,14 @@ page.table(
 
 # %% tags=["hide-input"]
 Markdown(findings.agreement_words(tables.agreement))
+
+# %% [markdown]
+# ## Can the metrics be trusted?
+#
+# What their [validity gates](metric_validity.ipynb) say, which corrupt each metric's own reference in grades.
+
+# %% tags=["hide-input"]
+Markdown(metric_validity.note(page.profile, ["explained_variance", "recovery"]))
 
 # %% [markdown]
 # ## What could be wrong

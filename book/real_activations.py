@@ -61,7 +61,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from sanity import figures
-from sanity.experiments import findings, real_activations
+from sanity.experiments import findings, metric_validity, real_activations
 from sanity.publishing import open_chapter
 
 page = open_chapter("real_activations", profile)
@@ -242,6 +242,14 @@ Markdown(
     )
     or f"The profile `{profile}` reads one place in one model."
 )
+
+# %% [markdown]
+# ## Can the metrics be trusted?
+#
+# What their [validity gates](metric_validity.ipynb) say, which corrupt each metric's own reference in grades.
+
+# %% tags=["hide-input"]
+Markdown(metric_validity.note(page.profile, ["explained_variance", "ce_recovered", "kl_recovered"]))
 
 # %% [markdown]
 # ## What could be wrong

@@ -56,7 +56,7 @@ from IPython.display import Markdown
 
 from sanity import figures
 from sanity.claims import read_ledger
-from sanity.experiments import sparse_probing
+from sanity.experiments import metric_validity, sparse_probing
 from sanity.experiments import sparse_probing_findings as findings
 from sanity.publishing import open_chapter
 
@@ -180,7 +180,10 @@ Markdown(
 # %% tags=["hide-input"]
 lead = findings.leads(tables, page.profile, k=1)
 ledger = read_ledger()
-fraction, full = ledger.claim("probing-frozen-decoder").margin.fraction, ledger.metrics["sparse_probing_top1"].range
+fraction, full = (
+    ledger.claim("probing-frozen-decoder").margin.fraction,
+    ledger.metrics["sparse_probing_top1"].range,
+)
 page.figure(
     figures.probing_leads(lead, margin=fraction * full),
     alt="The trained arm's lead in accuracy with one latent over every baseline and over untrained features. "
@@ -272,6 +275,14 @@ Markdown(
 
 # %% tags=["hide-input"]
 Markdown(findings.cost_words(tables))
+
+# %% [markdown]
+# ## Can the metrics be trusted?
+#
+# What their [validity gates](metric_validity.ipynb) say, which corrupt each metric's own reference in grades.
+
+# %% tags=["hide-input"]
+Markdown(metric_validity.note(page.profile, ["sparse_probing_top1", "sparse_probing_top5"]))
 
 # %% [markdown]
 # ## What could be wrong

@@ -55,7 +55,7 @@ from IPython.display import Markdown
 from sanity import figures
 from sanity.claims import book_folder
 from sanity.evals import expected_max_cosine
-from sanity.experiments import findings, synthetic_findings, synthetic_recovery
+from sanity.experiments import findings, metric_validity, synthetic_findings, synthetic_recovery
 from sanity.publishing import open_chapter
 
 page = open_chapter("synthetic_recovery", profile)
@@ -494,6 +494,26 @@ if night is not None:
     )
     display(Markdown(words))
     display(Markdown(synthetic_findings.frozen_words(night.scores[night.scores["architecture"] == "topk"])))
+
+# %% [markdown]
+# ## Can the metrics be trusted?
+#
+# What their [validity gates](metric_validity.ipynb) say, which corrupt each metric's own reference in grades.
+
+# %% tags=["hide-input"]
+Markdown(
+    metric_validity.note(
+        page.profile,
+        [
+            "explained_variance",
+            "recovery",
+            "frequency_weighted_recovery",
+            "mean_max_cosine",
+            "mean_matched_cosine",
+            "detection_f1",
+        ],
+    )
+)
 
 # %% [markdown]
 # ## What could be wrong

@@ -54,7 +54,18 @@ ARM = ["constraint", "init"]
 MARGINS = sorted({*np.geomspace(0.005, 0.45, 60).tolist(), 0.05, 0.1})
 # Another number of latents is no part of any claim's scope: its rows have an experiment of their own.
 WIDTHS = "real_activations_widths"
-NOT_PRIMARY = ("synthetic_recovery_early", WIDTHS)
+# Other experiments repeat these runs, or read other worlds: their rows would pass for further seeds.
+PRIMARY = tuple(
+    module.EXPERIMENT
+    for module in (
+        synthetic_recovery,
+        real_activations,
+        interpretability,
+        judged_interpretability,
+        sparse_probing,
+        causal_editing,
+    )
+)
 FACTORS = {"layer": "world_or_hook", "L0": "l0_target", "width": "d_sae"}
 
 
@@ -105,7 +116,7 @@ def shares(scores: pd.DataFrame, ledger: Ledger, profile: Profile) -> pd.DataFra
     those of the primary L0 and learning rate; pilot seeds are left out.
     """
     better = [name for name, entry in ledger.metrics.items() if entry.direction == "higher"]
-    rows = scores[scores["metric"].isin(better) & ~scores["experiment"].isin(NOT_PRIMARY)]
+    rows = scores[scores["metric"].isin(better) & scores["experiment"].isin(PRIMARY)]
     rows = rows[~rows["seed"].isin(ledger.pilot_seeds)]
     is_toy = rows["subject"].isna()
     primary = (is_toy & (rows["l0_target"] == profile.toy.l0)) | (
