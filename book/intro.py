@@ -128,8 +128,22 @@ page.table(reread, caption="Tables 2 to 4, cell by cell.", folded=True)
 # %% [markdown]
 # ## Where to go
 #
-# - [](synthetic_recovery): the world whose features are known, with curves, floors and ceilings.
-# - [](real_activations): the baselines on a real language model, and their gap against training.
+# Where the truth is known:
+#
+# - [](synthetic_recovery): the paper's worlds, with curves, floors and ceilings.
+# - [](harder_worlds): features that are correlated, nested, rare or noisy, and dictionaries of the wrong size.
+# - [](objectives): what other aims than reconstruction buy in recovery.
+# - [](lazy_training): how far directions move, and what a cone leaves free.
+#
+# On a real language model:
+#
+# - [](real_activations): what the baselines reconstruct, and their gap against training.
+# - [](interpretability) and [](judged_interpretability): what latents stand for, without and with a judge.
+# - [](sparse_probing): what few latents tell of a text.
+# - [](causal_editing): facts changed through chosen latents.
+#
+# What it is worth:
+#
 # - [](metric_validity): whether the metrics see what they are said to measure.
 # - [](verdicts): every arm between floor and ceiling, every comparison at every margin, and the seeds it takes.
 # - [](reproduce): two commands, what they cost, and every computed cell.
