@@ -19,6 +19,9 @@ from sanity.claims.selection import NoRowsError, Primary, check_scores, rows_of,
 from sanity.claims.sizes import Sizes, at_another_scale, size_at
 from sanity.stats import seed_table
 
+# Means of equal numbers may differ in their last digits.
+FLOOR_TOLERANCE = 1e-9
+
 
 @dataclass(frozen=True)
 class Span:
@@ -71,6 +74,25 @@ class Chosen:
             available=declared if span is None else span,
             reseed_sd=min(spreads) if spreads else None,
         )
+
+    def all_at_floor(self, claim: Claim, arms: tuple[ArmOf, ...], metric: str) -> str | None:
+        """A sentence where no arm's mean is better than its floor; None where one is, or nothing says so.
+
+        The floor is what knows nothing reaches: what may be said above it (which arm is better, that both
+        are alike) is not what the metric is about below it.
+        """
+        entry = self.ledger.metrics[metric]
+        if entry.direction == "none":
+            return None
+        sign = 1.0 if entry.direction == "higher" else -1.0
+        seen = []
+        for arm in arms:
+            rows, _ = self.rows(claim, arm, metric)
+            value, floor = float(rows["value"].mean()), float(rows["floor"].astype(float).mean())
+            if not sign * (value - floor) <= FLOOR_TOLERANCE:  # a missing floor is NaN: nothing is said
+                return None
+            seen.append(f"{arm.label} {value:.3g} (floor {floor:.3g})")
+        return f"no arm is better than the floor, which is {entry.floor}: {'; '.join(seen)}"
 
     def elsewhere(self, claim: Claim) -> str:
         """In what the scores' scale differs from the one that the claim names; empty where in nothing."""

@@ -26,6 +26,8 @@ class Paired:
         Mean scores of the judged arm and of the (nearest) other.
     fraction
         The declared margin, as a fraction of the metric's range.
+    all_at_floor
+        Where no arm is above the metric's floor, the sentence that says so.
     """
 
     claim: Comparison | BestOfSeveral | AllMetrics
@@ -36,6 +38,7 @@ class Paired:
     span: Span
     higher_is_better: bool
     gate_failure: str | None
+    all_at_floor: str | None = None
 
     @property
     def nearest(self) -> str:
@@ -59,6 +62,7 @@ class Paired:
                 reseed_sd=self.span.reseed_sd,
                 higher_is_better=self.higher_is_better,
                 gate_failure=self.gate_failure,
+                all_at_floor=self.all_at_floor,
                 judged=self.claim.judged.label,
             )
         (against,) = self.differences.columns
@@ -69,6 +73,7 @@ class Paired:
             reseed_sd=self.span.reseed_sd,
             higher_is_better=self.higher_is_better,
             gate_failure=self.gate_failure,
+            all_at_floor=self.all_at_floor,
             names=(self.claim.judged.label, str(against)),
         )
 
@@ -90,6 +95,7 @@ def paired(claim: Comparison | BestOfSeveral | AllMetrics, metric: str, chosen: 
         chosen.span(claim, (claim.judged, *others), metric),
         chosen.ledger.metrics[metric].direction == "higher",
         chosen.failed_gates.get(metric),
+        chosen.all_at_floor(claim, (claim.judged, *others), metric),
     )
 
 

@@ -12,6 +12,7 @@ every difference exactly zero    equivalent (identical), from two seeds, whateve
 every difference the same        decided at face value from three seeds, else inconclusive
 a margin of zero                 only identical arms are equivalent; differences are still detected
 range within reseed noise        no range (see `has_range`)
+all arms at or below the floor   no range: neither which of them fails less nor that both fail decides
 a metric that failed its gate    open: its verdicts are turned off, its number is still shown
 ===============================  ==================================================================
 """
@@ -115,6 +116,7 @@ def refusal(
     metric_range: float | None,
     reseed_sd: float | None,
     gate_failure: str | None,
+    all_at_floor: str | None = None,
 ) -> Verdict | None:
     """The verdict where nothing may be concluded, whatever the differences say."""
     if values.size == 0:
@@ -126,6 +128,10 @@ def refusal(
         )
         return open_verdict("validity gate failed", words, value=value, n_seeds=values.size)
     interval = t_interval(values) if values.size > 1 else None
+    if all_at_floor is not None:
+        return Verdict(
+            "no range", "no arm above the floor", value, interval, values.size, margin, all_at_floor
+        )
     if metric_range is not None and not has_range(metric_range, reseed_sd=reseed_sd, margin=margin):
         noise = "" if reseed_sd is None else f", its reseed SD {reseed_sd:.2g}"
         words = (

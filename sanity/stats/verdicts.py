@@ -30,6 +30,7 @@ def verdict(
     higher_is_better: bool = True,
     alpha: float = 0.05,
     gate_failure: str | None = None,
+    all_at_floor: str | None = None,
     names: tuple[str, str] = ("the trained SAE", "the baseline"),
 ) -> Verdict:
     """Judge raw paired differences against a margin fixed in advance.
@@ -46,6 +47,8 @@ def verdict(
         False where a positive difference is bad for the judged arm.
     gate_failure
         Why the metric failed its validity gate, if it did: the verdict is then turned off.
+    all_at_floor
+        Where no arm is above the metric's floor, a sentence that says so: it is the verdict's then.
     names
         The two arms, for the sentence.
 
@@ -58,7 +61,7 @@ def verdict(
     """
     check_margin(margin)
     values = vector(differences, what="the differences")
-    refused = refusal(values, margin, metric_range, reseed_sd, gate_failure)
+    refused = refusal(values, margin, metric_range, reseed_sd, gate_failure, all_at_floor)
     if refused is not None:
         return refused
     same = identical(values)
@@ -87,6 +90,7 @@ def verdict_best_of(
     higher_is_better: bool = True,
     alpha: float = 0.05,
     gate_failure: str | None = None,
+    all_at_floor: str | None = None,
     judged: str = "the trained SAE",
 ) -> Verdict:
     """Judge an arm against the best of several baselines, corrected for having chosen the best.
@@ -99,7 +103,7 @@ def verdict_best_of(
     check_margin(margin)
     oriented = differences if higher_is_better else -differences
     first = vector(differences.iloc[:, 0], what=f"the differences to {differences.columns[0]}")
-    refused = refusal(first, margin, metric_range, reseed_sd, gate_failure)
+    refused = refusal(first, margin, metric_range, reseed_sd, gate_failure, all_at_floor)
     if refused is not None:
         return replace(refused, value=None)
     found = best_of(oriented, alpha=alpha)

@@ -12,6 +12,7 @@ import pytest
 
 from sanity.claims import (
     SCORE_COLUMNS,
+    SCORE_TABLE,
     Ledger,
     claims_table,
     evaluate,
@@ -19,6 +20,7 @@ from sanity.claims import (
     measured_sizes,
     primary_grid,
     read_ledger,
+    repeated,
     reporting,
     stored_scores,
     verdicts,
@@ -118,6 +120,52 @@ def test_a_broken_metric_turns_its_verdicts_off_and_no_others(ledger: Ledger) ->
     assert results["frozen-decoder-toy-ev"].verdict.verdict == "trained better"
     touched = [r for r in results.values() if "recovery" in metrics_of(r.claim)]
     assert all(r.verdict.verdict == "open" for r in touched)
+
+
+def edited_facts(trained: list[float], soft: list[float], **more: Any) -> pd.DataFrame:
+    about: dict[str, Any] = {
+        "metric": "ravel_disentanglement", "place": {**REAL, "experiment": "causal_editing"},
+        "floor": 0.5, "ceiling": 0.7,
+    }  # fmt: skip
+    return pd.concat(
+        [
+            scores(trained, **{**about, **more}),
+            scores(soft, constraint="soft_frozen_decoder", **{**about, **more}),
+        ]
+    )
+
+
+def test_of_arms_that_are_all_worse_than_doing_nothing_none_is_better(ledger: Ledger) -> None:
+    claim = "ravel-soft-frozen"
+    found = judge(ledger, edited_facts([0.46, 0.47, 0.45], [0.39, 0.40, 0.38]), claim)
+    assert (found.verdict.verdict, found.supported) == ("no range", None)
+    assert found.verdict.qualifier == "no arm above the floor"
+    assert found.verdict.value == pytest.approx(0.07)
+    assert "the better of doing nothing and swapping everything" in found.verdict.words
+    assert "0.46 (floor 0.5)" in found.verdict.words
+    # Neither does sameness count there: two that fail are not found equivalent.
+    same = judge(ledger, edited_facts([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]), claim)
+    assert same.verdict.verdict == "no range"
+    # One arm above the floor is enough, and a missing floor says nothing.
+    assert judge(ledger, edited_facts([0.56, 0.57, 0.55], [0.39, 0.40, 0.38]), claim).supported is False
+    unknown = judge(ledger, edited_facts([0.46, 0.47, 0.45], [0.39, 0.40, 0.38], floor=None), claim)
+    assert unknown.verdict.verdict == "trained better"
+
+
+def test_the_best_of_several_below_the_floor_is_not_better_either(ledger: Ledger) -> None:
+    about: dict[str, Any] = {
+        "metric": "ravel_disentanglement", "place": {**REAL, "experiment": "causal_editing"}, "floor": 0.5,
+        "ceiling": 0.7,
+    }  # fmt: skip
+
+    def frame(best: float) -> pd.DataFrame:
+        arms = {"frozen_decoder": 0.2, "soft_frozen_decoder": best, "frozen_encoder": 0.25}
+        random = [scores([v, v + 0.01, v - 0.01], constraint=name, **about) for name, v in arms.items()]
+        return pd.concat([scores([0.46, 0.48, 0.45], **about), *random])
+
+    below = judge(ledger, frame(0.39), "ravel-best-frozen").verdict
+    assert (below.verdict, below.qualifier) == ("no range", "no arm above the floor")
+    assert judge(ledger, frame(0.6), "ravel-best-frozen").verdict.verdict == "baseline better"
 
 
 def test_two_seeds_with_noise_are_inconclusive(ledger: Ledger) -> None:
@@ -427,13 +475,25 @@ def test_verdicts_read_the_stored_tables_of_a_profile(
     folder = tmp_path / "_build" / "results" / "quick"
     folder.mkdir(parents=True)
     frame = pair([0.95, 0.94, 0.96], [0.02, 0.01, 0.02])
-    frame.to_parquet(folder / "toy_scores.parquet")
-    frame.assign(note="the same rows again").to_parquet(folder / "toy_again.parquet")
-    pd.DataFrame({"x": [1]}).to_parquet(folder / "curve.parquet")
+    # Another table that looks like scores: with it, every seed would have two values.
+    frame.assign(value=0.5).to_parquet(folder / "toy_variants.parquet")
+    assert stored_scores("quick").empty
+    frame.assign(subject=None).to_parquet(folder / f"{SCORE_TABLE}.parquet")
     assert len(stored_scores("quick")) == 6
     row = next(row for row in verdicts("quick") if row["id"] == RECOVERY)
     assert (row["verdict"], row["profile"]) == ("trained better", "quick")
     assert primary_grid(profile)["*"]["world_or_hook"] == REAL["world_or_hook"]
+
+
+def test_scores_of_a_run_that_has_two_values_are_found() -> None:
+    frame = pair([0.95, 0.94], [0.02, 0.01]).assign(subject=None, d_sae=96)
+    assert repeated(frame).empty
+    assert repeated(pd.concat([frame, frame])).empty
+    assert repeated(pd.concat([frame, frame.assign(value=0.5, d_sae=48)])).empty
+    other = frame[frame["seed"] == 1].assign(value=0.5)
+    found = repeated(pd.concat([frame, other]))
+    assert len(found) == 4
+    assert set(found["seed"]) == {1}
 
 
 def test_score_columns_are_what_the_contract_of_tidy_frames_says() -> None:
