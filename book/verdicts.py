@@ -88,7 +88,7 @@ gathered = verdicts.gather(page.profile)
 gates, behind = metric_validity.gate_table(page.profile)
 failed = claims.failed_metrics(gates)
 page.keep([*gathered.found, *behind])
-page.publish(gathered.scores, "all_scores")
+page.publish(gathered.scores, claims.SCORE_TABLE)
 
 # %% tags=["hide-input"]
 ledger = claims.read_ledger()

@@ -14,6 +14,7 @@ from sanity.claims.gates import (
 from sanity.claims.ledger import Claim, Ledger, book_folder, read_ledger
 from sanity.claims.papertables import headline_pairs, paper_tables, reread_tables
 from sanity.claims.reporting import (
+    SCORE_TABLE,
     claims_table,
     judge,
     ledger_metrics,
@@ -21,13 +22,15 @@ from sanity.claims.reporting import (
     stored_scores,
     verdicts,
 )
-from sanity.claims.selection import SCORE_COLUMNS, check_scores, with_recovered
+from sanity.claims.selection import RUN_COLUMNS, SCORE_COLUMNS, check_scores, repeated, with_recovered
 from sanity.claims.sizes import measured_sizes
 
 __all__ = [
     "GATE_TABLE",
     "GATE_TABLE_COLUMNS",
+    "RUN_COLUMNS",
     "SCORE_COLUMNS",
+    "SCORE_TABLE",
     "Claim",
     "Ledger",
     "Paired",
@@ -48,6 +51,7 @@ __all__ = [
     "paper_tables",
     "primary_grid",
     "read_ledger",
+    "repeated",
     "reread_tables",
     "stored_gates",
     "stored_scores",

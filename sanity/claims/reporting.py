@@ -12,9 +12,12 @@ from sanity.claims.evaluation import Result, evaluate_all
 from sanity.claims.gates import failed_metrics, gate_state, stored_gates
 from sanity.claims.ledger import Ledger, read_ledger
 from sanity.claims.schema import ANY_SCALE, Value, is_blind, metrics_of
-from sanity.claims.selection import ANY_OTHER, SCORE_COLUMNS, Primary
+from sanity.claims.selection import ANY_OTHER, SCORE_COLUMNS, Primary, check_scores
 from sanity.claims.sizes import measured_sizes
 from sanity.profiles import Profile, load
+
+SCORE_TABLE = "all_scores"
+"""The result table that the chapter on verdicts leaves, and that claims are judged on everywhere."""
 
 
 def verdicts(
@@ -27,8 +30,8 @@ def verdicts(
     profile
         Name of a profile; its primary grid fills what the claims leave out.
     scores
-        Tidy scores; by default the result tables that the chapters left at this profile. Where there are
-        none, every claim is open.
+        Tidy scores; by default those that the chapter on verdicts gathered at this profile. Before it has
+        run, every claim is open.
     gates
         The validity gates; by default those that their chapter left at this profile.
     """
@@ -56,15 +59,16 @@ def judge(profile: Profile, scores: pd.DataFrame, *, gates: pd.DataFrame | None 
 
 
 def stored_scores(profile: str, folder: Path | None = None) -> pd.DataFrame:
-    """The tidy scores among the result tables of a profile, each row once."""
+    """The scores that the chapter on verdicts gathered and judged; an empty table before it has run.
+
+    No other table is read: chapters leave many that look like scores (variants, sweeps, what an earlier
+    version published), and the front page must judge the rows that the verdicts are about.
+    """
     from sanity.store import home
 
     place = folder if folder is not None else home() / "_build" / "results" / profile
-    frames = [pd.read_parquet(file) for file in sorted(place.glob("*.parquet"))]
-    tidy = [frame[list(SCORE_COLUMNS)] for frame in frames if set(SCORE_COLUMNS) <= set(frame.columns)]
-    if not tidy:
-        return pd.DataFrame(columns=list(SCORE_COLUMNS))
-    return pd.concat(tidy, ignore_index=True).drop_duplicates(ignore_index=True)
+    file = place / f"{SCORE_TABLE}.parquet"
+    return check_scores(pd.read_parquet(file)) if file.exists() else pd.DataFrame(columns=list(SCORE_COLUMNS))
 
 
 def primary_grid(profile: Profile) -> Primary:
@@ -81,6 +85,7 @@ def primary_grid(profile: Profile) -> Primary:
         "synthetic_recovery_early": toy,
         "lazy_training": {},
         "lazy_training_tenth": {},
+        "lazy_training_noise": {},
         "cone_geometry": {},
         ANY_OTHER: real,
     }

@@ -16,6 +16,12 @@ SCORE_COLUMNS = (
     "floor", "ceiling", "n", "unit", "learning_rate", "l0_target",
 )  # fmt: skip
 
+RUN_COLUMNS = (
+    "experiment", "world_or_hook", "architecture", "constraint", "init", "seed", "metric", "learning_rate",
+    "l0_target",
+)  # fmt: skip
+"""What tells one score from another; beside these, the language model and the number of latents."""
+
 # Losses are stored in nats, between mean ablation and the unspliced model; claims speak of the share.
 RECOVERED = {"cross_entropy": "ce_recovered", "kl_divergence": "kl_recovered"}
 
@@ -38,6 +44,13 @@ def check_scores(scores: pd.DataFrame) -> pd.DataFrame:
             f"the scores lack the column(s) {', '.join(missing)}: they are not a tidy frame of scores"
         )
     return scores
+
+
+def repeated(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows that give one run two values of a metric; claims on them would be refused."""
+    run = [name for name in (*RUN_COLUMNS, "subject", "d_sae") if name in scores.columns]
+    distinct = scores.drop_duplicates([*run, "value"])
+    return distinct[distinct.duplicated(run, keep=False)]
 
 
 def with_recovered(scores: pd.DataFrame) -> pd.DataFrame:

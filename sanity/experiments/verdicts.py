@@ -5,6 +5,7 @@ Nothing is computed anew here: the scores are those of the other experiments' ce
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sanity.cells import Result
-from sanity.claims import SCORE_COLUMNS, Ledger, Paired
+from sanity.claims import SCORE_COLUMNS, Ledger, Paired, repeated
 from sanity.experiments import (
     causal_editing,
     harder_worlds,
@@ -38,6 +39,8 @@ from sanity.stats import (
     t_interval,
 )
 from sanity.store import LocalStore
+
+log = logging.getLogger("sanity")
 
 SCORED = (
     harder_worlds,
@@ -92,6 +95,9 @@ def gather(profile: Profile, store: LocalStore | None = None) -> Gathered:
         if len(rows):
             frames.append(rows)
     scores = stack([frame[KEPT] for frame in frames]).drop_duplicates(ignore_index=True)
+    twice = repeated(scores)
+    if len(twice):
+        log.warning("%d scores have two values, so that claims on them are refused:\n%s", len(twice), twice)
     return Gathered(scores, found)
 
 

@@ -10,6 +10,7 @@ import pytest
 from sanity.claims import (
     GATE_TABLE,
     SCORE_COLUMNS,
+    SCORE_TABLE,
     failed_metrics,
     gate_state,
     judge,
@@ -109,7 +110,7 @@ def test_the_command_line_reads_the_table_that_the_chapter_left(
     (tmp_path / "book").symlink_to(repository / "book")
     folder = tmp_path / "_build" / "results" / "quick"
     folder.mkdir(parents=True)
-    scores.to_parquet(folder / "real_scores.parquet")
+    scores.to_parquet(folder / f"{SCORE_TABLE}.parquet")
 
     def row() -> dict[str, object]:
         return next(row for row in verdicts("quick") if row["id"] == CLAIM)

@@ -14,7 +14,13 @@ from sanity.computing import results
 from sanity.data.synthetic import SyntheticSpec
 from sanity.experiments.grid import architecture, arm, stack
 from sanity.experiments.synthetic_recovery.references import UNTRAINED_RULES, dictionary_cells
-from sanity.experiments.synthetic_recovery.runs import SignedBasis, ToyRun, TrueFeatures, train_on_world
+from sanity.experiments.synthetic_recovery.runs import (
+    EXPERIMENT,
+    SignedBasis,
+    ToyRun,
+    TrueFeatures,
+    train_on_world,
+)
 from sanity.models import Arm, Training
 from sanity.profiles import ArmNames, Profile, World
 from sanity.store import LocalStore
@@ -22,6 +28,8 @@ from sanity.store import LocalStore
 PAPER_WORLDS = (SyntheticSpec(), SyntheticSpec(probabilities="variable"))
 PAPER_L0 = 20
 TRAINED = ArmNames(constraint="trained")
+AUXILIARY = f"{EXPERIMENT}_auxiliary"
+"""The experiment that scores of arms with the auxiliary loss are published under."""
 AUXILIARY_COST = 4.0
 """How many times as long a step takes while most latents are dead and the auxiliary loss works on them."""
 # An arm that only shows a reference needs no fine curve.
@@ -211,7 +219,8 @@ def tables(profile: Profile, store: LocalStore | None = None) -> ToyTables:
         geometry=_stacked(grid, "geometry"),
         rates=_stacked(rates, "scores"),
         rate_geometry=_stacked(rates, "geometry"),
-        auxiliary=_stacked(auxiliary, "scores"),
+        # The same arms as the grid's on the same seed: under its name they would be second scores of those.
+        auxiliary=_stacked(auxiliary, "scores").assign(experiment=AUXILIARY),
         auxiliary_geometry=_stacked(auxiliary, "geometry"),
         references=_stacked(references, "scores"),
         reference_curves=_stacked(references, "curve"),
