@@ -16,7 +16,7 @@ from sanity.cells import Cell, Cost, Result, in_order
 from sanity.errors import SanityError
 from sanity.files import disk_errors
 from sanity.store import LEASE_SECONDS, LocalStore, missing, open_store, require
-from sanity.workers import Workers, on_threads, places
+from sanity.workers import Workers, memory_for_results, on_threads, places
 
 log = logging.getLogger("sanity")
 
@@ -49,9 +49,10 @@ class _Waiting:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def take(self, *, threads: int | None = None) -> list[Cell] | None:
-        """The next group that can run, or None; with `threads`, only one that runs beside others on as many.
+    def take(self, *, threads: int | None = None, memory_bytes: int = 0) -> list[Cell] | None:
+        """The next group that can run, or None.
 
+        With `threads`, only one that runs beside others on as many, and needs no more than `memory_bytes`.
         A group waits until all of its members can run, so that work is shared as widely as it can be.
         """
         companies: dict[str, list[Cell]] = {}
@@ -61,6 +62,7 @@ class _Waiting:
         whole = [members for name, members in ready.items() if len(members) == len(companies[name])]
         if threads:
             whole = [some for some in whole if _runs_beside(some[0]) and some[0].function.threads == threads]
+            whole = [some for some in whole if _memory_of(some) <= memory_bytes]
         if not whole and (threads or len(self._unfinished) > len(self._waiting)):
             return None
         group = whole[0] if whole else next(members for members in ready.values() if members)
@@ -78,6 +80,11 @@ class _Waiting:
 
 def _runs_beside(cell: Cell) -> bool:
     return cell.function.threads is not None and cell.function.importable
+
+
+def _memory_of(group: Sequence[Cell]) -> int:
+    """What computing the group in one call may need."""
+    return total_cost(group).memory_bytes
 
 
 def _compute_group(group: Sequence[Cell], store: LocalStore) -> None:
@@ -134,7 +141,8 @@ def compute(cells: Sequence[Cell], store: LocalStore | None = None, *, verify: b
         if group is None:  # cannot be: nothing runs beside this
             raise SanityError("cells that need each other: their inputs form a circle")
         at_once = _at_once(group)
-        if at_once > 1 and (second := waiting.take(threads=group[0].function.threads)):
+        beside = memory_for_results() - _memory_of(group)
+        if at_once > 1 and (second := waiting.take(threads=group[0].function.threads, memory_bytes=beside)):
             _compute_beside([group, second], at_once, waiting, store, report)
         else:
             report.begins(group)
@@ -149,20 +157,25 @@ def _at_once(group: Sequence[Cell]) -> int:
     threads = group[0].function.threads
     if threads is None or not _runs_beside(group[0]):
         return 1
-    return places(threads=threads, bytes_each=total_cost(group).memory_bytes)
+    return places(threads=threads)
 
 
 def _compute_beside(
     first: list[list[Cell]], at_once: int, waiting: _Waiting, store: LocalStore, report: _Report
 ) -> None:
-    """Compute the groups `first`, and whatever else of their kind is or becomes ready, side by side."""
+    """Compute the groups `first`, and whatever else of their kind is or becomes ready, side by side.
+
+    What is under way at any time fits into memory together.
+    """
     threads = first[0][0].function.threads or 1
     ready, under_way = list(first), dict[object, list[Cell]]()
     with Workers(at_once, threads=threads) as workers:
         while True:
-            while len(under_way) < at_once and (
-                group := ready.pop(0) if ready else waiting.take(threads=threads)
-            ):
+            while len(under_way) < at_once:
+                free = memory_for_results() - sum(map(_memory_of, under_way.values()))
+                group = ready.pop(0) if ready else waiting.take(threads=threads, memory_bytes=free)
+                if group is None:
+                    break
                 report.begins(group)
                 future = workers.start(_compute_elsewhere, group, store.root, name=group[0].label)
                 under_way[future] = group

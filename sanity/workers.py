@@ -35,9 +35,14 @@ def on_threads(n: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def places(*, threads: int, bytes_each: int) -> int:
-    """How many processes of `threads` threads fit on this machine at once; one at least."""
-    return max(1, min(cores() // threads, int(0.7 * memory_bytes()) // max(1, bytes_each)))
+def places(*, threads: int) -> int:
+    """How many processes of `threads` threads this machine has cores for; one at least."""
+    return max(1, cores() // threads)
+
+
+def memory_for_results() -> int:
+    """Memory that what is computed at the same time may need together; the rest is the system's."""
+    return int(0.7 * memory_bytes())
 
 
 class Workers:

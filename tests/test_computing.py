@@ -77,6 +77,28 @@ def test_two_calls_run_at_the_same_time_on_one_thread_each(store: LocalStore) ->
 
 
 @pytest.mark.usefixtures("two_cores")
+def test_what_is_under_way_fits_into_memory_together(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(computing, "memory_for_results", lambda: 1000)
+    needs = {1: 400, 2: 400, 3: 700, 4: 700, 5: 300, 6: 2000}
+    cells = [
+        slow.cell({"n": n, "sleep": 0.5}, label=f"slow {n}", cost=Cost(1.0, memory_bytes=need))
+        for n, need in needs.items()
+    ]
+    compute(cells, store)
+    facts = {n: require(cell, store).json("facts") for n, cell in zip(needs, cells, strict=True)}
+    pairs = {
+        (a, b)
+        for a in needs
+        for b in needs
+        if a < b and max(facts[a]["began"], facts[b]["began"]) < min(facts[a]["ended"], facts[b]["ended"])
+    }
+    assert (1, 2) in pairs, "two that fit together run together"
+    assert all(needs[a] + needs[b] <= 1000 for a, b in pairs)
+
+
+@pytest.mark.usefixtures("two_cores")
 def test_what_needs_others_waits_for_them(store: LocalStore) -> None:
     parts = _slow(1, 2, 3, sleep=0.1)
     total = sums.cell({}, inputs={c.label.replace(" ", "_"): c for c in parts}, label="sum")
