@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from sanity.evals.interpretability import (
     PoolFeatures,
     Scoring,
     SentenceEncoder,
+    divided,
     graded_scores,
     score_latents,
     summarise,
@@ -30,6 +31,7 @@ from sanity.evals.score import Score
 from sanity.experiments.grid import describe, score_rows, stack
 from sanity.experiments.interpretability_cells import (
     ContextCells,
+    draw_seed,
     load_contexts,
     load_pool,
     plan_contexts,
@@ -82,9 +84,11 @@ def embed_contexts(task: Task) -> None:
     task.save_tensors("embeddings", {"contexts": encoder.embed(pool.texts)})
 
 
-def load_features(pool: Result, embeddings: Result) -> PoolFeatures:
-    """A pool with its embeddings."""
-    return PoolFeatures(load_pool(pool), embeddings.tensors("embeddings")["contexts"])
+def load_features(pool: Result, embeddings: Result, *, seed: int | None = None) -> PoolFeatures:
+    """A pool with its embeddings; with a `seed`, its documents are divided by that."""
+    cut = load_pool(pool)
+    own = cut if seed is None else divided(cut, seed=seed)
+    return PoolFeatures(own, embeddings.tensors("embeddings")["contexts"])
 
 
 def _shares_pool(cell: Cell) -> object:
@@ -93,10 +97,11 @@ def _shares_pool(cell: Cell) -> object:
     return [shared, cell.config.arm.seed]
 
 
-@computes(version=1, together=_shares_pool, threads=1)
+@computes(version=2, together=_shares_pool, threads=1)
 def score_contexts(tasks: list[Task]) -> None:
     """Score the latents that were drawn from each SAE."""
-    features = load_features(tasks[0].inputs["pool"], tasks[0].inputs["embeddings"])
+    seed = tasks[0].config.scoring.seed
+    features = load_features(tasks[0].inputs["pool"], tasks[0].inputs["embeddings"], seed=seed)
     for task in tasks:
         config: LatentScoring = task.config
         about = describe(EXPERIMENT, config.hook, config.arm, config.l0)
@@ -151,7 +156,12 @@ def _plan_place(profile: Profile, place: ContextCells) -> InterpretabilityCells:
     inputs = {"pool": place.pool, "embeddings": embeddings}
     scored = [
         score_contexts.cell(
-            LatentScoring(sae.config.arm, sae.config.l0, model.hook, scoring),
+            LatentScoring(
+                sae.config.arm,
+                sae.config.l0,
+                model.hook,
+                replace(scoring, seed=draw_seed(grid.seed, sae.config.arm)),
+            ),
             inputs={**inputs, "contexts": contexts},
             label=f"interpretability of {sae.config.arm.label}",
             stage="downstream",
@@ -184,7 +194,7 @@ class InterpretabilityTables:
     latents: pd.DataFrame
     """One row per arm x seed x latent."""
     counts: pd.DataFrame
-    """One row per arm x seed: latents alive, eligible, drawn; why none; seconds."""
+    """One row per arm x seed: latents alive, eligible, drawn; L0 on this text; why none; seconds."""
     graded: pd.DataFrame
     """Known concepts, spoilt in grades."""
     text: dict[str, Any]

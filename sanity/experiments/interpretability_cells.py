@@ -29,11 +29,12 @@ from sanity.evals.interpretability import (
     Pool,
     collect_contexts,
     cut_windows,
+    divided,
     parts_of,
     pieces_of,
 )
 from sanity.experiments.real_activations import Place, PlaceCells, Reading, RealRun, plan_place
-from sanity.models import load_sae
+from sanity.models import Arm, load_sae
 from sanity.profiles import LanguageModel, Profile
 from sanity.subject import ActivationStore, harvest, load_tokenizer
 
@@ -69,6 +70,7 @@ class Drawing:
     latents: int
     fewest: int
     seed: int
+    """Of the division of the documents, and of the order in which latents are drawn."""
     device: str
 
 
@@ -140,7 +142,7 @@ def cut_pool(task: Task) -> None:
 
 
 def load_pool(result: Result) -> Pool:
-    """The pool that `cut_pool` cut."""
+    """The pool that `cut_pool` cut, with the division of its documents that known concepts are graded on."""
     return Pool.restore(result.tensors("pool"), result.table("windows"))
 
 
@@ -169,11 +171,11 @@ def _shares_text(cell: Cell) -> object:
     ]
 
 
-@computes(version=1, together=_shares_text, threads=1)
+@computes(version=2, together=_shares_text, threads=1)
 def draw_latents(tasks: list[Task]) -> None:
-    """Draw latents of each SAE, and keep where in the pool they fire."""
+    """Divide the documents and draw latents of each SAE, anew for each seed; keep where these fire."""
     inputs = tasks[0].inputs
-    pool = load_pool(inputs["pool"])
+    pool = divided(load_pool(inputs["pool"]), seed=tasks[0].config.seed)
     rows = pool_activations(inputs["text"], inputs["held_out"], inputs["train"], tasks[0].config.device)
     kept = list(rows()) if pool.n_tokens < 500_000 else None
 
@@ -206,6 +208,14 @@ def load_contexts(pool: Result | Pool, contexts: Result) -> Contexts | None:
         return None
     cut = pool if isinstance(pool, Pool) else load_pool(pool)
     return Contexts.restore(cut, contexts.tensors("contexts"), contexts.json("counts"))
+
+
+def draw_seed(seed: int, arm: Arm) -> int:
+    """By which everything is drawn that an arm is asked: one seed for all arms of a training seed.
+
+    What an evaluation draws is drawn anew with every training seed, so that seeds carry its noise, too.
+    """
+    return seed + arm.seed
 
 
 @dataclass(frozen=True)
@@ -267,7 +277,7 @@ def _drawing_cell(profile: Profile, model: LanguageModel, sae: Cell, inputs: Map
     run: RealRun = sae.config
     n_tokens = model.heldout_tokens + grid.extra_tokens
     return draw_latents.cell(
-        Drawing(grid.latents, grid.fewest, grid.seed, profile.device),
+        Drawing(grid.latents, grid.fewest, draw_seed(grid.seed, run.arm), profile.device),
         inputs={"sae": sae, **inputs},
         label=f"contexts of {run.arm.label}",
         stage="downstream",

@@ -26,6 +26,8 @@ NAMES: Mapping[str, str] = {
 }
 """Metric -> its name on the page."""
 
+L0 = "L0 on this text"
+
 Examples = list[tuple[str, str, list[Context]]]
 
 _COLUMN = {metric: column for column, metric in METRICS.items()}
@@ -45,9 +47,12 @@ def lead(scores: pd.DataFrame, metric: str) -> str:
     return lead_words(scores, metric, NAMES[metric])
 
 
-def score_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Every metric of every arm, mean over seeds, with floors in the first row."""
+def score_table(scores: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
+    """Every metric of every arm, mean over seeds, with floors in the first row; first the L0 on this text."""
     rows: dict[str, dict[str, float]] = {"floor (chance)": {}}
+    for constraint, init in arms_in(scores):
+        mine = counts[(counts["constraint"] == constraint) & (counts["init"] == init)]
+        rows[arm_words(constraint, init)] = {L0: float(mine["l0"].mean())}
     for metric, name in NAMES.items():
         part = scores[scores["metric"] == metric]
         if part.empty:
@@ -55,8 +60,9 @@ def score_table(scores: pd.DataFrame) -> pd.DataFrame:
         rows["floor (chance)"][name] = float(part["floor"].mean())
         for constraint, init in arms_in(scores):
             value = mean_of(scores, metric, constraint=constraint, init=init)
-            rows.setdefault(arm_words(constraint, init), {})[name] = value
-    return pd.DataFrame(rows).T.rename_axis("arm")
+            rows[arm_words(constraint, init)][name] = value
+    table = pd.DataFrame(rows).T.rename_axis("arm")
+    return table[sorted(table, key=lambda name: name != L0)]
 
 
 def remaining_words(scores: pd.DataFrame) -> str:
@@ -119,6 +125,22 @@ def gate_words(graded: pd.DataFrame, metrics: Sequence[str]) -> str:
                 f"{levels.iloc[-1]:.2f}, {falls}"
             )
     return "; ".join(parts) + "."
+
+
+def concept_words(graded: pd.DataFrame) -> str:
+    """What known concepts score, as a measure of what the encoder can see; empty where none was graded."""
+    reached = concept_ceiling(graded)
+    if not reached:
+        return ""
+    words = "For scale, latents made to fire exactly where something known is the case score: " + (
+        "; ".join(f"a {kind} {value:.2f}" for kind, value in reached.items()) + "."
+    )
+    if reached.get("word", 1.0) < reached.get("topic", 0.0):
+        words += (
+            " The encoder does not see a single word as well as it sees a topic: of a latent that fires on "
+            f"one word no more than about {reached['word']:.2f} can be expected."
+        )
+    return words
 
 
 def concept_ceiling(graded: pd.DataFrame, metric: str = "autointerp_auroc") -> dict[str, float]:

@@ -27,6 +27,7 @@ class InterpretabilityGrid(Entry):
     shown: Positive = 3
     """Latents per arm in the table of examples, the first ones drawn."""
     seed: int = 0
-    """Of the parts, of the order in which latents are drawn, and of intruders; the same for all arms."""
+    """Of the parts, of the order in which latents are drawn, and of intruders. An arm's own seed is added:
+    all arms of a seed are asked the same, and every seed draws anew. The text is one for all."""
     reseeds: Annotated[int, Field(ge=2)] = 6
     """Draws of the graded corruption of known concepts."""

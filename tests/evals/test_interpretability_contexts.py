@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sanity.errors import BadInputError
-from sanity.evals.interpretability import Contexts, Pool, collect_contexts, cut_windows, parts_of, pieces_of
+from sanity.evals.interpretability import (
+    Contexts,
+    Pool,
+    collect_contexts,
+    cut_windows,
+    divided,
+    parts_of,
+    pieces_of,
+)
 
 D_IN = 6
 
@@ -65,8 +73,10 @@ def collected(n: int = 3, fewest: int = 3, chunks: int = 3) -> tuple[Pool, Tenso
 
 
 def test_latents_are_counted_and_only_the_eligible_drawn() -> None:
-    _, _, contexts = collected()
+    pool, x, contexts = collected()
     counts = contexts.counts
+    active = sum(int((rows > 0).sum()) for rows, _, _ in pool.batches([x]))
+    assert counts.l0 == pytest.approx(active / pool.n_tokens)
     assert (counts.alive, counts.rare, counts.dense, counts.eligible) == (5, 1, 1, 3)
     assert sorted(contexts.latents.tolist()) == [0, 4, 5]
     assert counts.sampled == 3
@@ -118,6 +128,10 @@ def test_stored_contexts_come_back_the_same() -> None:
     assert torch.equal(again.peaks, contexts.peaks)
     assert again[1].top(3) == contexts[1].top(3)
     assert again.counts == contexts.counts
+    other = divided(pool, seed=1)
+    assert not torch.equal(other.test, pool.test)
+    anew = Contexts.restore(other, contexts.tensors(), asdict(contexts.counts))
+    assert torch.equal(anew.pool.test, pool.test), "contexts remember how their documents were divided"
 
 
 def test_marks_surround_what_fires() -> None:
@@ -192,6 +206,12 @@ def test_documents_are_divided_within_each_source() -> None:
         mine = [parts[d] for d in range(16) if sources[d] == name]
         assert mine.count("test") == size // 2
     assert parts_of(list(range(16)), sources, seed=4) != parts
+    pool = make_pool()
+    again = divided(pool, seed=5)
+    for document in set(pool.documents.tolist()):
+        assert again.test[pool.documents == document].unique().numel() == 1
+    assert torch.equal(divided(pool, seed=0).test, pool.test)
+    assert (again.tokens is pool.tokens, again.pieces is pool.pieces) == (True, True)
 
 
 class Bytes:

@@ -13,6 +13,8 @@ import torch
 from test_real_cells import make_profile
 
 from sanity.claims import SCORE_COLUMNS
+from sanity.errors import BadInputError
+from sanity.evals.interpretability import PoolFeatures, divided, score_latents
 from sanity.experiments import interpretability, interpretability_cells, interpretability_findings
 from sanity.experiments.interpretability import InterpretabilityTables
 from sanity.profiles import Profile
@@ -77,6 +79,65 @@ def test_scores_are_means_of_the_latents(tables: InterpretabilityTables) -> None
     means = tables.latents.groupby(arm)["auroc"].mean()
     rows = tables.scores[tables.scores["metric"] == "autointerp_auroc"].set_index(arm)["value"]
     pd.testing.assert_series_equal(rows.sort_index(), means.sort_index(), check_names=False)
+
+
+def test_every_seed_divides_the_documents_and_draws_latents_anew(
+    tables: InterpretabilityTables, profile: Profile, store: LocalStore
+) -> None:
+    (place,) = interpretability_cells.plan_contexts(profile)
+    pool = interpretability_cells.load_pool(require(place.pool, store))
+    tests, orders = {}, {}
+    for sae, cell in zip(place.saes, place.contexts, strict=True):
+        contexts = interpretability_cells.load_contexts(pool, require(cell, store))
+        assert contexts is not None
+        seed = sae.config.arm.seed
+        tests.setdefault(seed, contexts.pool.test)
+        assert torch.equal(tests[seed], contexts.pool.test), "arms of a seed share its division"
+        orders.setdefault(seed, []).append(contexts.latents.tolist())
+    assert not torch.equal(tests[0], tests[1])
+    assert orders[0][0] != orders[1][0]
+
+
+def test_latents_of_every_seed_are_scored_in_their_own_division(
+    tables: InterpretabilityTables, profile: Profile, store: LocalStore
+) -> None:
+    (place,) = interpretability.plan_places(profile)
+    for scored, cell in zip(place.scored, place.contexts.contexts, strict=True):
+        pool, embeddings = (require(one, store) for one in (place.contexts.pool, place.embeddings))
+        contexts = interpretability_cells.load_contexts(pool, require(cell, store))
+        assert contexts is not None
+        features = PoolFeatures(contexts.pool, embeddings.tensors("embeddings")["contexts"])
+        again = score_latents(contexts, features, scored.config.scoring)
+        kept = require(scored, store).table("latents")
+        np.testing.assert_allclose(kept["auroc"], again["auroc"])
+        assert scored.config.scoring.seed == scored.config.arm.seed
+        if scored.config.arm.seed == 1:
+            other = PoolFeatures(divided(contexts.pool, seed=0), features.embeddings)
+            with pytest.raises(BadInputError, match="another division of the documents"):
+                score_latents(contexts, other, scored.config.scoring)
+            break
+
+
+def test_the_l0_on_the_contexts_is_shown(tables: InterpretabilityTables, profile: Profile) -> None:
+    table = interpretability_findings.score_table(tables.scores, tables.counts)
+    trained = tables.counts[tables.counts["constraint"] == "trained"]["l0"]
+    assert table.loc["trained", "L0 on this text"] == pytest.approx(trained.mean())
+    assert trained.between(0.3 * profile.real.l0, 3 * profile.real.l0).all()
+    assert table.columns[0] == "L0 on this text"
+
+
+def test_known_concepts_are_named_with_what_they_score(tables: InterpretabilityTables) -> None:
+    def graded(topic: float, word: float) -> pd.DataFrame:
+        about = {"metric": "autointerp_auroc", "level": 0.0}
+        return pd.DataFrame(
+            [about | {"kind": "topic", "value": topic}, about | {"kind": "word", "value": word}]
+        )
+
+    seen = interpretability_findings.concept_words(graded(0.9, 0.6))
+    assert "a topic 0.90; a word 0.60." in seen
+    assert "no more than about 0.60" in seen
+    assert "no more than" not in interpretability_findings.concept_words(graded(0.7, 0.8))
+    assert interpretability_findings.concept_words(graded(0.7, 0.8)[:0]) == ""
 
 
 def test_the_text_goes_on_where_the_held_out_text_ends(
@@ -178,7 +239,7 @@ def test_words_are_made_of_the_numbers(tables: InterpretabilityTables) -> None:
     assert interpretability_findings.lead(scores, "autointerp_auroc").count(";") == 5
     without = scores[scores["constraint"] != "trained"]
     assert "no lead to tell" in interpretability_findings.lead(without, "autointerp_auroc")
-    table = interpretability_findings.score_table(scores)
+    table = interpretability_findings.score_table(scores, tables.counts)
     assert table.loc["floor (chance)", "AUROC"] == 0.5
     intervals = interpretability_findings.interval_table(tables.latents, scores)
     assert (intervals["95 % from"] <= intervals["mean"]).all()

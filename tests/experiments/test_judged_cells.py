@@ -98,7 +98,7 @@ def keep_contexts(task: Task) -> None:
         windows,
         torch.ones(len(windows), dtype=torch.long),
         torch.linspace(1, 2, len(windows)),
-        Counts(8, n, 0, 0, n, n, 3, 128, 64, 64),
+        Counts(8, n, 0, 0, n, n, 3, 128, 64, 64, 1.0),
     )
     task.save_tensors("contexts", contexts.tensors())
     task.save_json("counts", contexts.facts())

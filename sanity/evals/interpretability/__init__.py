@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sanity.evals.interpretability.collecting import collect_contexts, parts_of
+from sanity.evals.interpretability.collecting import collect_contexts, divided, parts_of
 from sanity.evals.interpretability.concepts import (
     GRADED_COLUMNS,
     REFERENCE,
@@ -49,6 +49,7 @@ __all__ = [
     "auroc",
     "collect_contexts",
     "cut_windows",
+    "divided",
     "graded_scores",
     "known_concepts",
     "matched_auroc",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -125,6 +125,7 @@ class _Tally:
             tokens=self.pool.n_tokens,
             windows=len(self.pool),
             documents=self.pool.n_documents,
+            l0=float(self.tokens.sum()) / self.pool.n_tokens,
         )
         return eligible, counts
 
@@ -151,3 +152,10 @@ def parts_of(documents: Sequence[int], sources: Sequence[str], *, seed: int) -> 
         for place, index in enumerate(drawn):
             parts[members[index]] = "examples" if (place + number) % 2 else "test"
     return parts
+
+
+def divided(pool: Pool, *, seed: int) -> Pool:
+    """The same windows, their documents divided into examples and test by `seed` (see `parts_of`)."""
+    documents = pool.documents.tolist()
+    parts = parts_of(documents, pool.sources, seed=seed)
+    return replace(pool, test=torch.tensor([parts[document] == "test" for document in documents]))

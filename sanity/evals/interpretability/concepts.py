@@ -143,6 +143,7 @@ def spoilt(
         tokens=features.pool.n_tokens,
         windows=len(features.pool),
         documents=features.pool.n_documents,
+        l0=sum(len(windows) for _, windows, _, _ in parts) / features.pool.n_tokens,
     )
     entries = (owner, window, position, value.float())
     return Contexts.build(features.pool, torch.arange(len(concepts)), entries, counts)

@@ -13,14 +13,15 @@ where in the pool these fire. A latent's contexts are then windows of the pool:
 ...     shown[0].text, shown[0].strength, shown[0].marked("<<", ">>")
 
 Documents, never windows, are divided into the parts "examples" and "test", so that what a description was
-made from and what it is tested on never share a document. The latents are drawn by one seeded order of all
-numbers, so two arms with the same seed are asked about the same latents wherever both are eligible.
+made from and what it is tested on never share a document. `divided` divides the same windows by another
+seed; stored contexts remember their own division. The latents are drawn by one seeded order of all numbers,
+so two arms with the same seed are asked about the same latents wherever both are eligible.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -92,6 +93,8 @@ class Counts:
     tokens: int
     windows: int
     documents: int
+    l0: float
+    """Active latents per token of the pool, all of the SAE's latents counted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,8 +210,12 @@ class Contexts:
         return self.owner * len(self.pool) + self.windows
 
     def tensors(self) -> dict[str, Tensor]:
-        """What to store; with `asdict(counts)` and the pool, `restore` makes it whole again."""
+        """What to store; with `asdict(counts)` and the pool, `restore` makes it whole again.
+
+        `test` is how the pool was divided for these contexts, which may be another way than its own.
+        """
         return {
+            "test": self.pool.test.to(torch.uint8),
             "latents": self.latents.int(),
             "starts": self.starts,
             "windows": self.windows.int(),
@@ -218,9 +225,10 @@ class Contexts:
 
     @classmethod
     def restore(cls, pool: Pool, tensors: dict[str, Tensor], counts: dict[str, Any]) -> Contexts:
-        """The inverse of `tensors`."""
+        """The inverse of `tensors`; the windows of `pool` are divided as they were for these contexts."""
         wide = {name: value if name == "values" else value.long() for name, value in tensors.items()}
-        return cls(pool, **wide, counts=Counts(**counts))
+        own = replace(pool, test=wide.pop("test").bool())
+        return cls(own, **wide, counts=Counts(**counts))
 
     def facts(self) -> dict[str, Any]:
         """The counts as plain data."""

@@ -71,8 +71,14 @@ def score_latents(contexts: Contexts, features: PoolFeatures, scoring: Scoring) 
     columns of `METRICS`, `token_covered` and `source_covered` (share of activating contexts with a control),
     `word` (the commonest among the strongest), `rule` (the best n-gram).
 
-    NaN where a score is not defined: no control to match, too few contexts for an intruder.
+    NaN where a score is not defined: no control to match, too few contexts for an intruder. Raises
+    `BadInputError` where `contexts` and `features` divide the documents in different ways.
     """
+    if not torch.equal(contexts.pool.test, features.pool.test):
+        raise BadInputError(
+            "the contexts were collected with another division of the documents than that of the features: "
+            "give both the same pool, divided by one seed"
+        )
     descriptions = torch.stack([describe(latent, features, scoring.examples) for latent in contexts])
     likeness = (features.centred[features.pool.test] @ descriptions.T).double().numpy()
     peaks = contexts.peak_positions.numpy()

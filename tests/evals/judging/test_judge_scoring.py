@@ -167,7 +167,7 @@ def test_texts_come_from_different_documents_and_both_kinds_are_equal() -> None:
         windows,
         torch.ones(len(windows), dtype=torch.long),
         torch.rand(len(windows), generator=generator) + 0.1,
-        Counts(8, 1, 0, 0, 1, 1, 3, 2 * n, n, n),
+        Counts(8, 1, 0, 0, 1, 1, 3, 2 * n, n, n, 1.0),
     )
     (one,) = texts_of(contexts, 5, examples=4, classified=50, seed=0)
     assert len(one.examples) == 4
