@@ -27,6 +27,7 @@ MetricName = Literal[
     "cosine_to_init",
     "autointerp_judge",
     "autointerp_auroc",
+    "autointerp_auroc_token_matched",
     "sparse_probing_top1",
     "sparse_probing_top5",
     "ravel_disentanglement",

@@ -50,6 +50,7 @@ TASK_EVALS: Mapping[str, str] = MappingProxyType(
         "sparse_probing_top5": "sparse_probing",
         "ravel_disentanglement": "causal_editing",
         "autointerp_auroc": "interpretability",
+        "autointerp_auroc_token_matched": "interpretability",
         "autointerp_judge": "judged_interpretability",
     }
 )
