@@ -87,13 +87,13 @@ pd.DataFrame(
             "latents per SAE",
             "200 at random among the alive",
             f"up to {grid.latents}",
-            "drawn in one order for all arms",
+            "drawn in one order for all arms of a seed",
         ),
         (
             "alive",
             "frequency of 1e-6 or more",
             "the same, counts below",
-            "few tokens: any activation is enough",
+            "below a million tokens any activation is enough",
         ),
         (
             "asked about",
@@ -118,7 +118,7 @@ pd.DataFrame(
             "description from",
             "up to 15 top contexts",
             f"{grid.examples} top contexts",
-            "half of the documents",
+            "half of the documents, divided anew by every seed",
         ),
         (
             "tested on",
@@ -127,7 +127,12 @@ pd.DataFrame(
             "no draw, so no noise from one",
         ),
         ("judge", "two language models", "none", "the next chapter has one"),
-        ("seeds", "not stated", len(real.seeds), "paired across arms"),
+        (
+            "seeds",
+            "not stated",
+            len(real.seeds),
+            "paired across arms: each has its own SAEs, its own division of one text, its own draw of latents",
+        ),
     ],
     columns=["", "paper", "here", "why"],
 ).set_index("").astype(str)
@@ -167,17 +172,13 @@ page.figure(
 )
 
 # %% tags=["hide-input"]
-reached = interpretability_findings.concept_ceiling(place.graded)
 Markdown(
     "\n\n".join(
         [
             interpretability_findings.lead(scores, "autointerp_auroc"),
             interpretability_findings.lead(scores, "autointerp_auroc_token_matched"),
             interpretability_findings.remaining_words(scores),
-            "For scale, latents made to fire exactly where something known is the case score: "
-            + "; ".join(f"a {kind} {value:.2f}" for kind, value in reached.items())
-            + ". The encoder does not see a single word as well as it sees a topic, and no latent that fires on one "
-            "word can be expected to come near 1.",
+            interpretability_findings.concept_words(place.graded),
         ]
     )
 )
@@ -213,8 +214,9 @@ Markdown(
 
 # %% tags=["hide-input"]
 page.table(
-    interpretability_findings.score_table(scores),
-    caption=f"Every score, mean over {seeds}. “Another's description” gives each latent the description of another one "
+    interpretability_findings.score_table(scores, counts),
+    caption=f"Every score, mean over {seeds}. “L0 on this text”: active latents per token of the contexts, where "
+    f"{real.l0} was meant. “Another's description” gives each latent the description of another one "
     "of the same SAE. “Equal frequencies” weights latents as if all arms fired equally often.",
 )
 
@@ -253,8 +255,8 @@ page.table(
 # %% [markdown]
 # ## What latents fire on
 #
-# Not chosen: the first latents in the one random order in which they were drawn for all arms. The same number in two
-# arms of one seed shares its random start.
+# Not chosen: the first latents in the one random order in which they were drawn for all arms of the first seed. The
+# same number in two arms of one seed shares its random start.
 
 # %% tags=["hide-input"]
 Html(
@@ -317,10 +319,11 @@ Markdown(
 # %% [markdown]
 # ## Can the metric be trusted?
 #
-# What its [validity gate](metric_validity.ipynb) says, which corrupts the metric's own reference in grades.
+# What the [validity gates](metric_validity.ipynb) say of the two scores that the ledger names, which corrupt each
+# metric's own reference in grades.
 
 # %% tags=["hide-input"]
-Markdown(metric_validity.note(page.profile, ["autointerp_auroc"]))
+Markdown(metric_validity.note(page.profile, ["autointerp_auroc", "autointerp_auroc_token_matched"]))
 
 # %% [markdown]
 # ## What could be wrong
@@ -329,12 +332,16 @@ Markdown(metric_validity.note(page.profile, ["autointerp_auroc"]))
 #   subordinate clauses would score 0.5 here and be perfectly clear to a reader. Low scores are not proof of nonsense.
 # - Fifteen strongest contexts describe the strongest activations. Most activations are weak, and tested as well: the
 #   strongest quarter, shown apart, is the kinder question.
-# - With few latents per dictionary each fires often, in a good part of all contexts. Dictionaries of the paper's width
-#   fire less often, and may be more specific.
+# - Where a dictionary has few latents, each fires often, in a good part of all contexts. Those of wider dictionaries fire
+#   less often, and may be more specific.
+# - Seeds divide one text anew and draw latents anew, but the text itself is one for all seeds and arms. What another
+#   text would show is not covered, and the gate's known concepts are looked at in one division only.
+# - Arms are brought to one L0 on other text. What they reach on these contexts stands in the table of scores: an arm
+#   with more active latents has latents that fire more often.
 # - Matching by word leaves out activating contexts whose word occurs in no silent context: those of the purest latents.
 #   The column *token_covered* of the data says how many.
-# - Contexts of up to 32 tokens hide a single word from the encoder (see the known words above). Shorter ones would show
-#   more of words and less of topics.
+# - The longer a context, the less the encoder sees of a single word in it (see the known words above). Shorter contexts
+#   would show more of words and less of topics.
 # - A context is counted as silent if the latent fires nowhere in it, and activating however weakly it fires.
 # - The text is a mix of a few sources. A latent that only tells them apart is at chance against the same source.
 
