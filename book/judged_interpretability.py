@@ -125,8 +125,9 @@ Markdown(findings.gate_words(found, margin=grid.gate_margin))
 
 # %% [markdown]
 # The same excerpts show what the score does when descriptions go wrong: a growing share of the questions is asked with
-# another concept's description, and a draw takes as many questions, with replacement. A judge that can judge falls from its accuracy to chance; one that cannot has nothing
-# to fall from.
+# another concept's description, and a draw takes as many questions, with replacement. All draws are of the same answers
+# about the same excerpts: their spread does not cover another set of excerpts. A judge that can judge falls from its
+# accuracy to chance; one that cannot has nothing to fall from.
 
 # %% tags=["hide-input"]
 graded = judged.graded(page.profile)
@@ -136,7 +137,7 @@ page.table(
     .rename_axis("share of wrong descriptions")
     .rename(columns={"mean": "accuracy", "min": "lowest draw", "max": "highest draw"}),
     caption=f"Accuracy of {graded['judge'].iloc[0]} on known concepts, {graded['seed'].nunique()} draws of "
-    f"{graded['n'].iloc[0]} questions each. Chance is 0.5.",
+    f"{graded['n'].iloc[0]} questions each, out of the same answers. Chance is 0.5.",
 )
 
 # %% [markdown]
@@ -156,7 +157,7 @@ for judge in found:
             figures.judged_latents(judge.latents),
             alt=findings.arms_words(judge),
             caption=f"Judge: {judge.spec.label}, which {state}. A dot is a latent: the accuracy with which its contexts are "
-            "told from others by its own description (filled) and by another latent's (hollow, the floor); bars are means. "
+            "told from others by its own description (filled) and by another latent's (hollow); bars are means. "
             "Contexts without a usable answer count one half. "
             f"{len(judge.latents)} latents in all, {int(judge.latents['contexts'].median())} contexts each. "
             "Dotted: chance; dashed: always right.",
@@ -262,16 +263,19 @@ Markdown(metric_validity.note(page.profile, ["autointerp_judge"]))
 #
 # - A score depends on the judge, and not in the same way for every arm: a judge that knows words well favours latents
 #   that fire on one token. The chapter on interpretability without a judge tells how much is token identity.
-# - The gate's concepts are easy and few. Passing it says that a judge follows descriptions, and not that it is sensitive
+# - The gate's concepts are easy and few, and its draws repeat one set of excerpts: how much its numbers would move with
+#   another set is not known. Passing it says that a judge follows descriptions, and not that it is sensitive
 #   to differences of a few hundredths between arms.
 # - Descriptions by one judge, read by the same judge: what it cannot put into words it cannot be credited for. The paper
 #   has a second model classify.
-# - The contexts come from a small corpus. Rare latents, and latents of what the corpus does not hold, are not asked
+# - The contexts come from one corpus of limited size. Rare latents, and latents of what the corpus does not hold, are not asked
 #   about.
 # - Temperature 0 does not make an endpoint repeat itself for ever: models behind a name change. The answers on disk, with
 #   the name that the endpoint gave, are what these scores rest on.
-# - The floor is measured and not exactly one half: another latent's description can fit contexts in which this one is
-#   silent, which puts it below.
+# - The floor is one half for every arm. What latents score with another's description is a control and can lie below:
+#   that description can fit contexts in which the latent itself is silent.
+# - Seeds divide the text and draw the latents anew, as in the chapter without a judge. The text, the judge and its seed
+#   are the same for all.
 # - "Other contexts" are drawn at random, so a broad description (prose, code) gets far. Harder negatives would lower all
 #   scores.
 

@@ -128,7 +128,7 @@ def graded(profile: Profile, store: LocalStore | None = None) -> pd.DataFrame:
 
 
 def summary(judge: JudgeTables) -> pd.DataFrame:
-    """A row per arm: mean over seeds of the accuracy, its floor, and the share of latents above 0.7."""
+    """A row per arm: mean over seeds of the accuracy with own and others' descriptions; share above 0.7."""
     if judge.latents.empty:
         return pd.DataFrame()
     rows: list[dict[str, Any]] = []

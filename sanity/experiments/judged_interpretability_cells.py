@@ -31,7 +31,13 @@ from sanity.evals.judging import (
     texts_of,
 )
 from sanity.experiments.grid import describe, score_rows
-from sanity.experiments.interpretability_cells import ContextCells, load_contexts, plan_contexts, why_none
+from sanity.experiments.interpretability_cells import (
+    ContextCells,
+    draw_seed,
+    load_contexts,
+    plan_contexts,
+    why_none,
+)
 from sanity.experiments.real_activations import RealRun
 from sanity.models import Arm
 from sanity.profiles import Profile
@@ -93,7 +99,7 @@ def _shares_judge(cell: Cell) -> object:
     return [cell.config.judge, cell.config.device, dict(cell.inputs)["pool"].key]
 
 
-@computes(version=1, together=_shares_judge)
+@computes(version=2, together=_shares_judge)
 def judge_contexts(tasks: Sequence[Task]) -> None:
     """Have a judge describe latents of each SAE and recognise their contexts."""
     judge: Judge | None = None
@@ -115,7 +121,7 @@ def _why_not(task: Task) -> str | None:
     if (none := why_none(task.inputs["contexts"])) is not None:
         return none
     found = task.inputs["contexts"].json("counts")["sampled"]
-    return f"{found} latent is too few: its floor needs two" if found < 2 else None
+    return f"{found} latent is too few: another's description takes two" if found < 2 else None
 
 
 def _judge_one(judge: Judge, task: Task) -> None:
@@ -137,7 +143,7 @@ def _judge_one(judge: Judge, task: Task) -> None:
     if judged.refused:
         task.save_json("refused", {"unanswered": judged.unanswered})
     else:
-        task.save_table("scores", pd.DataFrame(score_rows(about, [judged.score()])))
+        task.save_table("scores", pd.DataFrame(score_rows(about, judged.scores())))
 
 
 def _open(spec: JudgeSpec, device: str, task: Task) -> Judge:
@@ -211,7 +217,7 @@ def _plan_judge(
                     amount.examples,
                     amount.contexts,
                     grid.gate_margin,
-                    grid.seed,
+                    draw_seed(grid.seed, run.arm),
                     profile.device,
                 )
                 cell = judge_contexts.cell(

@@ -84,7 +84,7 @@ def result_words(found: Sequence[JudgeTables]) -> str:
 
 
 def arms_words(judge: JudgeTables) -> str:
-    """The mean accuracy of every arm beside its floor, for the text that stands for a figure."""
+    """The mean accuracy of every arm, with own and with others' descriptions, as the text of a figure."""
     table = summary(judge)
     if table.empty:
         return f"{judge.spec.model} gave no score."

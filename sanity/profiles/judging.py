@@ -39,6 +39,7 @@ class JudgingGrid(Entry):
     gate_margin: Annotated[float, Field(gt=0, lt=0.5)] = 0.25
     """How far above chance a judge has to be where the truth is known."""
     reseeds: Annotated[int, Field(ge=2)] = 12
-    """Draws of the graded corruption of known descriptions."""
+    """Draws of the graded corruption of known descriptions, all from the same answers."""
     seed: int = 0
-    """Of excerpts, the order of contexts, and who gets whose description; passed on to endpoints."""
+    """Of excerpts, and passed on to endpoints. With an arm's own seed added: of its latents' silent contexts,
+    of the order of contexts, and of who gets whose description."""

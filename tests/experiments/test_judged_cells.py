@@ -153,10 +153,11 @@ def test_a_judge_that_knows_gives_rows_that_claims_can_use(
     server: Server, store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows, found = judged_interpretability.scores(use(monkeypatch, planned()), store)
-    (row,) = rows.to_dict("records")
-    assert (row["metric"], row["value"], row["ceiling"]) == ("autointerp_judge", 1.0, 1.0)
+    row, shuffled = rows.to_dict("records")
+    assert (row["metric"], row["value"], row["floor"], row["ceiling"]) == ("autointerp_judge", 1.0, 0.5, 1.0)
     # Below one half: another's word stands in some of the contexts in which a latent is silent.
-    assert 0.2 < row["floor"] <= 0.5
+    assert (shuffled["metric"], shuffled["floor"]) == ("autointerp_judge_shuffled", 0.5)
+    assert 0.2 < shuffled["value"] <= 0.5
     assert (row["subject"], row["constraint"], row["seed"], row["n"]) == ("tiny", "trained", 0, 3)
     assert len(found) == 2
     assert set(server.authorizations) == {f"Bearer {SECRET}"}
@@ -186,7 +187,7 @@ def test_an_arm_without_latents_is_named(
     profile = use(monkeypatch, planned(latents=0), planned(latents=1))
     tables = judged_interpretability.tables(profile, store)
     reasons = [table.silent[0][1] for table in tables]
-    assert reasons == ["all latents are dead", "1 latent is too few: its floor needs two"]
+    assert reasons == ["all latents are dead", "1 latent is too few: another's description takes two"]
     assert judged_interpretability.scores(profile, store)[0].empty
 
 
@@ -196,7 +197,7 @@ def test_a_run_that_dies_goes_on_without_asking_again(server: Server, store: Loc
         compute([the_cell()], store)
     server.dies_after = None
     (result,) = results([the_cell()], store)
-    assert result.table("scores")["value"].to_list() == [1.0]
+    assert result.table("scores")["value"].iloc[0] == 1.0
     prompts = [str(r["messages"]) for r in server.requests]
     assert len(prompts) == len(set(prompts))
 
@@ -238,6 +239,20 @@ def test_cells_do_not_know_the_address_the_key_or_the_price(monkeypatch: pytest.
     assert keys() == first
     monkeypatch.setenv("SANITY_JUDGE_MODEL", "other-model")
     assert keys() != first
+
+
+def test_every_seed_draws_its_own_order_and_all_arms_of_a_seed_share_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("SANITY_JUDGE_URL", raising=False)
+    monkeypatch.setenv("SANITY_JUDGE_MODEL", "smollm2-135m")
+    by_seed: dict[int, set[int]] = {}
+    for plan in plan_judges(profiles.load("quick")):
+        for _, cell in plan.judged:
+            by_seed.setdefault(cell.config.arm.seed, set()).add(cell.config.seed)
+    assert len(by_seed) > 1
+    assert all(len(drawn) == 1 for drawn in by_seed.values())
+    assert len(set.union(*by_seed.values())) == len(by_seed)
 
 
 def test_judges_come_from_the_environment_and_the_profile(monkeypatch: pytest.MonkeyPatch) -> None:

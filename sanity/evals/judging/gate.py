@@ -216,8 +216,10 @@ def graded_accuracy(
     """Accuracy on known concepts as more and more questions come with another concept's description.
 
     At `level` 0 all descriptions are right, at 1 none is. Both answers to every question are known, so this
-    asks nothing anew. A seed draws questions, with replacement, and which of them are corrupted. Columns:
-    metric, level, seed, value, floor, ceiling, n.
+    asks nothing anew. A seed draws questions, with replacement, and which of them are corrupted: a bootstrap
+    of the same answers about the same excerpts. The spread over seeds is what chance in the choice among
+    these questions does; what another set of excerpts would do is not covered. Columns: metric, level, seed,
+    value, floor, ceiling, n.
     """
     import pandas as pd
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 METRIC = "autointerp_judge"
+SHUFFLED = "autointerp_judge_shuffled"
+"""The same with another latent's description: a control, and no floor."""
+CHANCE = 0.5
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,11 @@ class Judged:
         """Whether too many contexts are without an answer for a score to mean anything."""
         return self.unanswered > MOST_UNANSWERED
 
-    def score(self) -> Score:
-        """Mean accuracy over latents, between that with shuffled descriptions and 1.
+    def scores(self) -> list[Score]:
+        """Mean accuracy over latents, with their own descriptions and with others', between chance and 1.
+
+        The floor is 0.5 for every arm, since half of the contexts are of each kind. What an arm's latents
+        score with others' descriptions is a row of its own: as a floor it would differ from arm to arm.
 
         Raises `BadInputError` where too many answers were unusable.
         """
@@ -113,16 +119,11 @@ class Judged:
                 f"{self.unanswered:.0%} of the contexts have no usable answer, more than the "
                 f"{MOST_UNANSWERED:.0%} that are allowed: this judge gives no score"
             )
-        return Score(
-            METRIC,
-            float(self.latents["accuracy"].mean()),
-            float(self.latents["shuffled"].mean()),
-            1.0,
-            True,
-            n=len(self.latents),
-            unit="latent",
-            version=VERSION,
-        )
+        n = len(self.latents)
+        return [
+            Score(metric, float(self.latents[column].mean()), CHANCE, 1.0, True, n, "latent", VERSION)
+            for metric, column in ((METRIC, "accuracy"), (SHUFFLED, "shuffled"))
+        ]
 
 
 def judge_latents(
@@ -133,7 +134,7 @@ def judge_latents(
     Parameters
     ----------
     latents
-        Two or more: the floor gives each the description of another.
+        Two or more: each is also given the description of another.
     texts_per_question
         Contexts that are classified in one question.
     seed
@@ -143,7 +144,7 @@ def judge_latents(
 
     if len(latents) < 2:
         raise BadInputError(
-            f"a judge needs two or more latents, not {len(latents)}: shuffled descriptions are its floor"
+            f"a judge needs two or more latents, not {len(latents)}: each is also given another's description"
         )
     transcript = Transcript()
     described = describe(judge, [latent.examples for latent in latents])
@@ -181,9 +182,9 @@ def score_contexts(
     texts_per_question: int,
     seed: int,
 ) -> list[Score]:
-    """The judge's score of one SAE, from where its latents fire; nothing else of the SAE is read."""
+    """The judge's scores of one SAE, from where its latents fire; nothing else of the SAE is read."""
     texts = texts_of(contexts, latents, examples=examples, classified=classified, seed=seed)
-    return [judge_latents(judge, texts, texts_per_question=texts_per_question, seed=seed).score()]
+    return judge_latents(judge, texts, texts_per_question=texts_per_question, seed=seed).scores()
 
 
 def _row(

@@ -64,9 +64,10 @@ def latents(n: int = 4, contexts: int = 6) -> list[LatentTexts]:
 @pytest.mark.parametrize("size", [1, 5, 12])
 def test_a_judge_that_knows_gets_one_and_its_floor_is_chance(size: int) -> None:
     judged = judge_latents(Told(judge), latents(), texts_per_question=size, seed=0)
-    score = judged.score()
+    score, shuffled = judged.scores()
     assert (score.value, score.floor, score.ceiling) == (1.0, 0.5, 1.0)
     assert (score.metric, score.n, score.unit) == ("autointerp_judge", 4, "latent")
+    assert (shuffled.metric, shuffled.value) == ("autointerp_judge_shuffled", 0.5)
     assert judged.latents["description"].to_list() == list(WORDS)
     assert set(judged.transcript["question"]) == {"describe", "own", "shuffled"}
 
@@ -75,7 +76,7 @@ def test_a_judge_that_always_says_yes_is_at_chance() -> None:
     judged = judge_latents(
         Told(lambda p: "a thing" if "common" in p else "Yes"), latents(), texts_per_question=1, seed=0
     )
-    assert judged.score().value == judged.score().floor == 0.5
+    assert [(score.value, score.floor) for score in judged.scores()] == [(0.5, 0.5), (0.5, 0.5)]
     assert judged.latents["said_yes"].mean() == 1.0
 
 
@@ -88,7 +89,23 @@ def test_nonsense_gets_one_reminder_and_then_no_score() -> None:
     assert judged.transcript.query("question != 'describe'")["reminded"].all()
     assert len(told.asked) == 2 + 2 * (2 * 2 * 2)  # descriptions; two kinds, two latents, two parts, twice
     with pytest.raises(BadInputError, match=r"100% of the contexts have no usable answer.*10%"):
-        judged.score()
+        judged.scores()
+
+
+def test_what_others_descriptions_give_is_a_score_of_its_own_and_no_floor() -> None:
+    """Silent contexts that hold another's word put the accuracy with another's description below chance."""
+    misled = [
+        LatentTexts(
+            one.latent,
+            one.examples,
+            one.firing,
+            tuple(f"the {word} again" for word in WORDS if word not in one.firing[0]),
+        )
+        for one in latents(4, 3)
+    ]
+    score, shuffled = judge_latents(Told(judge), misled, texts_per_question=1, seed=0).scores()
+    assert (score.value, score.floor, shuffled.floor) == (1.0, 0.5, 0.5)
+    assert shuffled.value == pytest.approx(2 / 6)  # one of three silent contexts, taken for its own
 
 
 def test_a_reminder_that_helps_counts() -> None:
@@ -255,8 +272,8 @@ def test_the_whole_protocol_over_http(server: Server, open_judge: Callable[..., 
     report = run_gate(judge, EXCERPTS, n=10, texts_per_question=10, seed=0)
     assert report.verdict()[0]
     judged = judge_latents(judge, latents(), texts_per_question=10, seed=0)
-    assert (judged.score().value, judged.score().floor) == (1.0, 0.5)
+    assert [(score.value, score.floor) for score in judged.scores()] == [(1.0, 0.5), (0.5, 0.5)]
     assert set(judged.transcript["model"]) == {"served-model"}
     made = len(server.requests)
-    assert judge_latents(judge, latents(), texts_per_question=10, seed=0).score() == judged.score()
+    assert judge_latents(judge, latents(), texts_per_question=10, seed=0).scores() == judged.scores()
     assert len(server.requests) == made
