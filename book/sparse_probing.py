@@ -71,7 +71,6 @@ for place in (tables, *other_places):
     page.keep(place.found)
 summary, ends = findings.summary(tables, page.profile), findings.ends(tables)
 probed = summary[summary["features"].isin([sparse_probing.LATENTS, *findings.REFERENCES])]
-n_tasks = tables.sizes["task"].nunique()
 pd.DataFrame(
     [
         (
@@ -80,7 +79,12 @@ pd.DataFrame(
             len([g for g in findings.ordered_groups(tables.counts) if g in findings.GROUPS]),
             "profession, product and sentiment, language, programming language, news topic",
         ),
-        ("yes-or-no tasks", "not stated", n_tasks, "one class against the others, in equal numbers"),
+        (
+            "yes-or-no tasks",
+            "not stated",
+            findings.task_counts(tables),
+            "one class against the others, in equal numbers",
+        ),
         (
             "texts per class",
             "thousands (SAEBench)",
@@ -151,8 +155,7 @@ page.figure(
     figures.probing_by_arm(probed, ends, ks=[1, 5]),
     alt="Accuracy of every arm and of untrained features with one and with five features. "
     + findings.headline(tables, page.profile, ks=[1]),
-    caption=f"Test accuracy, mean over {len(findings.ordered_groups(tables.counts))} groups of the mean over their tasks "
-    f"({n_tasks} tasks in all). {figures.ARCHITECTURE_NAMES[real.architecture]}, L0 = {real.l0}, {len(real.seeds)} seeds. "
+    caption=f"Test accuracy, {findings.counted_words(tables)}. {figures.ARCHITECTURE_NAMES[real.architecture]}, L0 = {real.l0}, {len(real.seeds)} seeds. "
     "Squares: features that nobody trained. Dotted: permuted labels, selection included; dashed: dense probe.",
     data=(summary, "sparse_probing_summary"),
 )
@@ -239,7 +242,8 @@ Markdown(findings.growth_words(tables, page.profile))
 # %% tags=["hide-input"]
 page.table(
     findings.variants_table(tables, page.profile),
-    caption="Accuracy under variants of the protocol, mean over groups and seeds: ranked by the difference of class means "
+    caption="Active latents per token of these texts, where "
+    f"{real.l0} was meant; accuracy under variants of the protocol, mean over groups and seeds: ranked by the difference of class means "
     "(as everywhere else on this page), ranked in standard deviations, and all features at once.",
 )
 
@@ -287,16 +291,18 @@ Markdown(metric_validity.note(page.profile, ["sparse_probing_top1", "sparse_prob
 # %% [markdown]
 # ## What could be wrong
 #
-# - The texts are few and short, and so each task is noisy; the tasks of a group share texts, so they are not
+# - A task with few and short texts is noisy (how noisy is said above); the tasks of a group share texts, so they are not
 #   independent either, and the interval over tasks is if anything too narrow.
 # - Language identification rests on software messages: short, and the same in every language.
 # - Programming languages are told from the last lines of a file, professions from the end of a passage about a person,
 #   because texts are cut to the window.
 # - A mean over tokens washes out latents that fire once in a text, and favours dense features; that is SAEBench's choice,
 #   shared by all arms.
-# - The dense probe is fitted on as few texts as the sparse ones. With more texts the ceiling rises.
-# - The model is small, and its knowledge of languages other than English shallow; nothing here says how a larger
-#   model's latents would compare.
+# - The dense probe is fitted on as few texts as the sparse ones. With more texts the ceiling would rise.
+# - Seeds divide the labelled texts anew, but the texts themselves are one set for all seeds and arms.
+# - Arms are brought to one L0 on other text. What they reach on these texts stands in the table of variants.
+# - Nothing here says how another model's latents would compare. A small model's knowledge of languages other than
+#   English, for one, is shallow.
 # - A high score says that a concept is *linearly there* along some latent. It does not say that the latent stands for it.
 
 # %% tags=["hide-input"]

@@ -213,10 +213,15 @@ def _stacked(xs: Sequence[np.ndarray], parts: Sequence[Part]) -> tuple[np.ndarra
     return batch, labels, present
 
 
+def counted(found: pd.DataFrame) -> pd.DataFrame:
+    """The rows that a score is made of: those of the concept groups; the wider set counts only if alone."""
+    grouped = found["group"] != WIDER
+    return found[grouped] if grouped.any() else found
+
+
 def over_groups(found: pd.DataFrame, column: str = "accuracy") -> float:
-    """Mean over concept groups of the mean over their tasks; the wider set counts only if alone."""
-    rows = found[found["group"] != WIDER] if (found["group"] != WIDER).any() else found
-    return float(rows.groupby("group")[column].mean().mean())
+    """Mean over concept groups of the mean over their tasks, of the rows that are `counted`."""
+    return float(counted(found).groupby("group")[column].mean().mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,8 +241,8 @@ class ProbingData:
 
 
 def probing_scores(found: pd.DataFrame, *, floor: Mapping[int, float], ceiling: float) -> list[Score]:
-    """One score for each k of a frame of `sparse_probes`."""
-    tasks = found["task"].nunique()
+    """One score for each k of a frame of `sparse_probes`; `n` are the tasks that it is the mean of."""
+    tasks = counted(found)["task"].nunique()
     return [
         Score(
             f"sparse_probing_top{k}",

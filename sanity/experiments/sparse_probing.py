@@ -11,7 +11,7 @@ from sanity.computing import results
 from sanity.data.probing import named_pools
 from sanity.errors import BadInputError
 from sanity.evals.sparse_probing import Probing, ProbingData
-from sanity.experiments.grid import stack
+from sanity.experiments.grid import describe, stack
 from sanity.experiments.real_activations import Place, RealRun, plan_place
 from sanity.experiments.sparse_probing_runs import (
     EXPERIMENT,
@@ -214,9 +214,7 @@ def tables(profile: Profile, store: LocalStore | None = None) -> list[ProbingTab
         facts = [
             {
                 "arm": config.arm.label,
-                "architecture": type(config.arm.architecture).__name__.lower(),
-                "l0_target": config.l0,
-                "seed": config.arm.seed,
+                **describe(EXPERIMENT, config.hook, config.arm, config.l0),
                 **result.json("facts"),
                 "seconds": result.seconds,
             }

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from sanity.data.probing import GROUPS, WIDER
-from sanity.evals.sparse_probing import over_groups
+from sanity.evals.sparse_probing import counted, over_groups
 from sanity.experiments.findings import arm_words, reported_tables
 from sanity.experiments.grid import stack
 from sanity.experiments.sparse_probing import ProbingTables
@@ -31,11 +31,16 @@ from sanity.profiles import Profile
 
 REFERENCES = (DIRECTIONS, NEURONS, COMPONENTS)
 """Features that nobody trained, in the same protocol."""
+L0 = "L0 on these texts"
 
 
 def primary(tables: ProbingTables, profile: Profile) -> pd.DataFrame:
     """The task rows of the primary grid: one architecture, L0 and learning rate."""
-    rows, grid = tables.tasks, profile.real
+    return _primary(tables.tasks, profile)
+
+
+def _primary(rows: pd.DataFrame, profile: Profile) -> pd.DataFrame:
+    grid = profile.real
     keep = (rows["architecture"] == grid.architecture) & (rows["l0_target"] == grid.l0)
     return rows[keep & (rows["learning_rate"] == grid.learning_rate)]
 
@@ -57,6 +62,22 @@ def summary(tables: ProbingTables, profile: Profile) -> pd.DataFrame:
 
 def _both(part: pd.DataFrame) -> dict[str, float]:
     return {metric: over_groups(part, metric) for metric in ("accuracy", "auroc")}
+
+
+def counted_words(tables: ProbingTables) -> str:
+    """Over what the means of the page are taken, for captions."""
+    tasks = counted(tables.sizes)
+    groups = tasks["group"].nunique()
+    return (
+        f"mean over {groups} group{'s' if groups > 1 else ''} of the mean over their tasks "
+        f"({tasks['task'].nunique()} tasks in all)"
+    )
+
+
+def task_counts(tables: ProbingTables) -> str:
+    """How many tasks scores are means of, and how many are beside them."""
+    n, every = (part["task"].nunique() for part in (counted(tables.sizes), tables.sizes))
+    return f"{n}" if n == every else f"{n}, and {every - n} of the wider set, apart"
 
 
 def ends(tables: ProbingTables) -> pd.DataFrame:
@@ -214,7 +235,7 @@ def spread_words(tables: ProbingTables, profile: Profile, k: int = 1) -> str:
     """How wide the intervals over tasks are beside the differences."""
     found = leads(tables, profile, k)
     half = float(((found["high"] - found["low"]) / 2).median())
-    n = tables.sizes[tables.sizes["seed"] == tables.sizes["seed"].min()]
+    n = counted(tables.sizes[tables.sizes["seed"] == tables.sizes["seed"].min()])
     return (
         f"A task has about {n['test'].median():.0f} test texts, so a single accuracy near 0.7 has a "
         f"standard error of about {np.sqrt(0.21 / n['test'].median()):.2f}. Over the {len(n)} tasks of one "
@@ -252,7 +273,15 @@ def variants_table(tables: ProbingTables, profile: Profile) -> pd.DataFrame:
         found = part.groupby("name", sort=False)["accuracy"].mean()
         columns[name] = found.combine_first(columns[name]) if name in columns else found
     order = list(dict.fromkeys(rows["name"]))
-    return pd.DataFrame(columns).reindex(order).rename_axis("features")
+    return pd.DataFrame({L0: reached_l0(tables, profile), **columns}).reindex(order).rename_axis("features")
+
+
+def reached_l0(tables: ProbingTables, profile: Profile) -> pd.Series:
+    """Active latents per token of the labelled texts, of every arm of the primary grid, mean over seeds."""
+    facts = _primary(tables.facts, profile)
+    pairs = zip(facts["constraint"].astype(str), facts["init"].astype(str), strict=True)
+    names = [arm_words(constraint, init) for constraint, init in pairs]
+    return facts.groupby(names, sort=False)["l0"].mean()
 
 
 def ranking_words(tables: ProbingTables, profile: Profile) -> str:
@@ -312,6 +341,7 @@ def ordered_groups(found: pd.DataFrame) -> list[str]:
 
 def group_words(found: pd.DataFrame) -> str:
     """In which groups the trained SAE is ahead of what nobody trained; `found` is from `group_scores`."""
+    found = counted(found)
     wide = found.pivot_table(index="group", columns="name", values="accuracy", sort=False)
     sentences = []
     for group in ordered_groups(found):

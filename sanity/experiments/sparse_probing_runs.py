@@ -15,13 +15,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sanity.cells import Cell, Result, Task, computes
-from sanity.data.probing import WIDER, Pool
+from sanity.data.probing import Pool
 from sanity.data.probing_texts import ProbeTask, collect, make_tasks
 from sanity.errors import BadInputError
 from sanity.evals.sparse_probing import (
     Probing,
     ProbingData,
     corrupted_reference,
+    counted,
     dense_probes,
     floor_of,
     over_groups,
@@ -226,9 +227,7 @@ def _sizes(tasks: Sequence[ProbeTask]) -> pd.DataFrame:
 
 def floors(found: pd.DataFrame) -> dict[int, float]:
     """Of each k: the mean over permutations of the score with permuted labels."""
-    rows = found[found["group"] != WIDER]
-    rows = rows if len(rows) else found
-    by_group = rows.groupby(["k", "permutation", "group"])["accuracy"].mean()
+    by_group = counted(found).groupby(["k", "permutation", "group"])["accuracy"].mean()
     each = by_group.groupby(["k", "permutation"]).mean()
     return {int(str(k)): float(mean) for k, mean in each.groupby("k").mean().items()}
 
@@ -259,7 +258,7 @@ def corrupt_references(task: Task) -> None:
                     "value": float(row["value"]),
                     "floor": floor[k],
                     "ceiling": over_groups(dense),
-                    "n": len(tasks),
+                    "n": counted(dense)["task"].nunique(),
                 }
             )
     task.save_table("graded", pd.DataFrame(rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -12,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
+from sanity.data.probing import WIDER
 from sanity.data.probing_texts import Part, ProbeTask
 from sanity.errors import BadInputError
 from sanity.evals import sparse_probing_fit as fit
@@ -22,6 +24,7 @@ from sanity.evals.sparse_probing import (
     dense_probes,
     floor_of,
     over_groups,
+    probing_scores,
     ranked,
     score_sae,
     sparse_probes,
@@ -185,6 +188,21 @@ def test_the_corrupted_reference_falls_from_the_ceiling_to_the_floor() -> None:
     assert found[0] == pytest.approx(over_groups(dense), abs=0.03)
     assert np.all(np.diff(found) < 0)
     assert found[-1] == pytest.approx(0.5, abs=0.06)
+
+
+def test_the_wider_set_is_no_part_of_a_score_and_of_its_count() -> None:
+    rows = [
+        ("a", "one", 0.6),
+        ("a", "two", 0.8),
+        ("b", "three", 0.9),
+        (WIDER, "four", 0.1),
+        (WIDER, "five", 0.1),
+    ]
+    found = pd.DataFrame(rows, columns=["group", "task", "accuracy"]).assign(k=1)
+    (score,) = probing_scores(found, floor={1: 0.5}, ceiling=0.9)
+    assert (score.value, score.n) == (pytest.approx(0.8), 3)
+    (alone,) = probing_scores(found[found["group"] == WIDER], floor={1: 0.5}, ceiling=0.9)
+    assert (alone.value, alone.n) == (pytest.approx(0.1), 2)
 
 
 def sae_of(directions: np.ndarray, k: int = 4) -> Autoencoder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import pytest
 from sanity import figures
 from sanity.claims import SCORE_COLUMNS
 from sanity.computing import compute, results
-from sanity.data.probing import GROUPS, GivenRows, Pool
+from sanity.data.probing import GROUPS, WIDER, GivenRows, Pool
 from sanity.errors import BadInputError
 from sanity.evals import score_sae
 from sanity.experiments import sparse_probing
 from sanity.experiments import sparse_probing_findings as findings
+from sanity.experiments.findings import arm_words
 from sanity.experiments.sparse_probing import ProbingTables
 from sanity.models import load_sae
 from sanity.profiles import Profile, load
@@ -190,6 +192,48 @@ def test_sentences_and_tables_hold_the_numbers(tables: ProbingTables, profile: P
         figures.probing_leads(lead, margin=0.05),
     ]
     assert [len(figure.axes) for figure in drawn] == [2, 5, 2, 1]
+
+
+def test_the_wider_set_is_counted_apart(tables: ProbingTables, profile: Profile) -> None:
+    """Sentences and captions say the numbers of groups and tasks that the means are taken over."""
+    assert (
+        findings.counted_words(tables) == "mean over 5 groups of the mean over their tasks (15 tasks in all)"
+    )
+    assert findings.task_counts(tables) == "15"
+
+    def more(rows: pd.DataFrame) -> pd.DataFrame:
+        extra = rows[rows["group"] == GROUPS[0]]
+        extra = extra.assign(group=WIDER, task=[f"wider {task}" for task in extra["task"]])
+        return pd.concat([rows, extra], ignore_index=True)
+
+    names = ("sizes", "counts", "tasks", "references")
+    wide = dataclasses.replace(
+        tables,
+        **{
+            name: more(getattr(tables, name).assign(**({"task": "-"} if name == "counts" else {})))
+            for name in names
+        },
+    )
+    assert wide.sizes["task"].nunique() == 18
+    assert findings.counted_words(wide) == findings.counted_words(tables)
+    assert findings.task_counts(wide) == "15, and 3 of the wider set, apart"
+    assert findings.spread_words(wide, profile) == findings.spread_words(tables, profile)
+    assert findings.headline(wide, profile) == findings.headline(tables, profile)
+    by_group = findings.group_scores(wide, profile, 1)
+    assert WIDER in set(by_group["group"])
+    assert " of 5 groups" in findings.group_words(by_group)
+    assert "3 tasks of the wider set" in findings.wider_words(wide, profile)
+
+
+def test_the_l0_on_the_texts_is_shown_for_every_arm(tables: ProbingTables, profile: Profile) -> None:
+    table = findings.variants_table(tables, profile)
+    facts = tables.facts[
+        (tables.facts["architecture"] == profile.real.architecture) & (tables.facts["l0_target"] == 4)
+    ]
+    arms = facts.groupby(["constraint", "init"])
+    for (constraint, init), part in arms:
+        assert table.loc[arm_words(constraint, init), findings.L0] == pytest.approx(part["l0"].mean())
+    assert table[findings.L0].isna().sum() == len(table) - len(arms)
 
 
 def test_an_interval_over_tasks_covers_what_it_claims() -> None:
