@@ -61,7 +61,11 @@ page.banner()
 # %% [markdown]
 # ## The rules
 #
-# One *seed* is one initial matrix, one order of the data and one draw of the evaluation, shared by all arms. For each
+# One *seed* is one initial matrix, one order of the data and, where an evaluation draws something, one draw of it: which
+# samples of a synthetic world are held out, how the labelled texts are divided, which half of the documents describes
+# latents and which tests them, which latents are asked about, which pairs of entities are swapped. All arms share it.
+# What is not drawn is the same for all seeds: the language model, the synthetic worlds, the held-out text, the labelled
+# texts, and in causal editing the entities, with their division into those for fitting and those for testing. For each
 # seed $s$ the two arms of a comparison give one difference on the raw score,
 #
 # ```{math}
@@ -239,7 +243,8 @@ Markdown(
 # ## What could be wrong
 #
 # - Seeds tell what a *re-run* would give: same model, same place, same text, same code. Nothing on this page says how
-#   another language model would come out.
+#   another language model would come out, or other text: intervals leave out the noise of what all seeds share (see the
+#   rules).
 # - The $t$-interval takes the differences to be about normal, which two or three numbers cannot show. The sign-flip test
 #   needs no such assumption, and cannot reach 5 % below six seeds.
 # - Most margins were set after trial results were known to whoever set them: the front page marks these as not blind.
