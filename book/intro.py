@@ -83,7 +83,7 @@ page.publish(table, "claims")
 gate_words = metric_validity.summary(gates, claims.read_ledger())
 Markdown(findings.verdict_words(table, page.profile) + "\n\n" + gate_words)
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "full-width"]
 columns = "claim, paper, ours, seeds, profile and scale, verdict, in detail, stands, validity gate"
 shown = (table["verdict"] != "open") | (table["in detail"] == "validity gate failed")
 page.table(
