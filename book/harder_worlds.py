@@ -118,7 +118,9 @@ page.figure(
     + findings.order_words(tables.scores),
     caption=f"{architecture}, {len(grid.seeds)} seed(s), one dot per arm and seed; the grey line joins the arms' means. "
     f"Explained variance on {held_out:,} held-out samples; recovered: cosine above 0.8 to some latent, "
-    f"{grid.d_sae:,} features. Floors: 0 for both (the mean; what as many random directions recover). Ceiling: 1.",
+    f"{grid.d_sae:,} features. Floors: 0 for both (the mean; what as many random directions recover). Ceiling: 1"
+    + findings.noise_words(grid)
+    + ".",
     data=(tables.scores, "harder_worlds_by_arm"),
 )
 

@@ -8,6 +8,7 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from sanity.experiments.findings import arm_words
+from sanity.profiles.worlds import WorldsGrid
 
 ARM = ["constraint", "init"]
 # Differences below these are ties: an EV difference that reseeding makes, and a share that is none.
@@ -24,6 +25,19 @@ SHOWN = {
     "dead_latents": "dead",
     "l0": "L0",
 }
+
+
+def noise_words(grid: WorldsGrid) -> str:
+    """What the true features alone can explain where samples hold noise; nothing where no world does."""
+    noisy = [world for world in grid.worlds if world.noise]
+    if not noisy:
+        return ""
+    parts = (
+        f"in {world.name} {world.noise / (1 + world.noise):.0%} of the variance is noise, so that the exact "
+        f"features alone explain {1 / (1 + world.noise):.2f}"
+        for world in noisy
+    )
+    return f" ({'; '.join(parts)})"
 
 
 def arm_means(scores: pd.DataFrame) -> pd.DataFrame:

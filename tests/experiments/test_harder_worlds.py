@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
+from sanity.data.worlds import HarderWorld
 from sanity.experiments import harder_worlds
 from sanity.experiments import harder_worlds_findings as findings
 from sanity.experiments.harder_worlds import HarderTables
@@ -27,8 +29,9 @@ def in_this_process() -> Iterator[None]:
 def profile() -> Profile:
     """Smoke's worlds, smaller still."""
     grid = load("smoke").worlds.model_dump()
-    changes = {"d_in": 12, "d_sae": 40, "l0": 2, "steps": 20, "batch_size": 128}
+    changes: dict[str, object] = {"d_in": 12, "d_sae": 40, "l0": 2, "steps": 20, "batch_size": 128}
     grid["worlds"] = [world for world in grid["worlds"] if world["name"] != "Zipf"]
+    changes["arms"] = [*grid["arms"], {"constraint": "soft_frozen_decoder"}]
     return load("smoke", worlds=grid | changes | {"misfits": [{"name": "double", "l0": 4}]})
 
 
@@ -64,6 +67,20 @@ def test_prose_names_the_numbers(tables: HarderTables) -> None:
     assert "double" in findings.misfit_words(tables.scores, tables.misfits)
     assert findings.absorption_words(tables.absorption)
     assert "fitting" in findings.misfit_table(tables.scores, tables.misfits).index.get_level_values(0)
+
+
+def test_noise_is_taken_off_what_exact_features_explain(profile: Profile) -> None:
+    words = findings.noise_words(profile.worlds)
+    (loud,) = {world.noise for world in profile.worlds.worlds if world.noise}
+    spec = next(harder_worlds.spec_of(profile, world) for world in profile.worlds.worlds if world.noise)
+    world = HarderWorld.from_spec(spec)
+    batch = world.sample(20_000, generator=torch.Generator().manual_seed(0))
+    noise = batch.x - batch.dense_coefficients() @ world.features
+    left = 1 - float(noise.square().sum() / (batch.x - batch.x.mean(0)).square().sum())
+    assert left == pytest.approx(1 / (1 + loud), abs=0.01)
+    assert f"exact features alone explain {1 / (1 + loud):.2f}" in words
+    silent = [world for world in profile.worlds.worlds if not world.noise]
+    assert findings.noise_words(profile.worlds.model_copy(update={"worlds": tuple(silent)})) == ""
 
 
 def made(world: str, arms: dict[str, tuple[float, float]]) -> pd.DataFrame:
