@@ -133,7 +133,7 @@ page.figure(
     + findings.tau_words(tables.sweep, hook),
     caption=f"World with constant probabilities ({toy.steps:,} steps) and real activations ({lazy.real_steps:,} steps), "
     f"{len(lazy.cone_seeds)} seed(s). Diamonds: the primary grid of the chapter on real activations, {real.steps:,} steps, "
-    f"a dot per seed ({len(real.seeds)}). Grey and open: Gaussian noise of equal covariance. Blue, dashed: share of features "
+    f"one per seed ({len(real.seeds)}). Grey and open: Gaussian noise of equal covariance. Blue, dashed: share of features "
     "to which some cone reaches with cosine 0.8, each for itself: a ceiling. Vertical line: the paper's tau.",
     data=(tables.sweep, "lazy_taus"),
 )
@@ -149,9 +149,11 @@ Markdown(
 )
 
 # %% [markdown]
-# The share on the edge is to be read against the noise: what noise does to latents is drift, and only the difference can
-# be due to structure beyond the covariance. Where the trained arm's own cosines stay above $\tau$, the constraint does not
-# bind, and the soft-frozen arm is the trained one under another name.
+# The share on the edge is to be read against the noise at the same number of steps, on which it depends: what noise
+# does to latents is drift, and only the difference can be due to structure beyond the covariance. The mean cosine
+# cannot take its place: once the cone holds latents back, it lies near $\tau$ whatever they are trained on. Where the
+# trained arm's own cosines stay above $\tau$, the constraint does not bind, and the soft-frozen arm is the trained
+# one under another name.
 
 # %% [markdown]
 # ## What a cone contains, and what it reaches
@@ -323,6 +325,9 @@ Markdown(metric_validity.note(page.profile, ["explained_variance", "recovery", "
 # - Gradient descent at the output scales has one step size, few steps and random batches. How far the runs with supports
 #   that switch fall at large scales depends on these; that they do not settle does not, for the jumps remain.
 # - Gaussian noise of equal covariance is one control for drift. It has no features, and no sparse structure either.
+# - Every arm of the sweep, on noise as on samples, is brought to its L0 by one offset to its thresholds, and that offset
+#   is set on the very held-out samples that the arm is then scored on. It is one number per arm, found without regard to
+#   the reconstruction; cosines, recovery and the share on the edge do not depend on it.
 # - Adam moves every weight by about the learning rate whatever the gradient's size. How far directions turn is in part
 #   a fact about the optimiser, which gradient descent at the output scales above does not share.
 # - One-to-one matching and nearest latents read decoder directions only; two seeds may share a subspace without sharing

@@ -25,6 +25,7 @@ MetricName = Literal[
     "mean_matched_cosine",
     "detection_f1",
     "cosine_to_init",
+    "share_on_edge",
     "autointerp_judge",
     "autointerp_auroc",
     "autointerp_auroc_token_matched",

@@ -23,6 +23,8 @@ from sanity.store import LocalStore
 
 EARLY = f"{EXPERIMENT}_tenth"
 """The experiment whose rows are those of `lazy_training` at a tenth of the steps."""
+NOISE = f"{EXPERIMENT}_noise"
+"""The experiment whose rows are soft-frozen arms on Gaussian noise of the activations' covariance."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,10 @@ def scores(profile: Profile, store: LocalStore | None = None) -> tuple[pd.DataFr
     """Rows that claims may judge, and the results they are from; computed first where they are missing.
 
     `lazy_training` is the trained arm of the primary grid at its end and `lazy_training_tenth` the same runs
-    at a tenth of their steps, with explained variance on the same held-out tokens; `cone_geometry` is what
-    the paper's formula and the cones' reach give at the paper's sizes.
+    at a tenth of their steps, with explained variance on the same held-out tokens. `lazy_training` also has
+    the soft-frozen arm's share of latents on the edge, and `lazy_training_noise` the same arm's on noise of
+    the same covariance, at as many steps and on the same seeds. `cone_geometry` is what the paper's formula
+    and the cones' reach give at the paper's sizes.
     """
     plan = plan_lazy(profile)
     followed, tenth = plan.course["real"], plan.course["tenth"]
@@ -94,9 +98,21 @@ def scores(profile: Profile, store: LocalStore | None = None) -> tuple[pd.DataFr
         for experiment in (EXPERIMENT, EARLY):
             values = {"explained_variance": ends[experiment], "cosine_to_init": cosines[experiment]}
             rows.append(both.assign(experiment=experiment, value=both["metric"].map(values)))
+    edges = {
+        name: results(plan.cones[part], store) for name, part in ((EXPERIMENT, "edge"), (NOISE, "noise"))
+    }
+    for experiment, found in edges.items():
+        rows += [_edge_rows(result).assign(experiment=experiment) for result in found]
     subject = profile.models[0].subject
     frames = [rows[0], *(frame.assign(subject=subject) for frame in rows[1:])]
-    return stack(frames), [*primary, *found_followed, *found_tenth, geometry]
+    others = [result for found in edges.values() for result in found]
+    return stack(frames), [*primary, *found_followed, *found_tenth, *others, geometry]
+
+
+def _edge_rows(result: Result) -> pd.DataFrame:
+    """The share of latents on the edge of their cone, without the columns of the sweep."""
+    table = result.table("scores").drop(columns=["gaussian", "tau"])
+    return table[table["metric"] == "share_on_edge"]
 
 
 def tenths(followed: Sequence[Result], replayed: Sequence[Result]) -> dict[int, float]:
@@ -132,7 +148,10 @@ class LazyTables:
     loss: pd.DataFrame
     """Cross-entropy and KL over tau; empty where the profile leaves them out."""
     primary: pd.DataFrame
-    """Scores of the primary grid on real activations at tau = 1, 0.8 and -1, all seeds, with the edge."""
+    """Scores of the primary grid on real activations at tau = 1, 0.8 and -1, all seeds, with the edge.
+
+    Where `gaussian`, those of tau = 0.8 on noise, at the same steps and on the same seeds.
+    """
     exact: pd.DataFrame
     simulated: pd.DataFrame
     scaled: pd.DataFrame
@@ -151,10 +170,10 @@ def tables(profile: Profile, store: LocalStore | None = None) -> LazyTables:
         return results(some, store)
 
     followed = of([*plan.course["toy"], *plan.course["real"]])
-    sweeps = of([cell for name, part in plan.cones.items() if name not in ("loss", "edge") for cell in part])
-    loss, edge, scaling, alignment = (
-        of(part) for part in (plan.cones["loss"], plan.cones["edge"], plan.scaling, plan.alignment)
-    )
+    apart = ("loss", "edge", "noise")
+    sweeps = of([cell for name, part in plan.cones.items() if name not in apart for cell in part])
+    loss, edge, noise = (of(plan.cones[name]) for name in apart)
+    scaling, alignment = of(plan.scaling), of(plan.alignment)
     (geometry,) = of([plan.geometry])
     judged, from_other = scores(profile, store)
     primary = primary_sweep(profile, store)
@@ -165,13 +184,13 @@ def tables(profile: Profile, store: LocalStore | None = None) -> LazyTables:
         # Without its experiment the published sweep is no table of scores that claims would read.
         sweep=stack([r.table("scores").drop(columns="experiment") for r in sweeps]),
         loss=stack([r.table("scores") for r in loss]),
-        primary=stack([primary, *(r.table("scores") for r in edge)]),
+        primary=stack([primary, *(r.table("scores") for r in (*edge, *noise))]),
         exact=geometry.table("exact"),
         simulated=geometry.table("simulated"),
         scaled=stack([r.table("scaled") for r in scaling]),
         seeds=stack([r.table("latents") for r in alignment]),
         scores=judged,
-        found=[*from_other, *followed, *sweeps, *loss, *edge, *scaling, *alignment],
+        found=[*from_other, *followed, *sweeps, *loss, *edge, *noise, *scaling, *alignment],
     )
 
 

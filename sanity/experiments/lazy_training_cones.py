@@ -187,9 +187,10 @@ def measure_cone_loss(tasks: Sequence[Task]) -> None:
 def cone_cells(
     profile: Profile, activations: Mapping[str, Cell], primary: Sequence[Cell]
 ) -> dict[str, list[Cell]]:
-    """The sweeps `toy`, `toy_gaussian`, `real`, `real_gaussian`; `edge`; and `loss`, where asked for.
+    """The sweeps `toy`, `toy_gaussian`, `real`, `real_gaussian`; `edge`, `noise`; and `loss`, if asked for.
 
-    `primary` are soft-frozen arms of the primary grid on real activations, of which the edge is read.
+    `primary` are soft-frozen arms of the primary grid on real activations, of which the edge is read; `noise`
+    are the same arms, seed by seed and for as many steps, on Gaussian noise of the same covariance.
     """
     grid = profile.lazy
     made: dict[str, list[Cell]] = {}
@@ -206,6 +207,9 @@ def cone_cells(
             for one in each
         ]
     made["edge"] = [_edge_cell(profile, cell) for cell in primary]
+    made["noise"] = [
+        _cell(profile, _run_like(profile, cell, gaussian=True), activations, "toy") for cell in primary
+    ]
     made["loss"] = [_loss_cell(profile, cell, activations) for cell in made["real"] if grid.loss_tokens]
     return made
 
@@ -223,11 +227,19 @@ def _cell(profile: Profile, run: LazyRun, activations: Mapping[str, Cell], stage
 
 
 def _edge_cell(profile: Profile, trained: Cell) -> Cell:
-    arm = trained.config.arm
-    run = real_run(profile, tau=tau_of(arm.constraint), seed=arm.seed)
     return read_edge.cell(
-        run, inputs={"sae": trained}, label=f"the edge of {arm.label}", stage="arms", cost=Cost(0.5)
+        _run_like(profile, trained),
+        inputs={"sae": trained},
+        label=f"the edge of {trained.config.arm.label}",
+        stage="arms",
+        cost=Cost(0.5),
     )
+
+
+def _run_like(profile: Profile, trained: Cell, *, gaussian: bool = False) -> LazyRun:
+    """The run of an arm of the primary grid, or the same on noise."""
+    arm = trained.config.arm
+    return real_run(profile, tau=tau_of(arm.constraint), seed=arm.seed, gaussian=gaussian)
 
 
 def _loss_cell(profile: Profile, trained: Cell, activations: Mapping[str, Cell]) -> Cell:

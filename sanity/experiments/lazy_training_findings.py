@@ -139,20 +139,23 @@ def tau_words(sweep: pd.DataFrame, place: str, tau: float = PAPERS_TAU) -> str:
 
 
 def primary_words(primary: pd.DataFrame, steps: int) -> str:
-    """The same at the full budget, over seeds, from the primary grid."""
+    """The same at the full budget, over seeds, from the primary grid and from noise at that budget."""
     ev = {tau: _primary(primary, "explained_variance", tau) for tau in (1.0, PAPERS_TAU, -1.0)}
     share = (ev[PAPERS_TAU] - ev[1.0]) / (ev[-1.0] - ev[1.0])
-    edge, free = _primary(primary, "share_on_edge", PAPERS_TAU), _primary(primary, "cosine_to_init", -1.0)
+    free = _primary(primary, "cosine_to_init", -1.0)
+    edge, noise = (_primary(primary, "share_on_edge", PAPERS_TAU, gaussian=g) for g in (False, True))
+    near, drift = (_primary(primary, "cosine_to_init", PAPERS_TAU, gaussian=g) for g in (False, True))
     return (
         f"At the {steps:,} steps of the primary grid (mean over its seeds) tau = {PAPERS_TAU:g} is "
-        f"{share:.0%} of the way from the frozen to the trained arm, {edge:.0%} of its latents are on the "
-        f"edge, and the trained arm's mean cosine to init is {free:.2f}."
+        f"{share:.0%} of the way from the frozen to the trained arm, and the trained arm's mean cosine to "
+        f"init is {free:.2f}. {edge:.0%} of the latents at tau = {PAPERS_TAU:g} are on the edge, and "
+        f"{noise:.0%} on Gaussian noise of the same covariance, at as many steps and on the same seeds; "
+        f"their mean cosines to init are {near:.3f} and {drift:.3f}."
     )
 
 
-def _primary(primary: pd.DataFrame, metric: str, tau: float) -> float:
-    rows = primary[(primary["metric"] == metric) & (primary["tau"] == tau)]
-    return float(rows["value"].mean()) if len(rows) else float("nan")
+def _primary(primary: pd.DataFrame, metric: str, tau: float, *, gaussian: bool = False) -> float:
+    return _sweep_value(primary, metric, tau, gaussian=gaussian)
 
 
 def cone_table(exact: pd.DataFrame, tau: float = PAPERS_TAU) -> pd.DataFrame:

@@ -49,6 +49,7 @@ def tau_sweep(sweep: pd.DataFrame, primary: pd.DataFrame, loss: pd.DataFrame, *,
     reference(real_loss, 0.0, "mean ablation", kind="floor")
     reference(real_loss, 1.0, "unspliced", kind="ceiling")
     _dots(real_far, primary, "share_on_edge", "on the edge, primary grid", "#0072B2")
+    _dots(real_far, primary, "share_on_edge", "the same on noise", "#0072B2", gaussian=True)
     for ax, part in ((toy_far, toy), (real_far, real)):
         for metric, name, colour in (
             ("share_on_edge", "share on the edge", "#000000"),
@@ -190,15 +191,20 @@ def _line(
     )
 
 
-def _dots(ax: Axes, scores: pd.DataFrame, metric: str, label: str, colour: str) -> None:
-    """A dot per seed."""
-    part = scores[scores["metric"] == metric]
+def _dots(
+    ax: Axes, scores: pd.DataFrame, metric: str, label: str, colour: str, *, gaussian: bool = False
+) -> None:
+    """A dot per seed; open on noise."""
+    part = scores[(scores["metric"] == metric) & (scores["gaussian"] == gaussian)]
+    if part.empty:
+        return
     ax.plot(
         _positions(part["tau"].to_list()),
         part["value"],
         "D",
         color=colour,
         markersize=5,
+        markerfacecolor="white" if gaussian else colour,
         alpha=0.7,
         label=label,
     )

@@ -98,11 +98,15 @@ def test_the_sweep_runs_from_frozen_to_free() -> None:
             scores(far, [0.8], place="hook", gaussian=True),
         ]
     )
-    primary = scores(far | {"ce_recovered": 0.9}, taus, place="hook", gaussian=False)
+    noise = scores(far | {"share_on_edge": 0.6}, [0.8], place="hook", gaussian=True)
+    primary = pd.concat([scores(far | {"ce_recovered": 0.9}, taus, place="hook", gaussian=False), noise])
     figure = figures.tau_sweep(sweep, primary, pd.DataFrame(), hook="hook")
     assert lines(figure, 1)["recovered"] == [0.4] * 3
     assert "Gaussian noise" not in lines(figure, 0)
     assert lines(figure, 3)["Gaussian noise"] == [0.5]
+    assert lines(figure, 3)["the primary grid, full budget"] == [0.5] * 3
+    assert lines(figure, 5)["on the edge, primary grid"] == [0.3] * 3
+    assert lines(figure, 5)["the same on noise"] == [0.6]
     left, right = figure.axes[0].get_xlim()
     assert left > right, "frozen on the left, free on the right"
 
