@@ -124,7 +124,7 @@ pd.DataFrame(
             "tested on",
             "50 activating, 50 random",
             "all contexts of the other half",
-            "no draw, so no noise from one",
+            "within a half nothing more is drawn",
         ),
         ("judge", "two language models", "none", "the next chapter has one"),
         (

@@ -137,8 +137,8 @@ def concept_words(graded: pd.DataFrame) -> str:
     )
     if reached.get("word", 1.0) < reached.get("topic", 0.0):
         words += (
-            " The encoder does not see a single word as well as it sees a topic: of a latent that fires on "
-            f"one word no more than about {reached['word']:.2f} can be expected."
+            " The encoder does not see a single word as well as it sees a topic: of latents that fire on "
+            f"one word no more than about {reached['word']:.2f} can be expected on average."
         )
     return words
 
