@@ -113,7 +113,7 @@ CITY_TEMPLATES: Mapping[str, tuple[str, ...]] = {
         "Hemisphere. Sydney is in the Southern Hemisphere. %s is in the",
     ),
 }
-"""Questions about cities, tried on the default model; `sanity.evals.editing` chooses among them."""
+"""Questions about cities, tried on the default model; `sanity.evals.causal_editing` chooses among them."""
 
 # ISO 639-1 codes of languages that are some country's first in geonames, as people call them in English.
 _LANGUAGE_LIST = (

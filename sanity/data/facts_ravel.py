@@ -6,6 +6,7 @@ Model Representations", 2024 (arXiv 2402.17700).
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -56,6 +57,22 @@ def ravel_facts(
             f"its three companions, or the folders {kind}_entity and {kind}_prompt of the hub repository"
         )
     return _from_hub(str(place), kind, None if folder.is_dir() else revision)
+
+
+def facts_version(place: str | Path = REPOSITORY) -> str:
+    """What tells one content of the data from another: a hash of a folder's files, or the hub's commit.
+
+    Of a folder all JSON and Parquet files count, with their names.
+    """
+    folder = Path(place)
+    if not folder.is_dir():
+        return REVISION
+    digest = hashlib.sha256()
+    for path in sorted([*folder.rglob("*.json"), *folder.rglob("*.parquet")]):
+        digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size} ".encode())
+        with path.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _from_json(folder: Path, kind: str) -> Facts:

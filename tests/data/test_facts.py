@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from sanity.data.facts import CITY_TEMPLATES, TEST, TRAIN, Facts, city_facts
-from sanity.data.facts_ravel import ravel_facts
+from sanity.data.facts_ravel import REVISION, facts_version, ravel_facts
 from sanity.errors import AssetError, BadInputError
 
 
@@ -167,3 +167,14 @@ def test_a_folder_without_ravel_and_a_hub_that_is_off(tmp_path: Path) -> None:
         ravel_facts(tmp_path)
     with pytest.raises(AssetError, match="city_entity of hij/ravel could not be read"):
         ravel_facts()
+
+
+def test_the_version_of_a_folder_is_its_content(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        (folder / "base").mkdir(parents=True)
+        (folder / "base" / "ravel_city_entity_attributes.json").write_text('{"a": 1}')
+    assert facts_version(first) == facts_version(second)
+    (second / "base" / "ravel_city_entity_attributes.json").write_text('{"a": 2}')
+    assert facts_version(first) != facts_version(second)
+    assert facts_version() == REVISION
