@@ -9,6 +9,7 @@ import pandas as pd
 
 from sanity.cells import Cell, Cost, Result
 from sanity.computing import results
+from sanity.data.facts_ravel import facts_version
 from sanity.evals.causal_editing import Fitting
 from sanity.experiments.causal_editing_runs import (
     CEILING,
@@ -69,6 +70,7 @@ def plan(profile: Profile, model: LanguageModel) -> EditingCells:
         grid.templates_fitted,
         grid.templates_tested,
         profile.device,
+        "" if grid.facts == "geonames" else facts_version(grid.facts),
     )
     tried = len(grid.attributes) * grid.templates_tried * grid.most_entities
     asked = ask_subject.cell(
@@ -142,13 +144,19 @@ def _editing_cell(
         fitting,
         grid.rotation_rank if turns else 0,
         grid.scored_pairs,
-        () if turns else grid.sizes,
+        grid.sizes if not turns and seed in grid.curve_seeds else (),
         grid.grades if gated else (),
         grid.grade_seeds if gated else (),
+        isinstance(through, Arm) and seed in grid.error_seeds,
     )
-    edits = 3 + (len(editing.grades) + 2) * len(editing.grade_seeds) if turns else 5 + len(grid.sizes)
+    fits = 2 if editing.keeps_error else 1
+    edits = (
+        3 + (len(editing.grades) + 2) * len(editing.grade_seeds)
+        if turns
+        else 2 * fits + 2 + len(editing.sizes)
+    )
     # A step back through the model takes as long as one forward.
-    prompts = 2 * fitting.steps * fitting.prompts + edits * grid.scored_pairs * (1 + len(pair.keep))
+    prompts = 2 * fits * fitting.steps * fitting.prompts + edits * grid.scored_pairs * (1 + len(pair.keep))
     name = through.label if isinstance(through, Arm) else f"the {through}" if turns else through
     return edit_facts.cell(
         editing,
@@ -194,6 +202,8 @@ class EditingTables:
     """The templates chosen, the number of entities, and which attribute determines which."""
     facts: pd.DataFrame
     """Per cell: entities, pairs, seconds."""
+    refused: pd.DataFrame
+    """Ordered pairs of which the subject knows too little: `remaining` entities where `needed` are wanted."""
     found: list[Result]
 
 
@@ -204,8 +214,6 @@ def tables(profile: Profile, store: LocalStore | None = None) -> EditingTables:
     by_key = {result.key: result for result in found}
     asked = [by_key[one.asked.key] for one in planned]
     editing = [cell for one in planned for cell in [*one.rotations, *one.exact, *one.arms]]
-    edits = stack([by_key[cell.key].table("edits") for cell in editing])
-    ends = _ends(edits, profile.editing.least_range)
     facts = [
         {
             "label": cell.label,
@@ -217,19 +225,29 @@ def tables(profile: Profile, store: LocalStore | None = None) -> EditingTables:
         }
         for cell in editing
     ]
+    known = [cell for cell, one in zip(editing, facts, strict=True) if "refused" not in one]
+    edits = stack([by_key[cell.key].table("edits") for cell in known])
+    if edits.empty:
+        edits = pd.DataFrame(columns=[*RUN, "through", "what", "with_error", "constraint", "init"])
+    ends = _ends(edits, profile.editing.least_range)
+    about = ["target", "keep", "remaining", "needed", "refused"]
+    refused = pd.DataFrame([one for one in facts if "refused" in one], columns=about)
     return EditingTables(
         scores=_scores(edits, ends),
         edits=edits,
         ends=ends,
         templates=stack([result.table("templates") for result in asked]),
         choice=asked[0].json("choice"),
-        facts=pd.DataFrame(facts),
+        facts=pd.DataFrame([one for one in facts if "refused" not in one]),
+        refused=refused.drop_duplicates(),
         found=found,
     )
 
 
 def _ends(edits: pd.DataFrame, least_range: float) -> pd.DataFrame:
     """One row per pair and seed: disentanglement, cause and isolation at both ends, floor and ceiling."""
+    if edits.empty:
+        return pd.DataFrame(columns=[*RUN, "floor", "ceiling_disentanglement", "separated"])
     rows = []
     for run, part in edits[edits["through"] == CEILING].groupby(RUN, sort=False):
         by = part.set_index("what")
@@ -251,6 +269,8 @@ def _ends(edits: pd.DataFrame, least_range: float) -> pd.DataFrame:
 
 def _scores(edits: pd.DataFrame, ends: pd.DataFrame) -> pd.DataFrame:
     """Tidy rows of scores: masks of arms, with and without the error term."""
+    if edits.empty or not (edits["through"] == "arm").any():
+        return pd.DataFrame()
     masks = edits[(edits["through"] == "arm") & (edits["what"] == "mask")]
     judged = masks.merge(ends[ends["separated"]], on=RUN, suffixes=("", "_scale"))
     arm = [
@@ -273,7 +293,7 @@ def _scores(edits: pd.DataFrame, ends: pd.DataFrame) -> pd.DataFrame:
                     "higher_is_better": True,
                     "n": int(part["pairs"].sum()),
                     "unit": "pair",
-                    "version": "1",
+                    "version": "2",
                 }
             )
     return pd.DataFrame(rows)
@@ -282,11 +302,15 @@ def _scores(edits: pd.DataFrame, ends: pd.DataFrame) -> pd.DataFrame:
 def graded(profile: Profile, store: LocalStore | None = None) -> pd.DataFrame:
     """The rotation corrupted in grades: metric, level, seed, value, floor, ceiling, n.
 
-    Of the first pair of attributes at the profile's first place. Level 0 is the learned subspace and level 1
-    a random one of the same rank; a seed draws both the random one and the pairs of entities.
+    Of the first pair of attributes, at the profile's first place, of which the subject knows enough. Level 0
+    is the learned subspace and level 1 a random one of the same rank; a seed draws both the random one and
+    the pairs of entities.
     """
     if not profile.editing.pairs:
         return pd.DataFrame()
-    cell = plan(profile, profile.models[0]).rotations[0]
-    (found,) = results([cell], store)
-    return found.table("graded")[["metric", "level", "seed", "value", "floor", "ceiling", "n"]]
+    for cell in plan(profile, profile.models[0]).rotations:
+        if cell.config.grades:
+            (found,) = results([cell], store)
+            if "refused" not in found.json("facts"):
+                return found.table("graded")[["metric", "level", "seed", "value", "floor", "ceiling", "n"]]
+    return pd.DataFrame()

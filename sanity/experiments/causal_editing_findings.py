@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from sanity.experiments.causal_editing import METRICS, RUN, EditingTables
+from sanity.experiments.causal_editing import RUN, EditingTables
 from sanity.experiments.findings import arm_words, reported_tables
 from sanity.profiles import Profile
 
@@ -21,6 +21,18 @@ def known_words(tables: EditingTables) -> str:
     return (
         f"Of {tables.choice['entities']} entities it knows, with the best template, " + "; ".join(parts) + "."
     )
+
+
+def refused_words(tables: EditingTables) -> str:
+    """The pairs that the subject knows too little of; empty where there are none."""
+    if tables.refused.empty:
+        return ""
+    parts = [
+        f"{one['target']} while {one['keep']} stays (refused: {one['remaining']} remain, {one['needed']} are "
+        "needed)"
+        for one in tables.refused.to_dict("records")
+    ]
+    return f"Too few cities are known for editing {'; '.join(parts)}."
 
 
 def template_table(tables: EditingTables) -> pd.DataFrame:
@@ -49,13 +61,56 @@ def _of(known: pd.Series, asked: pd.Series) -> list[str]:
     return [f"{k} of {n}" for k, n in zip(known, asked, strict=True)]
 
 
-def determined_words(tables: EditingTables) -> str:
-    """Which attribute determines which among the entities asked."""
-    pairs = tables.choice["determines"]
-    if not pairs:
-        return "Among these entities no attribute determines another."
-    said = "; ".join(f"{one} determines {other}" for one, other in pairs)
-    return f"Among these entities, {said}."
+def determined_words(tables: EditingTables, profile: Profile) -> str:
+    """Which attribute determines which among the entities asked, and what that means for the pairs edited."""
+    pairs = {(one, other) for one, other in tables.choice["determines"]}
+    said = (
+        "Among these entities, " + "; ".join(f"{one} determines {other}" for one, other in sorted(pairs))
+        if pairs
+        else "Among these entities no attribute determines another"
+    )
+    bound: list[str] = []
+    free: list[str] = []
+    for pair in profile.editing.pairs:
+        for kept in pair.keep:
+            tied = (pair.target, kept) in pairs or (kept, pair.target) in pairs
+            (bound if tied else free).append(f"{pair.target} while {kept} stays")
+    sentences = [said + "."]
+    if bound:
+        sentences.append(
+            f"Changing {'; '.join(bound)} asks for a city that cannot exist, because one of the two "
+            "determines the other: such a pair says little about an edit that moves only one of them."
+        )
+    if free:
+        sentences.append(f"Neither determines the other in changing {'; '.join(free)}.")
+    return " ".join(sentences)
+
+
+ATTRIBUTE_WORDS = {
+    "initial": "The first letter of its name (initial) is a fact about a string and not about a place; a "
+    "dictionary may separate it from geography more easily than one geographic fact from another.",
+    "hemisphere": "A template that gives the same answer for every city knows the hemisphere of one half of "
+    "the earth.",
+    "Latitude": "Of a latitude the model's answer counts by its first token, which may be its first digit.",
+}
+
+
+def attribute_words(profile: Profile) -> str:
+    """What to know about the attributes asked for."""
+    return " ".join(words for name, words in ATTRIBUTE_WORDS.items() if name in profile.editing.attributes)
+
+
+def fitted_words(tables: EditingTables, profile: Profile) -> str:
+    """On how many cities, and in how many steps, masks and rotation are fitted."""
+    grid = profile.editing
+    if tables.facts.empty:
+        return f"Masks are fitted in {grid.steps} steps, rotations in {grid.rotation_steps}."
+    few, many = (int(find(tables.facts["train_entities"])) for find in (min, max))
+    cities = f"{few}" if few == many else f"{few} to {many}"
+    return (
+        f"The masks are fitted on {cities} cities in {grid.steps} steps of {grid.prompts} prompts, the "
+        f"rotations on the same cities in {grid.rotation_steps}."
+    )
 
 
 def ends_table(tables: EditingTables) -> pd.DataFrame:
@@ -68,6 +123,7 @@ def ends_table(tables: EditingTables) -> pd.DataFrame:
             "kept": keep,
             "cities for fitting": facts["train_entities"],
             "cities for testing": facts["test_entities"],
+            "questions, fitting and testing": f"{facts['templates_fitted']}, {facts['templates_tested']}",
             "unseen template": "yes" if facts["unseen_templates"] else "no",
             "do nothing": part["nothing_disentanglement"].mean(),
             "swap everything": part["everything_disentanglement"].mean(),
@@ -77,12 +133,18 @@ def ends_table(tables: EditingTables) -> pd.DataFrame:
             "range": "yes" if bool(part["separated"].all()) else "no range",
         }
         rows.append(row)
+    for one in tables.refused.to_dict("records"):
+        rows.append(
+            {"changed": one["target"], "kept": one["keep"], "range": f"refused: {one['remaining']} remain"}
+        )
     return pd.DataFrame(rows).set_index(["changed", "kept"])
 
 
 def ends_words(tables: EditingTables, profile: Profile) -> str:
     """Whether the ceiling separates the pairs."""
-    table = ends_table(tables)
+    if tables.ends.empty:
+        return "No pair of attributes is known of enough cities to be edited."
+    table = ends_table(tables).dropna(subset=["rotation"])
     least = profile.editing.least_range
     without = [f"{target} from {keep}" for target, keep in table.index[table["range"] != "yes"].to_list()]
     gap = table["rotation"] - table[["do nothing", "swap everything"]].max(axis=1)
@@ -101,7 +163,7 @@ def ends_words(tables: EditingTables, profile: Profile) -> str:
 def exact_words(tables: EditingTables) -> str:
     """What a mask reaches through dictionaries that lose nothing, against the ceiling."""
     edits = tables.edits
-    masks = edits[(edits["what"] == "mask") & edits["through"].ne("arm") & edits["with_error"].eq(False)]
+    masks = edits[(edits["what"] == "mask") & edits["through"].ne("arm")]
     if masks.empty:
         return ""
     parts, above = [], []
@@ -118,26 +180,6 @@ def exact_words(tables: EditingTables) -> str:
             "upper bound, and shares of the way to it are to be read with that in mind."
         )
     return said
-
-
-def arm_table(tables: EditingTables) -> pd.DataFrame:
-    """Every mask, seed by seed: cause, isolation and their mean, with and without the error term."""
-    masks = tables.edits[tables.edits["what"] == "mask"]
-    rows = []
-    for part in masks.to_dict("records"):
-        named = part["through"] != "arm"
-        rows.append(
-            {
-                "changed": part["target"],
-                "kept": part["keep"],
-                "through": part["through"] if named else arm_words(part["constraint"], part["init"]),
-                "seed": part["seed"],
-                "error term": "kept" if part["with_error"] else "dropped",
-                "latents swapped": f"{part['mask_size']:.0f} of {part['active']:.0f}",
-                **{column: part[column] for column in METRICS.values()},
-            }
-        )
-    return pd.DataFrame(rows).set_index(["changed", "kept", "through", "seed"])
 
 
 def floor_words(tables: EditingTables) -> str:
@@ -165,42 +207,24 @@ def floor_words(tables: EditingTables) -> str:
             f"With the error term {how}, disentanglement is {values}, between a floor of "
             f"{mean['floor'].mean():.3f} and a ceiling of {mean['ceiling'].mean():.3f}; {better}."
         )
+        if len(above) < len(mean) - 1:
+            sentences.append(
+                "Of two arms that are not above it neither is called better: their difference says which one "
+                "does more damage."
+            )
     return " ".join(sentences)
-
-
-def control_words(tables: EditingTables) -> str:
-    """What the reconstruction alone does, and what as many random latents do, for the trained arm."""
-    edits = tables.edits
-    trained = (
-        edits[(edits["constraint"] == "trained") & edits["with_error"].eq(False)]
-        if "constraint" in edits
-        else edits[:0]
-    )
-    if trained.empty:
-        return "No trained arm was edited."
-    means = trained.groupby("what")[list(METRICS.values())].mean().T.to_dict()
-    none, every, mask, random = (
-        {part: float(value) for part, value in means[what].items()}
-        for what in ("no latent", "all latents", "mask", "random latents")
-    )
-    return (
-        "Through the trained arm's reconstruction, without swapping anything, the kept answers survive in "
-        f"{none['isolation']:.0%} of the pairs: what is missing there is lost to the "
-        "reconstruction, not to the edit. Swapping every latent changes the target in "
-        f"{every['cause']:.0%}, the mask in {mask['cause']:.0%}, and as many "
-        f"other latents of like frequency in {random['cause']:.0%}, with isolation "
-        f"{mask['isolation']:.0%} and {random['isolation']:.0%}."
-    )
 
 
 def cost_words(tables: EditingTables) -> str:
     """What an arm costs, measured while the run was made."""
+    if tables.facts.empty:
+        return "Nothing was fitted."
     arms = tables.facts[tables.facts["through"] == "arm"]
     per_arm = arms["cpu_seconds"].mean()
     return (
-        f"Fitting and scoring one mask through one SAE took {per_arm:.0f} s of one processor core on average "
-        f"({len(arms)} masks); all of this chapter's cells took {tables.facts['cpu_seconds'].sum():.0f} s of "
-        "it, without loading the language model."
+        f"Fitting and scoring the two masks of one SAE took {per_arm:.0f} s of one processor core on average "
+        f"({len(arms)} of them); all of this chapter's cells took {tables.facts['cpu_seconds'].sum():.0f} s "
+        "of it, without loading the language model."
     )
 
 
@@ -224,6 +248,8 @@ def beside_paper(tables: EditingTables) -> pd.DataFrame:
 
 def pair_of(tables: EditingTables, target: str, keep: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Edits and ends of one ordered pair of attributes, at the first place."""
+    if tables.ends.empty:
+        return tables.edits, tables.ends
     place = [column for column in RUN if column in ("subject", "world_or_hook")]
     first = tables.ends[place].iloc[0]
     found = []

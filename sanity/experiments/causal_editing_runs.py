@@ -11,13 +11,14 @@ from typing import Any
 import pandas as pd
 
 from sanity.cells import Cell, Task, computes
-from sanity.data.facts import Facts, city_facts
+from sanity.data.facts import TRAIN, Facts, city_facts
 from sanity.data.facts_ravel import ravel_facts
 from sanity.evals.causal_editing import (
     Choice,
     Dictionary,
     EditingTask,
     Fitting,
+    TooFewKnownError,
     answers,
     choose_templates,
     fit_mask,
@@ -58,6 +59,8 @@ class Questions:
     templates_fitted: int
     templates_tested: int
     device: str
+    facts_version: str = ""
+    """Of facts from elsewhere: the commit, or a hash of the folder's files."""
 
     def load_facts(self, subject: Subject) -> Facts:
         """The facts, with entities of few enough tokens where they are chosen here."""
@@ -91,12 +94,14 @@ class Editing:
     sizes: tuple[int, ...]
     grades: tuple[float, ...] = ()
     grade_seeds: tuple[int, ...] = ()
+    keeps_error: bool = False
+    """Whether there is a second reading with the error term, through a mask fitted that way."""
 
 
 CEILING = "rotation"
 
 
-@computes(version=1, threads=1)
+@computes(version=2, threads=1)
 def ask_subject(task: Task) -> None:
     """Ask the subject for every fact with every template tried, and choose templates."""
     config: Questions = task.config
@@ -110,7 +115,8 @@ def ask_subject(task: Task) -> None:
         most_tokens=config.entity_tokens,
         templates=config.templates_tried,
     )
-    known = answered.groupby("attribute")["known"].any()
+    # An attribute that no entity for fitting is known with has no templates; its pairs are refused later.
+    known = answered[answered["split"] == TRAIN].groupby("attribute")["known"].any()
     choice = choose_templates(
         answered[answered["attribute"].isin(known.index[known])],
         fit=config.templates_fitted,
@@ -142,17 +148,18 @@ def _shares_subject(cell: Cell) -> object:
     return [inputs, config.target, config.keep, config.seed]
 
 
-@computes(version=1, together=_shares_subject, threads=1)
+@computes(version=2, together=_shares_subject, threads=1)
 def edit_facts(tasks: Sequence[Task]) -> None:
     """Fit and score the references and the arms of one pair and seed.
 
     Each result is kept in its task's scratch as soon as it is there, so that a killed run goes on behind it.
+    Where the subject knows too little of a pair, the refusal is the result: other pairs go on.
     """
-    prepared: EditingTask | None = None
+    prepared: EditingTask | TooFewKnownError | None = None
     for task in tasks:
         kept = task.scratch / "done.json"
         if not kept.exists():
-            prepared = prepared or prepare(tasks[0])
+            prepared = prepared or _prepared(tasks[0])
             write_atomically(kept, json.dumps(_measure(task, prepared)))
         found: dict[str, Any] = read_json(kept)
         for name, rows in found["tables"].items():
@@ -160,11 +167,28 @@ def edit_facts(tasks: Sequence[Task]) -> None:
         task.save_json("facts", found["facts"])
 
 
+def _prepared(task: Task) -> EditingTask | TooFewKnownError:
+    try:
+        return prepare(task)
+    except TooFewKnownError as refusal:
+        return refusal
+
+
 def prepare(task: Task) -> EditingTask:
-    """The subject asked again about what it knows of this pair."""
+    """The subject asked again about what it knows of this pair.
+
+    Raises `TooFewKnownError` where that is too little.
+    """
     config: Editing = task.config
     asked = task.inputs["asked"]
     chosen = asked.json("choice")["templates"]
+    for attribute in (config.target, *config.keep):
+        if attribute not in chosen and attribute in config.questions.attributes:
+            raise TooFewKnownError(
+                f"the subject knows {attribute} of no entity for fitting with any template",
+                remaining=0,
+                least=config.least_known,
+            )
     subject = config.questions.place.load(config.questions.device)
     return make_task(
         subject,
@@ -179,7 +203,10 @@ def prepare(task: Task) -> EditingTask:
     )
 
 
-def _measure(task: Task, prepared: EditingTask) -> dict[str, Any]:
+def _measure(task: Task, prepared: EditingTask | TooFewKnownError) -> dict[str, Any]:
+    if isinstance(prepared, TooFewKnownError):
+        about = {"refused": str(prepared), "remaining": prepared.remaining, "needed": prepared.least}
+        return {"tables": {}, "facts": about}
     config: Editing = task.config
     began, cpu = time.perf_counter(), time.process_time()
     tables = _rotation(config, prepared) if config.through == CEILING else _masked(task, prepared)
@@ -187,6 +214,8 @@ def _measure(task: Task, prepared: EditingTask) -> dict[str, Any]:
         "train_entities": len(prepared.train.entities),
         "test_entities": len(prepared.test.entities),
         "test_pairs_possible": int(prepared.test.allowed.sum()),
+        "templates_fitted": len(prepared.train.asked),
+        "templates_tested": len(prepared.test.asked),
         "unseen_templates": not {one.template for one in prepared.train.asked}
         & {one.template for one in prepared.test.asked},
         "seconds": time.perf_counter() - began,
@@ -218,14 +247,32 @@ def _rotation(config: Editing, prepared: EditingTask) -> dict[str, list[dict[str
 
 
 def _masked(task: Task, prepared: EditingTask) -> dict[str, list[dict[str, Any]]]:
-    """A mask fitted and scored: through an arm, or through an exact dictionary."""
+    """A mask fitted and scored: through an arm, or through an exact dictionary, which has no error term."""
     config: Editing = task.config
     swap = read(_dictionary(task), prepared)
     pairs = scored_pairs(prepared, config.scored_pairs, seed=config.seed)
-    logits = fit_mask(prepared, swap, fitting=config.fitting, generator=generator(config.seed, "mask"))
-    rows = through_dictionary(prepared, swap, logits, pairs, seed=config.seed, sizes=config.sizes)
+    fits = {
+        with_error: fit_mask(
+            prepared,
+            swap,
+            fitting=config.fitting,
+            generator=generator(config.seed, "mask"),
+            with_error=with_error,
+        )
+        for with_error in ((False, True) if config.keeps_error else (False,))
+    }
+    rows = through_dictionary(
+        prepared,
+        swap,
+        fits[False],
+        pairs,
+        seed=config.seed,
+        sizes=config.sizes,
+        keeping_error=fits.get(True),
+    )
     mask = [
-        {"latent": int(latent), "logit": float(logit)}
+        {"latent": int(latent), "logit": float(logit), "with_error": with_error}
+        for with_error, logits in fits.items()
         for latent, logit in zip(swap.latents.tolist(), logits.tolist(), strict=True)
     ]
     return {"edits": [{**_about(config), **one} for one in rows], "mask": mask}

@@ -73,7 +73,8 @@ def _rows(edits: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, str, str]]:
 def edits_by_size(edits: pd.DataFrame, ends: pd.DataFrame) -> Figure:
     """Cause, isolation and their mean when the largest m of a mask's logits are swapped."""
     figure, axes = plt.subplots(1, len(PARTS), figsize=(10.4, 3.6), sharex=True, layout="constrained")
-    curve = edits[edits["what"].isin(["largest", "no latent", "all latents"])]
+    drawn = edits.loc[edits["what"] == "largest", "seed"].unique()
+    curve = edits[edits["what"].isin(["largest", "no latent", "all latents"]) & edits["seed"].isin(drawn)]
     sizes = sorted(int(size) for size in curve.loc[curve["what"] == "largest", "size"].unique())
     for ax, (part, title) in zip(axes, PARTS.items(), strict=True):
         for through, some in curve.groupby("through", sort=False):

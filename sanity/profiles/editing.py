@@ -34,7 +34,7 @@ class EditingGrid(Entry):
     templates_fitted: Positive = 1
     templates_tested: Positive = 1
     least_known: Positive = 20
-    """Refuse to edit with fewer known entities than this in either split."""
+    """Drop templates, and then refuse to edit, with fewer known entities than this in either split."""
     least_range: Share = 0.1
     """No verdict from a pair whose ceiling is not this far above its floor."""
     pairs: tuple[EditedPair, ...] = ()
@@ -52,8 +52,11 @@ class EditingGrid(Entry):
     """Exact dictionaries with a mask of their own, for comparison."""
     exact_seeds: tuple[int, ...] = (0,)
     scored_pairs: Positive = 64
+    error_seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds on which the error term is kept in a second reading, with masks fitted that way."""
     sizes: tuple[Positive, ...] = (16, 64, 256)
     """Mask sizes of the curve."""
+    curve_seeds: tuple[int, ...] = (0, 1, 2)
     grades: tuple[Share, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
     """How far the ceiling is turned away for the validity gate."""
     grade_seeds: tuple[int, ...] = (1000, 1001, 1002)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,22 @@ def test_the_mask_is_the_same_for_the_same_seed_and_l1_makes_it_smaller(task: Ed
     assert int((ce.fit_mask(task, swap, fitting=costly, generator=seeded(3)) > 0).sum()) < int(
         (once > 0).sum()
     )
+
+
+def test_the_largest_latents_are_among_those_that_were_fitted(task: EditingTask) -> None:
+    """A latent that no city fitted on activates keeps the logit that it started with."""
+    swap = ce.read(ce.neurons(WIDTH), task)
+    silent = torch.arange(WIDTH) >= WIDTH - 4
+    logits = torch.linspace(-1, -0.1, WIDTH).masked_fill(silent, 0.0)
+    quiet = dataclasses.replace(swap, frequency=swap.frequency.masked_fill(silent, 0.0))
+    chosen = ce.largest(quiet, logits, 3)
+    assert chosen.nonzero()[:, 0].tolist() == [WIDTH - 7, WIDTH - 6, WIDTH - 5]
+    sizes = {
+        row["size"]
+        for row in ce.through_dictionary(task, quiet, logits, pairs(task), seed=0, sizes=(12, 13))
+        if row["what"] == "largest"
+    }
+    assert sizes == {12}
 
 
 def test_the_rotation_finds_the_subspace(task: EditingTask) -> None:
@@ -365,6 +382,19 @@ def test_templates_are_chosen_on_training_entities_alone(subjects: dict[str, Sub
     given = {t: s for of in TEMPLATES.values() for t, s in zip(of, (TEST, TRAIN), strict=True)}
     divided = ce.choose_templates(answered, fit=1, test=1, template_split=given)
     assert (divided["one"].fit, divided["one"].test) == (("at the %s ",), ("in %s ",))
+
+
+def test_templates_are_dropped_before_a_pair_is_refused(subjects: dict[str, Subject], facts: Facts) -> None:
+    """With their second templates the letters are unknown; with the first alone all are known."""
+    subject = subjects["nnsight"]
+    answered = ce.answers(subject, facts, ["one", "two"], hook=HOOK, most_tokens=1, templates=2)
+    both = {a: ce.Choice(t, t) for a, t in facts.templates.items()}
+    task = make_task(subject, facts, choice=both, answered=answered)
+    assert {asked.template for asked in task.asked} == {"in %s ", "q7%s "}
+    with pytest.raises(ce.TooFewKnownError) as refusal:
+        make_task(subject, facts, choice=both, answered=answered, least=99)
+    assert refusal.value.least == 99
+    assert len(task.train.entities) <= refusal.value.remaining < 99
 
 
 def test_too_few_known_facts_are_counted_and_refused(subjects: dict[str, Subject], facts: Facts) -> None:

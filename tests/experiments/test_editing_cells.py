@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,14 @@ import torch
 
 from sanity import figures
 from sanity.claims import SCORE_COLUMNS
-from sanity.computing import compute
+from sanity.computing import compute, results
 from sanity.errors import BadInputError
-from sanity.experiments import causal_editing, causal_editing_findings, causal_editing_runs
+from sanity.experiments import (
+    causal_editing,
+    causal_editing_findings,
+    causal_editing_masks,
+    causal_editing_runs,
+)
 from sanity.profiles import Profile, load
 from sanity.store import LocalStore
 from sanity.subject import load_subject
@@ -195,10 +201,91 @@ def test_figures_and_sentences_are_made(tables: causal_editing.EditingTables, pr
     assert len(words.template_table(tables)) == 2
     assert "rotation" in words.ends_table(tables)
     assert "ahead of the floor" in words.ends_words(tables, profile)
-    assert "determine" in words.determined_words(tables)
-    assert len(words.arm_table(tables)) == 2 * (2 * 2 + 2)
-    assert "of the pairs" in words.control_words(tables)
+    assert "determine" in words.determined_words(tables, profile)
+    assert len(causal_editing_masks.arm_table(tables)) == 2 * 2 * 2 + 2
+    assert "of the pairs" in causal_editing_masks.control_words(tables)
+    assert f"{profile.editing.steps} steps" in words.fitted_words(tables, profile)
+    assert words.refused_words(tables) == ""
     assert "s of one processor core" in words.cost_words(tables)
+
+
+def test_every_arm_has_a_mask_of_its_own_with_the_error_term(
+    profile: Profile, tables: causal_editing.EditingTables, store: LocalStore
+) -> None:
+    cell = causal_editing.plan(profile, profile.models[0]).arms[0]
+    (found,) = results([cell], store)
+    fitted = found.table("mask").pivot(index="latent", columns="with_error", values="logit")
+    assert fitted.notna().all(axis=None)
+    assert not fitted[False].equals(fitted[True])
+    edits = found.table("edits")
+    for with_error in (False, True):
+        (size,) = edits[(edits["what"] == "mask") & edits["with_error"].eq(with_error)]["size"]
+        assert size == (fitted[with_error] > 0).sum()
+    assert (edits["l0"] == 4).all()  # the arm is a TopK of 4
+    assert not (
+        tables.edits["through"].isin(["raw neurons", "PCA"]) & tables.edits["with_error"].eq(True)
+    ).any()
+
+
+def test_a_mask_is_held_against_no_latent_and_as_many_at_random(tables: causal_editing.EditingTables) -> None:
+    arms = tables.edits["through"] == "arm"
+    score = {"mask": 0.6, "no latent": 0.55, "random latents": 0.58}
+    planted = tables.edits.assign(disentanglement=tables.edits["what"].map(score).fillna(0.3))
+    ahead = causal_editing_masks.gains(dataclasses.replace(tables, edits=planted))
+    assert len(ahead) == 2 * 2  # arms, with and without the error term
+    assert ahead["minus_random"].tolist() == pytest.approx([0.02] * 4)
+    # With the error term no latent swapped is doing nothing, which is one half.
+    assert ahead.groupby("with_error")["minus_no_latent"].first().tolist() == pytest.approx([0.05, 0.1])
+    assert ahead["converged"].all()
+    worse = planted["disentanglement"].mask(
+        arms & planted["what"].eq("random latents") & planted["constraint"].eq("frozen_decoder"), 0.61
+    )
+    failed = dataclasses.replace(tables, edits=planted.assign(disentanglement=worse))
+    assert causal_editing_masks.gains(failed)["converged"].sum() == 2
+    assert causal_editing_masks.gain_table(failed)["fit"].tolist().count("not converged") == 2
+    assert "for frozen decoder" in causal_editing_masks.gain_words(failed)
+    assert "trained" not in causal_editing_masks.gain_words(failed)
+
+
+def test_a_pair_that_too_little_is_known_of_is_refused_and_the_run_goes_on(
+    profile: Profile, store: LocalStore
+) -> None:
+    editing = profile.editing.model_dump() | {"least_known": 99}
+    strict = profile.model_copy(update={"editing": type(profile.editing).model_validate(editing)})
+    tables = causal_editing.tables(strict, store)
+    (refused,) = tables.refused.to_dict("records")
+    assert (refused["target"], refused["keep"], refused["needed"]) == ("One", "Two", 99)
+    assert 3 <= refused["remaining"] < 99
+    assert tables.scores.empty
+    assert causal_editing.scores(strict, store)[0].empty
+    assert causal_editing.graded(strict, store).empty
+    words, masks = causal_editing_findings, causal_editing_masks
+    assert f"refused: {refused['remaining']} remain, 99 are needed" in words.refused_words(tables)
+    assert words.ends_table(tables)["range"].tolist() == [f"refused: {refused['remaining']} remain"]
+    assert "No pair" in words.ends_words(tables, strict)
+    for say in (
+        words.exact_words,
+        words.floor_words,
+        words.cost_words,
+        masks.control_words,
+        masks.gain_words,
+    ):
+        assert isinstance(say(tables), str)
+    assert words.pair_of(tables, "One", "Two")[0].empty
+
+
+def test_other_facts_in_the_same_folder_are_other_cells(
+    profile: Profile, ravel: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "facts"
+    shutil.copytree(ravel, folder)
+    editing = profile.editing.model_dump() | {"facts": str(folder)}
+    moved = profile.model_copy(update={"editing": type(profile.editing).model_validate(editing)})
+    asked = causal_editing.plan(moved, moved.models[0]).asked.key
+    assert causal_editing.plan(moved, moved.models[0]).asked.key == asked
+    changed = folder / "ravel_city_entity_attributes.json"
+    changed.write_text(changed.read_text().replace('"One": "', '"One": "x', 1))
+    assert causal_editing.plan(moved, moved.models[0]).asked.key != asked
 
 
 def test_an_attribute_that_is_not_asked_about_is_refused(profile: Profile, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from sanity.data.facts import TEST, TRAIN, Facts
 from sanity.errors import BadInputError
 from sanity.evals.causal_editing.questions import Asked, ask
-from sanity.evals.causal_editing.tasks import EditingTask, make_side
+from sanity.evals.causal_editing.tasks import EditingTask, make_side, too_few
 from sanity.progress import track
 from sanity.subject import Subject
 
@@ -133,7 +133,16 @@ def make_task(
 ) -> EditingTask:
     """The task of changing `target` while `others` stay, with what the subject holds at every entity.
 
-    With `answered`, only entities that were known there are asked again.
+    With `answered`, only entities that were known there are asked again; and where fewer than `least` are
+    known with every template, the worst templates are left out, one by one, as long as one of each attribute
+    remains.
+
+    Raises
+    ------
+    BadInputError
+        `target` and `others` are no editing task.
+    TooFewKnownError
+        Fewer than `least` entities are known in either split.
     """
     absent = [name for name in (target, *others) if name not in choice]
     if absent or not others or target in others:
@@ -146,7 +155,7 @@ def make_task(
         names = list(facts.entities(split))
         used = {a: choice[a].fit if split == TRAIN else choice[a].test for a in (target, *others)}
         if answered is not None:
-            names = _known_everywhere(answered, used, names, least, split)
+            used, names = _known_everywhere(answered, used, names, least, split)
 
         def put(
             attribute: str,
@@ -165,21 +174,31 @@ def make_task(
 
 
 def _known_everywhere(
-    answered: pd.DataFrame, used: Mapping[str, Sequence[str]], names: Sequence[str], least: int, split: str
-) -> list[str]:
-    """Entities known with all templates in use."""
-    left = set(names)
-    for attribute, templates in used.items():
-        for template in templates:
-            rows = answered[(answered["attribute"] == attribute) & (answered["template"] == template)]
-            left &= set(rows[rows["known"]]["entity"])
-    if len(left) < least:
-        raise BadInputError(
-            f"the subject knows {' and '.join(used)} of only {len(left)} entities for {split}ing (asked: "
-            f"{len(names)}), and at least {least} are needed: ask about more entities, other attributes, or "
-            "a larger model"
-        )
-    return [name for name in names if name in left]
+    answered: pd.DataFrame,
+    used: Mapping[str, tuple[str, ...]],
+    names: Sequence[str],
+    least: int,
+    split: str,
+) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """Templates in use and the entities known with all of them, with as many templates as leave `least`.
+
+    The last template of an attribute is its worst; the attribute with most templates gives one up first.
+    """
+    known = {
+        key: set(rows["entity"])
+        for key, rows in answered[answered["known"]].groupby(["attribute", "template"], sort=False)
+    }
+    left = dict(used)
+    while True:
+        sets = [known.get((a, t), set()) for a, several in left.items() for t in several]
+        remain = [name for name in names if all(name in some for some in sets)]
+        most = max(left, key=lambda attribute: len(left[attribute]))
+        if len(remain) >= least or len(left[most]) == 1:
+            break
+        left[most] = left[most][:-1]
+    if len(remain) < least:
+        raise too_few(" and ".join(used), len(remain), len(names), least, f"{split}ing")
+    return left, remain
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:

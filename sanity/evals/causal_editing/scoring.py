@@ -23,7 +23,7 @@ from sanity.evals.causal_editing.tasks import Edited, EditingTask, do_nothing, e
 from sanity.evals.inputs import SparseAutoencoder
 from sanity.evals.score import Score
 
-VERSION = "1"
+VERSION = "2"
 METRICS = {"ravel_disentanglement": "disentanglement", "ravel_cause": "cause", "ravel_isolation": "isolation"}
 
 Pairs = tuple[Int[Tensor, " n"], Int[Tensor, " n"]]
@@ -79,39 +79,46 @@ def through_dictionary(
     *,
     seed: int,
     sizes: Sequence[int],
+    keeping_error: Float[Tensor, " active"] | None = None,
 ) -> list[Row]:
-    """Everything that is measured with one fitted mask.
+    """Everything that is measured with the masks of one dictionary.
 
-    Rows: the mask without and with the error term, as many random latents matched in frequency, no and all
-    latents swapped (without the error term: what the reconstruction alone does), and the `sizes` largest of
-    the mask's logits.
+    Rows without the error term: the mask of `logits`, as many random latents matched in frequency, no and all
+    latents swapped (what the reconstruction alone does), and the `sizes` largest of the logits. With it: the
+    mask of `keeping_error`, the logits fitted that way, and as many random latents; no latent swapped is
+    doing nothing there. `l0` is how many latents are active at the cities that are tested, on average.
     """
-    chosen = logits > 0
-    size = int(chosen.sum())
-    random = matched_in_frequency(swap, chosen, generator=generator(seed, "matched latents"))
+    l0 = torch.cat([swap.codes[one] != 0 for one in task.test.asked]).sum(1).double().mean()
     rows = []
 
     def measure(name: str, latents: Bool[Tensor, " active"], *, with_error: bool, **more: Any) -> None:
         found = edited(task.test, swap.edit_only(latents, with_error=with_error), *pairs)
         rows.append(row(name, found, with_error=with_error, size=int(latents.sum()), **more))
 
-    measure("mask", chosen, with_error=False)
-    measure("mask", chosen, with_error=True)
-    measure("random latents", random, with_error=False)
-    measure("no latent", torch.zeros_like(chosen), with_error=False)
-    measure("all latents", torch.ones_like(chosen), with_error=False)
+    for fitted, with_error in ((logits, False), (keeping_error, True)):
+        if fitted is not None:
+            chosen, draws = fitted > 0, generator(seed, "matched latents")
+            measure("mask", chosen, with_error=with_error)
+            random = matched_in_frequency(swap, chosen, generator=draws)
+            measure("random latents", random, with_error=with_error)
+    measure("no latent", torch.zeros_like(logits) > 0, with_error=False)
+    measure("all latents", torch.ones_like(logits) > 0, with_error=False)
     for m in sizes:
-        if m <= len(logits):
-            measure("largest", largest(logits, m), with_error=False)
+        if m <= int((swap.frequency > 0).sum()):
+            measure("largest", largest(swap, logits, m), with_error=False)
     for one in rows:
-        one |= {"mask_size": size, "active": len(logits)}
+        one |= {"active": len(logits), "l0": float(l0)}
     return rows
 
 
-def largest(logits: Float[Tensor, " active"], m: int) -> Bool[Tensor, " active"]:
-    """The `m` latents with the largest logits."""
+def largest(swap: Swap, logits: Float[Tensor, " active"], m: int) -> Bool[Tensor, " active"]:
+    """The `m` latents with the largest logits, of those active at some entity that was fitted on.
+
+    The others' logits stay where they started, above those that fitting has lowered.
+    """
+    fitted = logits.masked_fill(swap.frequency == 0, -torch.inf)
     chosen = torch.zeros_like(logits, dtype=torch.bool)
-    chosen[logits.topk(m).indices] = True
+    chosen[fitted.topk(m).indices] = True
     return chosen
 
 
@@ -130,7 +137,7 @@ def score_sae(
     """The metrics of any SAE in memory, without and with the error term.
 
     With `mask` (numbers of latents) these are swapped: what an SAE scrambled after its mask was fitted still
-    does. Without, a mask is fitted as `fitting` says.
+    does. Without, a mask is fitted as `fitting` says, one without and one with the error term.
     """
     if isinstance(sae, Dictionary):
         dictionary = sae
@@ -138,13 +145,18 @@ def score_sae(
         zero = torch.zeros(sae.W_dec.shape[1]) if centre is None else centre
         dictionary = sae_dictionary(sae, centre=zero, factor=factor)
     swap = read(dictionary, task)
-    if mask is not None:
-        chosen = torch.isin(swap.latents, torch.tensor(list(mask), device=swap.latents.device))
-    else:
-        how = fitting or Fitting(steps=30, prompts=32, learning_rate=0.1)
-        chosen = fit_mask(task, swap, fitting=how, generator=generator(seed, "mask")) > 0
+    how = fitting or Fitting(steps=30, prompts=32, learning_rate=0.1)
+
+    def chosen(*, with_error: bool) -> Bool[Tensor, " active"]:
+        if mask is not None:
+            return torch.isin(swap.latents, torch.tensor(list(mask), device=swap.latents.device))
+        draws = generator(seed, "mask")
+        return fit_mask(task, swap, fitting=how, generator=draws, with_error=with_error) > 0
+
     found = {
-        suffix: edited(task.test, swap.edit_only(chosen, with_error=with_error), *pairs)
+        suffix: edited(
+            task.test, swap.edit_only(chosen(with_error=with_error), with_error=with_error), *pairs
+        )
         for suffix, with_error in (("", False), ("_with_error", True))
     }
     return [one for suffix, value in found.items() for one in as_scores(value, ends, suffix)]

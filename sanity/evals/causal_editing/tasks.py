@@ -12,6 +12,15 @@ from torch import Tensor
 from sanity.errors import BadInputError
 from sanity.evals.causal_editing.questions import Asked
 
+
+class TooFewKnownError(BadInputError):
+    """A subject knows too little to be edited: `remaining` entities of a split, where `least` are needed."""
+
+    def __init__(self, message: str, *, remaining: int, least: int) -> None:
+        super().__init__(message)
+        self.remaining, self.least = remaining, least
+
+
 Edit = Callable[[Asked, Tensor, Tensor], Tensor]
 """Of asked prompts, base rows and source rows: what to put at the entities' last tokens [rows, d_model]."""
 
@@ -68,30 +77,38 @@ def make_side(
 ) -> Side:
     """The entities that answer every question, and the pairs among them that differ in every attribute.
 
-    Raises `BadInputError`, with how many remain, when fewer than `least` entities are known or some entity
-    differs from no other in every attribute at all.
+    Raises `TooFewKnownError`, with how many remain, when fewer than `least` entities are known or no two of
+    them differ in every attribute.
     """
     every = [*target, *(one for several in others.values() for one in several)]
     known = [{n for n, yes in zip(one.entities, one.known.tolist(), strict=True) if yes} for one in every]
     names = [name for name in every[0].entities if all(name in some for some in known)]
     about = " and ".join(dict.fromkeys(one.attribute for one in every))
     if len(names) < least:
-        raise BadInputError(
-            f"the subject knows {about} of only {len(names)} entities for {where} (asked: "
-            f"{len(every[0].entities)}), and at least {least} are needed: ask about more entities, other "
-            "attributes, or a larger model"
-        )
+        raise too_few(about, len(names), len(every[0].entities), least, where)
     kept = {id(one): one.only(names) for one in every}
     first = [kept[id(one)] for one in (target[0], *(several[0] for several in others.values()))]
     allowed = torch.stack([one.answers[:, None] != one.answers[None, :] for one in first]).all(0)
     if not bool(allowed.any()):
-        raise BadInputError(
-            f"no two of the {len(names)} entities for {where} differ in {about}: ask about more entities"
+        raise TooFewKnownError(
+            f"no two of the {len(names)} entities for {where} differ in {about}: ask about more entities",
+            remaining=len(names),
+            least=least,
         )
     return Side(
         tuple(kept[id(one)] for one in target),
         {name: tuple(kept[id(one)] for one in several) for name, several in others.items()},
         allowed,
+    )
+
+
+def too_few(about: str, remaining: int, asked: int, least: int, where: str) -> TooFewKnownError:
+    """The refusal to edit what so few entities are known of."""
+    return TooFewKnownError(
+        f"the subject knows {about} of only {remaining} entities for {where} (asked: {asked}), and at least "
+        f"{least} are needed: ask about more entities, other attributes, or a larger model",
+        remaining=remaining,
+        least=least,
     )
 
 
