@@ -81,7 +81,7 @@ page.banner()
 # | trained better, baseline better | the two-sided paired $t$-test sees a difference, and the 90 % interval is not inside $\pm\Delta$ |
 # | equivalent | the 90 % interval of the mean difference lies inside $\pm\Delta$ (two one-sided tests); a difference may be detectable all the same, and is then named |
 # | inconclusive | neither |
-# | no range | the metric's own range is within reseed noise, or within two margins |
+# | no range | the metric's own range is within reseed noise, or within two margins; or none of the arms is above the metric's floor |
 # | open | no result, a result at another scale than an expected value was claimed for, or a metric that failed its validity gate ([](metric_validity)) |
 #
 # "Trained" stands for the judged arm and "baseline" for the one that it is held against. Two seeds can give a verdict
