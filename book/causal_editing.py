@@ -73,6 +73,7 @@ from sanity.publishing import open_chapter
 page = open_chapter("causal_editing", profile)
 figures.house_style()
 grid, model = page.profile.editing, page.profile.models[0]
+kept_on, curves_on = (len({*grid.seeds} & {*some}) for some in (grid.error_seeds, grid.curve_seeds))
 page.banner()
 
 # %% tags=["hide-input"]
@@ -115,7 +116,7 @@ pd.DataFrame(
         (
             "error term",
             "dropped (SAEBench's default)",
-            f"dropped; kept in a second reading ({len(grid.error_seeds)} seed(s)), with masks fitted that way",
+            f"dropped; kept in a second reading ({kept_on} seed(s)), with masks fitted that way",
             "both are shown",
         ),
         (
@@ -224,7 +225,7 @@ page.publish(tables.scores if led else tables.ends, "editing_scores")
         masks.gain_table(tables),
         caption="Each arm's mask (means over seeds) minus swapping no latent, and minus swapping as many others at random: "
         "differences in disentanglement. With the error term kept, swapping no latent is doing nothing, and the mask is "
-        f"one fitted with the error term ({len(grid.error_seeds)} seed(s)). L0: latents active at the last token of the cities tested.",
+        f"one fitted with the error term ({kept_on} seed(s)). L0: latents active at the last token of the cities tested.",
     )
     if some
     else nothing
@@ -258,7 +259,7 @@ Markdown(masks.gain_words(tables))
         figures.edits_by_size(edits, ends),
         alt="Cause, isolation and disentanglement against the number of latents swapped, one line per dictionary. "
         + masks.control_words(tables),
-        caption=f"Changing {first[0]} while {first[1]} stays, error term dropped: means over {len(grid.curve_seeds)} seed(s), "
+        caption=f"Changing {first[0]} while {first[1]} stays, error term dropped: means over {curves_on} seed(s), "
         f"{grid.scored_pairs} pairs each. Latents that were silent at every city fitted on are left out, except where all are swapped.",
     )
     if some
@@ -325,8 +326,7 @@ Markdown(metric_validity.note(page.profile, ["ravel_disentanglement"]))
 # %% tags=["hide-input"]
 Markdown(
     f"- {words.fitted_words(tables, page.profile)} A rotation knows its own cities better than new ones: the ceiling is "
-    "that of this many cities, and rises with their number.\n"
-    f"- {masks.gain_words(tables)}"
+    "that of this many cities, and rises with their number."
 )
 
 # %% [markdown]

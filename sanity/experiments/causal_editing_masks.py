@@ -89,7 +89,9 @@ def gain_words(tables: EditingTables) -> str:
             f"With the error term {'kept' if with_error else 'dropped'}, {len(part) - len(failed)} of "
             f"{len(part)} masks are ahead of both swapping no latent and swapping as many at random"
         )
-        without = f"; {NOT_CONVERGED}, and so no measure of the dictionary, for {names}." if names else "."
+        without = (
+            f"; {NOT_CONVERGED}, or through latents that no mask can edit by: {names}." if names else "."
+        )
         sentences.append(said + without)
     return " ".join(sentences)
 

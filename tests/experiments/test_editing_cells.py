@@ -243,7 +243,7 @@ def test_a_mask_is_held_against_no_latent_and_as_many_at_random(tables: causal_e
     failed = dataclasses.replace(tables, edits=planted.assign(disentanglement=worse))
     assert causal_editing_masks.gains(failed)["converged"].sum() == 2
     assert causal_editing_masks.gain_table(failed)["fit"].tolist().count("not converged") == 2
-    assert "for frozen decoder" in causal_editing_masks.gain_words(failed)
+    assert "by: frozen decoder" in causal_editing_masks.gain_words(failed)
     assert "trained" not in causal_editing_masks.gain_words(failed)
 
 
