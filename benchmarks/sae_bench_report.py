@@ -129,7 +129,8 @@ def _introduction(raw: dict[str, Any], found: dict[str, dict[str, tuple[float, f
 The model and the SAE are run by different code on the two sides (transformers under our hooks and our
 kernels; transformer-lens and sae-lens): they share weights, tokens and torch.""",
         f"""**With the definitions set alike, the recovered shares differ by less than {largest}, and no
-number in the tables below by more than {relative} of itself.** With the definitions as they come they do not agree:""",
+number in the tables below by more than {relative} of itself.** With the definitions as they come they
+do not agree:""",
         "\n".join(
             ["| | ours, as in the book | sae-bench, as it comes |", "|---|---:|---:|"]
             + [f"| {name} | {a:.4f} | {b:.4f} |" for name, (a, b) in rows.items()]
