@@ -7,6 +7,8 @@ import hashlib
 import torch
 from torch import Tensor
 
+from sanity.subject.running_on import EditablePrompts
+
 HOOK = "blocks.0.hook_resid_pre"
 
 
@@ -43,3 +45,6 @@ class EmbeddingSubject:
 
     def logits_with(self, tokens: Tensor, hook: str, edit: object) -> Tensor:
         return self.logits(tokens)
+
+    def editable(self, tokens: Tensor, hook: str, position: int) -> EditablePrompts:
+        raise AssertionError("nothing runs on from an embedding here")
