@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
+from letter_model import save_letter_model
 from torch import Tensor, nn
 
 from sanity.data.facts import TEST, TRAIN, Facts
@@ -267,25 +267,13 @@ NAMES = (*"abcdefghijklmnopqrstuvwxyz", "xy", "yz")
 @pytest.fixture(scope="module")
 def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
     """A model of three layers whose tokens are letters, in both backends."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+    from transformers import LlamaConfig
 
-    folder: Path = tmp_path_factory.mktemp("letters")
     config = LlamaConfig(
         vocab_size=len(LETTERS), hidden_size=32, intermediate_size=48, num_hidden_layers=3,
         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=24,
     )  # fmt: skip
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        module = AutoModelForCausalLM.from_config(config)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            if parameter.ndim > 1:
-                parameter *= 6  # so that its answers differ
-    module.save_pretrained(folder)
-    tokenizer = Tokenizer(models.WordLevel({letter: i for i, letter in enumerate(LETTERS)}, unk_token="<"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<", eos_token="<").save_pretrained(folder)
+    folder = save_letter_model(tmp_path_factory.mktemp("letters"), config, LETTERS, seed=1, scale=6)
     return {backend: load_subject(folder, backend=backend) for backend in ("transformer_lens", "nnsight")}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from letter_model import save_letter_model
 
 from sanity.errors import BadInputError
 from sanity.evals.judging import Answer, AnswerCache, Conversation, LocalJudge, Message, open_local
@@ -20,11 +21,9 @@ CHOICES = ("y", "n")
 @pytest.fixture(scope="module")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two layers of width 16 that read letters."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+    from transformers import LlamaConfig
 
-    folder = tmp_path_factory.mktemp("judge")
-    letters = {letter: i for i, letter in enumerate("<abcdefghijklmnopqrstuvwxyz:. \n")}
+    letters = "<abcdefghijklmnopqrstuvwxyz:. \n"
     config = LlamaConfig(
         vocab_size=len(letters),
         hidden_size=16,
@@ -36,18 +35,7 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
         bos_token_id=0,
         eos_token_id=0,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        module = AutoModelForCausalLM.from_config(config)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            if parameter.ndim > 1:
-                parameter *= 8  # so that its answers differ
-    module.save_pretrained(folder)
-    tokenizer = Tokenizer(models.WordLevel(letters, unk_token="<"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<", eos_token="<").save_pretrained(folder)
-    return folder
+    return save_letter_model(tmp_path_factory.mktemp("judge"), config, letters, scale=8)
 
 
 def asked(texts: Sequence[str], choices: tuple[str, ...] = CHOICES) -> list[Conversation]:
