@@ -25,9 +25,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmarks.sae_bench_report import report
+from sanity.engine.files import read_json, write_atomically
 from sanity.errors import AssetError, SanityError
 from sanity.evals import LossRecovered, explained_variance, loss_recovered
-from sanity.files import read_json, write_atomically
 from sanity.models import load_sae, save_sae
 from sanity.models.autoencoder import Autoencoder
 from sanity.subject import ActivationStore, Subject, load_subject

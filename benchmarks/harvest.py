@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from sanity.machine import cpu
+from sanity.engine.machine import cpu
 from sanity.subject import harvest, load_module, load_subject
 
 

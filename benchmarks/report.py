@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.client import PEERS
-from sanity.files import read_json, write_atomically
+from sanity.engine.files import read_json, write_atomically
 
 Row = dict[str, Any]
 NAMES = {

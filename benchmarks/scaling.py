@@ -25,9 +25,9 @@ from torch.nn import functional
 from benchmarks.client import ALL, HERE, IMPLEMENTATIONS, Worker
 from benchmarks.inputs import REAL, TINY, TOY, Shape, task, write_batches
 from benchmarks.report import dumped, plain, scaling_tables, write_results
-from sanity.files import write_atomically
-from sanity.machine import cpu, memory_bytes, provenance
-from sanity.progress import track
+from sanity.engine.files import write_atomically
+from sanity.engine.machine import cpu, memory_bytes, provenance
+from sanity.engine.progress import track
 
 LATENTS = tuple(1024 * 2**i for i in range(7))
 BATCHES = (256, 1024, 4096, 16384)

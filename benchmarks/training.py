@@ -32,9 +32,9 @@ from typing import Any
 from benchmarks.client import ALL, HERE, IMPLEMENTATIONS, Implementation, Worker
 from benchmarks.inputs import REAL, TINY, TOY, Shape, task, write_batches, write_weights
 from benchmarks.report import dumped, tables, write_results
-from sanity.files import write_atomically
-from sanity.machine import cpu, provenance
-from sanity.progress import track
+from sanity.engine.files import write_atomically
+from sanity.engine.machine import cpu, provenance
+from sanity.engine.progress import track
 
 WARM_UP = 2
 

@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -57,7 +59,8 @@ profile = "quick"
 # %% tags=["hide-input"]
 import pandas as pd
 
-from sanity import profiles, store
+from sanity import profiles
+from sanity.engine import store
 from sanity.experiments import findings, plan
 from sanity.publishing import open_chapter
 

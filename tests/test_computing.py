@@ -14,11 +14,11 @@ import psutil
 import pytest
 import torch
 
-from sanity import computing
-from sanity.cells import Cell, Cost, Task, computes
-from sanity.computing import compute, total_cost
+from sanity.engine import computing
+from sanity.engine.cells import Cell, Cost, Task, computes
+from sanity.engine.computing import compute, total_cost
+from sanity.engine.store import LocalStore, require
 from sanity.errors import BadInputError, SanityError
-from sanity.store import LocalStore, require
 
 
 @computes(version=1, threads=1)
@@ -161,9 +161,9 @@ def test_workers_leave_when_the_process_that_started_them_is_killed(tmp_path: Pa
         import sys
         from pathlib import Path
         sys.path.insert(0, {str(Path(__file__).parent)!r})
-        from sanity import computing
+        from sanity.engine import computing
         from test_computing import _slow
-        from sanity.store import LocalStore
+        from sanity.engine.store import LocalStore
         computing.places = lambda **_: 2
         computing.compute(_slow(1, 2, sleep=120.0), LocalStore(Path({str(tmp_path / "store")!r})))
         """

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sanity.config import canonical_json, digest, to_json
+from sanity.engine.config import canonical_json, digest, to_json
 from sanity.errors import BadInputError
 
 

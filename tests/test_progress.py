@@ -2,7 +2,7 @@
 
 import io
 
-from sanity.progress import track
+from sanity.engine.progress import track
 
 
 class Terminal(io.StringIO):

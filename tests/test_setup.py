@@ -171,7 +171,7 @@ def test_continuous_integration_runs_the_two_commands(repository: Path) -> None:
 
 
 def test_shapes_and_types_are_checked_at_run_time() -> None:
-    from sanity.files import sha256_of
+    from sanity.engine.files import sha256_of
 
     with pytest.raises(TypeCheckError):
         sha256_of("a text, not a path")  # type: ignore[arg-type]
@@ -184,7 +184,7 @@ def test_a_warning_raised_by_the_package_is_an_error() -> None:
 
 
 def test_tests_have_a_store_of_their_own(own_store: Path) -> None:
-    from sanity.store import open_store
+    from sanity.engine.store import open_store
 
     assert open_store().root == own_store.resolve()
 
@@ -210,4 +210,4 @@ def test_the_order_of_rooms_would_be_noticed(repository: Path, tmp_path: Path) -
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )
     assert done.returncode != 0
-    assert "sanity.config is not allowed to import sanity.publishing" in done.stdout
+    assert "sanity.engine.config is not allowed to import sanity.publishing" in done.stdout

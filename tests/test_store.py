@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 import torch
 
-from sanity.cells import Cell, Result, Task, computes, in_order
-from sanity.computing import compute, results
+from sanity.engine.cells import Cell, Result, Task, computes, in_order
+from sanity.engine.computing import compute, results
+from sanity.engine.store import LocalStore, missing, require
 from sanity.errors import BadInputError, CorruptFileError, SanityError, StorageError
-from sanity.store import LocalStore, missing, require
 
 CALLS: list[tuple[str, ...]] = []
 
@@ -165,10 +165,10 @@ def test_asking_for_what_is_not_there(store: LocalStore) -> None:
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from sanity.cells import computes
-from sanity.computing import compute
-from sanity.store import LocalStore, require
-from sanity.files import write_atomically
+from sanity.engine.cells import computes
+from sanity.engine.computing import compute
+from sanity.engine.store import LocalStore, require
+from sanity.engine.files import write_atomically
 
 @computes(version=1)
 def slow(task):

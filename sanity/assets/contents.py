@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sanity.assets.records import Member, WheelAsset
+from sanity.engine.files import sha256_of
 from sanity.errors import AssetError
-from sanity.files import sha256_of
 
 _CHUNK = 1 << 20
 _STAMP = "verified.json"

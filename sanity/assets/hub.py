@@ -7,8 +7,8 @@ import json
 import re
 from pathlib import Path
 
+from sanity.engine.files import free_space_words, sha256_of
 from sanity.errors import AssetError, StorageError
-from sanity.files import free_space_words, sha256_of
 
 # Weights as safetensors, configuration, and every form of tokenizer. Pickled weights (.bin, .pt, .pth) are
 # never fetched: loading one can run any code.

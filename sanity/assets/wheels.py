@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from sanity.assets.contents import extract, why_unusable
 from sanity.assets.records import Wheel, WheelAsset
-from sanity.config import digest
+from sanity.engine.config import digest
+from sanity.engine.files import free_space_words, sha256_of
+from sanity.engine.progress import track
 from sanity.errors import AssetError, StorageError
-from sanity.files import free_space_words, sha256_of
-from sanity.progress import track
 
 # Room left for pip's own bookkeeping and for file-system overhead, in bytes.
 _SPARE = 32 * 1024 * 1024

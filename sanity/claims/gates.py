@@ -21,7 +21,7 @@ STATES = ("failed", "not available", "passed")
 
 def stored_gates(profile: str, folder: Path | None = None) -> pd.DataFrame:
     """The gates among the result tables of a profile; an empty table where there are none yet."""
-    from sanity.store import home
+    from sanity.engine.store import home
 
     place = folder if folder is not None else home() / "_build" / "results" / profile
     file = place / f"{GATE_TABLE}.parquet"

@@ -49,7 +49,7 @@ class Ledger:
 
 def book_folder() -> Path:
     """The book's folder: that of the project we stand in, else the one beside this package's source."""
-    from sanity.store import home
+    from sanity.engine.store import home
 
     return next(
         (folder for folder in (home() / "book", Path(__file__).parents[2] / "book") if folder.is_dir()),

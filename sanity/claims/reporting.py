@@ -64,7 +64,7 @@ def stored_scores(profile: str, folder: Path | None = None) -> pd.DataFrame:
     No other table is read: chapters leave many that look like scores (variants, sweeps, what an earlier
     version published), and the front page must judge the rows that the verdicts are about.
     """
-    from sanity.store import home
+    from sanity.engine.store import home
 
     place = folder if folder is not None else home() / "_build" / "results" / profile
     file = place / f"{SCORE_TABLE}.parquet"

@@ -31,7 +31,7 @@ def judge_command(
 
     The judge is named by SANITY_JUDGE_URL, SANITY_JUDGE_MODEL and SANITY_JUDGE_KEY.
     """
-    from sanity.computing import compute
+    from sanity.engine.computing import compute
     from sanity.experiments.judged_interpretability_cells import plan_judges
     from sanity.profiles import load
 

@@ -9,17 +9,17 @@ import typer
 from sanity.cli.common import AsJson, ProfileName, columns, show
 
 if TYPE_CHECKING:
-    from sanity.cells import Cell
+    from sanity.engine.cells import Cell
 
 
 def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:
     """List what a profile computes, and what it will cost."""
-    from sanity.cells import in_order
-    from sanity.computing import total_cost
+    from sanity.engine.cells import in_order
+    from sanity.engine.computing import total_cost
+    from sanity.engine.store import missing, open_store
     from sanity.experiments import plan
     from sanity.profiles import load
     from sanity.publishing import cost_words
-    from sanity.store import missing, open_store
 
     chosen = load(profile)
     cells = in_order(plan(chosen))
@@ -66,7 +66,7 @@ def book_command(profile: ProfileName = "quick", as_json: AsJson = False) -> Non
 
 
 def _compute_stages(stages: set[str], profile: str, *, as_json: bool) -> None:
-    from sanity.computing import compute
+    from sanity.engine.computing import compute
     from sanity.experiments import plan
     from sanity.profiles import load
 

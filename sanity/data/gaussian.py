@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sanity.config import digest
 from sanity.data.synthetic import _SEEDS, _STRIDE
+from sanity.engine.config import digest
 from sanity.errors import BadInputError
 
 

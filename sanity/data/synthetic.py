@@ -19,9 +19,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from sanity.config import digest
+from sanity.engine.config import digest
+from sanity.engine.progress import track
 from sanity.errors import BadInputError
-from sanity.progress import track
 
 # PyTorch's generator on the CPU keeps 32 bits of its seed. Steps walk through these by an odd stride, so
 # that no two batches of a run share one; hashing each step would repeat about two batches in 122,000.

@@ -26,8 +26,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sanity.data.sources import SOURCES, Document, Source, TextFolder, position
+from sanity.engine.progress import track
 from sanity.errors import BadInputError
-from sanity.progress import track
 
 Split = Literal["train", "held_out"]
 SPLITS: tuple[Split, ...] = ("train", "held_out")

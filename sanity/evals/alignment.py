@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sanity.config import digest
+from sanity.engine.config import digest
 from sanity.errors import BadInputError
 from sanity.evals.feature_recovery import max_cosines
 from sanity.evals.inputs import SparseAutoencoder, require_finite, require_width, unit_rows

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sanity.baselines import permuted_decoder, random_latents, random_rotation, rotated_decoder
-from sanity.config import digest
+from sanity.engine.config import digest
 from sanity.errors import BadInputError
 from sanity.evals.inputs import unit_rows
 from sanity.models import Architecture, Autoencoder

@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sanity.engine.progress import track
 from sanity.errors import BadInputError
 from sanity.evals.inputs import SparseAutoencoder, reconstructed, require_finite, require_width
 from sanity.evals.score import Score
-from sanity.progress import track
 
 # Rows of log-probabilities compared at a time: their temporaries stay small whatever the batch.
 _ROWS = 64

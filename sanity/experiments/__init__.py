@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sanity.cells import Cell
+    from sanity.engine.cells import Cell
     from sanity.profiles import Profile
 
 CHAPTERS = (
@@ -26,7 +26,7 @@ CHAPTERS = (
 
 def plan(profile: Profile) -> list[Cell]:
     """All cells of all chapters at `profile`, in the order in which a run asks for them."""
-    from sanity.cells import in_order
+    from sanity.engine.cells import in_order
 
     modules = [import_module(f"sanity.experiments.{name}") for name in CHAPTERS]
     return in_order([cell for module in modules for cell in module.cells(profile)])

@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from sanity.cells import Cell, Cost, Result
-from sanity.computing import results
 from sanity.data.facts_ravel import facts_version
+from sanity.engine.cells import Cell, Cost, Result
+from sanity.engine.computing import results
+from sanity.engine.store import LocalStore
 from sanity.evals.causal_editing import Fitting
 from sanity.experiments.causal_editing_runs import (
     CEILING,
@@ -24,7 +25,6 @@ from sanity.experiments.real_activations import Place, plan_place
 from sanity.models import Arm
 from sanity.profiles import LanguageModel, Profile
 from sanity.profiles.editing import EditedPair
-from sanity.store import LocalStore
 from sanity.subject import weights_of
 
 __all__ = ["CEILING", "EXPERIMENT", "EditingTables", "cells", "graded", "plan", "scores", "tables"]

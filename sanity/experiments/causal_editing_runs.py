@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from sanity.cells import Cell, Task, computes
 from sanity.data.facts import TRAIN, Facts, city_facts
 from sanity.data.facts_ravel import ravel_facts
+from sanity.engine.cells import Cell, Task, computes
+from sanity.engine.files import read_json, write_atomically
 from sanity.evals.causal_editing import (
     Choice,
     Dictionary,
@@ -38,7 +39,6 @@ from sanity.evals.causal_editing import (
 )
 from sanity.experiments.grid import describe
 from sanity.experiments.real_activations import Place
-from sanity.files import read_json, write_atomically
 from sanity.models import Arm, load_sae
 from sanity.subject import ActivationStore, Subject
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from sanity.cells import Cell
 from sanity.claims import book_folder
-from sanity.computing import total_cost
+from sanity.engine.cells import Cell
+from sanity.engine.computing import total_cost
+from sanity.engine.store import LocalStore
 from sanity.profiles import Profile
-from sanity.store import LocalStore
 
 LABELS = {
     "topk": "TopK",

@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from sanity.cells import Cell, Cost, Result
-from sanity.computing import results
 from sanity.data import Correlation, HarderSpec, Hierarchy, Zipf
+from sanity.engine.cells import Cell, Cost, Result
+from sanity.engine.computing import results
+from sanity.engine.store import LocalStore
 from sanity.experiments.grid import arm, stack
 from sanity.experiments.harder_worlds_runs import (
     EXPERIMENT,
@@ -25,7 +26,6 @@ from sanity.experiments.harder_worlds_runs import (
 from sanity.models import Training
 from sanity.profiles import ArmNames, Profile
 from sanity.profiles.worlds import HarderWorldEntry, Misfit
-from sanity.store import LocalStore
 
 __all__ = ["EXPERIMENT", "HarderTables", "cells", "scores", "spec_of", "tables"]
 

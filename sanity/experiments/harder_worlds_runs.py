@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sanity.cells import Cell, Task, computes
 from sanity.data import HarderSpec, HarderWorld, SyntheticStream, SyntheticWorld, world_of
+from sanity.engine.cells import Cell, Task, computes
 from sanity.evals import (
     Absorption,
     HeldOutEVProbe,

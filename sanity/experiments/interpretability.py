@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from sanity.cells import Cell, Cost, Result, Task, computes
-from sanity.computing import results
+from sanity.engine.cells import Cell, Cost, Result, Task, computes
+from sanity.engine.computing import results
+from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
 from sanity.evals.interpretability import (
     GRADED_COLUMNS,
@@ -40,7 +41,6 @@ from sanity.experiments.interpretability_cells import (
 )
 from sanity.models import Arm
 from sanity.profiles import LanguageModel, Profile
-from sanity.store import LocalStore
 
 log = logging.getLogger("sanity")
 

@@ -21,8 +21,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from sanity.cells import Cell, Cost, Result, Task, computes
 from sanity.data.text import TextSpec, sequences
+from sanity.engine.cells import Cell, Cost, Result, Task, computes
 from sanity.errors import BadInputError, SanityError
 from sanity.evals.interpretability import (
     Contexts,

@@ -8,14 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from sanity.cells import Cell, Result
-from sanity.computing import results
+from sanity.engine.cells import Cell, Result
+from sanity.engine.computing import results
+from sanity.engine.store import LocalStore
 from sanity.evals.judging import JudgeSpec, gate_verdict, graded_accuracy
 from sanity.experiments.grid import stack
 from sanity.experiments.judged_interpretability_cells import EXPERIMENT, JudgeCells, plan_judges
 from sanity.profiles import Profile
 from sanity.profiles.judging import JudgeAmount
-from sanity.store import LocalStore
 
 __all__ = ["EXPERIMENT", "JudgeTables", "cells", "chosen", "graded", "scores", "summary", "tables"]
 

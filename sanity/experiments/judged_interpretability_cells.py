@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sanity.cells import Cell, Cost, Task, computes
+from sanity.engine.cells import Cell, Cost, Task, computes
 from sanity.errors import BadInputError
 from sanity.evals.judging import (
     CONCEPTS,

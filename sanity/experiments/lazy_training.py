@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from sanity.baselines import FrozenDecoder, Iso, SoftFrozenDecoder, Trained
-from sanity.cells import Cell, Result
-from sanity.computing import results
+from sanity.engine.cells import Cell, Result
+from sanity.engine.computing import results
+from sanity.engine.store import LocalStore
 from sanity.experiments import real_activations
 from sanity.experiments.grid import stack
 from sanity.experiments.lazy_training_alignment import alignment_cells
@@ -19,7 +20,6 @@ from sanity.experiments.lazy_training_geometry import geometry_cell, geometry_ro
 from sanity.experiments.lazy_training_scaling import scaling_cells
 from sanity.experiments.lazy_training_sources import EXPERIMENT
 from sanity.profiles import Profile
-from sanity.store import LocalStore
 
 EARLY = f"{EXPERIMENT}_tenth"
 """The experiment whose rows are those of `lazy_training` at a tenth of the steps."""

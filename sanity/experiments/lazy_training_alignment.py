@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sanity.cells import Cell, Cost, Task, computes
 from sanity.data.synthetic import SyntheticStream, SyntheticWorld
+from sanity.engine.cells import Cell, Cost, Task, computes
 from sanity.evals import (
     covariance_matched_max_cosine,
     encoder_decoder_cosines,

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from sanity.cells import Cell, Cost, Task, computes
+from sanity.engine.cells import Cell, Cost, Task, computes
 from sanity.evals import (
     CosineToInitProbe,
     HeldOutEVProbe,

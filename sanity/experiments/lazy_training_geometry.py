@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sanity.cells import Cell, Cost, Task, computes
+from sanity.engine.cells import Cell, Cost, Task, computes
 from sanity.evals import (
     log_any_above,
     log_cap_probability,

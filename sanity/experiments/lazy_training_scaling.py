@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sanity.cells import Cell, Cost, Task, computes
+from sanity.engine.cells import Cell, Cost, Task, computes
 from sanity.evals import (
     explained_variance,
     first_order,

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sanity.baselines import FrozenDecoder, SoftFrozenDecoder, Trained
-from sanity.cells import Cell, Result
 from sanity.data.gaussian import GaussianStream
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
+from sanity.engine.cells import Cell, Result
 from sanity.experiments.grid import architecture
 from sanity.experiments.real_activations import spread_rows
 from sanity.experiments.synthetic_recovery import FIRST_HELD_OUT_STEP, held_out_samples, spec_of

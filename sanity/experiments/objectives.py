@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sanity.cells import Cell, Cost, Result, Task, computes
-from sanity.computing import results
 from sanity.data import SyntheticSpec, SyntheticStream, SyntheticWorld
+from sanity.engine.cells import Cell, Cost, Result, Task, computes
+from sanity.engine.computing import results
+from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
 from sanity.evals import (
     HeldOutEVProbe,
@@ -41,7 +42,6 @@ from sanity.models.objectives import (
     pursue,
 )
 from sanity.profiles import Profile
-from sanity.store import LocalStore
 
 EXPERIMENT = "objectives"
 HELD_OUT_SAMPLES = 8192

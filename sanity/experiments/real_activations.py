@@ -14,9 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sanity.cells import Cell, Cost, Result, Task, computes
-from sanity.computing import results
 from sanity.data.text import TextSpec, Windows, named_sources, window_blocks
+from sanity.engine.cells import Cell, Cost, Result, Task, computes
+from sanity.engine.computing import results
+from sanity.engine.machine import memory_bytes
+from sanity.engine.store import LocalStore
 from sanity.evals import (
     HeldOutEVProbe,
     Score,
@@ -26,10 +28,8 @@ from sanity.evals import (
     reconstruction_scores,
 )
 from sanity.experiments.grid import arm, at_matched_l0, describe, named_curve, score_rows, stack
-from sanity.machine import memory_bytes
 from sanity.models import Arm, Training, load_sae, save_sae, train
 from sanity.profiles import ArmNames, LanguageModel, Profile
-from sanity.store import LocalStore
 from sanity.subject import (
     ActivationStore,
     ActivationStream,

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sanity.cells import Cell, Cost, Result
-from sanity.computing import results
 from sanity.data.probing import named_pools
+from sanity.engine.cells import Cell, Cost, Result
+from sanity.engine.computing import results
+from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
 from sanity.evals.sparse_probing import Probing, ProbingData
 from sanity.experiments.grid import describe, stack
@@ -28,7 +29,6 @@ from sanity.experiments.sparse_probing_runs import (
     read_probing_texts,
 )
 from sanity.profiles import LanguageModel, Profile
-from sanity.store import LocalStore
 from sanity.subject import weights_of
 
 __all__ = ["EXPERIMENT", "LATENTS", "cells", "graded", "probing_data", "scores", "tables"]

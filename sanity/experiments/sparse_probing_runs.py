@@ -14,9 +14,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sanity.cells import Cell, Result, Task, computes
 from sanity.data.probing import Pool
 from sanity.data.probing_texts import ProbeTask, collect, make_tasks
+from sanity.engine.cells import Cell, Result, Task, computes
+from sanity.engine.files import disk_errors
+from sanity.engine.progress import track
 from sanity.errors import BadInputError
 from sanity.evals.sparse_probing import (
     Probing,
@@ -32,9 +34,7 @@ from sanity.evals.sparse_probing import (
 from sanity.evals.sparse_probing_texts import TextActivations, pooled_latents
 from sanity.experiments.grid import describe, score_rows
 from sanity.experiments.real_activations import Place
-from sanity.files import disk_errors
 from sanity.models import Arm, load_sae
-from sanity.progress import track
 from sanity.subject import ActivationStore, Subject
 
 EXPERIMENT = "sparse_probing"

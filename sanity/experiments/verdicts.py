@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sanity.cells import Result
 from sanity.claims import SCORE_COLUMNS, Ledger, Paired, repeated
+from sanity.engine.cells import Result
+from sanity.engine.store import LocalStore
 from sanity.experiments import (
     causal_editing,
     harder_worlds,
@@ -38,7 +39,6 @@ from sanity.stats import (
     seeds_for_margin,
     t_interval,
 )
-from sanity.store import LocalStore
 
 log = logging.getLogger("sanity")
 

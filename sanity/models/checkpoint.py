@@ -21,9 +21,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from sanity.config import to_json
+from sanity.engine.config import to_json
+from sanity.engine.files import disk_errors, read_json, sha256_of
 from sanity.errors import BadInputError, CorruptFileError
-from sanity.files import disk_errors, read_json, sha256_of
 from sanity.models.autoencoder import Autoencoder
 from sanity.models.selection import Above
 from sanity.models.sparsity import TopK, architecture_from_json

@@ -31,7 +31,8 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
-from sanity.config import digest
+from sanity.engine.config import digest
+from sanity.engine.progress import track
 from sanity.errors import BadInputError
 from sanity.models.arm import Arm, Probe, Stream, Training
 from sanity.models.autoencoder import Autoencoder
@@ -40,7 +41,6 @@ from sanity.models.learner import Learner, Precision
 from sanity.models.sparsity import TopK
 from sanity.models.start import calibrated_start, initial_directions
 from sanity.models.training import Run, probe_steps
-from sanity.progress import track
 
 Teach = Callable[[Arm, int, int], Autoencoder]
 """(arm, first step, steps) -> what plain training on those batches gives."""

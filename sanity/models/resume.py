@@ -18,9 +18,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sanity.config import Json
+from sanity.engine.config import Json
+from sanity.engine.files import read_json
 from sanity.errors import BadInputError
-from sanity.files import read_json
 from sanity.models.checkpoint import load_tensors, verified, write_folder
 from sanity.models.controller import Controller
 from sanity.models.gradients import Weights

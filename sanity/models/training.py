@@ -21,7 +21,8 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from sanity.config import Json, digest, to_json
+from sanity.engine.config import Json, digest, to_json
+from sanity.engine.progress import track
 from sanity.errors import BadInputError
 from sanity.models.arm import AnchoredProbe, Arm, Probe, Stream, Training
 from sanity.models.autoencoder import Autoencoder
@@ -29,7 +30,6 @@ from sanity.models.gradients import Outcome
 from sanity.models.learner import Kernel, Learner, Precision
 from sanity.models.resume import load_progress, save_progress
 from sanity.models.start import Start, calibrated_start, initial_directions
-from sanity.progress import track
 
 
 @dataclass(eq=False)

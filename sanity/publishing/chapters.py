@@ -18,9 +18,9 @@ from typing import Any
 
 import yaml
 
+from sanity.engine.files import disk_errors, read_json, sha256_of, write_atomically
+from sanity.engine.machine import cores
 from sanity.errors import BadInputError, SanityError
-from sanity.files import disk_errors, read_json, sha256_of, write_atomically
-from sanity.machine import cores
 
 log = logging.getLogger("sanity")
 

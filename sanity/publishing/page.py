@@ -12,8 +12,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sanity.engine.files import write_atomically
 from sanity.errors import BadInputError
-from sanity.files import write_atomically
 from sanity.publishing.chapters import results_folder, tables_path
 from sanity.publishing.display import figure_html, table_html
 from sanity.publishing.log import log_to_stderr
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from sanity.cells import Cell, Result
+    from sanity.engine.cells import Cell, Result
     from sanity.profiles import Profile
 
 
@@ -63,7 +63,7 @@ class ChapterPage:
 
     def results(self, cells: Sequence[Cell]) -> list[Result]:
         """The results of `cells`, computed if missing, and remembered for the provenance block."""
-        from sanity.computing import results
+        from sanity.engine.computing import results
 
         found = results(cells)
         self._results.extend(found)
@@ -120,7 +120,7 @@ class ChapterPage:
         hashes: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """What `provenance` shows, as plain data."""
-        from sanity.store import open_store
+        from sanity.engine.store import open_store
 
         everything = with_inputs([*self._results, *results], open_store().get)
         return provenance(
@@ -136,8 +136,8 @@ def open_chapter(name: str, profile: str) -> ChapterPage:
     """Begin the chapter `name` at the profile called `profile`; an unknown profile is refused."""
     import pandas as pd
 
+    from sanity.engine.store import home
     from sanity.profiles import load
-    from sanity.store import home
 
     page = ChapterPage(name, load(profile), home())
     log_to_stderr()

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from sanity.machine import commit, cpu, memory_bytes, versions
+from sanity.engine.machine import commit, cpu, memory_bytes, versions
 
 if TYPE_CHECKING:
-    from sanity.cells import Result
+    from sanity.engine.cells import Result
 
 
 def provenance(

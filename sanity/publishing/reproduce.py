@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from sanity.engine.files import disk_errors
+from sanity.engine.machine import memory_bytes
 from sanity.errors import BadInputError, StorageError
-from sanity.files import disk_errors
-from sanity.machine import memory_bytes
 from sanity.publishing.chapters import Execution, executed_path, read_chapters, run_chapters
 from sanity.publishing.site import build_site
 
 if TYPE_CHECKING:
-    from sanity.cells import Cell, Cost
+    from sanity.engine.cells import Cell, Cost
 
 log = logging.getLogger("sanity")
 
@@ -50,10 +50,10 @@ def reproduce_book(profile: str) -> Build:
     SanityError
         A chapter failed, or the pages could not be built.
     """
-    from sanity.computing import compute
+    from sanity.engine.computing import compute
+    from sanity.engine.store import home, missing, open_store
     from sanity.experiments import plan
     from sanity.profiles import load
-    from sanity.store import home, missing, open_store
 
     began = time.perf_counter()
     cells = plan(load(profile))
@@ -77,8 +77,8 @@ def reproduce_book(profile: str) -> Build:
 
 def build_book(profile: str) -> Build:
     """Build the pages from the chapters as they were last run at `profile`; computes nothing."""
+    from sanity.engine.store import home
     from sanity.profiles import load
-    from sanity.store import home
 
     load(profile)
     root = home()
@@ -97,8 +97,8 @@ def build_book(profile: str) -> Build:
 
 def announce(profile: str, cells: Sequence[Cell], absent: Sequence[Cell], where: Path) -> None:
     """Say what is there and what the rest will cost; refuse when it does not fit on the disk."""
-    from sanity.cells import in_order
-    from sanity.computing import total_cost
+    from sanity.engine.cells import in_order
+    from sanity.engine.computing import total_cost
     from sanity.profiles import load
 
     count, cost = len(in_order(cells)), total_cost(absent)

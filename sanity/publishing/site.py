@@ -19,8 +19,8 @@ from typing import Any
 
 import yaml
 
+from sanity.engine.files import disk_errors, read_json, write_atomically
 from sanity.errors import BadInputError, SanityError
-from sanity.files import disk_errors, read_json, write_atomically
 from sanity.publishing.chapters import Chapter, results_folder
 from sanity.publishing.remote import Remote, buttons, fill_colab_cell, find_remote, published_ref
 

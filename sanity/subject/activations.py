@@ -26,9 +26,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sanity.config import digest
+from sanity.engine.config import digest
+from sanity.engine.files import read_json, sha256_of
 from sanity.errors import BadInputError, CorruptFileError
-from sanity.files import read_json, sha256_of
 
 MANIFEST = "manifest.json"
 STATISTICS = "statistics.safetensors"

@@ -23,9 +23,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from sanity.engine.files import disk_errors, free_space_words, read_json, write_atomically
+from sanity.engine.progress import track
 from sanity.errors import BadInputError, CorruptFileError, StorageError
-from sanity.files import disk_errors, free_space_words, read_json, write_atomically
-from sanity.progress import track
 from sanity.subject.activations import (
     MANIFEST,
     STATISTICS,

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from sanity import assets
-from sanity.config import digest
+from sanity.engine.config import digest
+from sanity.engine.files import disk_errors, sha256_of
 from sanity.errors import BadInputError, StorageError
-from sanity.files import disk_errors, sha256_of
 from sanity.subject.interface import Subject
 from sanity.subject.unpacking import unpacked
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sanity.config import digest
+from sanity.engine.config import digest
 from sanity.errors import BadInputError
 from sanity.subject.activations import ActivationStore, Normalisation
 

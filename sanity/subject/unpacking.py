@@ -18,8 +18,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from sanity.assets import cache_folder
+from sanity.engine.files import disk_errors, read_json, sha256_of, write_atomically
 from sanity.errors import CorruptFileError
-from sanity.files import disk_errors, read_json, sha256_of, write_atomically
 
 log = logging.getLogger("sanity")
 

@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import sanity.experiments
-from sanity.cells import Cost, Task, computes
 from sanity.cli import app
+from sanity.engine.cells import Cost, Task, computes
 from sanity.errors import StorageError
 
 COMMANDS = ("fetch", "plan", "harvest", "train", "reproduce", "book", "claims")

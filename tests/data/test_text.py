@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sanity import assets
-from sanity.config import canonical_json
 from sanity.data.sources import (
     SOURCES,
     Document,
@@ -28,6 +27,7 @@ from sanity.data.sources import (
     read_table,
 )
 from sanity.data.text import SPLITS, TextSpec, named_sources, sequences, window_blocks
+from sanity.engine.config import canonical_json
 from sanity.errors import AssetError, BadInputError
 
 LETTERS = string.ascii_lowercase + " "

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from sanity.config import to_json
 from sanity.data import (
     Correlation,
     HarderSpec,
@@ -22,6 +21,7 @@ from sanity.data import (
     Zipf,
     world_of,
 )
+from sanity.engine.config import to_json
 from sanity.errors import BadInputError
 
 SIGMAS = 5.0

@@ -12,7 +12,8 @@ import torch
 
 from sanity import figures
 from sanity.claims import SCORE_COLUMNS
-from sanity.computing import compute, results
+from sanity.engine.computing import compute, results
+from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
 from sanity.experiments import (
     causal_editing,
@@ -21,7 +22,6 @@ from sanity.experiments import (
     causal_editing_runs,
 )
 from sanity.profiles import Profile, load
-from sanity.store import LocalStore
 from sanity.subject import load_subject
 
 LETTERS = "<abcdefghijklmnopqrstuvwxyz0123456789. "

@@ -12,6 +12,7 @@ import pytest
 
 from sanity import claims
 from sanity.data.synthetic import SyntheticSpec
+from sanity.engine.store import LocalStore
 from sanity.experiments import (
     harder_worlds,
     lazy_training,
@@ -26,7 +27,6 @@ from sanity.experiments.lazy_training_sources import EXPERIMENT as LAZY
 from sanity.experiments.synthetic_recovery import planning
 from sanity.profiles import Profile, load
 from sanity.publishing import open_chapter
-from sanity.store import LocalStore
 
 EDGE = "soft-frozen-ends-on-the-edge"
 ARMS = [{"constraint": name} for name in ("trained", "soft_frozen_decoder", "frozen_decoder")]
@@ -60,7 +60,7 @@ def profile(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     lazy |= {"loss_tokens": None}
     spec = SyntheticSpec(d_in=12, n_features=48, expected_l0=3.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sanity.computing.places", lambda **_: 1)
+        patch.setattr("sanity.engine.computing.places", lambda **_: 1)
         patch.setattr(planning, "PAPER_WORLDS", (spec,))
         patch.setattr(planning, "PAPER_L0", 3)
         patch.setattr(harder_worlds, "sae_lens_version", lambda: None)

@@ -10,18 +10,18 @@ import pytest
 import torch
 
 from sanity.data.worlds import HarderWorld
+from sanity.engine.store import LocalStore
 from sanity.experiments import harder_worlds
 from sanity.experiments import harder_worlds_findings as findings
 from sanity.experiments.harder_worlds import HarderTables
 from sanity.profiles import Profile, load
-from sanity.store import LocalStore
 
 
 @pytest.fixture(scope="module", autouse=True)
 def in_this_process() -> Iterator[None]:
     """Cells this small are done before a second process has started."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sanity.computing.places", lambda **_: 1)
+        patch.setattr("sanity.engine.computing.places", lambda **_: 1)
         yield
 
 

@@ -13,12 +13,12 @@ import torch
 from test_real_cells import make_profile
 
 from sanity.claims import SCORE_COLUMNS
+from sanity.engine.store import LocalStore, require
 from sanity.errors import BadInputError
 from sanity.evals.interpretability import PoolFeatures, divided, score_latents
 from sanity.experiments import interpretability, interpretability_cells, interpretability_findings
 from sanity.experiments.interpretability import InterpretabilityTables
 from sanity.profiles import Profile
-from sanity.store import LocalStore, require
 from sanity.subject import ActivationStore
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "while", "rain", "fell", "and", "birds", "sang", "of", "old"]

@@ -13,8 +13,9 @@ import torch
 from judge_server import Server, serving
 
 from sanity import profiles
-from sanity.cells import Cell, Task, computes
-from sanity.computing import compute, results
+from sanity.engine.cells import Cell, Task, computes
+from sanity.engine.computing import compute, results
+from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
 from sanity.evals.interpretability import Contexts, Counts, Pool
 from sanity.evals.judging import BudgetError, Excerpt, JudgeError, JudgeSpec
@@ -32,7 +33,6 @@ from sanity.experiments.judged_interpretability_cells import (
 )
 from sanity.profiles import ArmNames
 from sanity.profiles.judging import JudgeAmount
-from sanity.store import LocalStore
 
 WORDS = ("river", "castle", "engine")
 SECRET = "sk-cells-0123456789"

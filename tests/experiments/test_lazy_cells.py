@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from sanity.baselines import SoftFrozenDecoder
-from sanity.cells import Cell, Task, in_order
 from sanity.claims import primary_grid, read_ledger
 from sanity.claims.evaluation import evaluate
-from sanity.computing import results
+from sanity.engine.cells import Cell, Task, in_order
+from sanity.engine.computing import results
+from sanity.engine.store import LocalStore
 from sanity.evals import expected_max_cosine, held_output, reachable_cosine, supports
 from sanity.experiments import lazy_training, lazy_training_findings
 from sanity.experiments.lazy_training_course import (
@@ -29,7 +30,6 @@ from sanity.experiments.lazy_training_sources import open_source, tau_of, toy_ru
 from sanity.models import Autoencoder, TopK, train
 from sanity.models.training import probe_steps
 from sanity.profiles import Profile, load
-from sanity.store import LocalStore
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def tables(profile: Profile, store: LocalStore) -> dict[str, pd.DataFrame]:
     found: dict[str, list[pd.DataFrame]] = {}
     with pytest.MonkeyPatch.context() as patch:
         # Starting processes would take longer than what they are for.
-        patch.setattr("sanity.computing._at_once", lambda group: 1)
+        patch.setattr("sanity.engine.computing._at_once", lambda group: 1)
         made = results(worlds_only(profile), store)
     for result in made:
         for file in result.files:

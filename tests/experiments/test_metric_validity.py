@@ -13,10 +13,11 @@ from matplotlib import pyplot as plt
 
 from sanity import figures
 from sanity.baselines import permuted_decoder
-from sanity.cells import Cell, Task
 from sanity.claims import Ledger, failed_metrics, gate_state, read_ledger
-from sanity.computing import compute
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
+from sanity.engine.cells import Cell, Task
+from sanity.engine.computing import compute
+from sanity.engine.store import LocalStore, require
 from sanity.experiments import metric_validity, sparse_probing
 from sanity.experiments.metric_validity import judging, planning
 from sanity.experiments.metric_validity.corrupting import truth_scores
@@ -24,7 +25,6 @@ from sanity.experiments.metric_validity.reading import drawn_rows, drawn_windows
 from sanity.experiments.metric_validity.scrambling import changes, reads, same_latents, scrambled_rows
 from sanity.models import Autoencoder, JumpReLU
 from sanity.profiles import Profile, load
-from sanity.store import LocalStore, require
 from sanity.subject import ActivationStore
 
 OWN = set(judging.OWN_KIND) - {"ce_recovered", "kl_recovered"}

@@ -7,19 +7,19 @@ from collections.abc import Iterator
 import pandas as pd
 import pytest
 
+from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
 from sanity.experiments import objectives
 from sanity.experiments import objectives_findings as findings
 from sanity.experiments.objectives import AimTables, gains
 from sanity.profiles import Profile, load
-from sanity.store import LocalStore
 
 
 @pytest.fixture(scope="module", autouse=True)
 def in_this_process() -> Iterator[None]:
     """Cells this small are done before a second process has started."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sanity.computing.places", lambda **_: 1)
+        patch.setattr("sanity.engine.computing.places", lambda **_: 1)
         yield
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from sanity import figures
 from sanity.claims import SCORE_COLUMNS
-from sanity.computing import compute, results
 from sanity.data.probing import GROUPS, WIDER, GivenRows, Pool
+from sanity.engine.computing import compute, results
+from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
 from sanity.evals import score_sae
 from sanity.experiments import sparse_probing
@@ -22,7 +23,6 @@ from sanity.experiments.findings import arm_words
 from sanity.experiments.sparse_probing import ProbingTables
 from sanity.models import load_sae
 from sanity.profiles import Profile, load
-from sanity.store import LocalStore
 
 ALPHABETS = {"low": "abcdefgh ", "middle": "ijklmnop ", "high": "qrstuvwx "}
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from sanity.engine.store import LocalStore
 from sanity.experiments import findings, real_activations, verdicts
 from sanity.experiments.real_activations import RealTables
 from sanity.profiles import Profile, load
-from sanity.store import LocalStore
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "while", "rain", "fell", "and", "birds", "sang", "of", "old"]
 
@@ -115,8 +115,8 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[4])
 from test_real_cells import make_profile
 from sanity.experiments import real_activations
-from sanity.computing import compute
-from sanity.store import LocalStore, require
+from sanity.engine.computing import compute
+from sanity.engine.store import LocalStore, require
 import torch
 torch.set_num_threads(int(sys.argv[5]))
 cells = real_activations.cells(make_profile(Path(sys.argv[2]), Path(sys.argv[3])))

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
-from sanity.computing import compute
 from sanity.data.synthetic import SyntheticSpec, SyntheticWorld
+from sanity.engine.computing import compute
+from sanity.engine.store import LocalStore, require
 from sanity.errors import BadInputError
 from sanity.experiments import findings, synthetic_findings, synthetic_recovery
 from sanity.experiments.synthetic_recovery import SignedBasis, ToyTables, TrueFeatures, planning
 from sanity.profiles import Profile, load
-from sanity.store import LocalStore, require
 
 TINY = tuple(
     SyntheticSpec(d_in=12, n_features=48, expected_l0=3.0, probabilities=p) for p in ("constant", "variable")

@@ -98,7 +98,7 @@ def test_damage_is_noticed_and_named(stream: Any, tmp_path: Path, name: str, dam
 
 
 def test_architectures_survive_json(architecture: Architecture) -> None:
-    from sanity.config import to_json
+    from sanity.engine.config import to_json
 
     fields = to_json(architecture)
     assert isinstance(fields, dict)

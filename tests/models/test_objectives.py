@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from sanity.config import to_json
 from sanity.data import SyntheticSpec, SyntheticStream, SyntheticWorld
+from sanity.engine.config import to_json
 from sanity.errors import BadInputError
 from sanity.models import Arm, BatchTopK, JumpReLU, Learner, TopK, Training, calibrated_start, train
 from sanity.models.gradients import Weights

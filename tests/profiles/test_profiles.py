@@ -8,7 +8,7 @@ import pytest
 
 from sanity import profiles
 from sanity.claims import read_ledger
-from sanity.computing import total_cost
+from sanity.engine.computing import total_cost
 from sanity.errors import BadInputError
 from sanity.experiments import plan
 

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 import sanity.experiments
-from sanity.cells import Task, computes
+from sanity.engine.cells import Task, computes
+from sanity.engine.store import open_store
 from sanity.errors import SanityError
 from sanity.publishing import build_book, build_site, read_chapters, reproduce_book
 from sanity.publishing.remote import Remote
-from sanity.store import open_store
 
 pytestmark = pytest.mark.slow
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sanity.cells import Cell, Task, computes
-from sanity.computing import results
+from sanity.engine.cells import Cell, Task, computes
+from sanity.engine.computing import results
+from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
 from sanity.profiles import load
 from sanity.publishing import ChapterPage, open_chapter, provenance_html
 from sanity.publishing.provenance import provenance, with_inputs
-from sanity.store import LocalStore
 
 
 @computes(version=1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import sanity.experiments
-from sanity.cells import Cell, Cost, Task, computes
+from sanity.engine.cells import Cell, Cost, Task, computes
 from sanity.errors import BadInputError, StorageError
 from sanity.publishing import build_book, cost_words, reproduce_book
 from sanity.publishing.reproduce import announce, size_words

@@ -10,10 +10,10 @@ import pandas as pd
 import torch
 
 from sanity.data.facts import TEST, TRAIN, Facts
+from sanity.engine.progress import track
 from sanity.errors import BadInputError
 from sanity.evals.causal_editing.questions import Asked, ask
 from sanity.evals.causal_editing.tasks import EditingTask, make_side, too_few
-from sanity.progress import track
 from sanity.subject import Subject
 
 

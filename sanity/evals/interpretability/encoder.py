@@ -13,9 +13,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sanity import assets
+from sanity.engine.progress import track
 from sanity.errors import BadInputError
 from sanity.models.kernels import product
-from sanity.progress import track
 
 ASSET, MEMBER = "minilm", "model"
 

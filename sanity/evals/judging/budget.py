@@ -17,10 +17,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sanity.engine.files import disk_errors
 from sanity.errors import BadInputError
 from sanity.evals.judging.errors import BudgetError
 from sanity.evals.judging.protocol import Conversation
-from sanity.files import disk_errors
 
 CHARACTERS_PER_TOKEN = 3.0
 TOKENS_PER_MESSAGE = 6

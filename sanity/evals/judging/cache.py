@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sanity.config import canonical_json
+from sanity.engine.config import canonical_json
+from sanity.engine.files import read_json, write_atomically
 from sanity.errors import CorruptFileError
-from sanity.files import read_json, write_atomically
 
 log = logging.getLogger("sanity")
 

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from sanity.engine.progress import track
 from sanity.errors import BadInputError
 from sanity.evals.judging.budget import Spending, Usage, estimate
 from sanity.evals.judging.cache import Answer, AnswerCache
@@ -22,7 +23,6 @@ from sanity.evals.judging.errors import JudgeError
 from sanity.evals.judging.limits import RateLimit
 from sanity.evals.judging.protocol import Conversation
 from sanity.evals.judging.settings import Endpoint
-from sanity.progress import track
 
 if TYPE_CHECKING:
     import httpx

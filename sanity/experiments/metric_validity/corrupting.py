@@ -11,8 +11,8 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from sanity.cells import Task, computes
 from sanity.data.synthetic import SyntheticBatch, SyntheticSpec, SyntheticStream, SyntheticWorld
+from sanity.engine.cells import Task, computes
 from sanity.evals import (
     MeanMixed,
     Score,

@@ -8,13 +8,13 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from sanity.cells import Result
 from sanity.claims import GATE_TABLE_COLUMNS, Ledger, read_ledger
+from sanity.engine.cells import Result
+from sanity.engine.store import LocalStore
 from sanity.experiments.grid import stack
 from sanity.experiments.metric_validity.planning import graded
 from sanity.profiles import Profile
 from sanity.stats import GATE_COLUMNS, Gate, gates, not_available
-from sanity.store import LocalStore
 
 MEAN = "mean"
 TRUTH = "mixed"

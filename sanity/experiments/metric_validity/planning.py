@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sanity.cells import Cell, Cost, Result
-from sanity.computing import results
+from sanity.engine.cells import Cell, Cost, Result
+from sanity.engine.computing import results
+from sanity.engine.store import LocalStore
 from sanity.experiments import real_activations, sparse_probing, synthetic_recovery
 from sanity.experiments.grid import stack
 from sanity.experiments.metric_validity.corrupting import (
@@ -30,7 +31,6 @@ from sanity.experiments.metric_validity.scrambling import (
 from sanity.experiments.real_activations import PlaceCells
 from sanity.models import Trained
 from sanity.profiles import Profile, World
-from sanity.store import LocalStore
 
 # Seconds of one thread: one reading of 2,048 samples with 640 features in 40 dimensions takes 0.1.
 _SECONDS_PER_READING = 0.1 / (2048 * 640 * 40)

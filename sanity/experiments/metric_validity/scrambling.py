@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sanity.cells import Task, computes
 from sanity.data.synthetic import SyntheticStream, SyntheticWorld
+from sanity.engine.cells import Task, computes
 from sanity.evals import (
     SCRAMBLES,
     Score,

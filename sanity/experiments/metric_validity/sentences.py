@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 import pandas as pd
 
 from sanity.claims import Ledger, gate_state, read_ledger
+from sanity.engine.store import LocalStore
 from sanity.experiments.metric_validity.judging import gate_table
 from sanity.profiles import Profile
-from sanity.store import LocalStore
 
 PARTS = ("encoder", "decoder", "latent biases")
 MORE_NAMES: Mapping[str, str] = {

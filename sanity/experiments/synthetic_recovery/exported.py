@@ -13,16 +13,16 @@ from typing import Any
 import pandas as pd
 from torch.nn import functional
 
-from sanity.cells import Result
-from sanity.config import digest
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
+from sanity.engine.cells import Result
+from sanity.engine.config import digest
+from sanity.engine.files import read_json, sha256_of, write_atomically
+from sanity.engine.store import LocalStore, home
 from sanity.errors import BadInputError
 from sanity.experiments.grid import INITS, score_rows, stack
 from sanity.experiments.synthetic_recovery.measuring import Truth, measured
 from sanity.experiments.synthetic_recovery.runs import truth_of
-from sanity.files import read_json, sha256_of, write_atomically
 from sanity.models import Init, gaussian_matrix, load_sae
-from sanity.store import LocalStore, home
 
 _INITS: dict[str, Init] = {type(init).__name__: init for init in INITS.values()}
 NAMES = ("scores", "curves", "features", "latents", "geometry")

@@ -9,9 +9,10 @@ from itertools import accumulate, pairwise
 import pandas as pd
 
 from sanity.baselines import FrozenDecoder, Trained, Untrained
-from sanity.cells import Cell, Cost, Result
-from sanity.computing import results
 from sanity.data.synthetic import SyntheticSpec
+from sanity.engine.cells import Cell, Cost, Result
+from sanity.engine.computing import results
+from sanity.engine.store import LocalStore
 from sanity.experiments.grid import architecture, arm, stack
 from sanity.experiments.synthetic_recovery.references import UNTRAINED_RULES, dictionary_cells
 from sanity.experiments.synthetic_recovery.runs import (
@@ -23,7 +24,6 @@ from sanity.experiments.synthetic_recovery.runs import (
 )
 from sanity.models import Arm, Training
 from sanity.profiles import ArmNames, Profile, World
-from sanity.store import LocalStore
 
 PAPER_WORLDS = (SyntheticSpec(), SyntheticSpec(probabilities="variable"))
 PAPER_L0 = 20

@@ -12,8 +12,8 @@ import torch
 from scipy.stats import norm
 
 from sanity.baselines import Untrained
-from sanity.cells import Cell, Cost, Task, computes
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
+from sanity.engine.cells import Cell, Cost, Task, computes
 from sanity.evals import pursuit_explained_variance, reconstruction_scores
 from sanity.experiments.grid import architecture, at_matched_l0
 from sanity.experiments.synthetic_recovery.runs import (

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
-from sanity.cells import Cell, Task, computes
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
+from sanity.engine.cells import Cell, Task, computes
 from sanity.errors import BadInputError
 from sanity.evals import CosineToInitProbe, HeldOutEVProbe, RecoveryProbe
 from sanity.experiments.grid import at_matched_l0, describe, named_curve, score_rows

@@ -20,9 +20,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sanity.config import canonical_json, digest, to_json
+from sanity.engine.config import canonical_json, digest, to_json
+from sanity.engine.files import disk_errors, read_json, sha256_of, write_atomically
 from sanity.errors import BadInputError, CorruptFileError
-from sanity.files import disk_errors, read_json, sha256_of, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -69,7 +69,7 @@ def commit(folder: Path | None = None) -> str:
 
     `"unknown"` for an installation that is not a git checkout.
     """
-    where = folder or Path(__file__).resolve().parent.parent
+    where = folder or Path(__file__).resolve().parents[2]
     head = _git(where, "rev-parse", "HEAD")
     if head is None:
         return "unknown"

@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sanity.cells import Cell, Cost, Result, in_order
+from sanity.engine.cells import Cell, Cost, Result, in_order
+from sanity.engine.files import disk_errors
+from sanity.engine.store import LEASE_SECONDS, LocalStore, missing, open_store, require
+from sanity.engine.workers import Workers, memory_for_results, on_threads, places
 from sanity.errors import SanityError
-from sanity.files import disk_errors
-from sanity.store import LEASE_SECONDS, LocalStore, missing, open_store, require
-from sanity.workers import Workers, memory_for_results, on_threads, places
 
 log = logging.getLogger("sanity")
 

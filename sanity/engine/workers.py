@@ -14,9 +14,9 @@ from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import Any
 
+from sanity.engine.machine import cores, memory_bytes
+from sanity.engine.progress import BESIDE
 from sanity.errors import SanityError
-from sanity.machine import cores, memory_bytes
-from sanity.progress import BESIDE
 
 
 @contextlib.contextmanager

@@ -19,11 +19,11 @@ from typing import Any, Protocol
 
 from filelock import SoftFileLease, Timeout
 
-from sanity.cells import Cell, Result, Task, in_order
-from sanity.config import digest
+from sanity.engine.cells import Cell, Result, Task, in_order
+from sanity.engine.config import digest
+from sanity.engine.files import disk_errors, free_space_words, read_json, sha256_of, write_atomically
+from sanity.engine.machine import provenance
 from sanity.errors import CorruptFileError, SanityError
-from sanity.files import disk_errors, free_space_words, read_json, sha256_of, write_atomically
-from sanity.machine import provenance
 
 log = logging.getLogger("sanity")
 
