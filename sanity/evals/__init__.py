@@ -10,6 +10,7 @@ from sanity.evals.alignment import (
     encoder_decoder_cosines,
     row_cosines,
 )
+from sanity.evals.base import Candidate, Eval, Grades, Scored, Setting
 from sanity.evals.cone import (
     log_reachable,
     reach,
@@ -19,6 +20,7 @@ from sanity.evals.cone import (
     simulated_nearest,
 )
 from sanity.evals.detection import detection_f1, detection_f1s
+from sanity.evals.directions import Directions
 from sanity.evals.feature_recovery import (
     Matching,
     frequency_weighted_recovery,
@@ -51,10 +53,13 @@ from sanity.evals.laziness import (
     support_overlap,
     supports,
 )
+from sanity.evals.loss import Loss
+from sanity.evals.metric import METRICS, Metric, metric_named
 from sanity.evals.probes import CosineToInitProbe, HeldOutEVProbe, RecoveryProbe
 from sanity.evals.pursuit import Pursuit, orthogonal_matching_pursuit, pursuit_explained_variance
 from sanity.evals.reconstruction import (
     ExplainedVariance,
+    Reconstruction,
     dead_latents,
     explained_variance,
     firing_frequency,
@@ -82,22 +87,34 @@ from sanity.evals.sphere import (
     reachable_cosine,
 )
 from sanity.evals.splicing import LossRecovered, loss_recovered
+from sanity.evals.true_features import Recovery
 
 __all__ = [
+    "METRICS",
     "SCRAMBLES",
     "Absorption",
+    "Candidate",
     "CosineToInitProbe",
+    "Directions",
+    "Eval",
     "ExplainedVariance",
     "Geometry",
+    "Grades",
     "HeldOutEVProbe",
+    "Loss",
     "LossRecovered",
     "Matching",
     "MeanMixed",
+    "Metric",
     "Probing",
     "ProbingData",
     "Pursuit",
+    "Reconstruction",
+    "Recovery",
     "RecoveryProbe",
     "Score",
+    "Scored",
+    "Setting",
     "TangentKernel",
     "TextActivations",
     "absorption",
@@ -132,6 +149,7 @@ __all__ = [
     "mean_matched_cosine",
     "mean_max_cosine",
     "mean_max_cosine_of",
+    "metric_named",
     "mixed_directions",
     "nearest_latents",
     "one_to_one",
