@@ -173,7 +173,9 @@ page.table(
 curves = page.read.curves("real_activations")
 here = curves[curves["world_or_hook"] == source.where]
 page.figure(
-    figures.gap_against_tokens(here, metric="explained_variance_held_out", name="held-out explained variance"),
+    figures.gap_against_tokens(
+        here, metric="explained_variance_held_out", name="held-out explained variance"
+    ),
     alt="Held-out explained variance against tokens seen for every arm, and the trained arm's lead over each.",
     caption=f"Held-out explained variance (about {min(4096, data['tokens_held_out']):,} held-out tokens, spread over all "
     f"documents) against tokens seen, repeats counted: {data['tokens_unique']:,} unique tokens, "
@@ -229,11 +231,19 @@ page.figure(
 
 # %%
 tables = paper_tables()
-printed = tables[tables["metric"] == "explained_variance"].pivot_table(
-    index=["variant", "init"], columns=["model", "layer", "architecture"], values="mean", sort=False
-).rename_axis(["arm", "init"])
+printed = (
+    tables[tables["metric"] == "explained_variance"]
+    .pivot_table(
+        index=["variant", "init"], columns=["model", "layer", "architecture"], values="mean", sort=False
+    )
+    .rename_axis(["arm", "init"])
+)
 printed.columns = [f"{model} L{layer} {architecture}" for model, layer, architecture in printed.columns]
-ev = scores[scores["metric"] == "explained_variance"].groupby(["constraint", "init"], sort=False)["value"].mean()
+ev = (
+    scores[scores["metric"] == "explained_variance"]
+    .groupby(["constraint", "init"], sort=False)["value"]
+    .mean()
+)
 shares = printed.assign(ours=ev.rename_axis(["arm", "init"]))
 shares = shares / shares.loc[("trained", "iso")]
 
@@ -244,7 +254,9 @@ shares.rename(index=lambda name: name.replace("_", " ")).style.format(precision=
 # ## Other layers and models
 
 # %% tags=["hide-input"]
-others = everywhere[(everywhere["world_or_hook"] != source.where) & (everywhere["metric"] == "explained_variance")]
+others = everywhere[
+    (everywhere["world_or_hook"] != source.where) & (everywhere["metric"] == "explained_variance")
+]
 arms = ["subject", "world_or_hook", "constraint", "init"]
 page.table(
     others.groupby(arms, sort=False)["value"].agg(["mean", "min", "max"]).round(3).reset_index(),
