@@ -1,6 +1,6 @@
 """Autoencoders scrambled part by part, and every metric watched: what a score reads when it is measured.
 
-The trained arm of each named grid, on its first seed and in its first architecture at every world and hook, is
+The trained arm of each named grid, on its first seed and first architecture at every world and hook, is
 scrambled and given to the evals of the grid; in worlds the true dictionary with its tied encoder is, too. It
 shows a dependence at evaluation time, and only that: a metric that reads encoders alone still sees, through
 training, the decoder.
