@@ -11,6 +11,7 @@ from sanity.evals.alignment import (
     row_cosines,
 )
 from sanity.evals.base import Candidate, Eval, Grades, Scored, Setting
+from sanity.evals.causal_editing import CausalEditing
 from sanity.evals.cone import (
     log_reachable,
     reach,
@@ -94,6 +95,7 @@ __all__ = [
     "SCRAMBLES",
     "Absorption",
     "Candidate",
+    "CausalEditing",
     "CosineToInitProbe",
     "Directions",
     "Eval",

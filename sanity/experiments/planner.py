@@ -8,7 +8,7 @@ one cell for all of them, whichever grids ask for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -101,7 +101,8 @@ class _Planner:
             trained = self._trained(run)
             where = self.profile.place_of(block.scored_on) if block.scored_on else place
             scored = {
-                name: self._scored(name, one, run, trained, scored_on, where) for name, one in evals.items()
+                name: self._scored(name, one, run, trained, scored_on, where, block.seeds)
+                for name, one in evals.items()
             }
             self.plan.runs.append(PlannedRun(grid, where, run, trained, scored_on, scored))
 
@@ -119,7 +120,16 @@ class _Planner:
             threads=source.threads,
         )
 
-    def _scored(self, name: str, one: Eval, run: RunSpec, trained: Cell, source: Source, place: str) -> Cell:
+    def _scored(
+        self,
+        name: str,
+        one: Eval,
+        run: RunSpec,
+        trained: Cell,
+        source: Source,
+        place: str,
+        seeds: Sequence[int],
+    ) -> Cell:
         if why := one.why_not(source):
             raise BadInputError(f"the eval {name} cannot be asked of SAEs on {source.where}: {why}")
         inputs = {
@@ -129,10 +139,13 @@ class _Planner:
         }
         if one.has("refer"):
             inputs["references"] = self._reference(name, one, run, source, place)
+            for seed in seeds if one.pools_references else ():
+                other = replace(run, arm=replace(run.arm, seed=seed))
+                inputs[f"references.{seed}"] = self._reference(name, one, other, source, place)
         if one.has("grade"):
             self._graded(name, one, run, source, place)
         for needed, other in one.needs().items():
-            inputs[f"{needed}.scored"] = self._scored(needed, other, run, trained, source, place)
+            inputs[f"{needed}.scored"] = self._scored(needed, other, run, trained, source, place, seeds)
         asked = without_grades(one)
         return score_saes.cell(
             Scoring(asked, one.version, source, run),
