@@ -43,6 +43,8 @@ from sanity.evals.geometry import (
     span_recovery,
     subspace_overlap,
 )
+from sanity.evals.interpretability import Contexts, Interpretability
+from sanity.evals.judging import JudgedInterpretability
 from sanity.evals.kernel_drift import TangentKernel, kernel_drift, tangent_kernel
 from sanity.evals.latent_detection import Absorption, absorption, latent_f1
 from sanity.evals.laziness import (
@@ -94,6 +96,7 @@ __all__ = [
     "SCRAMBLES",
     "Absorption",
     "Candidate",
+    "Contexts",
     "CosineToInitProbe",
     "Directions",
     "Eval",
@@ -101,6 +104,8 @@ __all__ = [
     "Geometry",
     "Grades",
     "HeldOutEVProbe",
+    "Interpretability",
+    "JudgedInterpretability",
     "Loss",
     "LossRecovered",
     "Matching",
