@@ -78,8 +78,8 @@ from sanity.evals.scrambles import (
     silenced_latents,
     tied_autoencoder,
 )
-from sanity.evals.sparse_probing import Probing, ProbingData, dense_probes, score_sae, sparse_probes
-from sanity.evals.sparse_probing_texts import TextActivations, pooled_latents
+from sanity.evals.sparse_probing import Probing, SparseProbing, dense_probes, sparse_probes
+from sanity.evals.sparse_probing.texts import TextActivations, pooled_latents
 from sanity.evals.sphere import (
     expected_max_cosine,
     log_any_above,
@@ -112,7 +112,6 @@ __all__ = [
     "MeanMixed",
     "Metric",
     "Probing",
-    "ProbingData",
     "Pursuit",
     "Reconstruction",
     "Recovery",
@@ -120,6 +119,7 @@ __all__ = [
     "Score",
     "Scored",
     "Setting",
+    "SparseProbing",
     "TangentKernel",
     "TextActivations",
     "absorption",
@@ -172,7 +172,6 @@ __all__ = [
     "repaired_latents",
     "replaced_directions",
     "row_cosines",
-    "score_sae",
     "share_beyond",
     "share_on_edge",
     "silenced_latents",

@@ -134,6 +134,8 @@ class Eval(Named, family="eval"):
     asks_seeds_apart: ClassVar[bool] = True
     """Whether SAEs of different seeds are scored in calls of their own, since a seed draws what they are
     asked; otherwise all SAEs of a source are scored in one call."""
+    prepare_threads: ClassVar[int | None] = None
+    """On how many threads `prepare` works best; None: on all."""
     not_in_scores: ClassVar[frozenset[str]] = frozenset({"grades"})
     """Fields that only `grade` reads: they are no part of the key of scores."""
 
@@ -159,7 +161,7 @@ class Eval(Named, family="eval"):
         return True
 
     def threads(self, source: Source) -> int | None:
-        """On how many threads all steps but `prepare` work best; None: on all."""
+        """On how many threads the steps after `prepare` work best; None: on all."""
         return source.threads
 
     def needs(self) -> Mapping[str, Eval]:

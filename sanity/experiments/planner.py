@@ -164,7 +164,7 @@ class _Planner:
                 label=f"{name.replace('_', ' ')}: what SAEs on {source.where} share",
                 stage=one.name,
                 cost=_cost(one.seconds("prepare", source, None, self.pace)),
-                threads=source.threads,
+                threads=one.prepare_threads,
             )
             inputs["prepared"] = self._once(self.plan.prepared, Shared(name, place, source, cell)).cell
         return inputs

@@ -19,7 +19,7 @@ from sanity.figures.recovery import (
     threshold_sweep,
     turning,
 )
-from sanity.figures.style import ARCHITECTURE_NAMES, arm_name, house_style
+from sanity.figures.style import ARCHITECTURE_NAMES, arm_name, arm_words, house_style
 from sanity.figures.validity import graded_readings, scramble_matrix, truth_against_corruption
 from sanity.figures.worlds import misfit_moves, misses_of_parents, recovery_against_variance
 
@@ -27,6 +27,7 @@ __all__ = [
     "ARCHITECTURE_NAMES",
     "against_l0",
     "arm_name",
+    "arm_words",
     "arms_by_metric",
     "budget_curves",
     "cone_laws",
