@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-import json
 import re
 from pathlib import Path
+from typing import Any
 
-from sanity.engine.files import free_space_words, sha256_of
+from sanity.engine.files import free_space_words, read_json, sha256_of
 from sanity.errors import AssetError, StorageError
 
 # Weights as safetensors, configuration, and every form of tokenizer. Pickled weights (.bin, .pt, .pth) are
@@ -34,7 +34,7 @@ def fetch_snapshot(
     verify
         Hash the weights again; the hub's cache names them by their SHA-256.
     local_only
-        Never reach for the network.
+        Never use the network.
 
     Raises
     ------
@@ -89,7 +89,8 @@ def _check_complete(repository: str, place: Path) -> None:
     """Every file that loading needs is there; a download cut short leaves some out."""
     missing = [] if (place / "config.json").is_file() else ["config.json"]
     index = place / "model.safetensors.index.json"
-    weights = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.is_file() else []
+    shards: Any = read_json(index).get("weight_map", {}) if index.is_file() else {}
+    weights = sorted(set(shards.values()))
     missing += [name for name in weights if not (place / name).is_file()]
     if not weights and not any(place.glob("*.safetensors")):
         missing.append("*.safetensors")
