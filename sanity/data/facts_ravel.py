@@ -7,13 +7,14 @@ Model Representations", 2024 (arXiv 2402.17700).
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sanity.data.facts import TEST, TRAIN, Facts
-from sanity.errors import AssetError, BadInputError
+from sanity.data.facts import TEST, TRAIN, Facts, read_json_file
+from sanity.data.sources import hub_errors
+from sanity.engine.files import sha256_of
+from sanity.errors import BadInputError
 
 REPOSITORY = "hij/ravel"
 REVISION = "2c45eb232b9944c235509db5320345eaba563e07"
@@ -70,14 +71,14 @@ def facts_version(place: str | Path = REPOSITORY) -> str:
     digest = hashlib.sha256()
     for path in sorted([*folder.rglob("*.json"), *folder.rglob("*.parquet")]):
         digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size} ".encode())
-        with path.open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
+        digest.update(bytes.fromhex(sha256_of(path)))
     return digest.hexdigest()
 
 
 def _from_json(folder: Path, kind: str) -> Facts:
     entities, prompts, entity_split, prompt_split = (
-        _read(folder / f"ravel_{kind}_{name}.json") for name in _JSON
+        read_json_file(folder / f"ravel_{kind}_{name}.json", "RAVEL has four such files for a kind of entity")
+        for name in _JSON
     )
     missing = sorted(set(entities) - set(entity_split))
     if missing:
@@ -156,33 +157,10 @@ def _name_column(row: Mapping[str, Any], kind: str, place: str) -> str:
 
 def _rows(place: str, name: str, revision: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
     from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
-    from httpx import HTTPError
 
     files = {split: f"{name}/{split}*.parquet" for split in _SPLITS}
-    try:
+    options = {"revision": revision, "streaming": True, "verification_mode": "no_checks"}
+    with hub_errors(f"{name} of {place}", "give a folder with RAVEL's JSON files"):
         for split in _SPLITS:
-            for row in load_dataset(
-                place,
-                data_files=files,
-                split=split,
-                revision=revision,
-                streaming=True,
-                verification_mode="no_checks",
-            ):
+            for row in load_dataset(place, data_files=files, split=split, **options):
                 yield split, row
-    except (DatasetsError, HTTPError, OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise AssetError(
-            f"{name} of {place} could not be read ({type(error).__name__}: {reason}): check that the "
-            "hub can be reached and HF_HUB_OFFLINE is not set, or give a folder with RAVEL's JSON files"
-        ) from error
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise BadInputError(
-            f"{path} cannot be read ({error}): RAVEL's folder holds four such JSON files for a kind of entity"
-        ) from error

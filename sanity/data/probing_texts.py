@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
 
-from sanity.data.probing import Pool, Row, in_order
-from sanity.data.sources import opening
+from sanity.data.probing import Pool, Row
+from sanity.data.sources import in_seeded_order, opening
 from sanity.errors import BadInputError
 
 RUN = 13
@@ -97,7 +97,8 @@ def _without_duplicates(
     candidates: dict[str, list[tuple[Row, list[int], bool]]] = {}
     for label, (rows, others) in found.items():
         single = [row for row in rows if len(labels_of[opening(row.text)]) == 1]
-        distinct = list({opening(row.text): row for row in reversed(in_order(single, seed))}.values())[::-1]
+        ordered = in_seeded_order(single, seed, lambda row: row.unit)
+        distinct = list({opening(row.text): row for row in reversed(ordered)}.values())[::-1]
         looked_at = distinct[: _SPARE * per_class]
         candidates[label] = list(_windows(looked_at, tokenizer, window, pool.keep))
         counts[label] = {
@@ -241,7 +242,7 @@ def _divided(texts: pd.DataFrame, seed: int) -> dict[tuple[str, str], list[int]]
     classes_of: dict[str, tuple[str, ...]] = {
         str(unit): tuple(sorted(set(part["label"]))) for unit, part in texts.groupby("unit", sort=True)
     }
-    order = sorted(classes_of, key=lambda unit: hashlib.sha256(f"{seed}\0{unit}".encode()).digest())
+    order = in_seeded_order(classes_of, seed)
     part_of: dict[str, str] = {}
     for classes in set(classes_of.values()):
         alike = [unit for unit in order if classes_of[unit] == classes]
