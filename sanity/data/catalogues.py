@@ -56,7 +56,7 @@ def parallel_messages() -> dict[str, dict[str, str]]:
 
 
 def _usable(versions: dict[str, str]) -> bool:
-    """Whether every language has a sentence of its own, without anything but words."""
+    """Whether the sentences of all languages differ, and hold nothing but words."""
     texts = list(versions.values())
     return len(set(texts)) == len(texts) and all(
         len(text) >= _SHORTEST and len(text.split()) >= _WORDS and not _NOT_PLAIN.search(text)

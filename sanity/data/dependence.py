@@ -5,7 +5,7 @@ The definitions are those of SynthSAEBench (Chanin and Garriga-Alonso, 2602.1468
 * Correlation: a Gaussian copula. Feature i is active when g_i > Phi^-1(1 - p_i), with g a Gaussian vector of
   correlation F F^T + diag, F of low rank. Every feature keeps its own frequency.
 * Hierarchy: a forest, breadth first. A child is active only when its parent is; of an exclusive family's
-  children that would be active at once one is kept, by lot.
+  children that would be active at once one is kept, at random.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class Hierarchy:
             families = coins.view(n_samples, size // self.branching, self.branching)
             wanted = families < self.child_probability
             if self.exclusive:
-                # Given that it is below the bar, a coin is uniform below it: the smallest is a fair lot.
+                # Given that it is below the bar, a coin is uniform below it: the smallest is a fair draw.
                 wanted &= families == families.amin(2, keepdim=True)
             level = (wanted & level[:, :, None]).view(n_samples, size)
             levels.append(level)

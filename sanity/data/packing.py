@@ -19,7 +19,7 @@ class UsedDocument:
     """A document of which at least one token is in a window."""
 
     number: int
-    """Place in the order in which the documents of the split were read, from 0."""
+    """Rank in the order in which the documents of the split were read, from 0."""
     source: str
     name: str
     sha256: str
@@ -36,11 +36,6 @@ class Windows:
     that it ends, BOS to the one that the token after it belongs to."""
     used: tuple[UsedDocument, ...]
     """The documents that `token_documents` names, in order."""
-
-    @property
-    def documents(self) -> Int[Tensor, " n"]:
-        """Number of the document at the start of each window."""
-        return self.token_documents[:, 0]
 
     @cached_property
     def text_hash(self) -> str:

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from sanity import assets
-from sanity.errors import AssetError, BadInputError
+from sanity.errors import AssetError, BadInputError, reason_of
 
 OPENING = 200
 """How many characters of a text, with white space collapsed and case folded, decide its side of a split."""
@@ -69,7 +69,7 @@ def opening(text: str) -> str:
 
 
 def position(text: str, purpose: str) -> float:
-    """Where `text` falls in [0, 1) by a hash of its opening; another `purpose`, an independent place."""
+    """Where `text` falls in [0, 1) by a hash of its opening, independent for each `purpose`."""
     state = hashlib.sha256(f"{purpose}\0{opening(text)}".encode("utf-8", "surrogatepass"))
     return int.from_bytes(state.digest()[:6], "big") / 2**48
 
@@ -83,7 +83,7 @@ def half_of(text: str) -> Literal["text", "probing"]:
     return "text" if position(text, "half of the labelled tables") < 0.5 else "probing"
 
 
-def read_table(name: str, *, cache: Path | None = None) -> list[dict[str, str]]:
+def read_table(name: str) -> list[dict[str, str]]:
     """The rows of one labelled table of the `sae-probes` asset, as strings by column name.
 
     Every table has the columns `prompt` (the text) and `target` (the label).
@@ -102,7 +102,7 @@ def read_table(name: str, *, cache: Path | None = None) -> list[dict[str, str]]:
     """
     import zstandard
 
-    folder = assets.path("sae-probes", "tables", cache=cache)
+    folder = assets.path("sae-probes", "tables")
     file = folder / f"{name}.csv.zst"
     if not file.is_file():
         near = sorted(path.name.removesuffix(".csv.zst") for path in folder.glob("*.csv.zst"))
@@ -255,10 +255,9 @@ def hub_errors(what: str, otherwise: str) -> Iterator[None]:
     try:
         yield
     except (DatasetsError, HTTPError, OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [""])[0]
         raise AssetError(
-            f"{what} could not be read ({type(error).__name__}: {reason}): check that the hub can be reached "
-            f"and HF_HUB_OFFLINE is not set, or {otherwise}"
+            f"{what} could not be read ({reason_of(error)}): check that the hub can be reached and "
+            f"HF_HUB_OFFLINE is not set, or {otherwise}"
         ) from error
 
 

@@ -110,7 +110,7 @@ def sequences(spec: TextSpec, tokenizer: Any, *, split: str, n_tokens: int, cont
     Raises
     ------
     BadInputError
-        The split has fewer tokens than that (the message says how many), or an argument is no good.
+        The split has fewer tokens than that (the message says how many), or an argument is out of range.
     AssetError
         A source has not been fetched or cannot be reached.
 
@@ -190,15 +190,21 @@ def _tokenised(
         if spec.split_of(document.text) == split and not document.text.isspace() and document.text
     )
     while batch := list(islice(documents, _BATCH)):
-        # What looks like a special token inside a text is text; and documents may be longer than a context.
-        encoded = tokenizer(
-            [document.text for document in batch],
-            add_special_tokens=False,
-            split_special_tokens=True,
-            return_attention_mask=False,
-            verbose=False,
-        )
-        yield from zip(batch, encoded["input_ids"], strict=True)
+        yield from zip(batch, token_ids(tokenizer, [document.text for document in batch]), strict=True)
+
+
+def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Of each text as it is: nothing is added, and what looks like a special token inside it is text."""
+    # Not verbose: a document may be longer than the model's context.
+    encoded = tokenizer(
+        texts,
+        add_special_tokens=False,
+        split_special_tokens=True,
+        return_attention_mask=False,
+        verbose=False,
+    )
+    ids: list[list[int]] = encoded["input_ids"]
+    return ids
 
 
 def separator_id(spec: TextSpec, tokenizer: Any) -> int:

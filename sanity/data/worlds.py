@@ -75,7 +75,7 @@ class HarderSpec(SyntheticSpec):
 def world_of(
     spec: SyntheticSpec, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> SyntheticWorld:
-    """The world that `spec` defines, of whichever kind; features depend on seed and size alone."""
+    """The world that `spec` defines, the paper's or a harder one; features depend on seed and size alone."""
     paper = SyntheticWorld.from_spec(spec, device=device, dtype=dtype)
     if not isinstance(spec, HarderSpec):
         return paper
@@ -88,7 +88,7 @@ def world_of(
 
 
 class HarderWorld(SyntheticWorld):
-    """A world whose features are not independent, not equally frequent, or not all that there is."""
+    """A world with Zipf frequencies, dependent features, noise, or several of these."""
 
     spec: HarderSpec
 
