@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -26,7 +29,10 @@ def slow(task: Task) -> None:
     generator = torch.Generator().manual_seed(task.config["n"])
     product = torch.randn(64, 64, generator=generator) @ torch.randn(64, 64, generator=generator)
     began = time.time()
-    time.sleep(task.config.get("sleep", 1.0))
+    if meeting := task.config.get("meeting"):  # whoever computes two at once sees both of them there
+        (Path(meeting) / str(task.config["n"])).touch()
+        _until(lambda: len(list(Path(meeting).iterdir())) == 2)
+    time.sleep(task.config.get("sleep", 0.1))
     task.save_tensors("product", {"x": product})
     task.save_json(
         "facts",
@@ -36,8 +42,9 @@ def slow(task: Task) -> None:
 
 @computes(version=1, threads=1)
 def sums(task: Task) -> None:
+    began = time.time()
     total = sum(float(r.tensors("product")["x"].sum()) for r in task.inputs.values())
-    task.save_json("total", {"value": total})
+    task.save_json("total", {"value": total, "began": began})
 
 
 @computes(version=1, threads=1)
@@ -50,7 +57,7 @@ def dies(task: Task) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _slow(*numbers: int, sleep: float = 1.0) -> list[Cell]:
+def _slow(*numbers: int, sleep: float = 0.1) -> list[Cell]:
     return [slow.cell({"n": n, "sleep": sleep}, label=f"slow {n}") for n in numbers]
 
 
@@ -64,61 +71,84 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(computing, "places", lambda **_: 2)
 
 
-@pytest.mark.usefixtures("two_cores")
-def test_two_calls_run_at_the_same_time_on_one_thread_each(store: LocalStore) -> None:
-    cells = _slow(1, 2)
-    compute(cells, store)
-    one, two = (require(cell, store).json("facts") for cell in cells)
+NEEDS = {1: 400, 2: 400, 3: 700, 4: 700, 5: 300, 6: 2000}
+"""Bytes of memory that each of the slow cells is said to need, of 1000 in all."""
+
+
+@dataclass
+class Computed:
+    """The slow cells and the sum of the first three, computed in two places, and where they are."""
+
+    store: LocalStore
+    cells: dict[int, Cell]
+    total: Cell
+
+    @functools.cached_property
+    def facts(self) -> dict[int, dict[str, Any]]:
+        """By whom, on how many threads and when each was computed."""
+        return {n: require(cell, self.store).json("facts") for n, cell in self.cells.items()}
+
+    def overlap(self, a: int, b: int) -> bool:
+        """Whether two were computed at the same time."""
+        one, two = self.facts[a], self.facts[b]
+        return bool(max(one["began"], two["began"]) < min(one["ended"], two["ended"]))
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory: pytest.TempPathFactory) -> Computed:
+    meeting = str(tmp_path_factory.mktemp("meeting"))
+    cells = {
+        n: slow.cell(
+            {"n": n, "meeting": meeting} if n in (1, 2) else {"n": n, "sleep": 0.3},
+            label=f"slow {n}",
+            cost=Cost(1.0, memory_bytes=need),
+        )
+        for n, need in NEEDS.items()
+    }
+    parts = {f"part_{n}": cells[n] for n in (1, 2, 3)}
+    total = sums.cell({}, inputs=parts, label="sum", cost=Cost(1.0, memory_bytes=100))
+    store = LocalStore(tmp_path_factory.mktemp("computed"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(computing, "places", lambda **_: 2)
+        patch.setattr(computing, "memory_for_results", lambda: 1000)
+        compute([total, *cells.values()], store)
+    return Computed(store, cells, total)
+
+
+def test_two_calls_run_at_the_same_time_on_one_thread_each(computed: Computed) -> None:
+    one, two = computed.facts[1], computed.facts[2]
     assert one["pid"] != two["pid"]
     assert os.getpid() not in (one["pid"], two["pid"])
     assert one["threads"] == two["threads"] == 1
-    assert max(one["began"], two["began"]) < min(one["ended"], two["ended"])
-    assert require(cells[0], store).manifest["provenance"]["threads"] == 1
+    assert computed.overlap(1, 2)
+    assert require(computed.cells[1], computed.store).manifest["provenance"]["threads"] == 1
 
 
-@pytest.mark.usefixtures("two_cores")
-def test_what_is_under_way_fits_into_memory_together(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(computing, "memory_for_results", lambda: 1000)
-    needs = {1: 400, 2: 400, 3: 700, 4: 700, 5: 300, 6: 2000}
-    cells = [
-        slow.cell({"n": n, "sleep": 0.5}, label=f"slow {n}", cost=Cost(1.0, memory_bytes=need))
-        for n, need in needs.items()
-    ]
-    compute(cells, store)
-    facts = {n: require(cell, store).json("facts") for n, cell in zip(needs, cells, strict=True)}
-    pairs = {
-        (a, b)
-        for a in needs
-        for b in needs
-        if a < b and max(facts[a]["began"], facts[b]["began"]) < min(facts[a]["ended"], facts[b]["ended"])
-    }
+def test_what_is_under_way_fits_into_memory_together(computed: Computed) -> None:
+    pairs = {(a, b) for a in NEEDS for b in NEEDS if a < b and computed.overlap(a, b)}
     assert (1, 2) in pairs, "two that fit together run together"
-    assert all(needs[a] + needs[b] <= 1000 for a, b in pairs)
+    assert all(NEEDS[a] + NEEDS[b] <= 1000 for a, b in pairs)
 
 
-@pytest.mark.usefixtures("two_cores")
-def test_what_needs_others_waits_for_them(store: LocalStore) -> None:
-    parts = _slow(1, 2, 3, sleep=0.1)
-    total = sums.cell({}, inputs={c.label.replace(" ", "_"): c for c in parts}, label="sum")
-    compute([total], store)
-    expected = sum(float(require(c, store).tensors("product")["x"].sum()) for c in parts)
-    assert require(total, store).json("total")["value"] == pytest.approx(expected)
+def test_what_needs_others_waits_for_them(computed: Computed) -> None:
+    expected = sum(
+        float(require(computed.cells[n], computed.store).tensors("product")["x"].sum()) for n in (1, 2, 3)
+    )
+    found = require(computed.total, computed.store).json("total")
+    assert found["value"] == pytest.approx(expected)
+    assert found["began"] > max(computed.facts[n]["ended"] for n in (1, 2, 3))
 
 
 def test_one_place_gives_the_same_numbers_here_and_restores_the_threads(
-    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    computed: Computed, store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cells, other = _slow(1, 2, sleep=0.0), LocalStore(tmp_path / "other")
+    cells = [computed.cells[n] for n in (1, 2)]
     monkeypatch.setattr(computing, "places", lambda **_: 1)
     before = torch.get_num_threads()
     compute(cells, store)
     assert torch.get_num_threads() == before
-    monkeypatch.setattr(computing, "places", lambda **_: 2)
-    compute(cells, other)
     for cell in cells:
-        here, there = require(cell, store), require(cell, other)
+        here, there = require(cell, store), require(cell, computed.store)
         assert here.json("facts")["pid"] == os.getpid() != there.json("facts")["pid"]
         assert here.json("facts")["threads"] == 1
         assert torch.equal(here.tensors("product")["x"], there.tensors("product")["x"])
@@ -126,17 +156,17 @@ def test_one_place_gives_the_same_numbers_here_and_restores_the_threads(
 
 @pytest.mark.usefixtures("two_cores")
 def test_an_error_in_a_worker_arrives_in_its_own_words(store: LocalStore) -> None:
-    cells = [refuses.cell({"n": 7}, label="seven"), *_slow(1, sleep=0.1)]
+    cells = [refuses.cell({"n": 7}, label="seven"), *_slow(1)]
     with pytest.raises(BadInputError, match="nothing can be made of 7: give another"):
         compute(cells, store)
 
 
 @pytest.mark.usefixtures("two_cores")
 def test_a_worker_that_is_killed_is_named(store: LocalStore) -> None:
-    cells = [dies.cell({}, label="the doomed"), *_slow(1, sleep=0.5)]
+    cells = [dies.cell({}, label="the doomed"), *_slow(1)]
     with pytest.raises(SanityError, match="out of memory"):
         compute(cells, store)
-    compute(_slow(1, sleep=0.5), store)  # and its lease does not stay
+    compute(_slow(1), store)  # and its lease does not stay
 
 
 @pytest.mark.usefixtures("two_cores")
