@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import signal
 import subprocess
@@ -17,9 +18,10 @@ import psutil
 import pytest
 import torch
 
-from sanity.engine import computing
+from sanity.engine import computing, reporting
 from sanity.engine.cells import Cell, Cost, Task, computes
 from sanity.engine.computing import compute, total_cost
+from sanity.engine.progress import heartbeat, track
 from sanity.engine.store import LocalStore, require
 from sanity.errors import BadInputError, SanityError
 
@@ -180,6 +182,23 @@ def test_a_function_that_no_other_process_could_import_runs_here(store: LocalSto
     assert {require(cell, store).json("facts")["pid"] for cell in cells} == {os.getpid()}
 
 
+def test_the_log_names_what_runs_while_it_runs(
+    store: LocalStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporting, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(computing, "heartbeat", functools.partial(heartbeat, every=0.001))
+
+    @computes(version=1)
+    def long(task: Task) -> None:
+        with track(description="counting", total=4) as bar:
+            bar.update(1)
+            _until(lambda: "the long one: counting 25 %; about" in caplog.text)
+        task.save_json("facts", {})
+
+    with caplog.at_level(logging.INFO, logger="sanity"):
+        compute([long.cell({}, label="the long one")], store)
+
+
 def test_what_runs_beside_others_counts_its_share_of_two_cores() -> None:
     alone = slow.cell({"n": 1}, label="one", cost=Cost(10.0))
     assert total_cost([alone, alone]).seconds == 10.0
@@ -191,7 +210,7 @@ def test_workers_leave_when_the_process_that_started_them_is_killed(tmp_path: Pa
         import sys
         from pathlib import Path
         sys.path.insert(0, {str(Path(__file__).parent)!r})
-        from sanity.engine import computing
+        from sanity.engine import computing, reporting
         from test_computing import _slow
         from sanity.engine.store import LocalStore
         computing.places = lambda **_: 2
@@ -210,7 +229,7 @@ def test_workers_leave_when_the_process_that_started_them_is_killed(tmp_path: Pa
     _until(lambda: not any(c.is_running() and c.status() != psutil.STATUS_ZOMBIE for c in children))
 
 
-def _until(holds: object, seconds: float = 90.0) -> None:
+def _until(holds: object, seconds: float = 240.0) -> None:
     assert callable(holds)
     end = time.monotonic() + seconds
     while not holds():

@@ -201,7 +201,7 @@ def launch(script: Path, *folders: Path) -> subprocess.Popen[str]:
 
 
 def lines_of(process: subprocess.Popen[str]) -> list[str]:
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=300)
     assert process.returncode == 0, out
     return out.strip().splitlines()
 
