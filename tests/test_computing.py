@@ -26,7 +26,7 @@ from sanity.engine.store import LocalStore, require
 from sanity.errors import BadInputError, SanityError
 
 
-@computes(version=1, threads=1)
+@computes("test_computing.slow", version=1)
 def slow(task: Task) -> None:
     generator = torch.Generator().manual_seed(task.config["n"])
     product = torch.randn(64, 64, generator=generator) @ torch.randn(64, 64, generator=generator)
@@ -42,25 +42,30 @@ def slow(task: Task) -> None:
     )
 
 
-@computes(version=1, threads=1)
+@computes("test_computing.sums", version=1)
 def sums(task: Task) -> None:
     began = time.time()
     total = sum(float(r.tensors("product")["x"].sum()) for r in task.inputs.values())
     task.save_json("total", {"value": total, "began": began})
 
 
-@computes(version=1, threads=1)
+@computes("test_computing.whose", version=1)
+def whose(task: Task) -> None:
+    task.save_json("facts", {"pid": os.getpid()})
+
+
+@computes("test_computing.refuses", version=1)
 def refuses(task: Task) -> None:
     raise BadInputError(f"nothing can be made of {task.config['n']}: give another")
 
 
-@computes(version=1, threads=1)
+@computes("test_computing.dies", version=1)
 def dies(task: Task) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _slow(*numbers: int, sleep: float = 0.1) -> list[Cell]:
-    return [slow.cell({"n": n, "sleep": sleep}, label=f"slow {n}") for n in numbers]
+    return [slow.cell({"n": n, "sleep": sleep}, label=f"slow {n}", threads=1) for n in numbers]
 
 
 @pytest.fixture
@@ -104,11 +109,12 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> Computed:
             {"n": n, "meeting": meeting} if n in (1, 2) else {"n": n, "sleep": 0.3},
             label=f"slow {n}",
             cost=Cost(1.0, memory_bytes=need),
+            threads=1,
         )
         for n, need in NEEDS.items()
     }
     parts = {f"part_{n}": cells[n] for n in (1, 2, 3)}
-    total = sums.cell({}, inputs=parts, label="sum", cost=Cost(1.0, memory_bytes=100))
+    total = sums.cell({}, inputs=parts, label="sum", cost=Cost(1.0, memory_bytes=100), threads=1)
     store = LocalStore(tmp_path_factory.mktemp("computed"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(computing, "places", lambda **_: 2)
@@ -158,26 +164,35 @@ def test_one_place_gives_the_same_numbers_here_and_restores_the_threads(
 
 @pytest.mark.usefixtures("two_cores")
 def test_an_error_in_a_worker_arrives_in_its_own_words(store: LocalStore) -> None:
-    cells = [refuses.cell({"n": 7}, label="seven"), *_slow(1)]
+    cells = [refuses.cell({"n": 7}, label="seven", threads=1), *_slow(1)]
     with pytest.raises(BadInputError, match="nothing can be made of 7: give another"):
         compute(cells, store)
 
 
 @pytest.mark.usefixtures("two_cores")
 def test_a_worker_that_is_killed_is_named(store: LocalStore) -> None:
-    cells = [dies.cell({}, label="the doomed"), *_slow(1)]
+    cells = [dies.cell({}, label="the doomed", threads=1), *_slow(1)]
     with pytest.raises(SanityError, match="out of memory"):
         compute(cells, store)
     compute(_slow(1), store)  # and its lease does not stay
 
 
+@dataclass(frozen=True)
+class Own:
+    """A configuration that is no part of the package."""
+
+    n: int
+
+
 @pytest.mark.usefixtures("two_cores")
-def test_a_function_that_no_other_process_could_import_runs_here(store: LocalStore) -> None:
-    @computes(version=1, threads=1)
+def test_what_comes_from_a_notebook_is_computed_here(store: LocalStore) -> None:
     def local(task: Task) -> None:
         task.save_json("facts", {"pid": os.getpid()})
 
-    cells = [local.cell({"n": n}, label=f"local {n}") for n in (1, 2)]
+    local.__module__ = "__main__"
+    function = computes("test_computing.local", version=1)(local)
+    cells = [function.cell({"n": n}, label=f"local {n}", threads=1) for n in (1, 2)]
+    cells += [whose.cell(Own(n), label=f"own {n}", threads=1) for n in (1, 2)]
     compute(cells, store)
     assert {require(cell, store).json("facts")["pid"] for cell in cells} == {os.getpid()}
 
@@ -188,7 +203,7 @@ def test_the_log_names_what_runs_while_it_runs(
     monkeypatch.setattr(reporting, "LINE_SECONDS", 0.0)
     monkeypatch.setattr(computing, "heartbeat", functools.partial(heartbeat, every=0.001))
 
-    @computes(version=1)
+    @computes("test_computing.long", version=1)
     def long(task: Task) -> None:
         with track(description="counting", total=4) as bar:
             bar.update(1)
@@ -199,8 +214,8 @@ def test_the_log_names_what_runs_while_it_runs(
         compute([long.cell({}, label="the long one")], store)
 
 
-def test_what_runs_beside_others_counts_its_share_of_two_cores() -> None:
-    alone = slow.cell({"n": 1}, label="one", cost=Cost(10.0))
+def test_what_runs_next_to_others_counts_its_share_of_two_cores() -> None:
+    alone = slow.cell({"n": 1}, label="one", cost=Cost(10.0), threads=1)
     assert total_cost([alone, alone]).seconds == 10.0
 
 

@@ -14,7 +14,7 @@ from sanity.engine.reporting import Report
 __all__ = ["clock"]
 
 
-@computes(version=1, together=lambda cell: cell.config["group"])
+@computes("test_reporting.anything", version=1, together=lambda cell: cell.config["group"])
 def anything(tasks: list[Task]) -> None:
     raise AssertionError("nothing is computed here")
 
