@@ -425,10 +425,10 @@ socket.getaddrinfo = socket.create_connection = refuse
 
 from sanity import assets
 from sanity.data.text import TextSpec, sequences
-from transformers import AutoTokenizer
+from sanity.subject import load_tokenizer
 gguf = assets.path("smollm2-135m", "SmolLM2-135M-Instruct.Q4_1.gguf")
 assert assets.fetch()["smollm2-135m"] == gguf.parent
-tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+tokenizer = load_tokenizer()
 for split in ("train", "held_out"):
     found = sequences(TextSpec(), tokenizer, split=split, n_tokens=2048, context=64)
     assert found.tokens.shape == (32, 64), found.tokens.shape
