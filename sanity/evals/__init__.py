@@ -44,6 +44,8 @@ from sanity.evals.geometry import (
     span_recovery,
     subspace_overlap,
 )
+from sanity.evals.interpretability import Contexts, Interpretability
+from sanity.evals.judging import JudgedInterpretability
 from sanity.evals.kernel_drift import TangentKernel, kernel_drift, tangent_kernel
 from sanity.evals.latent_detection import Absorption, absorption, latent_f1
 from sanity.evals.laziness import (
@@ -96,6 +98,7 @@ __all__ = [
     "Absorption",
     "Candidate",
     "CausalEditing",
+    "Contexts",
     "CosineToInitProbe",
     "Directions",
     "Eval",
@@ -103,6 +106,8 @@ __all__ = [
     "Geometry",
     "Grades",
     "HeldOutEVProbe",
+    "Interpretability",
+    "JudgedInterpretability",
     "Loss",
     "LossRecovered",
     "Matching",

@@ -107,15 +107,17 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """What an eval says of one SAE: scores, tables with the detail behind them, and facts.
+    """What an eval says of one SAE: scores, tables and tensors with the detail behind them, and facts.
 
-    With `refused`, in words, there is nothing to score.
+    With `refused`, in words, there is nothing to score. With the fact `counts` False the scores are shown and
+    no claim is judged by them; the fact `why` says why.
     """
 
     scores: Sequence[Score] = ()
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     refused: str = ""
+    tensors: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
 
 GRADED_COLUMNS = ("metric", "kind", "level", "seed", "value", "floor", "ceiling", "n")
@@ -152,6 +154,14 @@ class Eval(Named, family="eval"):
         if cls.__dict__.get("name"):
             declare(cls.metrics)
 
+    def in_environment(self) -> Eval | None:
+        """The eval as it is planned here: itself.
+
+        One that reads the environment (who is the judge?) puts what it finds into its fields, so that it is
+        part of every key, and gives None where there is nothing to ask: then nothing is planned.
+        """
+        return self
+
     def why_not(self, source: Source) -> str:
         """Why it cannot be asked of SAEs on this source, in words; empty where it can."""
         return ""
@@ -161,7 +171,7 @@ class Eval(Named, family="eval"):
         return True
 
     def threads(self, source: Source) -> int | None:
-        """On how many threads `score` works best; None: on all."""
+        """On how many threads the steps after `prepare` work best; None: on all."""
         return source.threads
 
     def needs(self) -> Mapping[str, Eval]:

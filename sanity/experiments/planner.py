@@ -40,7 +40,7 @@ class PlannedRun:
     trained: Cell
     scored_on: Source
     scored: Mapping[str, Cell]
-    """By the eval's name in the profile."""
+    """By the eval's name in the profile, or that by which another eval needs it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +94,11 @@ class _Planner:
         self._shared: dict[str, Shared] = {}
 
     def add(self, grid: str, block: Block) -> None:
-        """The runs of one block of a grid, and their scores."""
-        evals = {name: self.profile.eval_named(name) for name in block.evals}
+        """The runs of one block of a grid, and their scores; none where no eval of it can be asked here."""
+        named = {name: self.profile.eval_named(name).in_environment() for name in block.evals}
+        evals = {name: one for name, one in named.items() if one is not None}
+        if block.evals and not evals:
+            return
         for place, run in runs_of(self.profile, block):
             scored_on = self.profile.source_named(block.scored_on) if block.scored_on else run.source
             trained = self._trained(run)
@@ -104,7 +107,8 @@ class _Planner:
                 name: self._scored(name, one, run, trained, scored_on, where, block.seeds)
                 for name, one in evals.items()
             }
-            self.plan.runs.append(PlannedRun(grid, where, run, trained, scored_on, scored))
+            needed = {name: cell for one in scored.values() for name, cell in _needed(one).items()}
+            self.plan.runs.append(PlannedRun(grid, where, run, trained, scored_on, {**needed, **scored}))
 
     def _trained(self, run: RunSpec) -> Cell:
         arm, source = run.arm, run.source
@@ -217,6 +221,11 @@ class _Planner:
             self._shared[made.cell.key] = made
             kept.append(made)
         return self._shared[made.cell.key]
+
+
+def _needed(scored: Cell) -> dict[str, Cell]:
+    """The scores of other evals that a score is made from, by the names under which it needs them."""
+    return {name.removesuffix(".scored"): cell for name, cell in scored.inputs if name.endswith(".scored")}
 
 
 def _cost(given: float | Cost) -> Cost:
