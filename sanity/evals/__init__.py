@@ -15,12 +15,12 @@ from sanity.evals.cone import (
     log_reachable,
     reach,
     reach_of_anchors,
-    share_beyond,
     share_on_edge,
     simulated_nearest,
 )
+from sanity.evals.cones import Cones
 from sanity.evals.detection import detection_f1, detection_f1s
-from sanity.evals.directions import Directions
+from sanity.evals.directions import Directions, smallest_cosine
 from sanity.evals.feature_recovery import (
     Matching,
     frequency_weighted_recovery,
@@ -47,6 +47,7 @@ from sanity.evals.kernel_drift import TangentKernel, kernel_drift, tangent_kerne
 from sanity.evals.latent_detection import Absorption, absorption, latent_f1
 from sanity.evals.laziness import (
     first_order,
+    held_gradients,
     held_output,
     linearisation,
     overlap,
@@ -94,6 +95,7 @@ __all__ = [
     "SCRAMBLES",
     "Absorption",
     "Candidate",
+    "Cones",
     "CosineToInitProbe",
     "Directions",
     "Eval",
@@ -134,6 +136,7 @@ __all__ = [
     "firing_frequency",
     "first_order",
     "frequency_weighted_recovery",
+    "held_gradients",
     "held_output",
     "kernel_drift",
     "l0",
@@ -168,10 +171,10 @@ __all__ = [
     "replaced_directions",
     "row_cosines",
     "score_sae",
-    "share_beyond",
     "share_on_edge",
     "silenced_latents",
     "simulated_nearest",
+    "smallest_cosine",
     "span_cosines",
     "span_recovery",
     "sparse_probes",
