@@ -12,7 +12,7 @@ from sanity.engine.cells import Cell, in_order
 from sanity.experiments.planner import Plan, plan_grids
 from sanity.profiles import Profile
 
-ANALYSES: tuple[str, ...] = ()
+ANALYSES: tuple[str, ...] = ("lazy_training",)
 """Modules of this room with a function `cells(plan)`."""
 
 
