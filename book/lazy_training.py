@@ -561,7 +561,7 @@ page.figure(
 # What their [validity gates](metric_validity.ipynb) say, which corrupt each metric's own reference in steps.
 
 # %% tags=["hide-input"]
-Markdown(metric_validity.note(page.profile, ["explained_variance", "recovery", "cosine_to_init"]))
+page.gates("explained_variance", "recovery", "cosine_to_init")
 
 # %% [markdown]
 # ## What could be wrong
