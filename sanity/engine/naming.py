@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from sanity.errors import BadInputError
 
@@ -75,7 +75,7 @@ class Named:
         return f"{words} ({changed.removesuffix(')')})" if bracket else words
 
     @classmethod
-    def class_named(cls, name: str) -> type[Self]:
+    def class_named(cls, name: str) -> type[Any]:
         """The class called `name`; an unknown one is refused with the names that there are."""
         found = cls.known.get(name)
         if found is None or not issubclass(found, cls):
@@ -84,7 +84,7 @@ class Named:
         return found
 
     @classmethod
-    def named(cls, spelled: str) -> Self:
+    def named(cls, spelled: str) -> Any:
         """What `spelled` spells, such as `soft_frozen_decoder` or `soft_frozen_decoder(cosine=0.6)`."""
         name, fields = parsed(spelled)
         kind = cls.class_named(name)

@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -44,7 +44,7 @@ class Architecture(Named, family="architecture"):
         raise BadInputError(f"{type(self).__name__} does not say which L0 it wants: define l0")
 
     @classmethod
-    def with_l0(cls, l0: int) -> Self:
+    def with_l0(cls, l0: int) -> Architecture:
         """The architecture with (a target of) `l0` active latents per sample, by its first field."""
         return cls(**{dataclasses.fields(cls)[0].name: l0})
 
