@@ -11,6 +11,7 @@ from sanity.evals.alignment import (
     row_cosines,
 )
 from sanity.evals.base import Candidate, Eval, Grades, Scored, Setting
+from sanity.evals.causal_editing import CausalEditing
 from sanity.evals.cone import (
     log_reachable,
     reach,
@@ -43,6 +44,8 @@ from sanity.evals.geometry import (
     span_recovery,
     subspace_overlap,
 )
+from sanity.evals.interpretability import Contexts, Interpretability
+from sanity.evals.judging import JudgedInterpretability
 from sanity.evals.kernel_drift import TangentKernel, kernel_drift, tangent_kernel
 from sanity.evals.latent_detection import Absorption, absorption, latent_f1
 from sanity.evals.laziness import (
@@ -76,8 +79,8 @@ from sanity.evals.scrambles import (
     silenced_latents,
     tied_autoencoder,
 )
-from sanity.evals.sparse_probing import Probing, ProbingData, dense_probes, score_sae, sparse_probes
-from sanity.evals.sparse_probing_texts import TextActivations, pooled_latents
+from sanity.evals.sparse_probing import Probing, SparseProbing, dense_probes, sparse_probes
+from sanity.evals.sparse_probing.texts import TextActivations, pooled_latents
 from sanity.evals.sphere import (
     expected_max_cosine,
     log_any_above,
@@ -94,6 +97,8 @@ __all__ = [
     "SCRAMBLES",
     "Absorption",
     "Candidate",
+    "CausalEditing",
+    "Contexts",
     "CosineToInitProbe",
     "Directions",
     "Eval",
@@ -101,13 +106,14 @@ __all__ = [
     "Geometry",
     "Grades",
     "HeldOutEVProbe",
+    "Interpretability",
+    "JudgedInterpretability",
     "Loss",
     "LossRecovered",
     "Matching",
     "MeanMixed",
     "Metric",
     "Probing",
-    "ProbingData",
     "Pursuit",
     "Reconstruction",
     "Recovery",
@@ -115,6 +121,7 @@ __all__ = [
     "Score",
     "Scored",
     "Setting",
+    "SparseProbing",
     "TangentKernel",
     "TextActivations",
     "absorption",
@@ -167,7 +174,6 @@ __all__ = [
     "repaired_latents",
     "replaced_directions",
     "row_cosines",
-    "score_sae",
     "share_beyond",
     "share_on_edge",
     "silenced_latents",

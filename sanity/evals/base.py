@@ -54,8 +54,9 @@ class Grades:
 class Setting:
     """Where an eval works: a source and a seed, with the results that were asked for.
 
-    `inputs` holds the source's own cells, and of this eval `prepared` and `references` where it has them; of
-    an eval that it `needs` under the name N, `N.prepared`.
+    `inputs` holds the source's own cells, and of this eval `prepared` and `references` where it has them;
+    where it pools these, `references.SEED` of every seed; of an eval that it `needs` under the name N,
+    `N.prepared`.
     """
 
     source: Source
@@ -68,6 +69,12 @@ class Setting:
     def opened(self) -> Opened:
         """The source, ready to be read: opened once."""
         return self.source.open(self.inputs, batch_size=self.batch_size, seed=self.seed, device=self.device)
+
+    @property
+    def references_of_all_seeds(self) -> list[Result]:
+        """This seed's references alone, unless the eval pools those of all seeds."""
+        pooled = [result for name, result in self.inputs.items() if name.startswith("references.")]
+        return pooled or [self.inputs["references"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,15 +107,17 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """What an eval says of one SAE: scores, tables with the detail behind them, and facts.
+    """What an eval says of one SAE: scores, tables and tensors with the detail behind them, and facts.
 
-    With `refused`, in words, there is nothing to score.
+    With `refused`, in words, there is nothing to score. With the fact `counts` False the scores are shown and
+    no claim is judged by them; the fact `why` says why.
     """
 
     scores: Sequence[Score] = ()
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     refused: str = ""
+    tensors: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
 
 GRADED_COLUMNS = ("metric", "kind", "level", "seed", "value", "floor", "ceiling", "n")
@@ -132,6 +141,11 @@ class Eval(Named, family="eval"):
     asks_seeds_apart: ClassVar[bool] = True
     """Whether SAEs of different seeds are scored in calls of their own, since a seed draws what they are
     asked; otherwise all SAEs of a source are scored in one call."""
+    prepare_threads: ClassVar[int | None] = None
+    """On how many threads `prepare` works best; None: on all."""
+    pools_references: ClassVar[bool] = False
+    """Whether a score reads the references of all seeds of its grid's block, and not of its own alone: such
+    as for a decision that must be the same for all seeds."""
     not_in_scores: ClassVar[frozenset[str]] = frozenset({"grades"})
     """Fields that only `grade` reads: they are no part of the key of scores."""
 
@@ -139,6 +153,14 @@ class Eval(Named, family="eval"):
         super().__init_subclass__(**more)
         if cls.__dict__.get("name"):
             declare(cls.metrics)
+
+    def in_environment(self) -> Eval | None:
+        """The eval as it is planned here: itself.
+
+        One that reads the environment (who is the judge?) puts what it finds into its fields, so that it is
+        part of every key, and gives None where there is nothing to ask: then nothing is planned.
+        """
+        return self
 
     def why_not(self, source: Source) -> str:
         """Why it cannot be asked of SAEs on this source, in words; empty where it can."""
@@ -149,7 +171,7 @@ class Eval(Named, family="eval"):
         return True
 
     def threads(self, source: Source) -> int | None:
-        """On how many threads `score` works best; None: on all."""
+        """On how many threads the steps after `prepare` work best; None: on all."""
         return source.threads
 
     def needs(self) -> Mapping[str, Eval]:

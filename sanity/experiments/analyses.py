@@ -14,7 +14,12 @@ from sanity.engine.cells import Cell, in_order
 from sanity.experiments.planner import Plan, plan_grids
 from sanity.profiles import Profile
 
-ANALYSES: tuple[str, ...] = ()
+ANALYSES: tuple[str, ...] = (
+    "untrained_dictionaries",
+    "scrambling",
+    "sae_lens_comparison",
+    "equal_frequencies",
+)
 """Modules of this room with a function `cells(plan)`."""
 
 

@@ -8,7 +8,7 @@ one cell for all of them, whichever grids ask for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -40,7 +40,7 @@ class PlannedRun:
     trained: Cell
     scored_on: Source
     scored: Mapping[str, Cell]
-    """By the eval's name in the profile."""
+    """By the eval's name in the profile, or that by which another eval needs it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,16 +94,21 @@ class _Planner:
         self._shared: dict[str, Shared] = {}
 
     def add(self, grid: str, block: Block) -> None:
-        """The runs of one block of a grid, and their scores."""
-        evals = {name: self.profile.eval_named(name) for name in block.evals}
+        """The runs of one block of a grid, and their scores; none where no eval of it can be asked here."""
+        named = {name: self.profile.eval_named(name).in_environment() for name in block.evals}
+        evals = {name: one for name, one in named.items() if one is not None}
+        if block.evals and not evals:
+            return
         for place, run in runs_of(self.profile, block):
             scored_on = self.profile.source_named(block.scored_on) if block.scored_on else run.source
             trained = self._trained(run)
             where = self.profile.place_of(block.scored_on) if block.scored_on else place
             scored = {
-                name: self._scored(name, one, run, trained, scored_on, where) for name, one in evals.items()
+                name: self._scored(name, one, run, trained, scored_on, where, block.seeds)
+                for name, one in evals.items()
             }
-            self.plan.runs.append(PlannedRun(grid, where, run, trained, scored_on, scored))
+            needed = {name: cell for one in scored.values() for name, cell in _needed(one).items()}
+            self.plan.runs.append(PlannedRun(grid, where, run, trained, scored_on, {**needed, **scored}))
 
     def _trained(self, run: RunSpec) -> Cell:
         arm, source = run.arm, run.source
@@ -119,7 +124,16 @@ class _Planner:
             threads=source.threads,
         )
 
-    def _scored(self, name: str, one: Eval, run: RunSpec, trained: Cell, source: Source, place: str) -> Cell:
+    def _scored(
+        self,
+        name: str,
+        one: Eval,
+        run: RunSpec,
+        trained: Cell,
+        source: Source,
+        place: str,
+        seeds: Sequence[int],
+    ) -> Cell:
         if why := one.why_not(source):
             raise BadInputError(f"the eval {name} cannot be asked of SAEs on {source.where}: {why}")
         inputs = {
@@ -129,10 +143,13 @@ class _Planner:
         }
         if one.has("refer"):
             inputs["references"] = self._reference(name, one, run, source, place)
+            for seed in seeds if one.pools_references else ():
+                other = replace(run, arm=replace(run.arm, seed=seed))
+                inputs[f"references.{seed}"] = self._reference(name, one, other, source, place)
         if one.has("grade"):
             self._graded(name, one, run, source, place)
         for needed, other in one.needs().items():
-            inputs[f"{needed}.scored"] = self._scored(needed, other, run, trained, source, place)
+            inputs[f"{needed}.scored"] = self._scored(needed, other, run, trained, source, place, seeds)
         asked = without_grades(one)
         return score_saes.cell(
             Scoring(asked, one.version, source, run),
@@ -160,7 +177,7 @@ class _Planner:
                 label=f"{name.replace('_', ' ')}: what SAEs on {source.where} share",
                 stage=one.name,
                 cost=_cost(one.seconds("prepare", source, None, self.pace)),
-                threads=one.threads(source),
+                threads=one.prepare_threads,
             )
             inputs["prepared"] = self._once(self.plan.prepared, Shared(name, place, source, cell)).cell
         return inputs
@@ -204,6 +221,11 @@ class _Planner:
             self._shared[made.cell.key] = made
             kept.append(made)
         return self._shared[made.cell.key]
+
+
+def _needed(scored: Cell) -> dict[str, Cell]:
+    """The scores of other evals that a score is made from, by the names under which it needs them."""
+    return {name.removesuffix(".scored"): cell for name, cell in scored.inputs if name.endswith(".scored")}
 
 
 def _cost(given: float | Cost) -> Cost:

@@ -238,6 +238,8 @@ def keep_scores(task: Task, scored: Scored, about: Mapping[str, Any]) -> None:
     task.save_table("scores", score_table(scored.scores, about))
     for name, table in scored.tables.items():
         task.save_table(name, table.assign(**{n: v for n, v in about.items() if n not in table}))
+    for name, tensors in scored.tensors.items():
+        task.save_tensors(name, tensors)
     task.save_json("facts", {**scored.facts, **({"refused": scored.refused} if scored.refused else {})})
 
 

@@ -8,7 +8,7 @@ from sanity.figures.judgement import places_between, smallest_margins, verdict_s
 from sanity.figures.judging import judge_gates, judged_latents
 from sanity.figures.lazy import cosine_courses, courses_by_frequency, laziness_courses, output_scales
 from sanity.figures.lazy_cones import cone_laws, quantile_bars, tau_sweep
-from sanity.figures.objectives import recovery_against_variance_by_aim
+from sanity.figures.objectives import recovery_by_objective
 from sanity.figures.probing import probing_by_arm, probing_by_group, probing_by_k, probing_leads
 from sanity.figures.recovery import (
     latents_in_use,
@@ -57,9 +57,9 @@ __all__ = [
     "quantile_bars",
     "recovery_against_times_seen",
     "recovery_against_variance",
-    "recovery_against_variance_by_aim",
     "recovery_at_a_glance",
     "recovery_by_frequency",
+    "recovery_by_objective",
     "reference_ladder",
     "score_quantiles",
     "scramble_matrix",

@@ -21,14 +21,14 @@ from jaxtyping import Float, Int
 from scipy.sparse import csr_matrix
 
 from sanity.data.probing import WIDER
-from sanity.data.probing_texts import Part, ProbeTask, check_task
+from sanity.data.probing_texts import Part, ProbeTask
 from sanity.errors import BadInputError
-from sanity.evals.inputs import SparseAutoencoder
 from sanity.evals.score import Score
-from sanity.evals.sparse_probing_fit import accuracy, auroc, decide, fit_logistic, log_loss
-from sanity.evals.sparse_probing_texts import TextActivations, pooled_latents
+from sanity.evals.sparse_probing.fit import accuracy, auroc, decide, fit_logistic, log_loss
 
 VERSION = "1"
+DENSE = "residual stream (dense)"
+"""The probe on all dimensions at once: the ceiling."""
 Features: TypeAlias = Any
 """An array or a sparse matrix: one row per text, one column per latent (or neuron, component, direction)."""
 
@@ -224,20 +224,16 @@ def over_groups(found: pd.DataFrame, column: str = "accuracy") -> float:
     return float(counted(found).groupby("group")[column].mean().mean())
 
 
-@dataclass(frozen=True, eq=False)
-class ProbingData:
-    """Everything that a probing score needs beside the SAE."""
+def floors(found: pd.DataFrame) -> dict[int, float]:
+    """Of each k: the mean over permutations of the score with permuted labels."""
+    by_group = counted(found).groupby(["k", "permutation", "group"])["accuracy"].mean()
+    each = by_group.groupby(["k", "permutation"]).mean()
+    return {int(str(k)): float(mean) for k, mean in each.groupby("k").mean().items()}
 
-    texts: TextActivations
-    tasks: Sequence[ProbeTask]
-    floor: Mapping[int, float]
-    """Of each k: the score with permuted labels."""
-    ceiling: float
-    """Of the dense probe on the residual stream."""
 
-    def __post_init__(self) -> None:
-        for task in self.tasks:
-            check_task(task)
+def ceiling(tasks: pd.DataFrame) -> float:
+    """The score of the dense probes on the residual stream."""
+    return over_groups(tasks[tasks["features"] == DENSE])
 
 
 def probing_scores(found: pd.DataFrame, *, floor: Mapping[int, float], ceiling: float) -> list[Score]:
@@ -256,19 +252,3 @@ def probing_scores(found: pd.DataFrame, *, floor: Mapping[int, float], ceiling: 
         )
         for k, part in found.groupby("k")
     ]
-
-
-def score_sae(sae: SparseAutoencoder, data: ProbingData, *, probing: Probing | None = None) -> list[Score]:
-    """Sparse-probing scores of any SAE, one for each k: `sparse_probing_top1` and so on.
-
-    Examples
-    --------
-    >>> score_sae(sae, probing_data(profile, store, seed=0))  # doctest: +SKIP
-    """
-    wanted = probing or Probing(ks=tuple(data.floor))
-    if unknown := set(wanted.ks) - set(data.floor):
-        raise BadInputError(
-            f"no floor is known for k = {sorted(unknown)}: the data have {sorted(data.floor)}"
-        )
-    found = sparse_probes(pooled_latents(sae, data.texts).means, data.tasks, wanted)
-    return probing_scores(found, floor=data.floor, ceiling=data.ceiling)
