@@ -91,9 +91,9 @@ class ChapterPage:
         link = self.publish(*data).html if data is not None else ""
         return Html(figure_html(figure, alt=alt, caption=caption, data=link))
 
-    def table(self, table: pd.DataFrame, *, caption: str, folded: bool = False) -> Html:
+    def table(self, table: pd.DataFrame, *, caption: str, folded: bool = False, digits: int = 3) -> Html:
         """A table with its caption; `folded` shows the caption alone until it is opened."""
-        return Html(table_html(table, caption=caption, folded=folded))
+        return Html(table_html(table, caption=caption, folded=folded, digits=digits))
 
     def publish(self, table: pd.DataFrame, name: str) -> Html:
         """Keep `table` as `_build/results/PROFILE/NAME.parquet` and give a link to download it."""
