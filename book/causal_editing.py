@@ -73,9 +73,7 @@ page = open_chapter("causal_editing", profile)
 figures.house_style()
 grid, protocol = page.profile.grid("causal_editing"), page.profile.eval_named("causal_editing")
 source = page.profile.source_named(grid.sources[0])
-kept_on, curves_on = (
-    len({*grid.seeds} & {*some}) for some in (protocol.error_seeds, protocol.curve_seeds)
-)
+kept_on, curves_on = (len({*grid.seeds} & {*some}) for some in (protocol.error_seeds, protocol.curve_seeds))
 page.banner()
 
 # %% tags=["hide-input"]
@@ -162,7 +160,9 @@ page.table(
 
 # %% tags=["hide-input"]
 uses = {
-    (attribute, template): [use for use, names in (("fitting", chosen["fit"]), ("testing", chosen["test"])) if template in names]
+    (attribute, template): [
+        use for use, names in (("fitting", chosen["fit"]), ("testing", chosen["test"])) if template in names
+    ]
     for attribute, chosen in choice["templates"].items()
     for template in [*chosen["fit"], *chosen["test"]]
 }
@@ -268,11 +268,15 @@ page.table(
 scores = page.read.scores("causal_editing")
 led = len(scores) > 0
 if led:
-    rows = scores.assign(arm=[figures.arm_words(c, i) for c, i in zip(scores["constraint"], scores["init"], strict=True)])
+    rows = scores.assign(
+        arm=[figures.arm_words(c, i) for c, i in zip(scores["constraint"], scores["init"], strict=True)]
+    )
     rows = rows[rows["metric"].str.startswith("ravel_disentanglement")]
     rows["error term"] = rows["metric"].str.endswith("_with_error").map({False: "dropped", True: "kept"})
     same = [*places, "metric", "seed"]
-    rows = rows.merge(rows.loc[rows["arm"] == "trained", [*same, "value"]], on=same, suffixes=("", "_trained"))
+    rows = rows.merge(
+        rows.loc[rows["arm"] == "trained", [*same, "value"]], on=same, suffixes=("", "_trained")
+    )
     rows["lead"] = rows["value_trained"] - rows["value"]
     judged = rows.groupby([*by[: -len(PAIR)], "error term", "arm"], sort=False).agg(
         disentanglement=("value", "mean"), floor=("floor", "mean"), ceiling=("ceiling", "mean"),
@@ -285,8 +289,12 @@ if led:
 lead = "No pair of attributes has range here, so no arm is judged."
 if led:
     dropped = judged.xs("dropped", level="error term").drop(index="trained", level="arm")
-    lead = f"Without the error term the trained arm leads, mean of {len(grid.seeds)} paired difference(s): " + "; ".join(
-        f"{key if isinstance(key, str) else ', '.join(key)} by {row['lead']:+.3f}" for key, row in dropped.iterrows()
+    lead = (
+        f"Without the error term the trained arm leads, mean of {len(grid.seeds)} paired difference(s): "
+        + "; ".join(
+            f"{key if isinstance(key, str) else ', '.join(key)} by {row['lead']:+.3f}"
+            for key, row in dropped.iterrows()
+        )
     )
 first = ends.iloc[0] if some else None
 here = lambda table: table[(table[[*places, *PAIR]] == first[[*places, *PAIR]]).all(axis=1)]  # noqa: E731
@@ -324,7 +332,9 @@ if some:
     key = [*by, "arm", "error term"]
     means = arms.pivot_table(index=key, columns="what", values="disentanglement", sort=False)
     left_alone = ends.groupby(by)["nothing_disentanglement"].mean()
-    none = means["no latent"].fillna(left_alone.reindex(means.index.droplevel(["arm", "error term"])).set_axis(means.index))
+    none = means["no latent"].fillna(
+        left_alone.reindex(means.index.droplevel(["arm", "error term"])).set_axis(means.index)
+    )
     gains = pd.DataFrame(
         {
             "L0 at these cities": arms.groupby(key)["l0"].mean().map("{:.1f}".format),
