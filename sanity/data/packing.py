@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -22,7 +22,6 @@ class UsedDocument:
     """Rank in the order in which the documents of the split were read, from 0."""
     source: str
     name: str
-    sha256: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,21 +44,13 @@ class Windows:
         return state.hexdigest()
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What to write into a manifest, as JSON data."""
-        n, context = self.tokens.shape
-        sources: dict[str, int] = {}
+    def tokens_by_source(self) -> dict[str, int]:
+        """How many of the tokens come from each source."""
         counts = torch.bincount(self.token_documents.flatten())
+        found: Counter[str] = Counter()
         for document in self.used:
-            sources[document.source] = sources.get(document.source, 0) + int(counts[document.number])
-        return {
-            "text_hash": self.text_hash,
-            "windows": n,
-            "context": context,
-            "tokens": n * context,
-            "documents": len(self.used),
-            "tokens_by_source": sources,
-        }
+            found[document.source] += int(counts[document.number])
+        return dict(found)
 
 
 class Packer:
@@ -80,7 +71,7 @@ class Packer:
 
     def add(self, document: Document, ids: list[int]) -> None:
         """Take in the tokens of the next document."""
-        self.documents[self.seen] = UsedDocument(self.seen, document.source, document.name, document.sha256)
+        self.documents[self.seen] = UsedDocument(self.seen, document.source, document.name)
         self.tokens += ids
         self.owners += [self.seen] * len(ids)
         self.seen += 1

@@ -36,11 +36,6 @@ class Document:
     name: str
     text: str
 
-    @property
-    def sha256(self) -> str:
-        """Of the text as UTF-8, in hex."""
-        return hashlib.sha256(self.text.encode("utf-8", "surrogatepass")).hexdigest()
-
 
 @runtime_checkable
 class Source(Protocol):

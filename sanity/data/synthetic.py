@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -105,14 +104,6 @@ class SyntheticBatch:
         out = c.values.new_zeros(len(c.row_starts) - 1, c.n_features)
         out[c.rows, c.features] = c.values
         return out
-
-
-class Seen(NamedTuple):
-    """What a stream has shown of each feature."""
-
-    times_active: Int[Tensor, " n_features"]
-    first_step: Int[Tensor, " n_features"]
-    """Step of the first batch with the feature active; -1 if there was none."""
 
 
 class SyntheticWorld:
@@ -247,20 +238,16 @@ class SyntheticStream:
         """The exact covariance of what `batch` gives."""
         return self.world.covariance * self.factor**2
 
-    def seen(self, steps: int) -> Seen:
-        """How often each feature was active in the batches of steps 0 to `steps` - 1, and since when.
+    def times_active(self, steps: int) -> Int[Tensor, " n_features"]:
+        """How often each feature was active in the batches of steps 0 to `steps` - 1.
 
         Draws the supports again, without the samples: about two thirds of the cost of the batches.
         """
-        probabilities = self.world.probabilities
-        times = torch.zeros_like(probabilities, dtype=torch.int64)
-        first = torch.full_like(times, -1)
+        times = torch.zeros_like(self.world.probabilities, dtype=torch.int64)
         for step in track(range(steps), description="counting active features", unit="batch"):
             _, features, _ = self.world._support(self.batch_size, self._generator(step))
-            now = torch.bincount(features, minlength=len(times))
-            first[(times == 0) & (now > 0)] = step
-            times += now
-        return Seen(times, first)
+            times += torch.bincount(features, minlength=len(times))
+        return times
 
     def _generator(self, step: int) -> torch.Generator:
         return generator_of_step(self._first_seed, step, self.world.features.device)

@@ -132,7 +132,7 @@ def window_blocks(
 ) -> Iterator[Windows]:
     """The windows of `sequences`, `block` of them at a time, for texts that do not fit into memory.
 
-    `text_hash` and `facts` of a block are those of the block.
+    `text_hash` and `tokens_by_source` are those of the block.
     """
     if split not in SPLITS:
         raise BadInputError(f"there is no split {split!r}: choose one of {', '.join(SPLITS)}")
