@@ -77,7 +77,7 @@ def track(
     drawn = out.isatty() and not beside
     silent = not drawn and (beside or _spoken_for)
     often = drawn or silent  # what is silent is read at any time, and must be up to date
-    bar: tqdm[Item] = tqdm(
+    bar: tqdm[Any] = tqdm(
         items,
         desc=description,
         total=total,
