@@ -15,6 +15,7 @@ from sanity.engine.cells import Cell, Result
 from sanity.engine.computing import results
 from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
+from sanity.evals.base import GRADED_COLUMNS
 from sanity.experiments.planner import Plan, PlannedRun, Shared, plan_grids
 from sanity.models import Autoencoder, load_sae
 from sanity.profiles import Profile
@@ -114,12 +115,14 @@ class Reader:
         """How evals read their own reference, corrupted in steps; all evals where none is named."""
         asked = [one for one in self.plan.graded if not evals or one.eval in evals]
         found = self.results([one.cell for one in asked])
-        return stack(
+        readings = stack(
             [
                 result.table("graded").assign(eval=one.eval, place=one.place, subject=one.source.subject)
                 for one, result in zip(asked, found, strict=True)
             ]
         )
+        columns = [*GRADED_COLUMNS, "eval", "place", "subject"]
+        return readings if len(readings) else pd.DataFrame(columns=columns)
 
     def runs(self, grid: str) -> list[PlannedRun]:
         """The runs of a grid; unknown grids are refused."""
