@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -40,7 +40,7 @@ class Block(Entry):
     evals: Names = ()
 
     @model_validator(mode="after")
-    def _names_are_known(self) -> Self:
+    def _names_are_known(self) -> Block:
         for l0, d_sae in itertools.product(self.l0, self.d_sae):
             if l0 > d_sae:
                 raise ValueError(f"an L0 of {l0} does not fit into d_sae {d_sae}")

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
@@ -42,7 +42,7 @@ class Profile(Entry):
     """What this profile does not do, in words for the pages."""
 
     @model_validator(mode="after")
-    def _names_fit_together(self) -> Self:
+    def _names_fit_together(self) -> Profile:
         for name, blocks in self.grids.items():
             for block in blocks:
                 named = [*block.sources, *([block.scored_on] if block.scored_on else [])]
