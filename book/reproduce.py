@@ -72,6 +72,7 @@ page.banner()
 # A profile is one file of data: which model, how many tokens, which arms, how many seeds. The table shows what each
 # one asks for, and what a run of everything in it is expected to take on the machine it is meant for.
 
+
 # %%
 def row(name: str) -> dict[str, object]:
     one = profiles.load(name)

@@ -151,7 +151,11 @@ for name, part in shares.groupby("world_or_hook", sort=False):
     subject = part["subject"].iloc[0]
     where = f"the world with {name} probabilities" if pd.isna(subject) else f"{subject}, {name}"
     trained = part[part["constraint"] == "trained"].set_index(["architecture", "metric"])["share"]
-    others = part[part["constraint"] != "trained"].sort_values("share").drop_duplicates(["architecture", "metric"], keep="last")
+    others = (
+        part[part["constraint"] != "trained"]
+        .sort_values("share")
+        .drop_duplicates(["architecture", "metric"], keep="last")
+    )
     leaders = "; ".join(
         f"{Architecture.class_named(one.architecture).title}, {labels[one.metric]}: trained "
         f"{trained[one.architecture, one.metric]:.2f}, {figures.arm_words(one.constraint, one.init)} {one.share:.2f}"
@@ -180,9 +184,13 @@ outcomes
 # %% tags=["hide-input"]
 few = compared.loc[compared["n_seeds"] > 1, "n_seeds"]
 state = gates.groupby("metric", sort=False)["state"].agg(claims.worst_state)
-power_words = "" if few.empty else (
-    f"With {few.min()} seeds, arms that are truly equal are found equivalent four times in five only where the margin is "
-    f"at least {minimum_margin(int(few.min()), sd=1.0):.1f} SDs of their paired differences. "
+power_words = (
+    ""
+    if few.empty
+    else (
+        f"With {few.min()} seeds, arms that are truly equal are found equivalent four times in five only where the margin is "
+        f"at least {minimum_margin(int(few.min()), sd=1.0):.1f} SDs of their paired differences. "
+    )
 )
 Markdown(
     f"{len(compared)} comparisons of the ledger have scores at the profile `{profile}`, {(compared['n_seeds'] == 1).sum()} of "
@@ -214,7 +222,9 @@ steps = sweep[sweep["verdict"] != sweep.groupby("claim")["verdict"].shift()]
 
 # %% tags=["hide-input"]
 if len(sweep):
-    changes = steps.assign(words=steps["verdict"] + " from a margin of " + steps["margin"].map("{:.1%}".format))
+    changes = steps.assign(
+        words=steps["verdict"] + " from a margin of " + steps["margin"].map("{:.1%}".format)
+    )
     words = changes.groupby("claim", sort=False)["words"].agg(", ".join)
     display(
         page.figure(
@@ -294,7 +304,9 @@ lags = pd.DataFrame(
         "best of": best["baselines"],
         "which": best["best"],
         "seeds": best["seeds"],
-        "behind, had it been named in advance": [interval(*row) for row in best[["gap", "plain_low", "plain_high"]].to_numpy(float)],
+        "behind, had it been named in advance": [
+            interval(*row) for row in best[["gap", "plain_low", "plain_high"]].to_numpy(float)
+        ],
         "behind, after the choice": [interval(*row) for row in best[["gap", "low", "high"]].to_numpy(float)],
         "optimism": best["optimism"],
     }
@@ -302,7 +314,11 @@ lags = pd.DataFrame(
 
 # %% tags=["hide-input"]
 page.publish(best, "best_of_several")
-page.table(lags, caption="How far the best baseline is behind the judged arm, with 95 % intervals; without one on a single seed.", digits=4)
+page.table(
+    lags,
+    caption="How far the best baseline is behind the judged arm, with 95 % intervals; without one on a single seed.",
+    digits=4,
+)
 
 # %% [markdown]
 # ## Does the lead depend on layer, L0 or width?
@@ -326,7 +342,9 @@ for factor, column in factors.items():
             tested = interaction(part, numeric=factor != "layer", log=factor != "layer")
             row |= {"p": f"{tested.p_value:.2g}", "tested seeds": tested.n_seeds}
             if tested.slope is not None:
-                row["per doubling"] = f"{tested.slope:+.3f} [{tested.slope_interval.low:.3f}, {tested.slope_interval.high:.3f}]"
+                row["per doubling"] = (
+                    f"{tested.slope:+.3f} [{tested.slope_interval.low:.3f}, {tested.slope_interval.high:.3f}]"
+                )
         dependence.append(row)
 
 # %%
@@ -335,7 +353,9 @@ possible = {}
 for other in map(profiles.load, profiles.names()):
     blocks = [block for grid in grids for block in other.grids.get(grid, ())]
     planned = pd.DataFrame(
-        {"world_or_hook": place, **run.columns(), "value": 0.0} for block in blocks for place, run in runs_of(other, block)
+        {"world_or_hook": place, **run.columns(), "value": 0.0}
+        for block in blocks
+        for place, run in runs_of(other, block)
     ).drop_duplicates()
     possible[other.name] = {
         factor: any(
@@ -346,10 +366,16 @@ for other in map(profiles.load, profiles.names()):
     }
 
 # %% tags=["hide-input"]
-lost = "Explained variance failed its validity gate, so nothing follows from its leads. " if "explained_variance" in failed else ""
+lost = (
+    "Explained variance failed its validity gate, so nothing follows from its leads. "
+    if "explained_variance" in failed
+    else ""
+)
 display(
     page.table(
-        pd.DataFrame(dependence, columns=["factor", "over the", "lead", "seeds", "tested seeds", "p", "per doubling"]).fillna(""),
+        pd.DataFrame(
+            dependence, columns=["factor", "over the", "lead", "seeds", "tested seeds", "p", "per doubling"]
+        ).fillna(""),
         caption=f"{lost}The trained arm's lead in explained variance by level, the fewest seeds of a level, and the test that "
         "the lead is the same at all levels (p), with its change per doubling; empty where it cannot be tested.",
     ),

@@ -199,7 +199,7 @@ def test_rooms_import_only_downwards(repository: Path) -> None:
 def test_the_order_of_rooms_would_be_noticed(repository: Path, tmp_path: Path) -> None:
     shutil.copytree(repository / "sanity", tmp_path / "sanity", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(repository / "pyproject.toml", tmp_path)
-    with (tmp_path / "sanity" / "config.py").open("a") as file:
+    with (tmp_path / "sanity" / "engine" / "config.py").open("a") as file:
         file.write("\nfrom sanity.publishing import log as upwards\n")
     done = subprocess.run(
         [BIN / "lint-imports", "--no-cache"],

@@ -23,10 +23,8 @@ from sanity.engine.config import digest
 from sanity.engine.progress import track
 from sanity.errors import BadInputError
 
-# PyTorch's generator on the CPU keeps 32 bits of its seed. Steps walk through these by an odd stride, so
-# that no two batches of a run share one; hashing each step would repeat about two batches in 122,000.
+# PyTorch's generator on the CPU keeps 32 bits of its seed.
 _SEEDS = 2**32
-_STRIDE = 0x9E3779B1
 
 
 @dataclass(frozen=True)
@@ -93,12 +91,6 @@ class Coefficients:
     """Where each row begins in the three arrays, and at last their length (CSR)."""
     n_features: int
 
-    def dense(self) -> Float[Tensor, "n n_features"]:
-        """The same as a matrix; zero where a feature is not active."""
-        out = self.values.new_zeros(len(self.row_starts) - 1, self.n_features)
-        out[self.rows, self.features] = self.values
-        return out
-
 
 @dataclass(frozen=True, eq=False)
 class SyntheticBatch:
@@ -109,7 +101,10 @@ class SyntheticBatch:
 
     def dense_coefficients(self) -> Float[Tensor, "n n_features"]:
         """Coefficients as a matrix; zero where a feature is not active."""
-        return self.coefficients.dense()
+        c = self.coefficients
+        out = c.values.new_zeros(len(c.row_starts) - 1, c.n_features)
+        out[c.rows, c.features] = c.values
+        return out
 
 
 class Seen(NamedTuple):
@@ -174,14 +169,6 @@ class SyntheticWorld:
         )
         coefficients = Coefficients(rows, features, values, row_starts, self.spec.n_features)
         return SyntheticBatch(x, coefficients)
-
-    def expected_times_active(self, n_samples: int) -> Float[Tensor, " n_features"]:
-        """How often each feature is active in `n_samples`, on average."""
-        return self.probabilities * n_samples
-
-    def probability_seen(self, n_samples: int) -> Float[Tensor, " n_features"]:
-        """Probability that a feature is active at least once in `n_samples`."""
-        return -torch.expm1(-self._rates * n_samples)
 
     def _support(
         self, n: int, generator: torch.Generator
@@ -276,14 +263,20 @@ class SyntheticStream:
         return Seen(times, first)
 
     def _generator(self, step: int) -> torch.Generator:
-        if not 0 <= step < _SEEDS:
-            raise BadInputError(
-                f"step {step} was asked of a synthetic stream: steps run from 0 to {_SEEDS - 1}"
-            )
-        seed = (self._first_seed + step * _STRIDE) % _SEEDS
-        return torch.Generator(self.world.features.device).manual_seed(seed)
+        return generator_of_step(self._first_seed, step, self.world.features.device)
 
 
 def seed_of(*parts: object) -> int:
     """A seed in [0, 2^32) from configurations, names and numbers."""
     return int(digest(list(parts))[:16], 16) % _SEEDS
+
+
+def generator_of_step(first_seed: int, step: int, device: torch.device) -> torch.Generator:
+    """The generator that draws the batch of a step, in a stream that begins with the seed `first_seed`.
+
+    Steps walk through the seeds by an odd stride, so that no two batches of a run share one; hashing each
+    step would repeat about two batches in 122,000.
+    """
+    if not 0 <= step < _SEEDS:
+        raise BadInputError(f"step {step} was asked of a stream: steps run from 0 to {_SEEDS - 1}")
+    return torch.Generator(device).manual_seed((first_seed + step * 0x9E3779B1) % _SEEDS)

@@ -19,6 +19,7 @@ ANALYSES: tuple[str, ...] = (
     "scrambling",
     "sae_lens_comparison",
     "equal_frequencies",
+    "lazy_training",
 )
 """Modules of this room with a function `cells(plan)`."""
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from sanity.experiments.harder_worlds import HarderTables
 
 from sanity.data.worlds import HarderWorld
 from sanity.engine.store import LocalStore
 from sanity.experiments import harder_worlds
 from sanity.experiments import harder_worlds_findings as findings
-from sanity.experiments.harder_worlds import HarderTables
 from sanity.profiles import Profile, load
 
 

@@ -10,6 +10,10 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib import pyplot as plt
+from sanity.experiments.metric_validity import judging, planning
+from sanity.experiments.metric_validity.corrupting import truth_scores
+from sanity.experiments.metric_validity.reading import drawn_rows, drawn_windows
+from sanity.experiments.metric_validity.scrambling import changes, reads, same_latents, scrambled_rows
 
 from sanity import figures
 from sanity.baselines import permuted_decoder
@@ -19,10 +23,6 @@ from sanity.engine.cells import Cell, Task
 from sanity.engine.computing import compute
 from sanity.engine.store import LocalStore, require
 from sanity.experiments import metric_validity, sparse_probing
-from sanity.experiments.metric_validity import judging, planning
-from sanity.experiments.metric_validity.corrupting import truth_scores
-from sanity.experiments.metric_validity.reading import drawn_rows, drawn_windows
-from sanity.experiments.metric_validity.scrambling import changes, reads, same_latents, scrambled_rows
 from sanity.models import Autoencoder, JumpReLU
 from sanity.profiles import Profile, load
 from sanity.subject import ActivationStore

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pandas as pd
 import pytest
+from sanity.experiments.objectives import AimTables, gains
 
 from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
 from sanity.experiments import objectives
 from sanity.experiments import objectives_findings as findings
-from sanity.experiments.objectives import AimTables, gains
 from sanity.profiles import Profile, load
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sanity.experiments.findings import arm_words
+from sanity.experiments.sparse_probing import ProbingTables
 
 from sanity import figures
 from sanity.claims import SCORE_COLUMNS
@@ -19,8 +21,6 @@ from sanity.errors import BadInputError
 from sanity.evals import score_sae
 from sanity.experiments import sparse_probing
 from sanity.experiments import sparse_probing_findings as findings
-from sanity.experiments.findings import arm_words
-from sanity.experiments.sparse_probing import ProbingTables
 from sanity.models import load_sae
 from sanity.profiles import Profile, load
 

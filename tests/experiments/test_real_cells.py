@@ -10,10 +10,10 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from sanity.experiments.real_activations import RealTables
 
 from sanity.engine.store import LocalStore
 from sanity.experiments import findings, real_activations, verdicts
-from sanity.experiments.real_activations import RealTables
 from sanity.profiles import Profile, load
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "while", "rain", "fell", "and", "birds", "sang", "of", "old"]

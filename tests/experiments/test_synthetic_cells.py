@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from sanity.experiments.synthetic_recovery import SignedBasis, ToyTables, TrueFeatures, planning
 
 from sanity.data.synthetic import SyntheticSpec, SyntheticWorld
 from sanity.engine.computing import compute
 from sanity.engine.store import LocalStore, require
 from sanity.errors import BadInputError
 from sanity.experiments import findings, synthetic_findings, synthetic_recovery
-from sanity.experiments.synthetic_recovery import SignedBasis, ToyTables, TrueFeatures, planning
 from sanity.profiles import Profile, load
 
 TINY = tuple(
