@@ -4,7 +4,14 @@ from sanity.claims.choosing import Chosen, chosen
 from sanity.claims.comparing import Paired, comparisons
 from sanity.claims.evaluation import Result, evaluate, evaluate_all
 from sanity.claims.factors import along, leads, paired_levels
-from sanity.claims.gates import GATE_TABLE_COLUMNS, failed_metrics, gate_state, gate_table, worst_state
+from sanity.claims.gates import (
+    GATE_TABLE,
+    GATE_TABLE_COLUMNS,
+    failed_metrics,
+    gate_state,
+    gate_table,
+    worst_state,
+)
 from sanity.claims.ledger import Claim, Ledger, book_folder, ledger_of, read_ledger
 from sanity.claims.margins import MARGINS, best_of_table, margin_sweep, power_table
 from sanity.claims.papertables import headline_pairs, paper_tables, reread_tables
@@ -13,6 +20,7 @@ from sanity.claims.schema import Experiment
 from sanity.claims.selection import RUN_COLUMNS, SCORE_COLUMNS, Primary, check_scores, repeated
 
 __all__ = [
+    "GATE_TABLE",
     "GATE_TABLE_COLUMNS",
     "MARGINS",
     "RUN_COLUMNS",

@@ -15,6 +15,8 @@ from sanity.errors import BadInputError
 from sanity.evals.metric import METRICS, Metric
 from sanity.stats import gates, not_available
 
+GATE_TABLE = "validity_gates"
+"""The name under which pages publish it."""
 GATE_TABLE_COLUMNS = ("metric", "place", "state", "reason")
 STATES = ("failed", "not available", "passed")
 """From the worst to the best."""
@@ -32,7 +34,7 @@ def gate_table(
     ----------
     graded
         Readings of corrupted references: columns `eval`, `place`, `kind`, and those that `sanity.stats.gate`
-        reads. With `does_not_count` (a reason) a reading gives way to one of an alternative eval.
+        reads. Readings whose `counts` is False give way to those of an alternative eval.
     metrics
         By default all that are declared.
     alternatives
@@ -64,7 +66,7 @@ def gate_table(
 
 def _of_one_eval(readings: pd.DataFrame, alternatives: Sequence[Sequence[str]]) -> pd.DataFrame:
     """The readings without those of evals whose alternative is used."""
-    counts = readings["does_not_count"].isna() if "does_not_count" in readings else readings["eval"].notna()
+    counts = readings["counts"].ne(False) if "counts" in readings else readings["eval"].notna()
     for some in alternatives:
         there = [name for name in some if readings["eval"].eq(name).any()]
         counted = [name for name in there if (readings["eval"].eq(name) & counts).any()]

@@ -83,8 +83,8 @@ def _experiments_of(grid: str, one: str, ledger: Ledger) -> list[str]:
 def gathered(config: Gathering, results: Mapping[str, Result]) -> pd.DataFrame:
     """The scores of those parts whose results are there, each once.
 
-    Scores that do not count, as their eval has noted in the fact `does_not_count`, are left out. Columns:
-    those of the tables, `experiment`, `world_or_hook` and `eval` (its name in the profile).
+    Scores whose eval has noted the fact that `counts` is False are left out. Columns: those of the tables,
+    `experiment`, `world_or_hook` and `eval` (its name in the profile).
     """
     kept: dict[str, dict[str, list[pd.DataFrame]]] = {}
     for part in config.parts:
@@ -113,7 +113,7 @@ def _rows(part: Part, entry: Mapping[str, Any], results: Mapping[str, Result]) -
     nothing = pd.DataFrame()
     if result is None or (part.curve and curve is None):
         return nothing
-    if "facts.json" in result.files and result.json("facts").get("does_not_count"):
+    if "facts.json" in result.files and result.json("facts").get("counts") is False:
         return nothing
     scores = result.table("scores")
     if curve is not None:
