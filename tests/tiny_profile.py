@@ -1,7 +1,8 @@
-"""A profile of which every grid runs in seconds: small worlds, and a letter model on texts made on the spot."""
+"""A profile of which every grid runs in seconds: small worlds, and a letter model on a few texts."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,10 @@ def tiny_profile(model: Path | None = None, text: Path | None = None, **changes:
     """The profile; without a model, the grids on synthetic worlds alone."""
     made = TEXT
     if model is not None and text is not None:
-        letters = (
-            f"sources:\n  letters: {{kind: hook, subject: '{model}', hook: blocks.1.hook_resid_post, d_model: 32, "
-            f"context: 16, text: '{text}', train_tokens: 1600, held_out_tokens: 480, shard_tokens: 400}}\n"
-        )
+        hook = {
+            "kind": "hook", "subject": str(model), "hook": "blocks.1.hook_resid_post", "d_model": 32,
+            "context": 16, "text": str(text), "train_tokens": 1600, "held_out_tokens": 480, "shard_tokens": 400,
+        }  # fmt: skip
+        letters = f"sources:\n  letters: {json.dumps(hook)}\n"
         made = TEXT.replace("sources:\n", letters, 1).replace("\nevals:", f"{REAL}evals:", 1)
     return read_profile("tiny", made, **changes)

@@ -208,5 +208,5 @@ def test_tables_can_be_kept_and_read_again(reader: Reader, tmp_path: Path) -> No
     assert again.provenance["seeds"] == [0, 1]
     assert set(again.latents["constraint"]) == {"trained"}
     (folder / "curves.parquet").write_bytes(b"other")
-    with pytest.raises(BadInputError, match="is not the file that provenance.json names"):
+    with pytest.raises(BadInputError, match=r"is not the file that provenance\.json names"):
         kept_tables(folder)
