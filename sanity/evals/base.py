@@ -54,8 +54,9 @@ class Grades:
 class Setting:
     """Where an eval works: a source and a seed, with the results that were asked for.
 
-    `inputs` holds the source's own cells, and of this eval `prepared` and `references` where it has them; of
-    an eval that it `needs` under the name N, `N.prepared`.
+    `inputs` holds the source's own cells, and of this eval `prepared` and `references` where it has them;
+    where it pools these, `references.SEED` of every seed; of an eval that it `needs` under the name N,
+    `N.prepared`.
     """
 
     source: Source
@@ -68,6 +69,12 @@ class Setting:
     def opened(self) -> Opened:
         """The source, ready to be read: opened once."""
         return self.source.open(self.inputs, batch_size=self.batch_size, seed=self.seed, device=self.device)
+
+    @property
+    def references_of_all_seeds(self) -> list[Result]:
+        """This seed's references alone, unless the eval pools those of all seeds."""
+        pooled = [result for name, result in self.inputs.items() if name.startswith("references.")]
+        return pooled or [self.inputs["references"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +143,9 @@ class Eval(Named, family="eval"):
     asked; otherwise all SAEs of a source are scored in one call."""
     prepare_threads: ClassVar[int | None] = None
     """On how many threads `prepare` works best; None: on all."""
+    pools_references: ClassVar[bool] = False
+    """Whether a score reads the references of all seeds of its grid's block, and not of its own alone: such
+    as for a decision that must be the same for all seeds."""
     not_in_scores: ClassVar[frozenset[str]] = frozenset({"grades"})
     """Fields that only `grade` reads: they are no part of the key of scores."""
 

@@ -28,11 +28,20 @@ class Reader:
     >>> scores = reader.scores("real_activations")                    # doctest: +SKIP
     """
 
-    def __init__(self, profile: Profile, store: LocalStore | None = None) -> None:
-        self.profile = profile
+    def __init__(self, profile: Profile | Plan, store: LocalStore | None = None) -> None:
+        if isinstance(profile, Plan):
+            self.plan = profile
+        self._profile = profile.profile if isinstance(profile, Plan) else profile
         self.store = store
         self.found: list[Result] = []
         """Results that were read, for a page's provenance."""
+
+    @property
+    def profile(self) -> Profile:
+        """The profile that is read; a plan of single runs has none."""
+        if self._profile is None:
+            raise BadInputError("these runs are not from a profile: read them by the name of their grid")
+        return self._profile
 
     @cached_property
     def plan(self) -> Plan:
@@ -117,12 +126,11 @@ class Reader:
 
     def runs(self, grid: str) -> list[PlannedRun]:
         """The runs of a grid; unknown grids are refused."""
-        if grid not in self.profile.grids:
-            raise BadInputError(
-                f"the profile {self.profile.name} has no grid {grid!r}; it has: "
-                f"{', '.join(self.profile.grids)}"
-            )
-        return self.plan.grid(grid)
+        runs = self.plan.grid(grid)
+        if not runs and not (self._profile and grid in self._profile.grids):
+            there = self._profile.grids if self._profile else {run.grid: None for run in self.plan.runs}
+            raise BadInputError(f"there is no grid {grid!r} here; there are: {', '.join(there)}")
+        return runs
 
     def _shared(self, kept: Sequence[Shared], one: str) -> list[tuple[Shared, Result]]:
         asked = [shared for shared in kept if shared.eval == one]

@@ -34,6 +34,8 @@ class Pace:
     """Training, per sample x latent: selection, and what else does not depend on the width."""
     tokens_per_second: float = 1900.0
     """A language model's forward pass up to the hook."""
+    edits_per_second: float = 60.0
+    """Prompts run on from an edit at the hook, forward, on one thread."""
 
     def training_seconds(self, *, samples: int, d_sae: int, d_in: int) -> float:
         """What training one arm is expected to take."""
