@@ -5,6 +5,7 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -115,9 +116,9 @@ Markdown(
 )
 
 # %% tags=["hide-input"]
-(first_grid, one), spec = next(iter(asked.items())), next(iter(asked.values())).judges[0]
-block, budget = page.profile.grid(first_grid), f"the budget of the profile {profile}"
-local = spec.kind == "local"
+# Of the first judge on this page; the others are asked the same questions.
+grid, one = next(iter(asked.items()))
+spec, block, budget = one.judges[0], page.profile.grid(grid), f"the budget of the profile {profile}"
 pd.DataFrame(
     [
         ("judge", "two language models, not named here", spec.label, "what is available"),
@@ -126,7 +127,7 @@ pd.DataFrame(
         ("contexts to describe", "up to 15", f"up to {one.examples}", budget),
         ("contexts to classify", "50 + 50", f"up to {one.contexts} + {one.contexts}", budget),
         ("contexts in one question", "not stated", f"{spec.texts_per_question}", "cost"),
-        ("answers", "not stated", "log-probabilities of Yes and No" if local else "generated, temperature 0",
+        ("answers", "not stated", "log-probabilities of Yes and No" if spec.kind == "local" else "generated, temperature 0",
          "the same answer every time"),
         ("tokens per context", "not stated", one.drawn.window, "as without a judge"),
         ("arms", "trained and frozen variants", len(block.arms), budget),
@@ -259,11 +260,13 @@ if len(latents):
     summary[["said yes", "unanswered"]] = of_arm[["said_yes", "unanswered"]].mean()
     summary["latents"], summary["seeds"] = of_arm.size(), of_arm["seed"].nunique()
     summary["contexts each"] = of_arm["contexts"].median().astype(int)
+    summary = summary.reset_index()
 
 # %% tags=["hide-input"]
-for i, (key, part) in enumerate(latents.groupby(by_judge, sort=False) if len(latents) else []):
+for i, ((grid, judge), part) in enumerate(latents.groupby(by_judge, sort=False) if len(latents) else []):
     state = "passed its gate" if part["passes"].all() else "FAILED its gate and is not used"
-    table = summary.loc[key].rename(columns={"shuffled": "shuffled descriptions"})
+    table = summary[(summary["experiment"] == grid) & (summary["judge"] == judge)].drop(columns=by_judge)
+    table = table.set_index("arm").rename(columns={"shuffled": "shuffled descriptions"})
     words = "; ".join(
         f"{arm} {row['accuracy']:.2f} (shuffled {row['shuffled descriptions']:.2f}, {row['latents']:.0f} latents)"
         for arm, row in table.iterrows()
@@ -272,14 +275,14 @@ for i, (key, part) in enumerate(latents.groupby(by_judge, sort=False) if len(lat
         page.figure(
             figures.judged_latents(part),
             alt=f"Mean accuracy by {part['model'].iloc[0]}, which {state}: {words}.",
-            caption=f"Judge: {key[1]}, which {state}. A dot is a latent: the accuracy with which its contexts are "
+            caption=f"Judge: {judge}, which {state}. A dot is a latent: the accuracy with which its contexts are "
             "told from others by its own description (filled) and by another latent's (hollow); bars are means. "
             "Contexts without a usable answer count one half. "
             f"{len(part)} latents in all, {int(part['contexts'].median())} contexts each. "
             "Dotted: chance; dashed: always right.",
             data=(part.drop(columns=["arm", "passes", "model"]), f"judged_latents_{i}"),
         ),
-        page.table(table, caption=f"The same by arm ({key[1]}, which {state})."),
+        page.table(table, caption=f"The same by arm ({judge}, which {state})."),
     )
 
 # %% tags=["hide-input"]
