@@ -16,7 +16,7 @@ from sanity.errors import BadInputError
 from sanity.evals.base import Eval
 from sanity.profiles.entry import Entry
 from sanity.profiles.grids import Block, inherited
-from sanity.profiles.sources import SourceEntry
+from sanity.profiles.sources import NoiseEntry, SourceEntry
 from sanity.sources import Pace, Source
 
 assert evals  # importing the room makes its evals known
@@ -61,8 +61,12 @@ class Profile(Entry):
         return _source(self, name)
 
     def place_of(self, source: str) -> str:
-        """What tables call a source: the hook, or the world's name."""
-        return self.sources[source].place(source)
+        """What tables call a source: the hook, or the world's name.
+
+        Noise is at the place that it is like; the column `trained_on_noise` tells them apart.
+        """
+        entry = self.sources[source]
+        return self.place_of(entry.like) if isinstance(entry, NoiseEntry) else entry.place(source)
 
     def eval_named(self, name: str) -> Eval:
         """The eval that the profile calls `name`, with the fields that it gives it."""

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from letter_model import save_letter_model
+from letter_model import LETTERS, save_letter_model
 from torch import Tensor, nn
 
 from sanity.data.facts import TEST, TRAIN, Facts
@@ -286,20 +286,15 @@ def test_what_cannot_be_edited_is_refused_in_words(task: EditingTask) -> None:
 
 # ------------------------------------------------------------------------------- on a tiny language model
 
-LETTERS = "<abcdefghijklmnopqrstuvwxyz0123456789. "
 NAMES = (*"abcdefghijklmnopqrstuvwxyz", "xy", "yz")
 
 
 @pytest.fixture(scope="module")
 def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
     """A model of three layers whose tokens are letters, in both backends."""
-    from transformers import LlamaConfig
-
-    config = LlamaConfig(
-        vocab_size=len(LETTERS), hidden_size=32, intermediate_size=48, num_hidden_layers=3,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=24,
-    )  # fmt: skip
-    folder = save_letter_model(tmp_path_factory.mktemp("letters"), config, LETTERS, seed=1, scale=6)
+    folder = save_letter_model(
+        tmp_path_factory.mktemp("letters"), seed=1, scale=6, max_position_embeddings=24
+    )
     return {backend: load_subject(folder, backend=backend) for backend in ("transformer_lens", "nnsight")}
 
 

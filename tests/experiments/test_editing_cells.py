@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from letter_model import LETTERS
 
 from sanity import figures
-from sanity.engine import computing
 from sanity.engine.cells import Cell, Result, Task
 from sanity.engine.computing import compute
 from sanity.engine.store import LocalStore, require
@@ -28,16 +28,15 @@ from sanity.experiments.steps import refer_eval, score_saes
 from sanity.profiles import Profile, load
 from sanity.subject import load_subject
 
-LETTERS = "<abcdefghijklmnopqrstuvwxyz0123456789. "
 TEMPLATES = {"One": ("in %s ", "at %s "), "Two": ("q7%s ", "j%s "), "Three": ("k%s ", "z%s ")}
 GRID = "causal_editing"
 
 
 @pytest.fixture(scope="module")
-def ravel(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ravel(letters_and_text: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """RAVEL's files about cities of one letter: the tiny model knows One and Two, and nothing of Three."""
     folder = tmp_path_factory.mktemp("ravel")
-    subject = load_subject(tiny_llama, backend="nnsight")
+    subject = load_subject(letters_and_text[0], backend="nnsight")
     values: dict[str, dict[str, str]] = {letter: {} for letter in LETTERS[1:37]}
     for attribute, templates in TEMPLATES.items():
         for name in values:
@@ -59,19 +58,12 @@ def ravel(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("text")
-    for i in range(20):
-        (folder / f"{i:02}.txt").write_text(f"story {i}. " + " ".join(["the cat sat on a mat"] * 12))
-    return folder
-
-
-def made(tiny_llama: Path, text: Path, ravel: Path, **fields: Any) -> Profile:
+def made(letters_and_text: tuple[Path, Path], ravel: Path, **fields: Any) -> Profile:
     """Two arms and two seeds at a hook of the tiny model, and an eval with some fields changed."""
+    model, text = letters_and_text
     hook = {
         "kind": "hook",
-        "subject": str(tiny_llama),
+        "subject": str(model),
         "backend": "nnsight",
         "hook": "blocks.1.hook_resid_post",
         "d_model": 32,
@@ -112,18 +104,13 @@ def made(tiny_llama: Path, text: Path, ravel: Path, **fields: Any) -> Profile:
 
 
 @pytest.fixture(scope="module")
-def profile(tiny_llama: Path, text: Path, ravel: Path) -> Profile:
-    return made(tiny_llama, text, ravel)
+def profile(letters_and_text: tuple[Path, Path], ravel: Path) -> Profile:
+    return made(letters_and_text, ravel)
 
 
 @pytest.fixture(scope="module")
-def reader(profile: Profile, tmp_path_factory: pytest.TempPathFactory) -> Reader:
-    reader = Reader(profile, LocalStore(tmp_path_factory.mktemp("editing")))
-    with pytest.MonkeyPatch.context() as patch:
-        # In this process: starting others would take longer than all of it.
-        patch.setattr(computing, "places", lambda threads: 1)
-        compute(reader.plan.cells, reader.store)
-    return reader
+def reader(profile: Profile, store: LocalStore) -> Reader:
+    return Reader(profile, store)
 
 
 @pytest.fixture(scope="module")
@@ -302,13 +289,13 @@ def test_where_every_pair_is_refused_the_refusal_is_the_result(reader: Reader, t
 
 
 def test_other_facts_in_the_same_folder_are_other_cells(
-    tiny_llama: Path, text: Path, ravel: Path, tmp_path: Path
+    letters_and_text: tuple[Path, Path], ravel: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "facts"
     shutil.copytree(ravel, folder)
 
     def asked() -> str:
-        return plan_grids(made(tiny_llama, text, folder)).prepared[0].cell.key
+        return plan_grids(made(letters_and_text, folder)).prepared[0].cell.key
 
     before = asked()
     assert asked() == before
@@ -318,12 +305,12 @@ def test_other_facts_in_the_same_folder_are_other_cells(
 
 
 def test_what_cannot_be_asked_is_refused_in_words(
-    tiny_llama: Path, text: Path, ravel: Path, tmp_path: Path
+    letters_and_text: tuple[Path, Path], ravel: Path, tmp_path: Path
 ) -> None:
-    wrong = made(tiny_llama, text, ravel, attributes=["One", "Colour"])
+    wrong = made(letters_and_text, ravel, attributes=["One", "Colour"])
     with pytest.raises(BadInputError, match=r"no attribute 'Colour' of a city: choose among One, Two"):
         compute([plan_grids(wrong).prepared[0].cell], LocalStore(tmp_path))
     with pytest.raises(BadInputError, match="'One' and \\['One'\\] make none"):
-        made(tiny_llama, text, ravel, pairs=[{"target": "One", "keep": ["One"]}])
+        made(letters_and_text, ravel, pairs=[{"target": "One", "keep": ["One"]}])
     with pytest.raises(BadInputError, match="`pairs` name no attribute"):
-        plan_grids(made(tiny_llama, text, ravel, pairs=[]))
+        plan_grids(made(letters_and_text, ravel, pairs=[]))
