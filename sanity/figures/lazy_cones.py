@@ -136,7 +136,8 @@ def quantile_bars(
     axes[0, 0].set_yticks(range(len(arms)), [arm.label for arm in arms])
     if len(columns) > 1:
         handles = [Line2D([], [], color=colour, linewidth=4, label=name) for name, colour in columns.values()]
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+        ncols = len(handles) if len(places) > 1 else 1
+        figure.legend(handles=handles, loc="outside upper center", ncols=ncols)
     figure.supxlabel(xlabel, fontsize="small")
     return figure
 
