@@ -10,9 +10,11 @@ from pydantic import Field, model_validator
 
 from sanity.baselines import Iso
 from sanity.errors import BadInputError
-from sanity.models import Architecture, Arm, Constraint, Init, Objective, Training
+from sanity.models import Architecture, Arm, Constraint, Init, Objective, Training, objectives
 from sanity.profiles.entry import Entry, Names, Numbers, Positive, Rates, Seeds
 from sanity.sources import Budget
+
+assert objectives  # importing them makes their names known
 
 
 class Block(Entry):
