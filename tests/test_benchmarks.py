@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
@@ -39,8 +40,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, fl
 
 @pytest.fixture(scope="module")
 def start() -> Iterator[Callable[[Implementation], Worker]]:
+    """A worker of an implementation, the same for all tests: each takes seconds to import its library."""
     with ExitStack() as stack:
-        yield lambda one: stack.enter_context(Worker(one, threads=1))
+        yield functools.cache(lambda one: stack.enter_context(Worker(one, threads=1)))
 
 
 def trained(

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from sanity.engine.cells import Cell, Cost, Result, in_order
 from sanity.engine.files import disk_errors
+from sanity.engine.progress import heartbeat
+from sanity.engine.reporting import Report, describe
 from sanity.engine.store import LEASE_SECONDS, LocalStore, missing, open_store, require
 from sanity.engine.workers import Workers, memory_for_results, on_threads, places
 from sanity.errors import SanityError
@@ -31,12 +33,8 @@ def total_cost(cells: Iterable[Cell]) -> Cost:
 
 def _share_of_machine(cell: Cell) -> Cost:
     """The cell's cost; where several fit beside each other, only its share of the time."""
-    beside = max(1, CORES // cell.function.threads) if cell.function.threads else 1
+    beside = max(1, CORES // cell.threads) if cell.threads else 1
     return dataclasses.replace(cell.cost, seconds=cell.cost.seconds / beside)
-
-
-def _describe(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 class _Waiting:
@@ -61,7 +59,7 @@ class _Waiting:
         ready = {name: [c for c in members if self._can_run(c)] for name, members in companies.items()}
         whole = [members for name, members in ready.items() if len(members) == len(companies[name])]
         if threads:
-            whole = [some for some in whole if _runs_beside(some[0]) and some[0].function.threads == threads]
+            whole = [some for some in whole if _runs_beside(some[0]) and some[0].threads == threads]
             whole = [some for some in whole if _memory_of(some) <= memory_bytes]
         if not whole and (threads or len(self._unfinished) > len(self._waiting)):
             return None
@@ -79,7 +77,7 @@ class _Waiting:
 
 
 def _runs_beside(cell: Cell) -> bool:
-    return cell.function.threads is not None and cell.function.importable
+    return cell.threads is not None and cell.runs_elsewhere
 
 
 def _memory_of(group: Sequence[Cell]) -> int:
@@ -97,12 +95,11 @@ def _compute_group(group: Sequence[Cell], store: LocalStore) -> None:
             if mine:
                 tasks = [store.start(c, {n: require(i, store) for n, i in c.inputs}) for c in mine]
                 began = time.perf_counter()
-                function = mine[0].function
-                with disk_errors(store.root), on_threads(function.threads):
-                    function.run(tasks)
+                with disk_errors(store.root), on_threads(mine[0].threads):
+                    mine[0].function.run(tasks)
                 seconds = (time.perf_counter() - began) / len(tasks)
                 for task in tasks:
-                    store.put(task, seconds=seconds, threads=function.threads)
+                    store.put(task, seconds=seconds, threads=mine[0].threads)
                 if len(mine) == len(todo):
                     store.finish(mine)
                 continue
@@ -123,7 +120,8 @@ def compute(cells: Sequence[Cell], store: LocalStore | None = None, *, verify: b
 
     Groups of cells whose function is content with few threads run beside each other, one per core.
     Progress goes to the log `sanity`: before each group of cells its label, its expected duration and
-    what is left in all, corrected by how long the finished ones really took.
+    what is left in all, corrected by how long the finished ones really took; then once a minute what is
+    under way, in this process and in others, and what is left.
     """
     store = store or open_store()
     absent = missing(cells, store, verify=verify)
@@ -133,41 +131,47 @@ def compute(cells: Sequence[Cell], store: LocalStore | None = None, *, verify: b
         "%d of %d results to compute, about %s",
         len(absent),
         len(in_order(cells)),
-        _describe(total_cost(absent).seconds),
+        describe(total_cost(absent).seconds),
     )
-    waiting, report = _Waiting(absent), _Report(absent)
+    waiting, report = _Waiting(absent), Report(absent, total_cost)
+    with heartbeat(report.beat):
+        _compute_all(waiting, store, report)
+    return store
+
+
+def _compute_all(waiting: _Waiting, store: LocalStore, report: Report) -> None:
+    """Compute what is waiting, group by group."""
     while waiting:
         group = waiting.take()
         if group is None:  # cannot be: nothing runs beside this
             raise SanityError("cells that need each other: their inputs form a circle")
         at_once = _at_once(group)
         beside = memory_for_results() - _memory_of(group)
-        if at_once > 1 and (second := waiting.take(threads=group[0].function.threads, memory_bytes=beside)):
+        if at_once > 1 and (second := waiting.take(threads=group[0].threads, memory_bytes=beside)):
             _compute_beside([group, second], at_once, waiting, store, report)
         else:
             report.begins(group)
             _compute_group(group, store)
             waiting.done(group)
             report.ended(group)
-    return store
 
 
 def _at_once(group: Sequence[Cell]) -> int:
     """How many groups like this one are computed at the same time."""
-    threads = group[0].function.threads
+    threads = group[0].threads
     if threads is None or not _runs_beside(group[0]):
         return 1
     return places(threads=threads)
 
 
 def _compute_beside(
-    first: list[list[Cell]], at_once: int, waiting: _Waiting, store: LocalStore, report: _Report
+    first: list[list[Cell]], at_once: int, waiting: _Waiting, store: LocalStore, report: Report
 ) -> None:
     """Compute the groups `first`, and whatever else of their kind is or becomes ready, side by side.
 
     What is under way at any time fits into memory together.
     """
-    threads = first[0][0].function.threads or 1
+    threads = first[0][0].threads or 1
     ready, under_way = list(first), dict[object, list[Cell]]()
     with Workers(at_once, threads=threads) as workers:
         while True:
@@ -184,33 +188,6 @@ def _compute_beside(
             for future in workers.finished():
                 waiting.done(under_way[future])
                 report.ended(under_way.pop(future))
-
-
-class _Report:
-    """Says what begins, and how long the rest will take at the pace so far."""
-
-    def __init__(self, cells: Sequence[Cell]) -> None:
-        self._left = total_cost(cells).seconds
-        self._done = 0.0
-        self._began = time.perf_counter()
-
-    def begins(self, group: Sequence[Cell]) -> None:
-        """Log the group's label and what is left."""
-        pace = (time.perf_counter() - self._began) / self._done if self._done > 5 else 1.0
-        alone = sum(cell.cost.seconds for cell in group)
-        others = f" and {len(group) - 1} with it" if len(group) > 1 else ""
-        log.info(
-            "%s%s: about %s; %s left in all",
-            group[0].label,
-            others,
-            _describe(alone * pace),
-            _describe(self._left * pace),
-        )
-
-    def ended(self, group: Sequence[Cell]) -> None:
-        """Count the group as done."""
-        seconds = total_cost(group).seconds
-        self._left, self._done = self._left - seconds, self._done + seconds
 
 
 def results(cells: Sequence[Cell], store: LocalStore | None = None) -> list[Result]:

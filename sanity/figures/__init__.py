@@ -6,9 +6,13 @@ from sanity.figures.editing import edits_by_arm, edits_by_size
 from sanity.figures.interpretability import context_html, examples_html, known_concepts, score_quantiles
 from sanity.figures.judgement import places_between, smallest_margins, verdict_strips
 from sanity.figures.judging import judge_gates, judged_latents
-from sanity.figures.lazy import cosine_courses, courses_by_frequency, laziness_courses, output_scales
+from sanity.figures.lazy import (
+    cosine_trajectories,
+    laziness_trajectories,
+    trajectories_by_frequency,
+)
 from sanity.figures.lazy_cones import cone_laws, quantile_bars, tau_sweep
-from sanity.figures.objectives import recovery_against_variance_by_aim
+from sanity.figures.objectives import recovery_by_objective
 from sanity.figures.probing import probing_by_arm, probing_by_group, probing_by_k, probing_leads
 from sanity.figures.recovery import (
     latents_in_use,
@@ -19,7 +23,7 @@ from sanity.figures.recovery import (
     threshold_sweep,
     turning,
 )
-from sanity.figures.style import ARCHITECTURE_NAMES, arm_name, house_style
+from sanity.figures.style import ARCHITECTURE_NAMES, arm_name, arm_words, house_style
 from sanity.figures.validity import graded_readings, scramble_matrix, truth_against_corruption
 from sanity.figures.worlds import misfit_moves, misses_of_parents, recovery_against_variance
 
@@ -27,12 +31,12 @@ __all__ = [
     "ARCHITECTURE_NAMES",
     "against_l0",
     "arm_name",
+    "arm_words",
     "arms_by_metric",
     "budget_curves",
     "cone_laws",
     "context_html",
-    "cosine_courses",
-    "courses_by_frequency",
+    "cosine_trajectories",
     "edits_by_arm",
     "edits_by_size",
     "examples_html",
@@ -43,11 +47,10 @@ __all__ = [
     "judged_latents",
     "known_concepts",
     "latents_in_use",
-    "laziness_courses",
+    "laziness_trajectories",
     "leaving_the_truth",
     "misfit_moves",
     "misses_of_parents",
-    "output_scales",
     "places_between",
     "probing_by_arm",
     "probing_by_group",
@@ -56,15 +59,16 @@ __all__ = [
     "quantile_bars",
     "recovery_against_times_seen",
     "recovery_against_variance",
-    "recovery_against_variance_by_aim",
     "recovery_at_a_glance",
     "recovery_by_frequency",
+    "recovery_by_objective",
     "reference_ladder",
     "score_quantiles",
     "scramble_matrix",
     "smallest_margins",
     "tau_sweep",
     "threshold_sweep",
+    "trajectories_by_frequency",
     "truth_against_corruption",
     "turning",
     "verdict_strips",

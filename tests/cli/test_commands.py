@@ -19,7 +19,7 @@ from sanity.errors import StorageError
 COMMANDS = ("fetch", "plan", "harvest", "train", "reproduce", "book", "claims")
 
 
-@computes(version=1)
+@computes("test_commands.work", version=1)
 def work(task: Task) -> None:
     task.save_json("answer", {"value": 1})
 

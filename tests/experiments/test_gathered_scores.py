@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from sanity.experiments.lazy_training_sources import EXPERIMENT as LAZY
+from sanity.experiments.synthetic_recovery import planning
 
 from sanity import claims
 from sanity.data.synthetic import SyntheticSpec
@@ -23,8 +25,6 @@ from sanity.experiments import (
     verdicts,
 )
 from sanity.experiments.lazy_training import NOISE
-from sanity.experiments.lazy_training_sources import EXPERIMENT as LAZY
-from sanity.experiments.synthetic_recovery import planning
 from sanity.profiles import Profile, load
 from sanity.publishing import open_chapter
 

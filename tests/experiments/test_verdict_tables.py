@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sanity.experiments.synthetic_recovery import ToyTables
 
 from sanity import claims, figures
 from sanity.claims import Ledger, Paired
 from sanity.experiments import verdict_sentences, verdicts
-from sanity.experiments.synthetic_recovery import ToyTables
 from sanity.profiles import Profile, load
 
 FIVE = [("frozen_decoder", "iso"), ("frozen_decoder", "cov"), ("soft_frozen_decoder", "iso"),
