@@ -147,6 +147,8 @@ page.table(reread, caption="Tables 2 to 4, cell by cell.", folded=True)
 # %% [markdown]
 # ## Where to go
 #
+# Start with [](anatomy): the whole check from scratch, with an SAE and its frozen twins trained in front of you.
+#
 # Where the truth is known:
 #
 # - [](synthetic_recovery): the paper's worlds, with curves, floors and ceilings.
