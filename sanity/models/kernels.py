@@ -35,12 +35,14 @@ _SLACKS = (1.25, 4.0, float("inf"))
 
 
 @functools.cache
-def _onednn_linear() -> bool:
-    """Whether this PyTorch has the float32 product of oneDNN as an operator of its own."""
+def _onednn_linear(dtype: torch.dtype) -> bool:
+    """Whether this PyTorch has oneDNN's product as an operator, and this processor computes it in `dtype`."""
+    if dtype not in (torch.float32, torch.bfloat16):
+        return False
     try:
-        x, weight = torch.ones(2, 3), torch.ones(4, 3)
-        out = torch.ops.mkldnn._linear_pointwise(x, weight, torch.zeros(4), "none", [], "")
-        return torch.equal(out, torch.full((2, 4), 3.0))
+        x, weight, bias = (torch.ones(shape, dtype=dtype) for shape in ((2, 3), (4, 3), (4,)))
+        out = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        return torch.equal(out, torch.full((2, 4), 4.0, dtype=dtype))
     except (AttributeError, RuntimeError, NotImplementedError):
         return False
 
@@ -53,7 +55,7 @@ def product(
     PyTorch sends float32 products to MKL, which on AMD processors leaves half of the machine unused. The
     operator of oneDNN has no gradient: where one is asked for, MKL's is taken.
     """
-    fast = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and _onednn_linear()
+    fast = x.device.type == "cpu" and _onednn_linear(x.dtype)
     if fast and not (torch.is_grad_enabled() and (x.requires_grad or W_enc_t.requires_grad)):
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, W_enc_t, b_enc, "none", [], "")
         return out
