@@ -34,8 +34,8 @@ from sanity.experiments.lazy_training_sources import (
 )
 from sanity.models import Autoencoder, initial_directions, train
 from sanity.models.learner import Learner
+from sanity.models.loop import probe_steps
 from sanity.models.start import calibrated_start
-from sanity.models.training import probe_steps
 from sanity.profiles import Profile
 
 TENTH = 10

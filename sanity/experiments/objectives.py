@@ -28,7 +28,7 @@ from sanity.evals import (
 )
 from sanity.experiments.grid import architecture as architecture_of
 from sanity.experiments.grid import at_matched_l0, describe, named_curve, score_rows, stack
-from sanity.models import Arm, Training, load_sae, save_sae
+from sanity.models import Arm, Training, load_sae, save_sae, train
 from sanity.models.objectives import (
     Agreement,
     Auxiliary,
@@ -39,7 +39,6 @@ from sanity.models.objectives import (
     Restarts,
     TopKFirst,
     agreed_latents,
-    pursue,
 )
 from sanity.profiles import Profile
 
@@ -90,12 +89,12 @@ def train_with_aim(task: Task) -> None:
         torch.cat([stream.batch(first + i) for i in range(-(-HELD_OUT_SAMPLES // run.batch_size))])
         for first in (FIRST_HELD_OUT_STEP, FIRST_CALIBRATION_STEP)
     )
-    made = pursue(
-        run.aim,
-        run.arm,
+    (made,) = train(
+        [run.arm],
         stream,
         steps=run.steps,
         training=run.training,
+        objective=run.aim,
         probes=[HeldOutEVProbe(held_out), RecoveryProbe(world.features)],
         precision=run.precision,
     )

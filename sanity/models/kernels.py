@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
-from sanity.models.selection import Rows, Rule
+from sanity.models.selection import Rows, Rule, offsets
 
 BLOCK_ENTRIES = 3_000_000
 """Pre-activations that exist at a time on the CPU: 12 MB of float32, so that they stay in the cache."""
@@ -115,9 +116,7 @@ def _silence_beta_warning() -> None:
 def transposed(rows: Rows) -> tuple[Rows, Int[Tensor, " n"]]:
     """`rows` with latents as rows and samples as columns, and the order its entries were taken in."""
     order = rows.latents.argsort(stable=True)
-    counts = torch.bincount(rows.latents, minlength=rows.width)
-    starts = counts.new_zeros(rows.width + 1, dtype=torch.int32)
-    torch.cumsum(counts, 0, dtype=torch.int32, out=starts[1:])
+    starts = offsets(torch.bincount(rows.latents, minlength=rows.width))
     return Rows(starts, rows.rows[order], rows.values[order], rows.n_rows), order
 
 
@@ -221,27 +220,22 @@ def stacked(parts: list[Rows]) -> Rows:
     """Blocks of rows as one."""
     if len(parts) == 1:
         return parts[0]
-    counts = torch.cat([part.counts for part in parts])
-    starts = counts.new_zeros(counts.numel() + 1)
-    torch.cumsum(counts, 0, dtype=torch.int32, out=starts[1:])
+    starts = offsets(torch.cat([part.counts for part in parts]))
     latents = torch.cat([part.latents for part in parts])
     return Rows(starts, latents, torch.cat([part.values for part in parts]), parts[0].width)
 
 
+@dataclass
 class _Exact:
     """The encoder product in the type of its factors: bounds and values hold as they are."""
 
-    def __init__(
-        self,
-        x: Float[Tensor, "batch d_in"],
-        W_enc_t: Float[Tensor, "d_sae d_in"],
-        b_enc: Float[Tensor, " d_sae"],
-    ) -> None:
-        self.x, self.weight, self.bias = x, W_enc_t, b_enc
+    x: Float[Tensor, "batch d_in"]
+    W_enc_t: Float[Tensor, "d_sae d_in"]
+    b_enc: Float[Tensor, " d_sae"]
 
     def product(self, first: int, last: int) -> Float[Tensor, "rows d_sae"]:
         """Pre-activations of a block of rows."""
-        return product(self.x[first:last], self.weight, self.bias)
+        return product(self.x[first:last], self.W_enc_t, self.b_enc)
 
     def lowered(self, bound: Tensor, first: int, last: int) -> Tensor:
         """What an entry of `product` reaches at least if its exact value reaches `bound`."""
@@ -252,6 +246,7 @@ class _Exact:
         return found
 
 
+@dataclass
 class _Rounded(_Exact):
     """The encoder product in bf16, with how far below an exact bound its entries may lie.
 
@@ -260,17 +255,11 @@ class _Rounded(_Exact):
     standard errors when no dimension dominates; the exact values decide afterwards.
     """
 
-    def __init__(
-        self,
-        x: Float[Tensor, "batch d_in"],
-        W_enc_t: Float[Tensor, "d_sae d_in"],
-        b_enc: Float[Tensor, " d_sae"],
-    ) -> None:
-        super().__init__(x, W_enc_t, b_enc)
-        self.rounded = x.bfloat16(), W_enc_t.bfloat16(), b_enc.bfloat16()
-        largest = torch.linalg.vector_norm(W_enc_t, dim=1).max()
-        scale = torch.linalg.vector_norm(x, dim=1, keepdim=True) * largest / x.shape[1] ** 0.5
-        self.error = scale / 128 + b_enc.abs().max() / 256
+    def __post_init__(self) -> None:
+        self.rounded = self.x.bfloat16(), self.W_enc_t.bfloat16(), self.b_enc.bfloat16()
+        largest = torch.linalg.vector_norm(self.W_enc_t, dim=1).max()
+        scale = torch.linalg.vector_norm(self.x, dim=1, keepdim=True) * largest / self.x.shape[1] ** 0.5
+        self.error = scale / 128 + self.b_enc.abs().max() / 256
 
     @override
     def product(self, first: int, last: int) -> Float[Tensor, "rows d_sae"]:
@@ -289,5 +278,5 @@ class _Rounded(_Exact):
     def exact(self, found: Rows) -> Rows:
         columns, order = transposed(found)
         values = torch.empty(order.numel(), dtype=self.x.dtype, device=self.x.device)
-        values[order] = sampled_products(columns, self.weight, self.x)
-        return Rows(found.starts, found.latents, values + self.bias[found.latents.long()], found.width)
+        values[order] = sampled_products(columns, self.W_enc_t, self.x)
+        return Rows(found.starts, found.latents, values + self.b_enc[found.latents.long()], found.width)

@@ -16,7 +16,7 @@ from sanity.models.autoencoder import Autoencoder
 from sanity.models.auxiliary import add_auxiliary
 from sanity.models.gradients import (
     Gradients,
-    Objective,
+    LossSpec,
     Outcome,
     dense_gradients,
     sparse_gradients,
@@ -63,6 +63,8 @@ class Learner:
         self.controller = start.controller
         self.step = 0
         self.tokens = 0
+        self.curve: list[dict[str, float]] = []
+        """Rows recorded so far."""
         self.last_fired = torch.zeros(arm.d_sae, dtype=torch.int64, device=self.anchor.device)
         named = self.weights.by_name()
         self.learns = [name for name in sorted(named) if name in arm.constraint.learns]
@@ -90,12 +92,6 @@ class Learner:
             fused=True,
         )
 
-    @property
-    def objective(self) -> Objective:
-        """What the next step minimises."""
-        coefficient = self.controller.coefficient if self.controller else 0.0
-        return Objective(self.arm.architecture, frozenset(self.learns), coefficient)
-
     def dead(self) -> Bool[Tensor, " d_sae"]:
         """Latents that have not fired in the last `dead_after_tokens` samples; passive: in none."""
         if self.passive:
@@ -104,26 +100,23 @@ class Learner:
 
     def outcome(self, x: Float[Tensor, "batch d_in"], *, learn: bool = True) -> Outcome:
         """Loss of a batch, with gradients when `learn`; nothing changes."""
-        objective = (
-            self.objective
-            if learn
-            else Objective(self.arm.architecture, frozenset(), self.objective.coefficient)
+        architecture, weights = self.arm.architecture, self.weights
+        coefficient = self.controller.coefficient if self.controller else 0.0
+        spec = LossSpec(architecture, frozenset(self.learns if learn else ()), coefficient)
+        centred = x - weights.b_dec
+        if self.kernel == "dense":
+            return dense_gradients(weights, centred, spec)
+        found = select_sparse(
+            centred,
+            weights.W_enc_t,
+            weights.b_enc,
+            architecture.training_rule(weights.threshold),
+            precision=self.precision,
+            max_density=MAX_DENSITY if self.kernel == "auto" else 1.0,
         )
-        weights, centred = self.weights, x - self.weights.b_dec
-        found = None
-        if self.kernel != "dense":
-            threshold = None if weights.log_threshold is None else weights.log_threshold.exp()
-            found = select_sparse(
-                centred,
-                weights.W_enc_t,
-                weights.b_enc,
-                self.arm.architecture.training_rule(threshold),
-                precision=self.precision,
-                max_density=MAX_DENSITY if self.kernel == "auto" else 1.0,
-            )
         if found is None:
-            return dense_gradients(weights, centred, objective)
-        return sparse_gradients(weights, centred, found, objective)
+            return dense_gradients(weights, centred, spec)
+        return sparse_gradients(weights, centred, found, spec)
 
     @property
     def passive(self) -> bool:
@@ -203,10 +196,8 @@ class Learner:
 
     def sae(self) -> Autoencoder:
         """The present weights as an SAE that can be evaluated; a view, not a copy."""
-        weights, threshold = self.weights, None
-        if weights.log_threshold is not None:
-            threshold = weights.log_threshold.exp()
-        elif self.arm.architecture.threshold == "averaged":
+        weights, threshold = self.weights, self.weights.threshold
+        if self.arm.architecture.threshold == "averaged":
             threshold = torch.full_like(weights.b_enc, self.threshold)
         return Autoencoder(
             W_enc=weights.W_enc_t.T,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,6 @@ class Saved:
         """Updates that had been made."""
         return int(self.state["step"])
 
-    @property
-    def curve(self) -> list[dict[str, float]]:
-        """Rows recorded so far."""
-        return list(self.state["curve"])
-
     def on(self, device: torch.device) -> Saved:
         """The same on another device."""
         return Saved(self.state, {name: value.to(device) for name, value in self.tensors.items()})
@@ -70,8 +65,9 @@ class Saved:
         )
 
     def into(self, learner: Learner) -> None:
-        """Put counters and the optimiser's moments back."""
+        """Put counters, the curve and the optimiser's moments back."""
         learner.step, learner.tokens = self.step, int(self.state["tokens"])
+        learner.curve = list(self.state["curve"])
         learner.last_fired = self.tensors["last_fired"]
         named = learner.weights.by_name()
         if learner.optimiser is not None and f"{learner.learns[0]}.step" in self.tensors:
@@ -80,9 +76,7 @@ class Saved:
                 learner.optimiser.state[named[name]] = moments
 
 
-def save_progress(
-    folder: Path, learner: Learner, curve: Sequence[Mapping[str, float]], identity: Mapping[str, Json]
-) -> None:
+def save_progress(folder: Path, learner: Learner, identity: Mapping[str, Json]) -> None:
     """Write a checkpoint of a learner into `folder`, and remove the one before."""
     named = learner.weights.by_name()
     tensors = {"directions": learner.anchor, "last_fired": learner.last_fired}
@@ -97,7 +91,7 @@ def save_progress(
         "tokens": learner.tokens,
         "threshold": learner.threshold,
         "controller": None if learner.controller is None else asdict(learner.controller),
-        "curve": list(curve),
+        "curve": learner.curve,
     }
 
     def fill(where: Path) -> None:

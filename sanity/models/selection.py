@@ -27,6 +27,13 @@ _GROUPS_PER_K, _LANES = 3, 64
 a multiple of the lanes, which makes the maxima up to ten times as fast."""
 
 
+def offsets(counts: Int[Tensor, " n"] | Bool[Tensor, " n"]) -> Int[Tensor, " n_plus_1"]:
+    """Where each of some consecutive runs of entries begins, and the end of the last; int32."""
+    out = counts.new_zeros(counts.numel() + 1, dtype=torch.int32)
+    torch.cumsum(counts, 0, dtype=torch.int32, out=out[1:])
+    return out
+
+
 @dataclass
 class Rows:
     """Entries of a sparse matrix [n_rows, width], row after row, latents ascending in each."""
@@ -56,11 +63,8 @@ class Rows:
 
     def where(self, keep: Bool[Tensor, " n"]) -> Rows:
         """Only the entries that `keep` marks."""
-        kept_before = torch.zeros(keep.numel() + 1, dtype=torch.int32, device=keep.device)
-        torch.cumsum(keep, 0, dtype=torch.int32, out=kept_before[1:])
         index = keep.nonzero().squeeze(1)
-        starts = kept_before[self.starts.long()]
-        return Rows(starts, self.latents[index], self.values[index], self.width)
+        return Rows(offsets(keep)[self.starts.long()], self.latents[index], self.values[index], self.width)
 
     def rows_from(self, first: int, last: int) -> Rows:
         """The rows from `first` to before `last`."""
@@ -262,11 +266,10 @@ def _group_maxima(pre: Float[Tensor, "rows d_sae"], k: int) -> Float[Tensor, "ro
 
 def _per_row(marked: Bool[Tensor, " n"], starts: Int[Tensor, " rows_plus_1"]) -> Int[Tensor, " rows"]:
     """How many entries of each row are marked."""
-    before = torch.cat([starts.new_zeros(1), marked.cumsum(0)])
-    return before[starts].diff()
+    return offsets(marked)[starts].diff()
 
 
 def _rank(marked: Bool[Tensor, " n"], start: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
     """For each entry, how many marked ones precede it, counted from `start`."""
-    before = torch.cat([start.new_zeros(1), marked.cumsum(0)])
+    before = offsets(marked)
     return before[:-1] - before[start]

@@ -14,7 +14,7 @@ from torch.nn import functional
 from sanity.errors import BadInputError
 from sanity.models.arm import Arm, gaussian_matrix
 from sanity.models.controller import Controller
-from sanity.models.gradients import Objective, Weights, sparse_gradients
+from sanity.models.gradients import LossSpec, Weights, sparse_gradients
 from sanity.models.kernels import select, weighted_sums
 from sanity.models.selection import PerBatch, PerRow
 from sanity.models.sparsity import JumpReLU, TopK
@@ -99,12 +99,12 @@ def _balanced(arm: Arm, weights: Weights, x: Float[Tensor, "batch d_in"]) -> Con
     0. They are linear in it, so two evaluations tell.
     """
     architecture = arm.architecture
-    threshold = None if weights.log_threshold is None else weights.log_threshold.exp()
+    threshold = weights.threshold
     found = select(x, weights.W_enc_t, weights.b_enc, architecture.training_rule(threshold))
     moved = "b_enc" if threshold is None else "threshold"
     without, with_one = (
-        float(sparse_gradients(weights, x, found, objective).gradients[moved].sum())
-        for objective in (Objective(architecture, frozenset({moved}), c) for c in (0.0, 1.0))
+        float(sparse_gradients(weights, x, found, spec).gradients[moved].sum())
+        for spec in (LossSpec(architecture, frozenset({moved}), c) for c in (0.0, 1.0))
     )
     balance = -without / (with_one - without) if with_one != without else 0.0
     unit = float(found.values.square().mean()) if threshold is not None else float(found.values.mean())

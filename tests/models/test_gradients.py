@@ -29,7 +29,7 @@ from sanity.models import (
 )
 from sanity.models.arm import Constraint
 from sanity.models.auxiliary import add_auxiliary
-from sanity.models.gradients import Objective, Weights, dense_gradients, sparse_gradients
+from sanity.models.gradients import LossSpec, Weights, dense_gradients, sparse_gradients
 from sanity.models.kernels import select
 
 CONSTRAINTS: list[Constraint] = [
@@ -113,13 +113,13 @@ def test_gradients_are_those_of_autograd(
     if learns:
         loss.backward()  # type: ignore[no-untyped-call]
 
-    objective = Objective(architecture, learns, coefficient=0.3)
+    spec = LossSpec(architecture, learns, coefficient=0.3)
     centred = x - weights.b_dec
     threshold = None if weights.log_threshold is None else weights.log_threshold.exp()
     found = select(centred, weights.W_enc_t, weights.b_enc, architecture.training_rule(threshold))
     for outcome in (
-        sparse_gradients(weights, centred, found, objective),
-        dense_gradients(weights, centred, objective),
+        sparse_gradients(weights, centred, found, spec),
+        dense_gradients(weights, centred, spec),
     ):
         assert outcome.loss == pytest.approx(float(loss.detach()), rel=tolerance)
         assert outcome.gradients.keys() == learns
