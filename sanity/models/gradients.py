@@ -1,4 +1,4 @@
-"""Hand-written gradients of one batch: sparse where the mathematics is sparse, and plainly dense.
+"""Hand-written gradients of one batch: sparse where the mathematics is sparse, and a plain dense way.
 
     u = (x - b_dec) W_enc + b_enc          z = u where selected          x_hat_p = z[:, :p] W_dec[:p] + b_dec
     loss = 1/B sum_x ( sum_p ||x_hat_p - x||^2 + penalty )
@@ -34,7 +34,7 @@ Spans = list[tuple[int, int]]
 
 @dataclass
 class Weights:
-    """Parameters as the kernels want them: both matrices with a latent per contiguous row."""
+    """Parameters as the kernels read them: both matrices with a latent per contiguous row."""
 
     W_enc_t: Float[Tensor, "d_sae d_in"]
     W_dec: Float[Tensor, "d_sae d_in"]
@@ -60,7 +60,7 @@ class Outcome:
     squared_error: float
     """Mean over samples of ||x - x_hat||^2, by the whole dictionary."""
     loss: float
-    """Everything that is minimised, penalty included."""
+    """All that is minimised, penalty included."""
     l0: float
     fired: Bool[Tensor, " d_sae"]
     smallest: float
@@ -194,9 +194,9 @@ def _penalty(spec: LossSpec, values: Float[Tensor, " n"], n_active: int, batch: 
 
 
 def dense_gradients(weights: Weights, x: Float[Tensor, "batch d_in"], spec: LossSpec) -> Outcome:
-    """The same by dense products and masks: the plain fallback, and cheaper when many latents are active.
+    """The same by dense products and masks, which is cheaper when many latents are active.
 
-    Works through blocks of rows, except for rules that need the whole batch.
+    It works through blocks of rows, except for rules that need the whole batch.
     """
     rule = spec.architecture.training_rule(weights.threshold)
     batch, d_sae = x.shape[0], weights.W_dec.shape[0]

@@ -1,4 +1,4 @@
-"""One arm while it learns: its weights, its optimiser, and one step."""
+"""One arm in training: its weights, its optimiser, and one step."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ from sanity.models.kernels import MAX_DENSITY, select_sparse
 from sanity.models.sparsity import BatchTopK, JumpReLU
 from sanity.models.start import Start
 
-Kernel = Literal["auto", "sparse", "dense"]
 Precision = Literal["float32", "bf16"]
 
 SHORTEST = 1e-3
-"""Least length of an encoder row whose direction is frozen: at 0 it would have none, and no way back."""
+"""Least length of an encoder row whose direction is frozen: at 0 it would lose its direction for good."""
 
 
 class Learner:
@@ -41,8 +40,6 @@ class Learner:
         Initial weights, calibrated on the first batch.
     steps
         Length of the whole run: the learning rate's schedule depends on it.
-    kernel
-        "auto" takes the sparse way unless too many latents are active; the others force one.
     """
 
     def __init__(
@@ -53,10 +50,8 @@ class Learner:
         steps: int,
         training: Training,
         precision: Precision = "float32",
-        kernel: Kernel = "auto",
     ) -> None:
-        self.arm, self.training, self.steps = arm, training, steps
-        self.precision, self.kernel = precision, kernel
+        self.arm, self.training, self.steps, self.precision = arm, training, steps, precision
         self.anchor = start.directions
         self.weights = start.weights
         self.threshold = start.threshold
@@ -99,20 +94,21 @@ class Learner:
         return self.tokens - self.last_fired >= self.training.dead_after_tokens
 
     def outcome(self, x: Float[Tensor, "batch d_in"], *, learn: bool = True) -> Outcome:
-        """Loss of a batch, with gradients when `learn`; nothing changes."""
+        """Loss of a batch, with gradients when `learn`; nothing changes.
+
+        The sparse way, unless too many latents are active for it to be the cheaper one.
+        """
         architecture, weights = self.arm.architecture, self.weights
         coefficient = self.controller.coefficient if self.controller else 0.0
         spec = LossSpec(architecture, frozenset(self.learns if learn else ()), coefficient)
         centred = x - weights.b_dec
-        if self.kernel == "dense":
-            return dense_gradients(weights, centred, spec)
         found = select_sparse(
             centred,
             weights.W_enc_t,
             weights.b_enc,
             architecture.training_rule(weights.threshold),
             precision=self.precision,
-            max_density=MAX_DENSITY if self.kernel == "auto" else 1.0,
+            max_density=MAX_DENSITY,
         )
         if found is None:
             return dense_gradients(weights, centred, spec)
@@ -124,7 +120,7 @@ class Learner:
         return not self.arm.constraint.learns
 
     def skip(self, samples: int) -> None:
-        """Let a batch go by: all that a passive arm does with it."""
+        """Count a batch without learning from it: all that a passive arm does."""
         self.tokens += samples
         self.step += 1
 
@@ -161,7 +157,7 @@ class Learner:
             )
 
     def _update(self, gradients: Gradients) -> None:
-        """Move what learns; decoder rows stay of unit norm and where the constraint wants them."""
+        """Move what learns; decoder rows keep unit norm and stay where the constraint allows."""
         named, W_dec = self.weights.by_name(), self.weights.W_dec
         if "W_dec" in gradients:
             gradient = gradients["W_dec"]
@@ -183,19 +179,19 @@ class Learner:
         self.optimiser.step()
         for name in self.learns:
             named[name].grad = None
-        if only_lengths:  # Adam moves each coordinate by itself, so that the rows have turned a little
+        if only_lengths:  # Adam moves each coordinate by itself, so the rows have turned a little
             self._along_anchor(self.weights.W_enc_t, at_least=SHORTEST)
         if "W_dec" in gradients:
             W_dec.div_(torch.linalg.vector_norm(W_dec, dim=1, keepdim=True))
             self.arm.constraint.project(W_dec, self.anchor)
 
     def _along_anchor(self, rows: Float[Tensor, "d_sae d_in"], *, at_least: float = -math.inf) -> None:
-        """Leave of each row its part along its initial direction, in place."""
+        """Keep of each row its part along its initial direction, in place."""
         lengths = torch.linalg.vecdot(rows, self.anchor).clamp_min(at_least)
         torch.mul(self.anchor, lengths.unsqueeze(1), out=rows)
 
     def sae(self) -> Autoencoder:
-        """The present weights as an SAE that can be evaluated; a view, not a copy."""
+        """The current weights as an SAE that can be evaluated; a view, not a copy."""
         weights, threshold = self.weights, self.weights.threshold
         if self.arm.architecture.threshold == "averaged":
             threshold = torch.full_like(weights.b_enc, self.threshold)

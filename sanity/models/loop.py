@@ -1,4 +1,4 @@
-"""The loop of `train`: the stream's batches in order, each given to every arm that has come to its step."""
+"""The loop of `train`: the stream's batches in order, each given to every arm that has reached its step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sanity.errors import BadInputError
 from sanity.models.arm import AnchoredProbe, Arm, Probe, Stream, Training
 from sanity.models.autoencoder import Autoencoder
 from sanity.models.gradients import Gradients, Outcome
-from sanity.models.learner import Kernel, Learner, Precision
+from sanity.models.learner import Learner, Precision
 from sanity.models.objectives import Plain
 from sanity.models.resume import load_progress, save_progress
 from sanity.models.start import calibrated_start, initial_directions
@@ -49,8 +49,8 @@ class _Guided(Learner):
 class Loop:
     """One call of `train`, over the stream's steps from `first` to before `last`.
 
-    Where an objective spends a part of the budget on directions, a loop of its own trains what it asks for
-    on those batches, and the arm joins afterwards.
+    Where an objective spends part of the budget on finding directions, another loop trains what it asks for
+    on those batches, and the arms start on the batches after them.
     """
 
     stream: Stream
@@ -61,7 +61,6 @@ class Loop:
     folder: Path | None = None
     checkpoint_every_s: float = 60.0
     precision: Precision = "float32"
-    kernel: Kernel = "auto"
     first: int = 0
     _directions: dict[str, Tensor] = field(default_factory=dict, init=False)
     _drawn: tuple[int, Tensor] | None = field(default=None, init=False)
@@ -93,7 +92,7 @@ class Loop:
         self._save(unfinished)
         return learners
 
-    def place(self, arm: Arm) -> Path | None:
+    def folder_of(self, arm: Arm) -> Path | None:
         """The folder of an arm's checkpoint."""
         label = arm.label.replace(" ", "-").replace("(", "").replace(")", "")
         return None if self.folder is None else self.folder / f"{label}-{digest(arm)[:8]}"
@@ -108,8 +107,8 @@ class Loop:
 
     def _learner(self, arm: Arm) -> Learner:
         """An arm as its checkpoint left it, or calibrated on its first batch."""
-        place, begin = self.place(arm), self._begin()
-        saved = None if place is None else load_progress(place, self._identity(arm))
+        folder, begin = self.folder_of(arm), self._begin()
+        saved = None if folder is None else load_progress(folder, self._identity(arm))
         if saved is not None and begin + saved.step < self.last:
             saved = saved.on(self._batch(begin + saved.step).device)
         learner = _Guided(
@@ -118,7 +117,6 @@ class Loop:
             steps=self.last - begin,
             training=self.objective.settings(self.training),
             precision=self.precision,
-            kernel=self.kernel,
         )
         learner.objective = self.objective
         if saved is not None:
@@ -159,7 +157,7 @@ class Loop:
             learner.curve.append(row)
 
     def _row(self, learner: Learner, step: int) -> dict[str, float]:
-        """A row of the curve: what it says about the weights before they move, and room for the batch."""
+        """A row of the curve: the weights before they move, and room for what the batch will say."""
         controller = learner.controller
         row: dict[str, float] = {
             "step": step,
@@ -192,15 +190,14 @@ class Loop:
             "first": self.first,
             "steps": self.last,
             "precision": self.precision,
-            "kernel": self.kernel,
             "probes": [probe.name for probe in self.probes],
         }
 
     def _save(self, learners: Sequence[Learner]) -> None:
         for learner in learners:
-            place = self.place(learner.arm)
-            if place is not None:
-                save_progress(place, learner, self._identity(learner.arm))
+            folder = self.folder_of(learner.arm)
+            if folder is not None:
+                save_progress(folder, learner, self._identity(learner.arm))
 
 
 def probe_steps(steps: int, points: int) -> set[int]:

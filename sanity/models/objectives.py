@@ -1,17 +1,17 @@
-"""Aims beside reconstruction that might find more features, none of which looks at the true ones.
+"""Objectives next to reconstruction that might find more features; none looks at the true ones.
 
-An aim is one small frozen dataclass of plain values. It may change the hyper-parameters, add to the decoder's
-gradient, interfere after a step, or spend a part of the budget on finding directions to start from:
+An objective is one small frozen dataclass of plain values. It may change the hyper-parameters, add to the
+decoder's gradient, interfere after a step, or spend part of the budget on finding directions to start from:
 
-| aim | what it does |
+| objective | what it does |
 | --- | --- |
 | `Plain` | reconstruction alone |
-| `Auxiliary` | dead latents fit what the living leave over (Gao et al. 2406.04093) |
+| `Auxiliary` | dead latents fit the residual of the others (Gao et al. 2406.04093) |
 | `Incoherence` | each decoder row is pushed away from the one nearest to it (Korznikov et al. 2509.22033) |
 | `EvenEncoder` | encoder rows keep one common length |
 | `Restarts` | the learning rate falls and starts again, several times (Loshchilov and Hutter 1608.03983) |
 | `Resampling` | dead latents are pointed at what is badly reconstructed (Bricken et al. 2023) |
-| `Agreement` | short runs from other starts; the last one starts from what they agree upon |
+| `Agreement` | short runs from other starts; the last one starts from what they agree on |
 | `TopKFirst` | a part of the budget with TopK's rule, then the arm's own |
 
 `train(arms, stream, objective=...)` trains with one. Each batch of the budget is learned from once, whatever

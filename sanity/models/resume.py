@@ -1,8 +1,8 @@
-"""Checkpoints of an arm under way: everything that the rest of its run depends on, to the bit.
+"""Checkpoints of an arm in training: everything that the rest of its run depends on, to the bit.
 
 A checkpoint is a folder `step-0000001234` that appears by one rename, after its files and the hashes of
 them have reached the disk. The one before is removed only then, so a kill at any moment leaves one that is
-whole. A damaged one, or one of another run, is refused and named.
+complete. A damaged checkpoint, or one of another run, is refused and named.
 """
 
 from __future__ import annotations
@@ -98,9 +98,9 @@ def save_progress(folder: Path, learner: Learner, identity: Mapping[str, Json]) 
         save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, where / _TENSORS)
         (where / _STATE).write_text(json.dumps(state))
 
-    place = write_folder(folder / f"step-{learner.step:010d}", fill)
+    newest = write_folder(folder / f"step-{learner.step:010d}", fill)
     for older in folder.glob("*step-*"):
-        if older != place:
+        if older != newest:
             shutil.rmtree(older, ignore_errors=True)
 
 
@@ -112,14 +112,14 @@ def load_progress(folder: Path, identity: Mapping[str, Json]) -> Saved | None:
     found = sorted(folder.glob("step-*")) if folder.is_dir() else []
     if not found:
         return None
-    place = found[-1]
-    verified(place)
-    state = read_json(place / _STATE)
-    _same_run(place, state.get("identity"), identity)
-    return Saved(state, load_tensors(place / _TENSORS))
+    newest = found[-1]
+    verified(newest)
+    state = read_json(newest / _STATE)
+    _same_run(newest, state.get("identity"), identity)
+    return Saved(state, load_tensors(newest / _TENSORS))
 
 
-def _same_run(place: Path, found: object, wanted: Mapping[str, Json]) -> None:
+def _same_run(folder: Path, found: object, wanted: Mapping[str, Json]) -> None:
     known = found if isinstance(found, dict) else {}
     # Through JSON, so that what was written is compared with what would be written.
     asked = json.loads(json.dumps(wanted))
@@ -127,6 +127,6 @@ def _same_run(place: Path, found: object, wanted: Mapping[str, Json]) -> None:
     if different:
         told = "; ".join(f"{name} {known.get(name)!r}, not {asked.get(name)!r}" for name in different)
         raise BadInputError(
-            f"{place} is a checkpoint of another run ({told}): "
+            f"{folder} is a checkpoint of another run ({told}): "
             "give this run another folder, or delete that one"
         )

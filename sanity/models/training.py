@@ -2,9 +2,9 @@
 
     runs = train(arms, stream, steps=2_000)
 
-Every batch is drawn once and given to all arms, in the same order; arms share nothing else, so an arm's
-result is bit-equal whether it is trained alone or in company. With a `folder`, a run that was killed at any
-moment goes on from its last checkpoint and ends with the same bits.
+Every batch is drawn once and given to all arms, in the same order. Arms share nothing else, so an arm's
+result is bit-equal whether it is trained alone or with others. With a `folder`, a run that was killed at any
+moment resumes from its last checkpoint and ends with the same bits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sanity.engine.config import digest
 from sanity.errors import BadInputError
 from sanity.models.arm import Arm, Probe, Stream, Training
 from sanity.models.autoencoder import Autoencoder
-from sanity.models.learner import Kernel, Precision
+from sanity.models.learner import Precision
 from sanity.models.loop import Loop
 from sanity.models.objectives import Plain
 
@@ -59,7 +59,6 @@ def train(
     folder: Path | None = None,
     checkpoint_every_s: float = 60.0,
     precision: Precision = "float32",
-    kernel: Kernel = "auto",
 ) -> list[Run]:
     """Train every arm for `steps` batches of the stream.
 
@@ -85,8 +84,6 @@ def train(
         its error can hide, and their values, and so the selection among them, are exact. Measured on the
         synthetic world: the same latents selected (0 of 10^6 differ, where a plain bf16 product changes
         1.3 %), values equal to 1e-6, explained variance after 500 steps within 7e-4. Saves a quarter.
-    kernel
-        "auto", or "sparse" or "dense" to force one way of computing the same.
 
     Returns
     -------
@@ -99,7 +96,7 @@ def train(
     SanityError
         When an arm's loss stops being finite.
     """
-    _check(arms, stream, steps, precision, kernel)
+    _check(arms, stream, steps, precision)
     loop = Loop(
         stream,
         steps,
@@ -109,16 +106,15 @@ def train(
         folder,
         checkpoint_every_s,
         precision,
-        kernel,
     )
     with torch.no_grad():
         return [
-            Run(one.arm, one.sae(), pd.DataFrame(one.curve), one.anchor, loop.place(one.arm))
+            Run(one.arm, one.sae(), pd.DataFrame(one.curve), one.anchor, loop.folder_of(one.arm))
             for one in loop.run(arms)
         ]
 
 
-def _check(arms: Sequence[Arm], stream: Stream, steps: int, precision: str, kernel: str) -> None:
+def _check(arms: Sequence[Arm], stream: Stream, steps: int, precision: str) -> None:
     if not arms:
         raise BadInputError("train was given no arms: give at least one")
     keys = [digest(arm) for arm in arms]
@@ -127,12 +123,8 @@ def _check(arms: Sequence[Arm], stream: Stream, steps: int, precision: str, kern
         raise BadInputError(f"train was given {twice[0]!r} twice: give every arm once")
     if steps < 0:
         raise BadInputError(f"train was asked for {steps} steps: ask for 0 or more")
-    for name, value, known in (
-        ("precision", precision, ("float32", "bf16")),
-        ("kernel", kernel, ("auto", "sparse", "dense")),
-    ):
-        if value not in known:
-            raise BadInputError(f"train was given {name}={value!r}: choose one of {', '.join(known)}")
+    if precision not in ("float32", "bf16"):
+        raise BadInputError(f"train was given precision={precision!r}: choose float32 or bf16")
     if stream.batch_size < 2:
         raise BadInputError(
             f"the stream {stream.key} has batches of {stream.batch_size}: at least 2 are needed"

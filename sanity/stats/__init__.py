@@ -2,9 +2,9 @@
 
 from sanity.stats.deciding import WORDS, Verdict, Word, has_range, open_verdict
 from sanity.stats.equivalence import equivalence_curve, tost
-from sanity.stats.families import BestOf, best_of, holm, intersection_union
+from sanity.stats.families import BestOf, best_of, holm
 from sanity.stats.interactions import Interaction, interaction
-from sanity.stats.intervals import Interval, bca, hierarchical_bootstrap, sign_flip, t_interval, t_test
+from sanity.stats.intervals import Interval, hierarchical_bootstrap, sign_flip, t_interval, t_test
 from sanity.stats.joint import verdict_all
 from sanity.stats.pairing import paired_differences, seed_table
 from sanity.stats.power import (
@@ -13,7 +13,6 @@ from sanity.stats.power import (
     minimum_detectable_difference,
     minimum_margin,
     sd_upper_limit,
-    seeds_for_difference,
     seeds_for_margin,
 )
 from sanity.stats.validity import GATE_COLUMNS, Gate, gate, gates, not_available
@@ -28,7 +27,6 @@ __all__ = [
     "Interval",
     "Verdict",
     "Word",
-    "bca",
     "best_of",
     "difference_power",
     "equivalence_curve",
@@ -39,7 +37,6 @@ __all__ = [
     "hierarchical_bootstrap",
     "holm",
     "interaction",
-    "intersection_union",
     "minimum_detectable_difference",
     "minimum_margin",
     "not_available",
@@ -47,7 +44,6 @@ __all__ = [
     "paired_differences",
     "sd_upper_limit",
     "seed_table",
-    "seeds_for_difference",
     "seeds_for_margin",
     "sign_flip",
     "t_interval",
