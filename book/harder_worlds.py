@@ -55,13 +55,16 @@ import pandas as pd
 from IPython.display import Markdown
 
 from sanity import figures
-from sanity.experiments import harder_worlds, metric_validity
-from sanity.experiments import harder_worlds_findings as findings
+from sanity.experiments import sae_lens_comparison
 from sanity.publishing import open_chapter
+from sanity.stats import compared_orders
 
 page = open_chapter("harder_worlds", profile)
 figures.house_style()
-grid = page.profile.worlds
+grid = page.profile.grid("harder_worlds")
+sources = {name: page.profile.source_named(name) for name in grid.sources}
+first = next(iter(sources.values()))
+held_out = first.held_out
 page.banner()
 
 # %% [markdown]
@@ -83,12 +86,12 @@ page.banner()
 # Mean and covariance of every world are known exactly, so that samples are centred and scaled without estimation.
 
 # %% tags=["hide-input"]
-architecture = figures.ARCHITECTURE_NAMES[grid.architecture]
+architecture = figures.ARCHITECTURE_NAMES[grid.architectures[0]]
 pd.DataFrame(
     [
-        ("width d", "100", grid.d_in, "scale"),
-        ("true features, latents", "3200", grid.d_sae, "one latent per feature, as in the paper"),
-        ("active features, L0", "20", grid.l0, "on average; Zipf worlds come near it"),
+        ("width d", "100", first.d_in, "scale"),
+        ("true features, latents", "3200", grid.d_sae[0], "one latent per feature, as in the paper"),
+        ("active features, L0", "20", grid.l0[0], "on average; Zipf worlds come near it"),
         (
             "architecture",
             "BatchTopK, JumpReLU",
@@ -96,56 +99,127 @@ pd.DataFrame(
             "the one that recovers the constant world in the toy",
         ),
         ("samples", "not stated", f"{grid.steps * grid.batch_size:,}", "chosen to show the transition"),
-        ("batch; learning rate", "not stated", f"{grid.batch_size}; {grid.learning_rate:g}", "scale"),
+        ("batch; learning rate", "not stated", f"{grid.batch_size}; {grid.learning_rates[0]:g}", "scale"),
         ("seeds", "not stated", len(grid.seeds), "scale"),
     ],
     columns=["", "paper", "here", "why"],
 ).set_index("").astype(str)
 
 # %%
-tables = harder_worlds.tables(page.profile)
-page.keep(tables.found)
-held_out = harder_worlds.HELD_OUT_SAMPLES
-page.publish(tables.scores, "harder_worlds_scores")
+scores = page.read.scores("harder_worlds")
+page.publish(scores, "harder_worlds_scores")
+SHOWN = {
+    "explained_variance": "EV",
+    "recovery": "recovered",
+    "frequency_weighted_recovery": "weighted by frequency",
+    "mean_matched_cosine": "MCC",
+    "detection_f1": "F1",
+    "uniqueness": "uniqueness",
+    "dead_latents": "dead",
+    "l0": "L0",
+}
+
+
+def arm_means(rows: pd.DataFrame, place: str = "world") -> pd.DataFrame:
+    """Means over seeds: a row per world and arm, a column per metric."""
+    arms = [figures.arm_words(c, i) for c, i in zip(rows["constraint"], rows["init"], strict=True)]
+    wide = rows.assign(arm=arms).pivot_table(
+        index=["world_or_hook", "arm"], columns="metric", values="value", sort=False
+    )
+    return wide[list(SHOWN)].rename(columns=SHOWN).rename_axis(index={"world_or_hook": place})
+
+
+means = arm_means(scores)
 
 # %% [markdown]
 # ## Does explained variance rank the arms as recovery does?
+#
+# Arms are ordered by both, world by world. Smaller differences than 0.002 in explained variance (what reseeding makes) and
+# half a point of recovery are ties. Of the pairs that recovery tells apart, *wrong* are those with the higher explained
+# variance at the lower recovery; *blind* are pairs that differ in explained variance and not in recovery.
+
+# %%
+EV_TIE, RECOVERY_TIE = 0.002, 0.005
+orders = pd.DataFrame(
+    {
+        world: {
+            "by explained variance": " > ".join(part["EV"].sort_values(ascending=False).index),
+            "by recovery": " > ".join(part["recovered"].sort_values(ascending=False).index),
+            **compared_orders(part["EV"], part["recovered"], score_tie=EV_TIE, truth_tie=RECOVERY_TIE),
+        }
+        for world, part in ((w, p.droplevel("world")) for w, p in means.groupby(level="world", sort=False))
+    }
+).T.rename_axis("world")
 
 # %% tags=["hide-input"]
+told, wrong, blind = (int(orders[column].sum()) for column in ("told apart", "wrong", "blind"))
+faultless = int(((orders["wrong"] == 0) & (orders["blind"] == 0)).sum())
+reversed_in = ", ".join(orders.index[orders["wrong"] > 0])
+order_words = (
+    f"Over {len(orders)} worlds, recovery tells {told} pairs of arms apart; explained variance has {wrong} of them the wrong "
+    f"way round{f' (in {reversed_in})' if wrong else ''}. {blind} more pairs differ in explained variance and not in "
+    f"recovery. The two orders agree in every pair in {faultless or 'none'} of the worlds."
+)
+noisy = {name: world.spec.noise for name, world in sources.items() if world.spec.noise}
+noise_words = "; ".join(
+    f"in {name} {noise / (1 + noise):.0%} of the variance is noise, so that the exact features alone explain "
+    f"{1 / (1 + noise):.2f}"
+    for name, noise in noisy.items()
+)
 page.figure(
-    figures.recovery_against_variance(tables.scores),
-    alt="Features recovered against explained variance, one panel per world, one colour per arm. "
-    + findings.order_words(tables.scores),
-    caption=f"{architecture}, {len(grid.seeds)} seed(s), one dot per arm and seed; the grey line joins the arms' means. "
+    figures.recovery_against_variance(scores),
+    alt=f"Features recovered against explained variance, one panel per world, one colour per arm. {order_words}",
+    caption=f"{architecture}, {len(grid.seeds)} seeds, one dot per arm and seed; the grey line joins the arms' means. "
     f"Explained variance on {held_out:,} held-out samples; recovered: cosine above 0.8 to some latent, "
-    f"{grid.d_sae:,} features. Floors: 0 for both (the mean; what as many random directions recover). Ceiling: 1"
-    + findings.noise_words(grid)
-    + ".",
-    data=(tables.scores, "harder_worlds_by_arm"),
+    f"{grid.d_sae[0]:,} features. Floors: 0 for both (the mean; what as many random directions recover). Ceiling: 1"
+    f"{f' ({noise_words})' if noisy else ''}.",
+    data=(scores, "harder_worlds_by_arm"),
 )
 
 # %% tags=["hide-input"]
-Markdown(findings.order_words(tables.scores))
+Markdown(order_words)
 
 # %% tags=["hide-input"]
 page.table(
-    findings.orders(tables.scores).round(2),
+    orders.assign(tau=orders["tau"].astype(float).round(2)),
     caption="Arms from best to worst, by the means over seeds. tau: Kendall's tau-b of the two orders. Told apart: pairs "
-    f"of arms whose recovery differs by {findings.RECOVERY_TIE:.1%} or more; wrong: those of them with the lower recovery "
-    f"at the higher explained variance (by {findings.EV_TIE:g} or more); blind: pairs that differ in explained variance "
+    f"of arms whose recovery differs by {RECOVERY_TIE:.1%} or more; wrong: those of them with the lower recovery "
+    f"at the higher explained variance (by {EV_TIE:g} or more); blind: pairs that differ in explained variance "
     "and not in recovery.",
 )
 
 # %% [markdown]
 # ## Does the soft-frozen decoder match?
 
+# %%
+both = means[["EV", "recovered"]].unstack("arm")
+if ("EV", "soft-frozen decoder") in both:
+    gap = pd.DataFrame({c: both[c]["trained"] - both[c]["soft-frozen decoder"] for c in ("EV", "recovered")})
+    hidden = gap.index[(gap["EV"].abs() < 0.02) & (gap["recovered"].abs() > 0.05)]
+else:
+    gap, hidden = pd.DataFrame(), []
+
 # %% tags=["hide-input"]
-Markdown(findings.match_words(tables.scores))
+Markdown(
+    "Trained minus soft-frozen decoder, in explained variance and in features recovered: "
+    + "; ".join(
+        f"{world} {row['EV']:+.3f} and {100 * row['recovered']:+.1f} points" for world, row in gap.iterrows()
+    )
+    + f". The gap in explained variance lies between {gap['EV'].min():+.3f} and {gap['EV'].max():+.3f}, the one in recovery "
+    f"between {100 * gap['recovered'].min():+.1f} and {100 * gap['recovered'].max():+.1f} points."
+    + (
+        f" In {', '.join(hidden)} the two explain the same variance within 0.02, and differ in recovery by more than 5 points."
+        if len(hidden)
+        else ""
+    )
+    if len(gap)
+    else f"The profile `{profile}` has no soft-frozen arm in these worlds."
+)
 
 # %% tags=["hide-input"]
 page.table(
-    findings.arm_means(tables.scores).round(3),
-    caption=f"Means over {len(grid.seeds)} seed(s). Weighted by frequency: share of all activations that belong to "
+    means.round(3),
+    caption=f"Means over {len(grid.seeds)} seeds. Weighted by frequency: share of all activations that belong to "
     "recovered features. MCC: mean cosine of features and latents matched one to one. F1: of each feature's nearest "
     "latent as its detector. Uniqueness: different features that are nearest to some latent, per latent. Dead: active "
     f"in none of {held_out:,} held-out samples.",
@@ -158,23 +232,35 @@ page.table(
 # instead of two. The parent's own latent may then fall silent just when the child is there: *absorption*
 # {cite}`chanin2024absorption`. It can be asked of parents that an arm recovered.
 
+# %%
+absorption = page.read.table("absorption", "harder_worlds")
+
 # %% tags=["hide-input"]
-if tables.absorption.empty:
-    shown = Markdown(findings.absorption_words(tables.absorption))
-else:
+if len(absorption):
+    missed = absorption.groupby(["constraint", "init"], sort=False)[
+        ["missed_alone", "missed_with_child", "parents"]
+    ].mean()
+    absorption_words = "A recovered parent's own latent is silent, for " + "; for ".join(
+        f"{figures.arm_words(*arm)}: in {row['missed_alone']:.1%} of the samples in which the parent is alone and in "
+        f"{row['missed_with_child']:.1%} of those with a child "
+        f"({100 * (row['missed_with_child'] - row['missed_alone']):+.1f} points, {row['parents']:.0f} parents)"
+        for arm, row in missed.iterrows()
+    )
     shown = page.figure(
-        figures.misses_of_parents(tables.absorption),
-        alt="How often a recovered parent's latent is silent, without and with a child. "
-        + findings.absorption_words(tables.absorption),
+        figures.misses_of_parents(absorption),
+        alt=f"How often a recovered parent's latent is silent, without and with a child. {absorption_words}.",
         caption="World with a hierarchy. One pair of dots per seed: the share of a recovered parent's activations in "
         f"which its nearest latent is silent, averaged over parents ({held_out:,} held-out samples). The distance "
         "between the two is absorption: 0 is none, 1 is all.",
-        data=(tables.absorption, "harder_worlds_absorption"),
+        data=(absorption, "harder_worlds_absorption"),
     )
+else:
+    absorption_words = "No arm recovered a parent that was seen both alone and with a child: nothing to ask"
+    shown = Markdown("")
 shown
 
 # %% tags=["hide-input"]
-Markdown(findings.absorption_words(tables.absorption))
+Markdown(f"{absorption_words}.")
 
 # %% [markdown]
 # ## Dictionaries that do not fit
@@ -182,24 +268,46 @@ Markdown(findings.absorption_words(tables.absorption))
 # The first world again, with the wrong number of active latents or the wrong number of latents. More of either lets an
 # autoencoder reconstruct more, whatever becomes of the features.
 
+# %%
+misfits = page.read.scores("harder_worlds_misfits")
+named = [
+    f"an L0 of {l0}" if l0 != grid.l0[0] else f"{d_sae:,} latents"
+    for l0, d_sae in zip(misfits["l0_target"], misfits["d_sae"], strict=True)
+]
+fitting = scores[(scores["world_or_hook"] == grid.sources[0]) & scores["seed"].isin(misfits["seed"])]
+fitting = fitting[fitting["constraint"].isin(misfits["constraint"])].assign(world_or_hook="fitting")
+fits = arm_means(pd.concat([fitting, misfits.assign(world_or_hook=named)]), "dictionary")
+trained = fits.xs("trained", level="arm")
+moved = trained - trained.loc["fitting"]
+
 # %% tags=["hide-input"]
-fits = findings.misfit_table(tables.scores, tables.misfits)
+fit = trained.loc["fitting"]
+best, found = trained["EV"].idxmax(), trained["recovered"].idxmax()
+misfit_words = (
+    f"The fitting dictionary (an L0 of {grid.l0[0]}, {grid.d_sae[0]:,} latents) has EV {fit['EV']:.3f} and recovers "
+    f"{fit['recovered']:.1%}. Against it, in explained variance and in features recovered: "
+    + "; ".join(
+        f"{name} {row['EV']:+.3f} and {100 * row['recovered']:+.1f} points"
+        for name, row in moved.drop("fitting").iterrows()
+    )
+    + f". The most features are recovered by *{found}*; explained variance would choose *{best}*. Kendall's tau of the two "
+    f"orders is {trained['EV'].corr(trained['recovered'], method='kendall'):.2f}."
+)
 page.figure(
-    figures.misfit_moves(fits.xs("trained", level="arm")),
-    alt="Features recovered against explained variance of trained dictionaries that fit or do not. "
-    + findings.misfit_words(tables.scores, tables.misfits),
+    figures.misfit_moves(trained),
+    alt=f"Features recovered against explained variance of trained dictionaries that fit or do not. {misfit_words}",
     caption=f"Trained arms on the independent world ({architecture}): the dictionary that fits, and an arrow from it to each "
-    f"that does not ({len(grid.misfit_seeds)} seed(s)). Each is measured at its own L0.",
+    f"that does not ({misfits['seed'].nunique()} seeds). Each is measured at its own L0.",
     data=(fits.reset_index(), "harder_worlds_misfits"),
 )
 
 # %% tags=["hide-input"]
-Markdown(findings.misfit_words(tables.scores, tables.misfits))
+Markdown(misfit_words)
 
 # %% tags=["hide-input"]
 page.table(
     fits.round(3),
-    caption=f"Independent world, {len(grid.misfit_seeds)} seed(s) for the misfits. Each arm has the L0 of its own "
+    caption=f"Independent world, {misfits['seed'].nunique()} seeds for the misfits. Each arm has the L0 of its own "
     "dictionary. With half the latents no more than half of the features can each have one.",
 )
 
@@ -215,34 +323,46 @@ page.table(
 #
 # We compute both readings, and give the library the same autoencoders, loaded from the same files, and the same samples.
 
+# %%
+compared = sae_lens_comparison.chosen(page.read.plan) if sae_lens_comparison.sae_lens_version() else []
+comparison = pd.concat(
+    [
+        pd.DataFrame({"score": []}),
+        *(r.table("scores") for r in page.read.results([cell for _, cell in compared])),
+    ]
+)
+
 # %% tags=["hide-input"]
-if tables.comparison.empty:
-    shown = Markdown("sae-lens is not installed here, so that there is nothing to compare.")
-else:
+if len(comparison):
+    off = {
+        "largest difference, same reading": (comparison["by_their_reading"] - comparison["sae_lens"]).abs(),
+        "largest difference, our reading": (comparison["ours"] - comparison["sae_lens"]).abs(),
+    }
+    by_score = comparison.groupby("score", sort=False)
+    side = pd.DataFrame(
+        {name: values.groupby(comparison["score"], sort=False).max() for name, values in off.items()}
+    )
+    side = side.map("{:.1e}".format)
+    side.insert(0, "autoencoders", by_score.size())
+    side["sae-lens, range"] = by_score["sae_lens"].agg(lambda v: f"{v.min():.3f} to {v.max():.3f}")
     shown = page.table(
-        findings.comparison_table(tables.comparison).map(lambda v: f"{v:.1e}" if isinstance(v, float) else v),
+        side,
         caption="Every arm of every world (first seed), scored by both. Same reading: absolute cosines, F1 over latents. "
         "Our reading: signed cosines, F1 over features. Explained variance, L0 and dead latents have one reading.",
+    )
+else:
+    shown = Markdown(
+        "sae-lens is not installed here, or the profile does not ask for it, so that there is nothing to compare."
     )
 shown
 
 # %% [markdown]
 # ## Can the metrics be trusted?
 #
-# What their [validity gates](metric_validity.ipynb) say, which corrupt each metric's own reference in grades.
+# What their [validity gates](metric_validity.ipynb) say, which corrupt each metric's own reference in steps.
 
 # %% tags=["hide-input"]
-Markdown(
-    metric_validity.note(
-        page.profile,
-        [
-            "explained_variance",
-            "recovery",
-            "mean_matched_cosine",
-            "detection_f1",
-        ],
-    )
-)
+page.gates("explained_variance", "recovery", "mean_matched_cosine", "detection_f1")
 
 # %% [markdown]
 # ## What could be wrong

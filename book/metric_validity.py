@@ -56,69 +56,129 @@ if "google.colab" in sys.modules:
 profile = "quick"
 
 # %% tags=["hide-input"]
+import pandas as pd
 from IPython.display import Markdown
+from sanity.experiments.verdicts import verdict_tables
 
 from sanity import claims, figures
-from sanity.experiments import metric_validity
+from sanity.evals import METRICS
+from sanity.evals.corrupted_truth import KINDS
+from sanity.experiments import scrambling
 from sanity.publishing import open_chapter
+from sanity.stats import gates as gates_of
 
 page = open_chapter("metric_validity", profile)
 figures.house_style()
 page.banner()
 
 # %% tags=["hide-input"]
-import pandas as pd
-
-grid, ledger = page.profile.validity, claims.read_ledger()
+grades = {name: page.profile.eval_named(name).grades for name in ("reconstruction", "loss", "recovery")}
+levels, n_seeds, samples = grades["recovery"].levels, len(grades["recovery"].seeds), grades["recovery"].size
 pd.DataFrame(
     [
         ("gate of a metric", "none", "this page", "a score must be worth something before it decides"),
+        ("levels of corruption", "none", ", ".join(f"{level:g}" for level in levels), "0 intact, 1 complete"),
+        ("seeds", "none", n_seeds, "each draws corruption and evaluation again"),
+        ("samples of a synthetic world", "none", f"{samples:,}", f"budget of the profile {profile}"),
+        ("held-out activations", "none", f"{grades['reconstruction'].size:,}", "for explained variance"),
         (
-            "levels of corruption",
+            "held-out tokens",
             "none",
-            ", ".join(f"{level:g}" for level in grid.levels),
-            "0 intact, 1 complete",
+            f"{grades['loss'].size:,}",
+            "for cross-entropy and KL, drawn again by seed",
         ),
-        ("seeds", "none", len(grid.seeds), "each draws corruption and evaluation anew"),
-        ("samples of a synthetic world", "none", f"{grid.samples:,}", f"budget of the profile {profile}"),
-        ("held-out activations", "none", f"{grid.rows:,}", "for explained variance"),
-        ("held-out tokens", "none", f"{grid.tokens:,}", "for cross-entropy and KL, drawn anew by seed"),
     ],
     columns=["", "paper", "here", "why"],
 ).set_index("").astype(str)
 
+
+# %% tags=["hide-input"]
+def label(metric: str) -> str:
+    """A metric in words, whether or not somebody declared it."""
+    more = {"same_latents": "latent activations themselves"}
+    return METRICS[metric].label if metric in METRICS else more.get(metric, metric.replace("_", " "))
+
+
+# %% [markdown]
+# Every eval corrupts its own reference in steps (`page.read.graded()`); a metric is gated by the corruption of what it
+# says it measures. The rule is the same for all and stands in `sanity/stats/validity.py`.
+
 # %%
-tables = metric_validity.tables(page.profile)
-gates, behind = metric_validity.gate_table(page.profile)
-page.keep([*tables.found, *behind])
+readings = page.read.graded()
+verdicts = verdict_tables(page.profile)
+gates = verdicts.gates
+page.keep(verdicts.found)
 page.publish(gates, claims.GATE_TABLE)
+own = readings[
+    readings["kind"] == readings["metric"].map(lambda name: METRICS[name].gate if name in METRICS else None)
+]
+state = {metric: claims.gate_state(gates, [metric]) for metric in dict.fromkeys(gates["metric"])}
 
 # %% [markdown]
 # ## The gate
 
 # %% tags=["hide-input"]
-Markdown(metric_validity.summary(gates, ledger))
+by_state = {
+    word: [m for m, s in state.items() if s == word] for word in ("passed", "failed", "not available")
+}
+failed = gates[gates["state"] == "failed"]
+summary = (
+    f"Of {len(state)} metrics, **{len(by_state['passed'])} pass** their gate. "
+    + (
+        "**Failed:** " + "; ".join(f"*{label(row.metric)}* ({row.place}: {row.reason})" for row in failed.itertuples())
+        + ". Their numbers are shown wherever they appear, and every verdict on them is turned off. "
+        if len(failed)
+        else "None fails. "
+    )
+    + f"For {len(by_state['not available'])} there is no gate."
+)  # fmt: skip
+Markdown(summary)
 
 # %% tags=["hide-input"]
-readings = metric_validity.gated_readings(page.profile, tables.graded)
-labels = {m: metric_validity.label_of(m, ledger) for m in ledger.metrics if m in set(readings["metric"])}
+labels = {metric: label(metric) for metric in dict.fromkeys(own["metric"])}
 page.figure(
     figures.graded_readings(
-        readings, labels=labels, states={m: claims.gate_state(gates, [m]) for m in labels}
+        own, labels=labels, states={metric: state.get(metric, "not available") for metric in labels}
     ),
-    alt="Every metric against graded corruption of its own reference. "
-    + metric_validity.summary(gates, ledger).replace("*", ""),
-    caption=f"Each metric's place between floor and ceiling while its own reference is corrupted: mean (dots) and every "
-    f"one of its seeds (lines; {len(grid.seeds)} for the metrics of this page). A colour per place.",
-    data=(readings, "graded_readings"),
+    alt="Every metric against graded corruption of its own reference. " + summary.replace("*", ""),
+    caption="Each metric's share between floor and ceiling while its own reference is corrupted: mean (dots) and every "
+    f"one of its seeds (lines; {n_seeds} for synthetic worlds). A colour per world or hook.",
+    data=(own, "graded_readings"),
+)
+
+# %% tags=["hide-input"]
+percent = lambda share: "–" if pd.isna(share) else f"{share:.0%}"  # noqa: E731
+run = gates[gates["state"] != "not available"]
+page.table(
+    pd.DataFrame(
+        {
+            "metric": run["metric"].map(label),
+            "world or hook": run["place"],
+            "gate": run["state"],
+            "rho": run["monotone"].map("{:.2f}".format),
+            "range": run["range"].map("{:.3g}".format),
+            "of floor to ceiling": run["share"].map(percent),
+            "reseed SD": run["reseed_noise"].map("{:.2g}".format),
+            "false alarms": run["false_alarm_rate"].map(percent),
+            "levels x seeds": [
+                f"{a:.0f} x {b:.0f}" for a, b in zip(run["levels"], run["seeds"], strict=True)
+            ],
+            "units": run["n"].map("{:,.0f}".format),
+            "why": run["reason"],
+        }
+    ).set_index("metric"),
+    caption="The gate in numbers. rho: Spearman, 1 is falling with every corruption. Range: what complete corruption costs, "
+    "in the metric's units and as a share of floor to ceiling. Reseed SD: at a fixed level. False alarms: share of "
+    "same-level comparisons of reseeds that the paired t-test calls different; with fewer than five seeds none is made.",
 )
 
 # %% tags=["hide-input"]
 page.table(
-    metric_validity.gate_numbers(gates, ledger),
-    caption="The gate in numbers. rho: Spearman, 1 is falling with every corruption. Range: what complete corruption costs, "
-    "in the metric's units and as a share of floor to ceiling. Reseed SD: at a fixed level. False alarms: share of "
-    "same-level comparisons of reseeds that the paired t-test calls different; with fewer than five seeds none is made.",
+    gates.loc[gates["state"] == "not available", ["metric", "reason"]].assign(
+        metric=lambda t: t["metric"].map(label)
+    ),
+    caption="Metrics without a gate, and why.",
+    folded=True,
 )
 
 # %% [markdown]
@@ -129,33 +189,77 @@ page.table(
 # touches stay level, which is no fault: exchanging decoder rows leaves the dictionary what it was. Explained variance
 # speaks of the activation, so this turns nothing off; what it says of the truth is a finding.
 
-# %% tags=["hide-input"]
-shown = (
-    "explained_variance recovery frequency_weighted_recovery mean_max_cosine mean_matched_cosine detection_f1"
+# %%
+truth = readings[readings["kind"].isin(KINDS)]
+means = truth[truth["kind"] == "mixed"].pivot_table(
+    index=["place", "level"], columns="metric", values="value", sort=False
 )
-truth = tables.graded[tables.graded["kind"].isin(metric_validity.KINDS)]
+
+# %% tags=["hide-input"]
+sentences = []
+for place, part in means.groupby("place", sort=False):
+    intact, random = part.iloc[0], part.iloc[-1]
+    order = (
+        "in the order of the corruption"
+        if part["explained_variance"].is_monotonic_decreasing
+        else "out of order"
+    )
+    sentences.append(
+        f"With **{place}** probabilities, the true dictionary under its tied encoder explains "
+        f"{intact['explained_variance']:.3f} of the variance and a random dictionary {random['explained_variance']:.3f}: the "
+        f"whole of the truth is worth {intact['explained_variance'] - random['explained_variance']:.3f}, {order}. Recovery "
+        f"falls from {intact['recovery']:.0%} to {random['recovery']:.0%}, the F1 of detection from "
+        f"{intact['detection_f1']:.2f} to {random['detection_f1']:.2f} of a ceiling of 1."
+    )
+truth_words = " ".join(sentences)
+shown = [
+    "explained_variance",
+    "recovery",
+    "frequency_weighted_recovery",
+    "mean_max_cosine",
+    "mean_matched_cosine",
+]
 page.figure(
     figures.truth_against_corruption(
-        truth,
-        labels={m: metric_validity.label_of(m, ledger) for m in shown.split()},
-        kinds=metric_validity.KINDS,
+        truth, labels={m: label(m) for m in [*shown, "detection_f1"]}, kinds=KINDS
     ),
     alt="Metrics of the synthetic worlds against four corruptions of the true dictionary. "
-    + metric_validity.truth_words(truth).replace("*", ""),
-    caption=f"Place between floor and ceiling, mean of {len(grid.seeds)} seeds, {grid.samples:,} samples each; one row of "
-    "panels per world. TopK, the encoder tied to the corrupted decoder (in the third column: to the decoder before).",
+    + truth_words.replace("*", ""),
+    caption=f"Share between floor and ceiling, mean of {n_seeds} seeds, {samples:,} samples each; one row of panels per "
+    "world. TopK, the encoder tied to the corrupted decoder (in the third column: to the decoder before).",
     data=(truth, "truth_corrupted"),
 )
 
 # %% tags=["hide-input"]
-Markdown(metric_validity.truth_words(truth))
+Markdown(truth_words)
+
+# %% [markdown]
+# The same conditions as the gate's, asked of every metric about every corruption of the truth:
+
+# %%
+followed = pd.DataFrame(
+    [
+        {"world": place, "corruption": kind, **gate.row()}
+        for (place, kind), part in truth[truth["ceiling"].notna()].groupby(["place", "kind"], sort=False)
+        for gate in gates_of(
+            part,
+            higher_is_better={
+                m: METRICS[m].direction == "higher" for m in METRICS if METRICS[m].direction != "none"
+            },
+        ).values()
+    ]
+)
 
 # %% tags=["hide-input"]
-followed = metric_validity.truth_followed(tables.graded, ledger)
+shares = followed["share"].map(percent)
+wide = followed.assign(text=shares.where(followed["state"] == "passed", "(" + shares + ")")).pivot_table(
+    index="metric", columns=["world", "corruption"], values="text", aggfunc="first", sort=False
+)
+wide.columns = [": ".join(column) for column in wide.columns]
 page.table(
-    metric_validity.followed_table(followed, ledger),
-    caption="The same four conditions, asked of every metric about every corruption of the truth: share of floor to "
-    "ceiling that complete corruption costs, in brackets where one of the four does not hold.",
+    wide.rename(index=label).fillna(""),
+    caption="Share of floor to ceiling that complete corruption costs, in brackets where one of the four conditions does "
+    "not hold.",
     folded=True,
 )
 
@@ -167,35 +271,69 @@ page.table(
 # say from which of them the score's quality came. A frozen decoder's encoder was *fitted* to random directions, so a
 # metric that reads encoders alone still sees, through training, the decoder.
 
+# %%
+chosen = scrambling.chosen(page.read.plan)
+tables = [result.table("scrambled") for result in page.read.results([cell for _, _, cell in chosen])]
+scrambled = pd.concat(
+    [table.assign(place=run.place) for (run, _, _), table in zip(chosen, tables, strict=True)],
+    ignore_index=True,
+).drop_duplicates(["place", "sae", "scramble", "metric"])
+changed = scrambling.changes(scrambled)
+reads = scrambling.reads(changed)
+
 # %% tags=["hide-input"]
-changed = metric_validity.changes(tables.scrambled)
-reads = metric_validity.reads(changed)
+parts = ["encoder", "decoder", "latent biases"]
+groups = reads[parts].apply(
+    lambda row: " and ".join(f"the {p}" for p in parts if row[p]) or "none of these", axis=1
+)
+reads_words = ". ".join(
+    f"With {touched}: " + ", ".join(f"*{label(metric)}*" for metric in names.index)
+    for touched, names in groups.groupby(groups)
+)
+reads_words = f"What moves when a part is scrambled. {reads_words}."
 page.figure(
-    figures.scramble_matrix(
-        changed,
-        labels={m: metric_validity.label_of(m, ledger) for m in dict.fromkeys(changed["metric"])},
-    ),
-    alt="Change of every score under every scramble. "
-    + metric_validity.reads_words(reads, ledger).replace("*", ""),
+    figures.scramble_matrix(changed, labels={m: label(m) for m in dict.fromkeys(changed["metric"])}),
+    alt="Change of every score under every scramble. " + reads_words.replace("*", ""),
     caption="Change of each score as a share of floor to ceiling (active latents: of their own number), the largest over "
-    "a trained arm and the true dictionary in every synthetic world, and a trained arm at every place. Below 0.005: ≈ 0; a dash: not tried.",
+    "a trained arm and the true dictionary in every synthetic world, and a trained arm at every hook. Below 0.005: ≈ 0; a "
+    "dash: not tried.",
     data=(changed, "scrambled_scores"),
 )
 
 # %% tags=["hide-input"]
-Markdown(metric_validity.reads_words(reads, ledger) + "\n\n" + metric_validity.task_reads_words(reads))
+same = reads.loc["same_latents", parts]
+Markdown(
+    f"{reads_words}\n\nSparse probing and both interpretability scores are functions of latent activations alone, so they can "
+    f"read no more than {' and '.join(f'the {p}' for p in parts if same[p])}: scrambling "
+    f"{' and '.join(f'the {p}' for p in parts if not same[p]) or 'nothing'} leaves every activation as it is. Where such a "
+    "score hardly moves although every activation does, other latents have served it as well. Causal editing puts "
+    "reconstructions back into the model, and reads what explained variance reads."
+)
 
 # %% [markdown]
 # ## How far encoder and decoder belong together
 #
-# Beside what is read, where it points: the cosine of each latent's encoder and decoder directions, and of both to the
+# Next to what is read, where it points: the cosine of each latent's encoder and decoder directions, and of both to the
 # direction at which the decoder started. An encoder that stays near the random directions it was paired with has been
 # fitted to them.
 
+# %%
+turned = page.read.scores("real_activations", evals=["directions"])
+turned = turned[turned["seed"] == turned["seed"].min()]
+names = {
+    "encoder_decoder_cosine": "encoder to decoder",
+    "encoder_cosine_to_init": "encoder to start",
+    "cosine_to_init": "decoder to start",
+}
+cosines = turned[turned["metric"].isin(names)].pivot_table(
+    index=["world_or_hook", "constraint", "init"], columns="metric", values="value", sort=False
+)[list(names)].rename(columns=names)  # fmt: skip
+
 # %% tags=["hide-input"]
-page.publish(tables.alignment, "alignment")
+page.publish(cosines.reset_index(), "alignment")
+arms = [(place, figures.arm_words(constraint, init)) for place, constraint, init in cosines.index]
 page.table(
-    metric_validity.alignment_table(tables.alignment),
+    cosines.set_axis(pd.MultiIndex.from_tuples(arms, names=["hook", "arm"])).map("{:.3f}".format),
     caption="Means over latents, first seed of the primary grid.",
 )
 
@@ -203,10 +341,35 @@ page.table(
 # ## Every metric's floor and ceiling
 #
 # The floor is chance on the task, the same for every arm; the ceiling is a reference for the task, and never the score
-# of a trained arm. In words from the ledger (`book/claims.yml`), and as the evals gave them on this page.
+# of a trained arm. In words as each eval declares them, and as the evals gave them on this page.
+
+
+# %%
+def ends(values: pd.Series) -> str:
+    """The range of some values in words, empty for none."""
+    known = values.dropna().astype(float)
+    low, high = (f"{end:.3g}" for end in (known.min(), known.max())) if len(known) else ("", "")
+    return low if low == high else f"{low} to {high}"
+
+
+measured = own.groupby("metric")[["floor", "ceiling"]].agg(ends)
+scales = pd.DataFrame(
+    [
+        {
+            "metric": METRICS[name].label,
+            "gate": state[name],
+            "floor": METRICS[name].floor,
+            "measured floor": measured["floor"].get(name, ""),
+            "ceiling": METRICS[name].ceiling,
+            "measured ceiling": measured["ceiling"].get(name, ""),
+            "range for margins": "none" if METRICS[name].range is None else f"{METRICS[name].range:g}",
+            "better": {"higher": "higher", "lower": "lower", "none": "neither"}[METRICS[name].direction],
+        }
+        for name in state
+    ]
+)
 
 # %% tags=["hide-input"]
-scales = metric_validity.scales(gates, readings, ledger)
 page.publish(scales, "metric_scales")
 page.table(
     scales.set_index("metric"),
@@ -230,4 +393,4 @@ page.table(
 #   held by its rule and cannot show what it reads.
 
 # %% tags=["hide-input"]
-page.provenance(seeds=grid.seeds)
+page.provenance(seeds=grades["recovery"].seeds)

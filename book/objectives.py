@@ -20,7 +20,7 @@
 # say whether one does. In the synthetic world one can. This chapter tries several that have been proposed, and some of
 # our own, **none of which looks at the true features**:
 #
-# | aim | what it does | cost |
+# | objective | what it does | cost |
 # |---|---|---|
 # | plain | reconstruction alone | |
 # | auxiliary loss | dead latents fit what the living leave over {cite}`gao2024scaling` | more per step while latents are dead |
@@ -63,113 +63,208 @@ import pandas as pd
 from IPython.display import Markdown
 
 from sanity import figures
-from sanity.experiments import metric_validity, objectives
-from sanity.experiments import objectives_findings as findings
+from sanity.data import SyntheticWorld
+from sanity.experiments.objective_gains import agreement, gains
+from sanity.models import Objective
 from sanity.publishing import open_chapter
 
 page = open_chapter("objectives", profile)
 figures.house_style()
-grid = page.profile.objectives
+grid = page.profile.grid("objectives")
+source = page.profile.source_named(grid.sources[0])
+samples = grid.steps * grid.batch_size
 page.banner()
 
 # %% tags=["hide-input"]
+dead_after = {
+    Objective.named(name).dead_after_tokens
+    for name in grid.objectives
+    if name.startswith(("auxiliary", "resampling"))
+}
 pd.DataFrame(
     [
         ("world", "constant", "constant", "the one that BatchTopK and JumpReLU fail on in the paper"),
-        ("width d", "100", grid.d_in, "scale"),
-        ("true features, latents", "3200", grid.d_sae, "one latent per feature, as in the paper"),
-        ("active features, L0", "20", grid.l0, "as in the paper"),
-        ("samples", "not stated", f"{grid.steps * grid.batch_size:,}", "equal for all aims"),
-        ("batch; learning rate", "not stated", f"{grid.batch_size}; {grid.learning_rate:g}", "scale"),
-        ("dead after", "not stated", f"{grid.dead_after_tokens:,} samples", "for the aims that ask"),
-        ("seeds", "not stated", len(grid.seeds), "paired: an aim is held against plain training of its seed"),
+        ("width d", "100", source.d_in, "scale"),
+        ("true features, latents", "3200", grid.d_sae[0], "one latent per feature, as in the paper"),
+        ("active features, L0", "20", grid.l0[0], "as in the paper"),
+        ("samples", "not stated", f"{samples:,}", "equal for all objectives"),
+        ("batch; learning rate", "not stated", f"{grid.batch_size}; {grid.learning_rates[0]:g}", "scale"),
+        (
+            "dead after",
+            "not stated",
+            ", ".join(f"{n:,}" for n in dead_after) + " samples",
+            "for the objectives that ask",
+        ),
+        (
+            "seeds",
+            "not stated",
+            len(grid.seeds),
+            "paired: an objective is compared with plain training of its seed",
+        ),
     ],
     columns=["", "paper", "here", "why"],
 ).set_index("").astype(str)
 
+# %% [markdown]
+# Each run has its scores at the end of the budget and its curve on the way there. `gains` pairs every objective with
+# plain training of the same architecture and seed.
+
 # %%
-tables = objectives.tables(page.profile)
-page.keep(tables.found)
-page.publish(tables.gains, "objective_gains")
+scores, curves = page.read.scores("objectives"), page.read.curves("objectives")
+gained = gains(scores, curves)
+page.publish(gained, "objective_gains")
+
+by = gained.assign(
+    architecture=gained["architecture"].map(figures.ARCHITECTURE_NAMES.__getitem__),
+    objective=gained["objective"].map(lambda name: Objective.named(name).title or name),
+).groupby(["architecture", "objective"], sort=False)
+table = pd.DataFrame(
+    {
+        "EV": by["explained_variance"].mean(),
+        "EV gain": by["ev_gain"].mean(),
+        "recovered": by["recovery"].mean(),
+        "gain": by["recovery_gain"].mean(),
+        "gain, least": by["recovery_gain"].min(),
+        "gain, most": by["recovery_gain"].max(),
+        "dead": by["dead_latents"].mean(),
+        "equal EV": by["equal_ev"].mean(),
+        "recovered there": by["recovery_at_equal_ev"].mean(),
+        "plain there": by["plain_at_equal_ev"].mean(),
+    }
+)
+
+# %% [markdown]
+# A gain counts as clear where it is more than five points of recovery on every seed; explained variance is silent where
+# it moves by less than 0.005 (about what reseeding does to it).
+
+# %%
+clear = pd.Series("unclear", index=table.index)
+clear[table["gain, least"] > 0.05] = "more"
+clear[table["gain, most"] < -0.05] = "fewer"
+silent = (table["gain"].abs() > 0.05) & (table["EV gain"].abs() < 0.005)
+
+# %% tags=["hide-input"]
+parts = []
+for architecture in dict.fromkeys(table.index.get_level_values("architecture")):
+    arms, how = table.loc[architecture], clear.loc[architecture].drop("plain")
+    words = [
+        f"**{architecture}.** Plain: EV {arms.loc['plain', 'EV']:.3f}, {arms.loc['plain', 'recovered']:.1%} recovered."
+    ]
+    for word in ("more", "fewer"):
+        named = [
+            f"{name} {100 * arms.loc[name, 'gain']:+.1f} points with {arms.loc[name, 'EV gain']:+.3f} in EV"
+            for name in how.index[how == word]
+        ]
+        if named:
+            words.append(f"Clearly {word} on every seed: {'; '.join(named)}.")
+    rest = arms.loc[how.index[how == "unclear"], "gain"]
+    if len(rest):
+        words.append(
+            f"Unclear: {', '.join(rest.index)}, {100 * rest.min():+.1f} to {100 * rest.max():+.1f} points on average."
+        )
+    hidden = [name for name in how.index if silent[architecture, name]]
+    if hidden:
+        words.append(f"Explained variance is silent about: {', '.join(hidden)}.")
+    parts.append(" ".join(words))
+gain_words = "\n\n".join(parts)
 
 # %% [markdown]
 # ## What they buy
 
 # %% tags=["hide-input"]
 page.figure(
-    figures.recovery_against_variance_by_aim(tables.scores, tables.curves),
+    figures.recovery_by_objective(scores, curves),
     alt="Features recovered against explained variance at the end of the budget, one panel per architecture. "
-    + findings.gain_words(tables.gains).replace("**", ""),
-    caption=f"End of {grid.steps * grid.batch_size:,} samples: one mark per aim and seed ({len(grid.seeds)} seed(s)). Thin "
-    "lines: the way there, first seed (aims with several phases: the last phase). Explained variance on "
-    f"{objectives.HELD_OUT_SAMPLES:,} held-out samples, {grid.d_sae:,} features. Floor 0, ceiling 1 for both.",
-    data=(tables.curves, "objective_curves"),
+    + gain_words.replace("**", ""),
+    caption=f"End of {samples:,} samples: one mark per objective and seed ({len(grid.seeds)} seeds). Thin "
+    "lines: the way there, first seed (objectives with several phases: the last phase). Explained variance on "
+    f"{source.held_out:,} held-out samples, {grid.d_sae[0]:,} features. Floor 0, ceiling 1 for both.",
+    data=(curves, "objective_curves"),
 )
 
 # %% tags=["hide-input"]
-Markdown(findings.gain_words(tables.gains))
+Markdown(gain_words)
 
 # %% [markdown]
 # ## At equal explained variance
 #
-# An aim that ends at another explained variance than plain training is compared where both have been: at the highest
-# explained variance that both reach, with the recovery that either has when it first gets there.
+# An objective that ends at another explained variance than plain training is compared where both have been: at the
+# highest explained variance that both reach, with the recovery that either has when it first gets there.
 
 # %% tags=["hide-input"]
 page.table(
-    findings.gain_table(tables.gains).round(3),
-    caption=f"Means over {len(grid.seeds)} seed(s), equal budget. Gain: recovered less plain's, paired by seed, with the "
-    "least and the most over seeds. Equal EV: the highest explained variance that the aim and plain both reach on their "
-    "way; recovered there and plain there: what either has recovered when it first gets to it.",
+    table.round(3),
+    caption=f"Means over {len(grid.seeds)} seeds, equal budget. Gain: recovered minus plain's, paired by seed, with the "
+    "least and the most over seeds. Equal EV: the highest explained variance that the objective and plain both reach on "
+    "their way; recovered there and plain there: what either has recovered when it first gets to it.",
 )
 
 # %% [markdown]
 # ## What agreement between seeds tells
 #
-# Agreement may fail as a training aim and still be of use as a reading: where two seeds find the same direction, is it a
-# feature? The table asks this of plain runs, pairs of seeds on the same world.
+# Agreement may fail as a training objective and still be of use as a reading: where two seeds find the same direction, is
+# it a feature? The table asks this of plain runs, pairs of seeds on the same world.
+
+# %%
+features = SyntheticWorld.from_spec(source.spec).features
+plain = {}
+for run, sae in page.read.saes("objectives"):
+    if run.run.arm.objective.name == "plain":
+        plain.setdefault(run.run.arm.architecture.title, []).append((run.run.arm.seed, sae.W_dec))
+agreed = pd.concat(
+    {name: agreement(found, features) for name, found in plain.items()}, names=["architecture"]
+)
 
 # %% tags=["hide-input"]
-agreement = (
-    tables.agreement.assign(architecture=tables.agreement["architecture"].map(figures.ARCHITECTURE_NAMES))
-    .set_index(["architecture", "seeds"])
-    .rename(
-        columns={
-            "shared": "shared latents",
-            "chance": "by chance",
-            "true_if_shared": "true features among them",
-            "true_if_not": "true among the others",
-            "found_by_sharing": "share of true latents found",
-        }
+names = {
+    "shared": "shared latents",
+    "chance": "by chance",
+    "true_if_shared": "true features among them",
+    "true_if_not": "true among the others",
+    "found_by_sharing": "share of true latents found",
+}
+if len(agreed):
+    shown = page.table(
+        agreed.reset_index("architecture")
+        .set_index(["architecture", "seeds"])
+        .rename(columns=names)
+        .round(4),
+        caption="Latents of the first seed that the second has within a cosine of 0.8; true: within 0.8 of a feature. By "
+        f"chance: the exact share for two random dictionaries of {grid.d_sae[0]:,} latents in {source.d_in} dimensions. Share "
+        "of true latents found: those that a reader without ground truth would know of.",
     )
-    if len(tables.agreement)
-    else tables.agreement
-)
-page.table(
-    agreement.round(4),
-    caption="Latents of the first seed that the second has within a cosine of 0.8; true: within 0.8 of a feature. By "
-    f"chance: the exact share for two random dictionaries of {grid.d_sae:,} latents in {grid.d_in} dimensions. Share of true "
-    "latents found: those that a reader without ground truth would know of.",
-)
+else:
+    shown = Markdown("One seed alone has nothing to agree with.")
+shown
 
 # %% tags=["hide-input"]
-Markdown(findings.agreement_words(tables.agreement))
+Markdown(
+    " ".join(
+        f"{name}: {mean['shared']:.1%} of the latents are shared ({mean['chance']:.1e} by chance). "
+        f"{mean['true_if_shared']:.1%} of these are true features, and {mean['true_if_not']:.1%} of the others."
+        if mean["shared"] > 0
+        else f"{name}: no latent is shared between seeds."
+        for name, mean in agreed.groupby("architecture", sort=False)[list(names)].mean().iterrows()
+    )
+    if len(agreed)
+    else ""
+)
 
 # %% [markdown]
 # ## Can the metrics be trusted?
 #
-# What their [validity gates](metric_validity.ipynb) say, which corrupt each metric's own reference in grades.
+# What their [validity gates](metric_validity.ipynb) say, which corrupt each metric's own reference in steps.
 
 # %% tags=["hide-input"]
-Markdown(metric_validity.note(page.profile, ["explained_variance", "recovery"]))
+page.gates("explained_variance", "recovery")
 
 # %% [markdown]
 # ## What could be wrong
 #
-# - Weights and times of the aims were set by few trials at this size, none at the paper's. A failed aim may have a better
+# - Weights and times of the objectives were set by few trials at this size, none at the paper's. A failed objective may have a better
 #   setting; one that helps may owe it to this world, where all features are equally frequent.
 # - One learning rate for all, chosen for plain training; and a schedule that suits one phase is used in each of several.
-# - TopK first is not an objective but a course: it shows that the same loss and the same architecture hold either
+# - TopK first is no objective of its own but a training trajectory: it shows that the same loss and the same architecture hold either
 #   solution, and that explained variance does not say which one has.
 # - Cross-seed agreement gives a half of its budget to runs that are too short to have found much. With a longer budget the
 #   picture may differ: look at the profile above.

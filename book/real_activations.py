@@ -61,72 +61,49 @@ import pandas as pd
 from IPython.display import Markdown
 
 from sanity import figures
-from sanity.experiments import findings, metric_validity, real_activations
+from sanity.claims import paper_tables
+from sanity.evals import METRICS
 from sanity.publishing import open_chapter
 
 page = open_chapter("real_activations", profile)
 figures.house_style()
-grid, model = page.profile.real, page.profile.models[0]
-d_sae = model.d_sae or grid.d_sae
+grid = page.profile.grid("real_activations")
+source = page.profile.source_named(grid.sources[0])
+architecture, l0, d_sae = grid.architectures[0], grid.l0[0], grid.d_sae[0]
 page.banner()
 
 # %% tags=["hide-input"]
-(tables, *other_places) = real_activations.tables(page.profile)
-for place in (tables, *other_places):
-    page.keep(place.found)
-data = tables.data
+# What the arms were trained on; the same for every arm of a grid.
+run, trained = page.read.trained("real_activations")[0]
+data = trained.json("data")
+text = page.read.results([dict(run.trained.inputs)["train"]])[0].json("text")
+ours = source.text.sources[0].name != "openwebtext"
 budget = "as in the paper" if profile == "paper" else f"the budget of the profile {profile}"
 pd.DataFrame(
     [
-        (
-            "language model",
-            "Gemma-2-2B; Llama-3-8B",
-            model.subject,
-            "weights that need no hub" if model.sources == ("registry",) else "the paper's own",
-        ),
-        (
-            "place",
-            "layers 12 and 19; 16",
-            model.hook,
-            "not the same share of the depth" if model.sources == ("registry",) else "one of the paper's",
-        ),
-        ("text", "OpenWebText", ", ".join(tables.text["tokens_by_source"]), "sources in tokens below"),
+        ("language model", "Gemma-2-2B; Llama-3-8B", source.subject, "weights that need no hub" if ours else "the paper's own"),
+        ("layer and hook", "layers 12 and 19; 16", source.where, "not the same share of the depth" if ours else "one of the paper's"),
+        ("text", "OpenWebText", ", ".join(text["tokens_by_source"]), "sources in tokens below"),
         ("unique training tokens", "500 M", f"{data['tokens_unique']:,}", budget),
         ("tokens seen", "500 M", f"{data['tokens_seen']:,}", budget),
         ("epochs", "1", f"{data['epochs']:.1f}", "follows from the two"),
-        (
-            "held-out tokens",
-            "not stated",
-            f"{data['tokens_held_out']:,}",
-            "other documents than those trained on",
-        ),
+        ("held-out tokens", "not stated", f"{data['tokens_held_out']:,}", "other documents than those trained on"),
         ("latents", "73,728; 131,072", f"{d_sae:,}", budget),
-        ("expansion", "32", f"{d_sae / model.d_model:g}", budget),
-        (
-            "architecture",
-            "BatchTopK, JumpReLU",
-            figures.ARCHITECTURE_NAMES[grid.architecture],
-            "TopK has the same L0 in every arm"
-            if grid.architecture == "topk"
-            else "as in the paper's tables",
-        ),
-        (
-            "L0",
-            "80 to 320",
-            grid.l0,
-            f"{grid.l0 / model.d_model:.1%} of the width; {80 / 2304:.1%} to {320 / 2304:.1%} on Gemma there",
-        ),
-        ("learning rate", "2e-4", f"{grid.learning_rate:g}", f"{grid.steps:,} steps; other rates below"),
+        ("expansion", "32", f"{d_sae / source.d_in:g}", budget),
+        ("architecture", "BatchTopK, JumpReLU", figures.ARCHITECTURE_NAMES[architecture],
+         "TopK has the same L0 in every arm" if architecture == "topk" else "as in the paper's tables"),
+        ("L0", "80 to 320", l0, f"{l0 / source.d_in:.1%} of the width; {80 / 2304:.1%} to {320 / 2304:.1%} on Gemma there"),
+        ("learning rate", "2e-4", f"{grid.learning_rates[0]:g}", f"{grid.steps:,} steps; other rates below"),
         ("batch", "4098 (printed)", grid.batch_size, "most likely 4096 there"),
         ("seeds", "not stated", len(grid.seeds), "paired across arms"),
     ],
     columns=["", "paper", "here", "why"],
-).set_index("").astype(str)
+).set_index("").astype(str)  # fmt: skip
 
 # %% tags=["hide-input"]
-sources = ", ".join(f"{name} {n:,}" for name, n in tables.text["tokens_by_source"].items())
+sources = ", ".join(f"{name} {n:,}" for name, n in text["tokens_by_source"].items())
 Markdown(
-    f"The training text has {tables.text['documents']:,} documents ({sources} tokens). Documents, not windows, are divided "
+    f"The training text has {text['documents']:,} documents ({sources} tokens). Documents, not windows, are divided "
     "into training and held-out text. The default language model is an *instruct* model whose weights were stored "
     "in four bits: its activations are what they are, and nothing here says how another model's would come out."
 )
@@ -139,40 +116,50 @@ Markdown(
 # unspliced model (1).
 
 # %%
-page.publish(pd.concat([place.scores for place in (tables, *other_places)], ignore_index=True), "real_scores")
+everywhere = page.read.scores("real_activations")
+page.publish(everywhere, "real_scores")
+scores = everywhere[everywhere["world_or_hook"] == source.where]
+
+# %% [markdown]
+# The baselines are compared with the trained arm seed by seed: all arms of a seed saw the same batches and began with
+# the same Gaussian matrix.
+
+# %%
+shown = ["explained_variance", "ce_recovered", "kl_recovered"]
+by_seed = scores[scores["metric"].isin(shown)].pivot_table(
+    index=["metric", "seed"], columns=["constraint", "init"], values="value", sort=False
+)
+lead = by_seed.sub(by_seed[("trained", "iso")], axis=0).mul(-1).drop(columns=("trained", "iso"))
+leads = lead.groupby("metric", sort=False).agg(["mean", "min", "max"]).stack([0, 1], future_stack=True)
+leads = leads.rename_axis(["metric", "constraint", "init"]).reset_index()
+leads["arm"] = [figures.arm_words(c, i) for c, i in zip(leads["constraint"], leads["init"], strict=True)]
+leads["metric"] = leads["metric"].map(lambda name: METRICS[name].label)
 
 # %% tags=["hide-input"]
-order = list(dict.fromkeys(zip(tables.scores["constraint"], tables.scores["init"], strict=True)))
-spliced = tables.scores[tables.scores["metric"] == "ce_recovered"]
+spliced = scores[scores["metric"] == "ce_recovered"]
+first = leads[leads["metric"] == METRICS["explained_variance"].label]
+words = ", ".join(f"{row.arm} by {row['mean']:+.3f}" for _, row in first.iterrows())
 page.figure(
     figures.arms_by_metric(
-        tables.scores,
-        metrics={
-            "explained_variance": "explained variance",
-            "ce_recovered": "cross-entropy recovered",
-            "kl_recovered": "KL recovered",
-        },
-        order=order,
+        scores,
+        metrics={name: METRICS[name].label for name in shown},
+        order=list(dict.fromkeys(zip(scores["constraint"], scores["init"], strict=True))),
     ),
-    alt="Reconstruction scores of every arm. "
-    + findings.lead_words(tables.scores, "explained_variance", "explained variance"),
-    caption=f"{figures.ARCHITECTURE_NAMES[grid.architecture]}, L0 = {grid.l0}, d_sae = {d_sae}, "
-    f"{len(grid.seeds)} seeds. Explained variance on {data['tokens_held_out']:,} held-out tokens, the losses on the "
-    f"first {grid.loss_tokens:,} of them, from {' or '.join(f'{n:g}' for n in sorted(set(spliced['n'])))} document(s). "
+    alt=f"Reconstruction scores of every arm. In explained variance the trained arm leads {words}.",
+    caption=f"{figures.ARCHITECTURE_NAMES[architecture]}, L0 = {l0}, d_sae = {d_sae}, "
+    f"{len(grid.seeds)} seeds. Explained variance on {data['tokens_held_out']:,} held-out tokens, the losses on "
+    f"{page.profile.eval_named('loss').tokens:,} of them, from "
+    f"{' or '.join(f'{n:g}' for n in sorted(set(spliced['n'])))} documents. "
     "0 is the mean (or mean ablation), 1 the activation itself.",
 )
 
 # %% tags=["hide-input"]
-Markdown(
-    "\n\n".join(
-        findings.lead_words(tables.scores, metric, name)
-        for metric, name in [
-            ("explained_variance", "explained variance"),
-            ("ce_recovered", "recovered cross-entropy"),
-            ("kl_recovered", "recovered KL divergence"),
-        ]
-    )
-)
+page.table(
+    leads.pivot_table(index="arm", columns="metric", values=["mean", "min", "max"], sort=False)
+    .swaplevel(axis=1).sort_index(axis=1, level=0, sort_remaining=False).map("{:+.3f}".format),
+    caption=f"The trained arm's lead over each baseline: mean, least and most of the differences paired by seed "
+    f"({len(grid.seeds)} seeds).",
+)  # fmt: skip
 
 # %% [markdown]
 # ## The lead against training
@@ -183,16 +170,17 @@ Markdown(
 # whether repetition costs anything.
 
 # %% tags=["hide-input"]
+curves = page.read.curves("real_activations")
+here = curves[curves["world_or_hook"] == source.where]
 page.figure(
     figures.gap_against_tokens(
-        tables.curves, metric="explained_variance_held_out", name="held-out explained variance"
+        here, metric="explained_variance_held_out", name="held-out explained variance"
     ),
     alt="Held-out explained variance against tokens seen for every arm, and the trained arm's lead over each.",
-    caption="Held-out explained variance (the first "
-    f"{min(real_activations.PROBE_ROWS, data['tokens_held_out']):,} held-out tokens) against tokens seen, repeats counted: "
-    f"{data['tokens_unique']:,} unique tokens, {data['epochs']:.1f} epochs. Line: mean over {len(grid.seeds)} "
-    "seeds; band: their range.",
-    data=(tables.curves, "real_curves"),
+    caption=f"Held-out explained variance (about {min(4096, data['tokens_held_out']):,} held-out tokens, spread over all "
+    f"documents) against tokens seen, repeats counted: {data['tokens_unique']:,} unique tokens, "
+    f"{data['epochs']:.1f} epochs. Line: mean over {len(grid.seeds)} seeds; band: their range.",
+    data=(curves, "real_curves"),
 )
 
 # %% [markdown]
@@ -203,53 +191,85 @@ page.figure(
 # The best is chosen on the same held-out tokens on which it is shown, for all arms alike. A best rate at either end of
 # those tried may not be the best there is.
 
+# %%
+rates = page.read.scores("real_activations", "real_activations_rates", evals=["reconstruction"])
+rates = rates[(rates["metric"] == "explained_variance") & (rates["seed"] == grid.seeds[0])]
+rates = rates[rates["world_or_hook"] == source.where]
+wide = rates.pivot_table(index=["constraint", "init"], columns="learning_rate", values="value", sort=False)
+tried = wide.sort_index(axis=1).dropna()
+table = tried.assign(best=tried.max(axis=1), at=tried.idxmax(axis=1).map("{:g}".format))
+
 # %% tags=["hide-input"]
-findings.rate_table(tables.rates).rename(index=lambda n: n.replace("_", " ")).style.format(precision=3)
+table.index = [figures.arm_words(*arm) for arm in table.index]
+table.rename(columns=lambda c: c if isinstance(c, str) else f"lr {c:g}").style.format(precision=3)
 
 # %% [markdown]
 # ## Other architectures and sparsities
 
+# %%
+swept = page.read.scores("real_activations", "real_activations_sweep", evals=["reconstruction"])
+swept = swept[(swept["seed"] == grid.seeds[0]) & (swept["world_or_hook"] == source.where)]
+about = ["architecture", "constraint", "init", "seed", "l0_target"]
+achieved = swept.pivot_table(index=about, columns="metric", values="value", sort=False).reset_index()
+
 # %% tags=["hide-input"]
-swept = real_activations.with_achieved_l0(tables.sweep[tables.sweep["seed"] == grid.seeds[0]])
 page.figure(
-    figures.against_l0(swept, metric="explained_variance", name="explained variance"),
+    figures.against_l0(achieved, metric="explained_variance", name="explained variance"),
     alt="Explained variance against achieved L0, one panel per architecture, one line per arm.",
     caption="Held-out explained variance against the L0 that each arm really has on held-out tokens. First seed. "
     "Where arms end at a different L0 they are to be compared at the same place on the horizontal axis, and not target by "
     "target.",
-    data=(tables.sweep, "real_sweep"),
+    data=(swept, "real_sweep"),
 )
 
 # %% [markdown]
-# ## Beside the paper's tables
+# ## Next to the paper's tables
 #
 # The paper's Tables 2 to 4, at its scale (73,728 and 131,072 latents, L0 = 160, 500 M tokens). The column to
 # compare is the *share* of the trained arm's explained variance that a baseline reaches; absolute values differ
 # with width, sparsity and budget.
 
+# %%
+tables = paper_tables()
+printed = (
+    tables[tables["metric"] == "explained_variance"]
+    .pivot_table(
+        index=["variant", "init"], columns=["model", "layer", "architecture"], values="mean", sort=False
+    )
+    .rename_axis(["arm", "init"])
+)
+printed.columns = [f"{model} L{layer} {architecture}" for model, layer, architecture in printed.columns]
+ev = (
+    scores[scores["metric"] == "explained_variance"]
+    .groupby(["constraint", "init"], sort=False)["value"]
+    .mean()
+)
+shares = printed.assign(ours=ev.rename_axis(["arm", "init"]))
+shares = shares / shares.loc[("trained", "iso")]
+
 # %% tags=["hide-input"]
-findings.shares_beside_paper(tables.scores).style.format(precision=2, na_rep="–")
+shares.rename(index=lambda name: name.replace("_", " ")).style.format(precision=2, na_rep="–")
 
 # %% [markdown]
-# ## Other places
+# ## Other layers and models
 
 # %% tags=["hide-input"]
-Markdown(
-    "\n\n".join(
-        f"**{other.subject}, {other.hook}.** "
-        + findings.lead_words(place.scores, "explained_variance", "explained variance")
-        for other, place in zip(page.profile.models[1:], other_places, strict=True)
-    )
-    or f"The profile `{profile}` reads one place in one model."
-)
+others = everywhere[
+    (everywhere["world_or_hook"] != source.where) & (everywhere["metric"] == "explained_variance")
+]
+arms = ["subject", "world_or_hook", "constraint", "init"]
+page.table(
+    others.groupby(arms, sort=False)["value"].agg(["mean", "min", "max"]).round(3).reset_index(),
+    caption="Explained variance at the other hooks: mean, least and most over seeds.",
+) if len(others) else Markdown(f"The profile `{profile}` reads one hook in one model.")
 
 # %% [markdown]
 # ## Can the metrics be trusted?
 #
-# What their [validity gates](metric_validity.ipynb) say, which corrupt each metric's own reference in grades.
+# What their [validity gates](metric_validity.ipynb) say, which corrupt each metric's own reference in steps.
 
 # %% tags=["hide-input"]
-Markdown(metric_validity.note(page.profile, ["explained_variance", "ce_recovered", "kl_recovered"]))
+page.gates(*shown)
 
 # %% [markdown]
 # ## What could be wrong
@@ -266,4 +286,4 @@ Markdown(metric_validity.note(page.profile, ["explained_variance", "ce_recovered
 #   differ, not how much another model would.
 
 # %% tags=["hide-input"]
-page.provenance(seeds=grid.seeds, hashes={"training text": tables.text["text_hash"]})
+page.provenance(seeds=grid.seeds, hashes={"training text": text["text_hash"]})

@@ -50,17 +50,22 @@ profile = "quick"
 # %% tags=["hide-input"]
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
+import torch
+from IPython.display import Markdown, display
 
 from sanity import figures
 from sanity.claims import book_folder
-from sanity.evals import expected_max_cosine
-from sanity.experiments import findings, metric_validity, synthetic_findings, synthetic_recovery
+from sanity.evals import expected_max_cosine, log_any_above, recovery_by_frequency
+from sanity.experiments import untrained_dictionaries
+from sanity.experiments.kept_tables import kept_tables
 from sanity.publishing import open_chapter
 
 page = open_chapter("synthetic_recovery", profile)
 figures.house_style()
-toy = page.profile.toy
+grid = page.profile.grid("synthetic_recovery")
+sources = {name: page.profile.source_named(name) for name in grid.sources}
+source = next(iter(sources.values()))
+held_out, n_seeds, samples = source.held_out, len(grid.seeds), grid.steps * grid.batch_size
 page.banner()
 
 # %% [markdown]
@@ -90,22 +95,21 @@ page.banner()
 # ```
 
 # %% tags=["hide-input"]
-world = toy.worlds[0]
 pd.DataFrame(
     [
-        ("width d", "100", world.d_in, "scale"),
-        ("true features", "3200", world.n_features, "scale"),
-        ("latents m", "3200", toy.d_sae, "one per feature, as in the paper"),
-        ("target L0", "20", toy.l0, "mean number of active features, as in the paper"),
-        ("samples", "not stated", f"{toy.steps * toy.batch_size:,}", "chosen to show the transition"),
-        ("batch", "not stated", toy.batch_size, "scale"),
+        ("width d", "100", source.d_in, "scale"),
+        ("true features", "3200", source.spec.n_features, "scale"),
+        ("latents m", "3200", grid.d_sae[0], "one per feature, as in the paper"),
+        ("target L0", "20", grid.l0[0], "mean number of active features, as in the paper"),
+        ("samples", "not stated", f"{samples:,}", "chosen to show the transition"),
+        ("batch", "not stated", grid.batch_size, "scale"),
         (
             "learning rate",
             "not stated",
-            toy.learning_rate,
+            grid.learning_rates[0],
             "Adam, warm-up 2 %, linear decay over the last fifth",
         ),
-        ("seeds", "not stated", len(toy.seeds), "scale"),
+        ("seeds", "not stated", n_seeds, "scale"),
         ("data", "raw", "centred, one factor", "same directions; the toy has no bias to learn then"),
     ],
     columns=["", "paper", "here", "why"],
@@ -113,26 +117,75 @@ pd.DataFrame(
 
 # %% [markdown]
 # ## What is recovered
+#
+# One row of `scores` is one SAE and one metric. The table below holds the trained arms, means over seeds, next to what
+# the paper prints.
 
 # %%
-tables = synthetic_recovery.tables(page.profile)
-page.keep(tables.found)
-trained = tables.scores[tables.scores["constraint"] == "trained"]
-curves = tables.curves[tables.curves["constraint"] == "trained"]
-headline = findings.paper_against_ours(tables.scores)
-page.publish(tables.scores, "synthetic_scores")
+scores, curves = page.read.scores("synthetic_recovery"), page.read.curves("synthetic_recovery")
+features, latents, geometry = (
+    page.read.table(name, "synthetic_recovery") for name in ("features", "latents", "geometry")
+)
+page.publish(scores, "synthetic_scores")
+trained = scores[scores["constraint"] == "trained"]
+reported = pd.read_csv(book_folder() / "data" / "reported_synthetic.csv", comment="#")
+
+
+def by_metric(rows: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
+    """Means over seeds: a row per world and architecture, a column per metric."""
+    wide = rows.pivot_table(
+        index=["world_or_hook", "architecture"], columns="metric", values="value", sort=False
+    )
+    named = wide.reindex(columns=list(columns)).rename(columns=columns).rename_axis(["world", "architecture"])
+    return named.rename(index=figures.ARCHITECTURE_NAMES.__getitem__, level="architecture").rename_axis(
+        columns=None
+    )
+
+
+def next_to_paper(rows: pd.DataFrame) -> pd.DataFrame:
+    """The trained arms' means, and what the paper prints."""
+    printed = reported.set_index(["probability_model", "architecture"])[
+        ["explained_variance", "recovered_fraction"]
+    ]
+    ours = by_metric(
+        rows[rows["constraint"] == "trained"],
+        {
+            "explained_variance": "EV",
+            "recovery": "recovered",
+            "frequency_weighted_recovery": "weighted by frequency",
+            "mean_max_cosine": "mean max cosine",
+            "dead_latents": "dead",
+            "l0": "L0",
+        },
+    )
+    paper = printed.set_axis(["EV, paper", "recovered, paper"], axis=1).groupby(level=[0, 1]).first()
+    joined = ours.join(paper.rename_axis(ours.index.names))
+    return joined[["EV, paper", "EV", "recovered, paper", *ours.columns.drop("EV")]]
+
+
+headline = next_to_paper(scores)
 
 # %% tags=["hide-input"]
 page.table(
     headline,
     caption="Trained arms. The paper's numbers are for 100 dimensions, 3,200 features and an L0 of 20; ours are for the "
     "sizes in the table above, and equal numbers are not to be expected at other sizes. Dead: active in none of "
-    f"{synthetic_recovery.HELD_OUT_SAMPLES:,} held-out samples, which a latent for a rare feature may be too. L0: on "
-    "held-out samples.",
+    f"{held_out:,} held-out samples, which a latent for a rare feature may be too. L0: on held-out samples.",
 )
 
 # %% tags=["hide-input"]
-Markdown(findings.recovery_words(tables.scores))
+parts = []
+for name, part in headline.groupby(level="world", sort=False):
+    part = part.droplevel("world")
+    best, worst = part["recovered"].idxmax(), part["recovered"].idxmin()
+    gap = part.loc[best] - part.loc[worst]
+    parts.append(
+        f"With **{name}** probabilities {best} recovers {part.loc[best, 'recovered']:.1%} of the features at an explained "
+        f"variance of {part.loc[best, 'EV']:.3f}, {worst} {part.loc[worst, 'recovered']:.1%} at {part.loc[worst, 'EV']:.3f}: a "
+        f"difference of {gap['recovered']:.1%} in recovery goes with one of {gap['EV']:+.3f} in explained variance. Weighted "
+        f"by how often features are active, {worst} holds {part.loc[worst, 'weighted by frequency']:.1%}."
+    )
+Markdown("\n\n".join(parts))
 
 # %% [markdown]
 # ## What explained variance tells, and what it does not
@@ -141,25 +194,62 @@ Markdown(findings.recovery_words(tables.scores))
 # what only the truth tells. Where the black line is flat while a blue one moves, explained variance hides what is
 # being learned; where the grey one falls, latents stop being used.
 
+# %% [markdown]
+# The *transition*: what explained variance does while recovery goes from a twentieth to a half of its final value.
+
+
+# %%
+def transitions(rows: pd.DataFrame, early: float = 0.05, late: float = 0.5) -> pd.DataFrame:
+    """Per world and architecture, EV and recovery before and after; nothing where less than a tenth is found."""
+    found = []
+    for (world, architecture), part in rows.groupby(["world_or_hook", "architecture"], sort=False):
+        line = (
+            part.dropna(subset=["recovery"])
+            .groupby("samples_seen")[["recovery", "explained_variance_held_out"]]
+            .mean()
+        )
+        final = line["recovery"].iloc[-1]
+        before, after = line[line["recovery"] < early * final], line[line["recovery"] >= late * final]
+        if final >= 0.1 and len(before):
+            ends = [*before.iloc[-1][::-1], *after.iloc[0][::-1], final]
+            found.append([world, figures.ARCHITECTURE_NAMES[architecture], *ends])
+    names = ["world", "architecture", "EV before", "recovered before", "EV after", "recovered after", "final"]
+    return pd.DataFrame(found, columns=names)
+
+
+def transition_words(rows: pd.DataFrame) -> str:
+    """The transitions in words."""
+    return (
+        " ".join(
+            f"{r['architecture']}, {r['world']}: explained variance goes from {r['EV before']:.2f} to {r['EV after']:.2f} "
+            f"while recovery goes from {r['recovered before']:.1%} to {r['recovered after']:.1%} (of {r['final']:.1%} at the "
+            "end)."
+            for _, r in transitions(rows).iterrows()
+        )
+        or "No architecture recovers a tenth of the features within this budget."
+    )
+
+
 # %% tags=["hide-input"]
-null = expected_max_cosine(world.d_in, toy.d_sae)
+null = expected_max_cosine(source.d_in, grid.d_sae[0])
+under_way = curves[curves["constraint"] == "trained"]
 page.figure(
-    figures.recovery_at_a_glance(curves),
+    figures.recovery_at_a_glance(under_way),
     alt="Explained variance, recovery and the share of latents that fire, against samples seen, a panel per "
-    "architecture and world. " + findings.transition_words(curves),
+    "architecture and world. " + transition_words(under_way),
     caption="Trained arms on held-out samples. Black: explained variance. Blue: share of features recovered, dashed the "
     "same weighted by how often a feature is active (equal with constant probabilities). Grey: share of latents active "
-    f"in any of {synthetic_recovery.HELD_OUT_SAMPLES:,} held-out samples. {len(toy.seeds)} seed(s), band: range over "
+    f"in any of {held_out:,} held-out samples. {n_seeds} seeds, band: range over "
     "seeds. All run from a floor of 0 to a ceiling of 1.",
-    data=(curves, "synthetic_curves"),
+    data=(under_way, "synthetic_curves"),
 )
 
 # %% tags=["hide-input"]
-Markdown(findings.transition_words(curves))
+Markdown(transition_words(under_way))
 
 # %% [markdown]
-# How far the decoder has turned, and how near its rows are to the features on average, tells whether a flat stretch is
-# rest or slow motion.
+# How far the decoder has turned, and how near its rows are to the features on average, tells whether the directions stand
+# still where the curve is flat, or move slowly.
 
 # %% tags=["hide-input"]
 final = (
@@ -168,19 +258,19 @@ final = (
     .mean()
 )
 page.figure(
-    figures.turning(curves),
+    figures.turning(under_way),
     alt="Cosine of decoder rows to their random start against samples seen. At the end, on average: "
     + "; ".join(f"{figures.ARCHITECTURE_NAMES[a]}, {w}: {v:.2f}" for (w, a), v in final.items())
     + ".",
     caption="Cosine of each decoder row to where it began: median over the latents of a run, and the range from the 5th "
-    f"to the 95th percentile, averaged over {len(toy.seeds)} seed(s). Latents that never fire never turn. Ceiling 1: "
+    f"to the 95th percentile, averaged over {n_seeds} seeds. Latents that never fire never turn. Ceiling 1: "
     "unmoved. Floor 0: unrelated to the start.",
 )
 
 # %% tags=["hide-input"]
 page.figure(
     figures.budget_curves(
-        curves,
+        under_way,
         metrics={
             "explained_variance_held_out": "explained variance",
             "mean_max_cosine": "mean max cosine",
@@ -193,14 +283,14 @@ page.figure(
     alt="Explained variance and mean max cosine against samples seen, architectures side by side. The mean max cosine "
     f"starts at the isotropic null of {null:.3f} for every architecture.",
     caption="The same runs with architectures in one panel: held-out explained variance, and the cosine of the nearest "
-    f"latent averaged over all features. {len(toy.seeds)} seed(s), band: range over seeds. Dotted: the mean as "
+    f"latent averaged over all features. {n_seeds} seeds, band: range over seeds. Dotted: the mean as "
     "reconstruction, and the exact isotropic null.",
 )
 
 # %% [markdown]
 # ## A scale for explained variance
 #
-# Is 0.67 much? It depends on what 0.67 can be had for. The next figure holds dictionaries that **nobody trained**, in
+# Is 0.67 much? It depends on what 0.67 can be had for. The next figure holds **untrained** dictionaries, in
 # the paper's two worlds at the paper's own sizes, each with its transposed decoder as encoder and one calibrated scale:
 #
 # - *random directions*: 3,200, uniform on the sphere, the start of every run;
@@ -212,33 +302,50 @@ page.figure(
 # what BatchTopK, JumpReLU and Matryoshka SAEs do when they are used. *Pursuit* (orthogonal matching pursuit, 20 per
 # sample) drops the encoder and shows what the dictionary itself could do.
 
+# %%
+ladder = pd.concat(
+    [result.table("references") for result in page.read.results(untrained_dictionaries.cells(page.read.plan))]
+)
+rungs = ladder.pivot_table(
+    index=["world_or_hook", "dictionary"], columns="rule", values="explained_variance", sort=False
+)
+threshold = reported[reported["architecture"].isin(["BatchTopK", "JumpReLU"])]
+printed = threshold.groupby("probability_model")["explained_variance"].agg(["min", "max"])
+
 # %% tags=["hide-input"]
-reported = pd.read_csv(book_folder() / "data" / "reported_synthetic.csv", comment="#")
-printed = {
-    name: [
-        (
-            "paper, BatchTopK",
-            float(part.loc[part["architecture"] == "BatchTopK", "explained_variance"].iloc[0]),
-        )
-    ]
-    for name, part in reported.groupby("probability_model")
-}
-words = synthetic_findings.ladder_words(tables.untrained, reported)
+parts = []
+for name in dict.fromkeys(ladder["world_or_hook"]):
+    basis, truth = rungs.loc[(name, "signed basis")], rungs.loc[(name, "truth")]
+    low, high = printed.loc[name]
+    parts.append(
+        f"With **{name}** probabilities, a random orthonormal basis and its negative, 200 directions that know nothing of the "
+        f"3,200 features, explain {basis['batchtopk']:.3f} of the variance under one threshold, and the true features "
+        f"{truth['batchtopk']:.3f}. The paper's trained BatchTopK and JumpReLU reach "
+        f"{f'{low:.2f}' if low == high else f'{low:.2f} to {high:.2f}'}. With TopK it is {basis['topk']:.3f} against "
+        f"{truth['topk']:.3f}: the truth is {'ahead' if truth['topk'] > basis['topk'] else 'behind'}."
+    )
+ladder_words = "\n\n".join(parts)
+batchtopk = reported[reported["architecture"] == "BatchTopK"].set_index("probability_model")[
+    "explained_variance"
+]
+dictionaries = {"iso": "random directions", "truth": "the true features"}
 page.figure(
     figures.reference_ladder(
-        tables.untrained.replace({"dictionary": synthetic_findings.DICTIONARIES}), marks=printed
+        ladder.replace({"dictionary": dictionaries}),
+        marks={name: [("paper, BatchTopK", float(value))] for name, value in batchtopk.items()},
     ),
-    alt="Explained variance of untrained dictionaries at the paper's sizes. " + words.replace("**", ""),
-    caption="Dictionaries that nobody trained: 100 dimensions, 3,200 features, an L0 of 20, "
-    f"{synthetic_recovery.SAMPLES:,} samples ({synthetic_recovery.PURSUED:,} for pursuit), one draw. "
+    alt="Explained variance of untrained dictionaries at the paper's sizes. "
+    + ladder_words.replace("**", ""),
+    caption="Untrained dictionaries: 100 dimensions, 3,200 features, an L0 of 20, "
+    f"{untrained_dictionaries.SAMPLES:,} samples ({untrained_dictionaries.PURSUED:,} for pursuit), one draw. "
     "Dashed: what the paper reports of its trained BatchTopK SAE. Floor 0: the mean; ceiling 1: the identity.",
-    data=(tables.untrained, "synthetic_untrained"),
+    data=(ladder, "synthetic_untrained"),
 )
 
 # %% tags=["hide-input"]
-basis = synthetic_recovery.signed_basis_explained_variance(100, 20)
+basis = untrained_dictionaries.signed_basis_explained_variance(100, 20)
 Markdown(
-    words
+    ladder_words
     + f"\n\nFor Gaussian data a formula gives the signed basis {basis:.3f}: of 100 coordinates, those above a "
     "threshold that 20 exceed on average keep this share of the variance. So this level belongs to the rule and to "
     "the ratio of L0 to width, and holds no information about features."
@@ -249,37 +356,94 @@ Markdown(
 # features as its decoder), and training can *start* at the truth. An oracle must say which encoder it has: a trained
 # arm may well beat the truth under a weak one.
 
+# %%
+has_references = "synthetic_recovery_references" in page.profile.grids
+references = page.read.scores("synthetic_recovery_references") if has_references else scores.iloc[:0]
+on_first_seed = pd.concat([scores[scores["seed"] == grid.seeds[0]], references])
+kinds = {
+    ("untrained", "iso"): "random directions, tied encoder",
+    ("untrained", "signed_basis"): "signed basis, tied encoder",
+    ("untrained", "truth"): "truth, tied encoder",
+    ("frozen_decoder", "truth"): "truth, trained encoder",
+    ("trained", "truth"): "trained from the truth",
+    ("trained", "iso"): "trained from random directions",
+}
+
+
+def reference_table(metric: str) -> pd.DataFrame:
+    """A metric of the first seed: untrained, trained, and the true dictionary under each named encoder."""
+    rows = on_first_seed[on_first_seed["metric"] == metric]
+    arms = pd.Series(list(zip(rows["constraint"], rows["init"], strict=True)), index=rows.index)
+    kept = rows.assign(kind=arms.map(kinds)).dropna(subset=["kind"])
+    wide = kept.pivot_table(
+        index="kind", columns=["world_or_hook", "architecture"], values="value", sort=False
+    )
+    # One dictionary, one encoder and one threshold are one SAE, whatever its training would be called.
+    for world, architecture in wide.columns:
+        if architecture in ("jumprelu", "matryoshka") and (world, "batchtopk") in wide:
+            for kind in ("signed basis, tied encoder", "truth, tied encoder"):
+                wide.loc[kind, (world, architecture)] = wide.loc[kind, (world, "batchtopk")]
+    wide = wide.reindex([kind for kind in kinds.values() if kind in wide.index])
+    wide.columns = wide.columns.set_names(["world", "architecture"])
+    return wide.rename(columns=figures.ARCHITECTURE_NAMES.__getitem__, level=1).rename_axis(
+        "dictionary and encoder"
+    )
+
+
 # %% tags=["hide-input"]
-if len(tables.references):
+if has_references:
+    ev, weighted = reference_table("explained_variance"), reference_table("frequency_weighted_recovery")
+    lead = ev.loc["truth, trained encoder"] - ev.loc["signed basis, tied encoder"]
+    both = pd.DataFrame({"lead": lead, "found": weighted.loc["trained from random directions"]}).sort_values(
+        "lead"
+    )
     display(
         page.table(
-            synthetic_findings.reference_table(tables.scores, tables.references, "explained_variance"),
-            caption=f"Explained variance at this page's sizes, first seed, L0 {toy.l0}. Arms with the truth were trained "
-            f"for {toy.reference_steps * toy.batch_size:,} samples, those from random directions for "
-            f"{toy.steps * toy.batch_size:,}. One dictionary under one threshold is the same for BatchTopK, JumpReLU and "
+            ev,
+            caption=f"Explained variance at this page's sizes, first seed, L0 {grid.l0[0]}. Arms with the truth were trained "
+            f"for {page.profile.grid('synthetic_recovery_references').steps * grid.batch_size:,} samples, those from random "
+            f"directions for {samples:,}. One dictionary under one threshold is the same for BatchTopK, JumpReLU and "
             "Matryoshka.",
         )
     )
-    display(Markdown(synthetic_findings.rule_words(tables.scores, tables.references)))
+    display(
+        Markdown(
+            "Explained variance of the truth with a trained encoder minus that of the untrained signed basis, and what share "
+            "of the activations belongs to features that training from random directions recovers: "
+            + "; ".join(f"{a}, {w}: {r['lead']:+.3f} and {r['found']:.1%}" for (w, a), r in both.iterrows())
+            + f". Rank correlation over these {len(both)} cells: {both.corr('spearman').loc['lead', 'found']:.2f}."
+        )
+    )
 
 # %% tags=["hide-input"]
-if len(tables.references):
-    started = tables.reference_curves[
-        (tables.reference_curves["init"] == "truth") & (tables.reference_curves["constraint"] == "trained")
+if has_references:
+    reference_curves = page.read.curves("synthetic_recovery_references")
+    started = reference_curves[
+        (reference_curves["init"] == "truth") & (reference_curves["constraint"] == "trained")
     ]
-    words = synthetic_findings.leaving_words(started)
+    lines = started.dropna(subset=["recovery"]).sort_values("samples_seen")
+    followed = ["explained_variance_held_out", "mean_max_cosine", "dead_latents_held_out"]
+    ends = lines.groupby(["world_or_hook", "architecture"], sort=False)[followed].agg(["first", "last"])
+    leaving_words = (
+        f"After {started['samples_seen'].max():,} samples that began at the true features: "
+        + "; ".join(
+            f"{figures.ARCHITECTURE_NAMES[architecture]}, {world}: explained variance "
+            f"{r['explained_variance_held_out', 'first']:.3f} to {r['explained_variance_held_out', 'last']:.3f}, mean max cosine "
+            f"1 to {r['mean_max_cosine', 'last']:.3f}, {r['dead_latents_held_out', 'last']:.0%} of the latents silent"
+            for (world, architecture), r in ends.iterrows()
+        )
+    )
     display(
         page.figure(
             figures.leaving_the_truth(started),
-            alt="Explained variance, mean max cosine and live latents of arms that start at the true dictionary. "
-            + words,
+            alt=f"Explained variance, mean max cosine and live latents of arms that start at the true dictionary. {leaving_words}.",
             caption="Training that starts at the true features, with a tied encoder. Solid: held-out explained variance. "
             "Dashed: mean cosine of each feature's nearest latent, 1 at the start. Dotted: share of latents that fire. "
             "One seed.",
-            data=(tables.reference_curves, "synthetic_references"),
+            data=(reference_curves, "synthetic_references"),
         )
     )
-    display(Markdown(words))
+    display(Markdown(f"{leaving_words}."))
 
 # %% [markdown]
 # ## What an architecture collapses to
@@ -288,24 +452,68 @@ if len(tables.references):
 # latents in use settle towards a signed basis, which under one threshold explains more than the truth does. It
 # predicts about two live latents per dimension, each with an opposite, along axes at right angles.
 
+
+# %%
+def collapse_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """What the latents that fire span: trained arms, means over seeds."""
+    named = {
+        "directions": "latents that fire",
+        "per_dimension": "per dimension",
+        "activations_of_2d": "activations of the 2d busiest",
+        "rank": "rank",
+        "participation_ratio": "participation ratio",
+        "antipodal_share": "with an opposite",
+        "axes": "axes",
+        "axis_cosine": "cosine between axes",
+        "random_axis_cosine": "of random axes",
+    }
+    of_trained = rows[rows["constraint"] == "trained"]
+    of_trained = of_trained.assign(per_dimension=of_trained["directions"] / of_trained["d_in"])
+    table = of_trained.groupby(["world_or_hook", "architecture"], sort=False)[list(named)].mean()
+    table = table.rename(index=figures.ARCHITECTURE_NAMES.__getitem__, level=1).rename_axis(
+        ["world", "architecture"]
+    )
+    return table.rename(columns=named)
+
+
+def collapse_words(table: pd.DataFrame) -> str:
+    """The same in words, with what a signed basis would have."""
+    sentences = [
+        f"With **{world}** probabilities: "
+        + "; ".join(
+            f"{architecture} uses {r['latents that fire']:.0f} latents ({r['per dimension']:.1f} per dimension; "
+            f"{r['with an opposite']:.0%} have an opposite; axes at a mean |cosine| of {r['cosine between axes']:.3f})"
+            for architecture, r in part.droplevel("world").iterrows()
+        )
+        + "."
+        for world, part in table.groupby(level="world", sort=False)
+    ]
+    return "\n\n".join(sentences) + (
+        "\n\nA signed basis has 2 latents per dimension, all with an opposite, and axes at 0; independent random directions "
+        f"have no opposites here and axes at {table['of random axes'].mean():.3f}."
+    )
+
+
+collapsed = collapse_table(geometry)
+
 # %% tags=["hide-input"]
 page.table(
-    synthetic_findings.collapse_table(tables.geometry),
+    collapsed,
     caption="Decoder rows of the latents that fire in any held-out sample; trained arms, mean over seeds. With an opposite: "
     "a cosine below -0.9 with some other live latent. Axes: opposites counted once; their mean |cosine| is 0 for an "
     "orthogonal basis, and the last column for independent random directions.",
 )
 
 # %% tags=["hide-input"]
-live = tables.latents[tables.latents["constraint"] == "trained"]
-words = synthetic_findings.collapse_words(tables.geometry)
+live = latents[latents["constraint"] == "trained"]
+words = collapse_words(collapsed)
 page.figure(
-    figures.latents_in_use(live, d_in=world.d_in, random_antipode=-null),
+    figures.latents_in_use(live, d_in=source.d_in, random_antipode=-null),
     alt="Firing frequency of latents by rank, and how opposite the most opposite live latent is. "
     + words.replace("**", ""),
     caption="Top: share of held-out samples in which each latent fires, most active first; dashed: twice the width d. "
     "Bottom: cumulative share of live latents by the cosine of their most opposite live latent, -1 for an exact "
-    f"opposite; dotted: expected for {toy.d_sae} random directions. Trained arms, a line per seed.",
+    f"opposite; dotted: expected for {grid.d_sae[0]} random directions. Trained arms, a line per seed.",
     data=(live, "synthetic_latents"),
 )
 
@@ -320,28 +528,54 @@ Markdown(words)
 # that changes. Does a lower learning rate help the others, or an auxiliary loss that lets dead latents fit what the
 # living leave over?
 
-# %% tags=["hide-input"]
-variants = synthetic_findings.variant_table(
-    tables.scores,
-    tables.rates,
-    tables.auxiliary,
-    ["explained_variance", "recovery", "frequency_weighted_recovery", "mean_max_cosine", "dead_latents"],
+# %%
+tried = [
+    name
+    for name in ("synthetic_recovery_rates", "synthetic_recovery_auxiliary")
+    if name in page.profile.grids
+]
+others = page.read.scores(*tried)
+page.publish(others, "synthetic_variants")
+runs = pd.concat([trained[trained["seed"] == grid.seeds[0]], others])
+auxiliary = runs["experiment"].eq("synthetic_recovery_auxiliary").map({True: ", auxiliary loss", False: ""})
+runs = runs.assign(run=runs["learning_rate"].map("lr {:g}".format) + auxiliary)
+measured = [
+    "explained_variance",
+    "recovery",
+    "frequency_weighted_recovery",
+    "mean_max_cosine",
+    "dead_latents",
+]
+index = ["world_or_hook", "architecture", "run"]
+variants = runs.pivot_table(index=index, columns="metric", values="value")[measured]
+variants = variants.rename(index=figures.ARCHITECTURE_NAMES.__getitem__, level=1).rename_axis(
+    ["world", *index[1:]]
 )
-page.publish(pd.concat([tables.rates, tables.auxiliary]), "synthetic_variants")
+
+# %% tags=["hide-input"]
+training = page.profile.grid(tried[-1]).training if "synthetic_recovery_auxiliary" in tried else {}
 page.table(
-    variants.rename(columns=lambda name: name.replace("_", " ")),
-    caption=f"Trained arms of the first seed after {toy.steps * toy.batch_size:,} samples, at each learning rate tried and "
-    "with the auxiliary loss"
+    variants.rename(columns=lambda name: name.replace("_", " ")).rename_axis(columns=None),
+    caption=f"Trained arms of the first seed after {samples:,} samples, at each learning rate tried and with the auxiliary loss"
     + (
-        f" (weight {toy.auxiliary.weight:g}, for latents silent for {toy.auxiliary.dead_after_samples:,} samples)"
-        if toy.auxiliary
+        f" (weight {training['auxiliary']:g}, for latents silent for {training['dead_after_tokens']:,} samples)"
+        if training
         else ""
     )
     + ". One seed: differences of a few hundredths are not findings.",
 )
 
 # %% tags=["hide-input"]
-Markdown(synthetic_findings.variant_words(variants))
+parts = []
+for (world, architecture), part in variants.groupby(level=[0, 1], sort=False):
+    best = part["recovery"].idxmax()
+    if len(part) > 1:
+        parts.append(
+            f"{architecture}, {world}: at best {part.loc[best, 'recovery']:.1%} ({best[2]}, EV "
+            f"{part.loc[best, 'explained_variance']:.3f}; EV over all runs {part['explained_variance'].min():.3f} to "
+            f"{part['explained_variance'].max():.3f})"
+        )
+Markdown(f"{'; '.join(parts)}." if parts else "Only one setting was tried at this profile.")
 
 # %% [markdown]
 # ## Which features are found
@@ -350,8 +584,7 @@ Markdown(synthetic_findings.variant_words(variants))
 # recovered ones are the most frequent; frequency-weighted recovery says what that is worth.
 
 # %% tags=["hide-input"]
-found = tables.features
-variable = found[(found["world_or_hook"] == "variable") & (found["constraint"] == "trained")]
+variable = features[(features["world_or_hook"] == "variable") & (features["constraint"] == "trained")]
 often = variable["probability"] >= variable["probability"].quantile(0.9)
 above = variable["max_cosine"] > 0.8
 page.figure(
@@ -359,14 +592,40 @@ page.figure(
     alt="Cosine of the nearest latent against the probability of each feature. Over all architectures, "
     f"{above[often].mean():.0%} of the most frequent tenth are recovered, and {above[~often].mean():.0%} of the others.",
     caption="Each dot is a true feature of the world with variable probabilities "
-    f"(n = {world.n_features} per seed). Dashed: the paper's bar of 0.8. Dotted: expected largest cosine of a "
-    f"random dictionary of {toy.d_sae} latents in {world.d_in} dimensions, {null:.3f}.",
+    f"(n = {source.spec.n_features} per seed). Dashed: the paper's bar of 0.8. Dotted: expected largest cosine of a "
+    f"random dictionary of {grid.d_sae[0]} latents in {source.d_in} dimensions, {null:.3f}.",
     data=(variable, "synthetic_features"),
 )
 
+
+# %%
+def by_times_seen(part: pd.DataFrame) -> pd.DataFrame:
+    """Recovery in equal bins of log frequency, with the mean number of sightings in each."""
+    table = recovery_by_frequency(
+        *(torch.tensor(part[c].to_numpy(float)) for c in ("max_cosine", "probability")),
+        threshold=0.8,
+        bins=14,
+    )
+    edges = np.append(table["p_low"], table["p_high"].iloc[-1])
+    which = np.clip(np.searchsorted(edges, part["probability"], side="right") - 1, 0, len(table) - 1)
+    times = part["times_seen"].groupby(which).mean().reindex(range(len(table)))
+    return table.assign(times_seen=times.to_numpy())
+
+
+seen = pd.concat(
+    [
+        by_times_seen(part).assign(architecture=name)
+        for name, part in variable.groupby("architecture", sort=False)
+    ],
+    ignore_index=True,
+)
+half = seen[seen["recovered"] >= 0.5].groupby("architecture")["times_seen"].first()
+
 # %% tags=["hide-input"]
-seen = synthetic_findings.frequency_table(variable)
-words = synthetic_findings.halfway_words(seen)
+words = "A feature must be seen this often before half of its kind are recovered: " + "; ".join(
+    f"{figures.ARCHITECTURE_NAMES[name]} {f'about {half[name]:,.0f} times' if name in half else 'more often than any was'}"
+    for name in dict.fromkeys(seen["architecture"])
+) + "."  # fmt: skip
 page.figure(
     figures.recovery_against_times_seen(seen),
     alt="Share of features recovered against the number of samples in which they were seen. " + words,
@@ -387,19 +646,37 @@ Markdown(words)
 # nearest to (uniqueness), whether the nearest latent *fires* when the feature is active (F1), whether a feature lies
 # in the plane of two latents, and whether the SAE writes into the subspace that varies most.
 
+# %%
+rulers = {
+    "recovery": "recovered (max cosine)",
+    "mean_max_cosine": "mean max cosine",
+    "mean_matched_cosine": "one to one (MCC)",
+    "uniqueness": "uniqueness",
+    "detection_f1": "F1 as detectors",
+    "span_recovery_2": "in a plane of two",
+    "subspace_overlap": "leading subspace",
+    "pursuit_explained_variance": "EV by pursuit",
+}
+matching = pd.concat(
+    {arm: by_metric(scores[scores["constraint"] == arm], rulers) for arm in ("trained", "untrained")},
+    names=["arm"],
+).reorder_levels(["world", "architecture", "arm"])
+floors = scores.groupby("metric")["floor"].mean().rename(rulers)[list(rulers.values())]
+matching = pd.concat([matching.sort_index(level=[0, 1]), floors.to_frame(("", "", "floor")).T])
+
 # %% tags=["hide-input"]
 page.table(
-    synthetic_findings.matching_table(tables.scores),
+    matching,
     caption="Mean over seeds. F1: over features active in the held-out samples, floor a latent that is always on. Plane of "
     "two: cosine above 0.8 to the span of two latents chosen by pursuit. Leading subspace: overlap of the leading quarter "
     "of dimensions of what the SAE writes with that of the data. EV by pursuit: what the arm's dictionary could explain "
-    f"at L0 {toy.l0} with a better encoder. Floors: random dictionaries; for explained variance the mean.",
+    f"at L0 {grid.l0[0]} with a better encoder. Floors: random dictionaries; for explained variance the mean.",
 )
 
 # %% tags=["hide-input"]
 bars = np.linspace(0.2, 1.0, 81)
-exact = synthetic_findings.null_sweep(world.d_in, toy.d_sae, bars)
-of_trained = found[found["constraint"] == "trained"]
+exact = np.exp([log_any_above(source.d_in, grid.d_sae[0], float(bar)) for bar in bars])
+of_trained = features[features["constraint"] == "trained"]
 shares = {
     bar: ((of_trained["max_cosine"] > bar).groupby(of_trained["architecture"]).mean()) for bar in (0.7, 0.9)
 }
@@ -421,15 +698,24 @@ page.figure(
 # A frozen decoder cannot recover anything: its rows are random. If explained variance were evidence of
 # recovery, such an arm should reconstruct badly. The panels put the two side by side.
 
+# %%
+first = scores[scores["architecture"] == grid.architectures[0]]
+arms = first.pivot_table(
+    index=["world_or_hook", "constraint", "init"], columns="metric", values="value", sort=False
+)
+
 # %% tags=["hide-input"]
-first = tables.scores[tables.scores["architecture"] == toy.architectures[0]]
 order = list(dict.fromkeys(zip(first["constraint"], first["init"], strict=True)))
-for name in dict.fromkeys(first["world_or_hook"]):
-    part = first[first["world_or_hook"] == name]
+for name, part in arms.groupby(level="world_or_hook", sort=False):
+    part = part.droplevel("world_or_hook")
+    words = "; ".join(
+        f"{figures.arm_words(*arm)} EV {row['explained_variance']:.3f} with {row['recovery']:.1%} recovered"
+        for arm, row in part.iterrows()
+    )
     display(
         page.figure(
             figures.arms_by_metric(
-                part,
+                first[first["world_or_hook"] == name],
                 metrics={
                     "explained_variance": "explained variance",
                     "recovery": "features recovered",
@@ -438,16 +724,37 @@ for name in dict.fromkeys(first["world_or_hook"]):
                 },
                 order=order,
             ),
-            alt=f"Scores of every arm in the world with {name} probabilities. "
-            + findings.baseline_words(part),
-            caption=f"All arms, {figures.ARCHITECTURE_NAMES[toy.architectures[0]]}, {name} probabilities, "
-            f"{len(toy.seeds)} seed(s). The floor of explained variance is the mean; of the mean max cosine, "
+            alt=f"Scores of every arm in the world with {name} probabilities: {words}.",
+            caption=f"All arms, {figures.ARCHITECTURE_NAMES[grid.architectures[0]]}, {name} probabilities, "
+            f"{n_seeds} seeds. The floor of explained variance is the mean; of the mean max cosine, "
             "the isotropic null. A soft-frozen latent may turn 36.9 degrees, far enough to meet most features.",
         )
     )
 
+
+# %%
+def frozen_words(table: pd.DataFrame) -> str:
+    """How much of what training gains in EV a frozen decoder has, and what it and the soft-frozen one recover."""
+    sentences = []
+    for world, part in table.groupby(level="world_or_hook", sort=False):
+        ev, found = (part.droplevel(["world_or_hook", "init"])[c] for c in ("explained_variance", "recovery"))
+        share = (ev["frozen_decoder"] - ev["untrained"]) / (ev["trained"] - ev["untrained"])
+        sentences.append(
+            f"With {world} probabilities a frozen decoder recovers {found['frozen_decoder']:.1%} and explains "
+            f"{ev['frozen_decoder']:.3f}, where the untrained arm has {ev['untrained']:.3f} and the trained one "
+            f"{ev['trained']:.3f}: {share:.0%} of what training gains."
+        )
+        if "soft_frozen_decoder" in ev:
+            sentences.append(
+                f"The soft-frozen decoder recovers {found['soft_frozen_decoder']:.1%} at {ev['soft_frozen_decoder']:.3f}, "
+                "although none of its latents may leave the cone of cosine 0.8 around a random direction."
+            )
+    return " ".join(sentences)
+
+
 # %% tags=["hide-input"]
-Markdown(synthetic_findings.frozen_words(first))
+isotropic = arms[arms.index.get_level_values("init") == "iso"]
+Markdown(frozen_words(isotropic))
 
 # %% [markdown]
 # ## At the paper's size
@@ -456,16 +763,24 @@ Markdown(synthetic_findings.frozen_words(first))
 # with the book as tables; nothing on this page recomputes it.
 
 # %% tags=["hide-input"]
-night = synthetic_recovery.imported()
+night = kept_tables()
 if night is None:
     display(Markdown("No such run is kept with this copy of the book."))
 else:
-    display(Markdown(synthetic_findings.provenance_words(night.provenance)))
+    facts = night.provenance
+    display(
+        Markdown(
+            f"**Not run by this page.** {facts['about']} {len(facts['runs'])} runs of {facts['samples'][-1]:,} samples on "
+            f"{facts['cpu']['cores']} cores ({facts['cpu']['model']}), {facts['seconds'] / 3600:.1f} hours in all; finished "
+            f"{facts['finished']}, commit `{', '.join(facts['commits'])}`, torch {facts['versions']['torch']}, configuration "
+            f"`{facts['configuration']}`."
+        )
+    )
     display(
         page.table(
-            findings.paper_against_ours(night.scores),
-            caption=f"At the paper's size, seed(s) {', '.join(map(str, night.provenance['seeds']))}: "
-            f"{night.provenance['samples'][-1]:,} samples, trained arms, run once and not by this page.",
+            next_to_paper(night.scores),
+            caption=f"At the paper's size, seeds {', '.join(map(str, facts['seeds']))}: {facts['samples'][-1]:,} samples, "
+            "trained arms, run once and not by this page.",
         )
     )
 
@@ -476,43 +791,41 @@ if night is not None:
         page.figure(
             figures.recovery_at_a_glance(over),
             alt="At the paper's size: explained variance, recovery and live latents against samples seen. "
-            + findings.transition_words(over),
+            + transition_words(over),
             caption="At the paper's size, run once and not by this page: the same figure as above, trained arms.",
             data=(over, "synthetic_night_curves"),
         )
     )
-    display(Markdown(findings.transition_words(over)))
+    display(Markdown(transition_words(over)))
 
 # %% tags=["hide-input"]
 if night is not None:
-    words = synthetic_findings.collapse_words(night.geometry)
+    spanned = collapse_table(night.geometry)
     display(
         page.table(
-            synthetic_findings.collapse_table(night.geometry),
-            caption="At the paper's size, run once and not by this page: what the live latents span.",
+            spanned, caption="At the paper's size, run once and not by this page: what the live latents span."
         )
     )
-    display(Markdown(words))
-    display(Markdown(synthetic_findings.frozen_words(night.scores[night.scores["architecture"] == "topk"])))
+    display(Markdown(collapse_words(spanned)))
+    kept = night.scores[(night.scores["architecture"] == "topk") & (night.scores["init"] == "iso")]
+    index = ["world_or_hook", "constraint", "init"]
+    display(
+        Markdown(frozen_words(kept.pivot_table(index=index, columns="metric", values="value", sort=False)))
+    )
 
 # %% [markdown]
 # ## Can the metrics be trusted?
 #
-# What their [validity gates](metric_validity.ipynb) say, which corrupt each metric's own reference in grades.
+# What their [validity gates](metric_validity.ipynb) say, which corrupt each metric's own reference in steps.
 
 # %% tags=["hide-input"]
-Markdown(
-    metric_validity.note(
-        page.profile,
-        [
-            "explained_variance",
-            "recovery",
-            "frequency_weighted_recovery",
-            "mean_max_cosine",
-            "mean_matched_cosine",
-            "detection_f1",
-        ],
-    )
+page.gates(
+    "explained_variance",
+    "recovery",
+    "frequency_weighted_recovery",
+    "mean_max_cosine",
+    "mean_matched_cosine",
+    "detection_f1",
 )
 
 # %% [markdown]
@@ -536,4 +849,4 @@ Markdown(
 # - Features are independent, without hierarchy, noise or correlation: language is not.
 
 # %% tags=["hide-input"]
-page.provenance(seeds=toy.seeds)
+page.provenance(seeds=grid.seeds)

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -20,7 +21,7 @@ from torch.nn import functional
 from typing_extensions import override
 
 from sanity.errors import BadInputError
-from sanity.models.arm import PARAMETERS, Trained
+from sanity.models.arm import PARAMETERS, Constraint, Trained
 
 __all__ = [
     "FrozenBoth",
@@ -34,13 +35,10 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class FrozenDecoder(Trained):
+class FrozenDecoder(Constraint):
     """Decoder rows stay at their random start; everything else learns."""
 
-    @property
-    @override
-    def name(self) -> str:
-        return "frozen decoder"
+    name: ClassVar[str] = "frozen_decoder"
 
     @property
     @override
@@ -49,7 +47,7 @@ class FrozenDecoder(Trained):
 
 
 @dataclass(frozen=True)
-class SoftFrozenDecoder(Trained):
+class SoftFrozenDecoder(Constraint):
     """Decoder rows stay within a cone around their random start; everything learns.
 
     tau = -1 is an ordinary SAE, 0 a half-space, 0.8 the paper's choice, 1 a frozen decoder.
@@ -57,6 +55,8 @@ class SoftFrozenDecoder(Trained):
 
     cosine: float = 0.8
     """tau: the smallest cosine between a row and its start."""
+    name: ClassVar[str] = "soft_frozen_decoder"
+    title: ClassVar[str] = "soft-frozen decoder"
 
     def __post_init__(self) -> None:
         if not -1 <= self.cosine <= 1:
@@ -66,8 +66,8 @@ class SoftFrozenDecoder(Trained):
 
     @property
     @override
-    def name(self) -> str:
-        return f"soft-frozen decoder {self.cosine:g}"
+    def label(self) -> str:
+        return self.title if self.cosine == 0.8 else f"{self.title} {self.cosine:g}"
 
     @override
     def project(self, W_dec: Float[Tensor, "d_sae d_in"], anchor: Float[Tensor, "d_sae d_in"]) -> None:
@@ -76,17 +76,14 @@ class SoftFrozenDecoder(Trained):
 
 
 @dataclass(frozen=True)
-class FrozenEncoder(Trained):
+class FrozenEncoder(Constraint):
     """Encoder directions stay at their random start; their lengths, biases, thresholds and the decoder learn.
 
     The lengths are free because nothing else could scale a latent: decoder rows have unit norm, and the
     length that suits the random start does not suit a trained decoder. The paper freezes directions, too.
     """
 
-    @property
-    @override
-    def name(self) -> str:
-        return "frozen encoder"
+    name: ClassVar[str] = "frozen_encoder"
 
     @property
     @override
@@ -95,13 +92,11 @@ class FrozenEncoder(Trained):
 
 
 @dataclass(frozen=True)
-class FrozenBoth(Trained):
+class FrozenBoth(Constraint):
     """All directions stay at their random start; the encoder's lengths, biases and thresholds learn."""
 
-    @property
-    @override
-    def name(self) -> str:
-        return "both frozen"
+    name: ClassVar[str] = "frozen_both"
+    title: ClassVar[str] = "both frozen"
 
     @property
     @override
@@ -115,13 +110,10 @@ class FrozenBoth(Trained):
 
 
 @dataclass(frozen=True)
-class Untrained(Trained):
+class Untrained(Constraint):
     """Nothing learns: one scale and the thresholds are calibrated on the first batch."""
 
-    @property
-    @override
-    def name(self) -> str:
-        return "untrained"
+    name: ClassVar[str] = "untrained"
 
     @property
     @override

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -25,10 +26,7 @@ class Cov(Init):
     isotropic covariance both give the same directions.
     """
 
-    @property
-    @override
-    def name(self) -> str:
-        return "cov"
+    name: ClassVar[str] = "cov"
 
     @override
     def directions(

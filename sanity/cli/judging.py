@@ -9,9 +9,8 @@ import typer
 from sanity.cli.common import AsJson, ProfileName, columns, show
 
 if TYPE_CHECKING:
-    from sanity.evals.judging import Prices
-    from sanity.experiments.judged_interpretability_cells import JudgeCells
-    from sanity.profiles import Profile
+    from sanity.engine.cells import Cell
+    from sanity.evals.judging import JudgedInterpretability, Prices
 
 
 def judge_command(
@@ -32,17 +31,27 @@ def judge_command(
     The judge is named by SANITY_JUDGE_URL, SANITY_JUDGE_MODEL and SANITY_JUDGE_KEY.
     """
     from sanity.engine.computing import compute
-    from sanity.experiments.judged_interpretability_cells import plan_judges
+    from sanity.experiments.planner import plan_grids
     from sanity.profiles import load
 
-    chosen = load(profile)
-    plans = plan_judges(chosen)
+    plan = plan_grids(load(profile))
+    asked: dict[JudgedInterpretability, list[Cell]] = {}
+    for run in plan.runs:
+        for cell in run.scored.values():
+            if _is_judged(cell):
+                asked.setdefault(cell.config.eval, []).append(cell)
     prices = _prices(price_prompt, price_answer)
     if not dry_run:
-        compute([cell for plan in plans for cell in (plan.gate, *(cell for _, cell in plan.judged))])
-    rows = [_row(chosen, plan, prices) for plan in plans]
+        compute([cell for cells in asked.values() for cell in cells])
+    rows = [row for one, cells in asked.items() for row in _rows(one, cells, prices)]
     value = {"profile": profile, "asked": not dry_run, "judges": rows}
     show(value, as_json=as_json, text=lambda: _text(rows, asked=not dry_run))
+
+
+def _is_judged(cell: Cell) -> bool:
+    from sanity.evals.judging import JudgedInterpretability
+
+    return isinstance(cell.config.eval, JudgedInterpretability)
 
 
 def _prices(prompt: float | None, answer: float | None) -> Prices:
@@ -53,22 +62,26 @@ def _prices(prompt: float | None, answer: float | None) -> Prices:
     return Prices(known.prompt if prompt is None else prompt, known.answer if answer is None else answer)
 
 
-def _row(profile: Profile, plan: JudgeCells, prices: Prices) -> dict[str, Any]:
-    from sanity.experiments.judged_interpretability_cells import expected_usage
-
-    usage = expected_usage(profile, plan)
-    paid = plan.spec.kind == "endpoint"
-    return {
-        "judge": plan.spec.model,
-        "kind": plan.spec.kind,
-        "arms_and_seeds": len(plan.judged),
-        "latents": plan.amount.latents,
-        "calls": usage.calls,
-        "prompt_tokens": usage.prompt_tokens,
-        "answer_tokens": usage.answer_tokens,
-        "money": prices.of(usage.prompt_tokens, usage.answer_tokens) if paid else 0.0,
-        "seconds": sum(cell.cost.seconds for cell in (plan.gate, *(cell for _, cell in plan.judged))),
-    }
+def _rows(one: JudgedInterpretability, cells: list[Cell], prices: Prices) -> list[dict[str, Any]]:
+    """A row for each judge of an eval: how many SAEs it is asked about, and what that may cost."""
+    rows = []
+    for spec in one.judges:
+        usage, seconds = one.expected(spec, len(cells))
+        paid = spec.kind == "endpoint"
+        rows.append(
+            {
+                "judge": spec.model,
+                "kind": spec.kind,
+                "arms_and_seeds": len(cells),
+                "latents": one.latents,
+                "calls": usage.calls,
+                "prompt_tokens": usage.prompt_tokens,
+                "answer_tokens": usage.answer_tokens,
+                "money": prices.of(usage.prompt_tokens, usage.answer_tokens) if paid else 0.0,
+                "seconds": seconds,
+            }
+        )
+    return rows
 
 
 def _text(rows: list[dict[str, Any]], *, asked: bool) -> str:

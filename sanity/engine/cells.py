@@ -1,10 +1,10 @@
 """Cells: everything that is computed, named by the hash of what made it.
 
 A cell is an importable pure function of a frozen configuration and of its inputs' results. Its key is
-the hash of the function's name and `version`, the configuration and the inputs' keys: never of the
-commit, the machine, the thread count, or the company in which it was computed.
+the hash of the function's declared name and `version`, the configuration and the inputs' keys: never of the
+module it stands in, the commit, the machine, the thread count, or the company in which it was computed.
 
->>> @computes(version=1)
+>>> @computes("double", version=1)
 ... def double(task):
 ...     task.save_json("answer", {"value": 2 * task.config["value"]})
 >>> cell = double.cell({"value": 21}, label="double of 21")
@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sanity.engine.config import canonical_json, digest, to_json
+from sanity.engine.config import all_ours, canonical_json, digest, to_json
 from sanity.engine.files import disk_errors, read_json, sha256_of, write_atomically
 from sanity.errors import BadInputError, CorruptFileError
 
@@ -47,25 +47,21 @@ class Cost:
 
 @dataclasses.dataclass(frozen=True)
 class CellFunction:
-    """A function that computes cells; made by `computes`."""
+    """A function that computes cells, known by its name; made by `computes`."""
 
     name: str
     version: int
+    module: str
     run: Callable[[Sequence[Task]], None]
     together: Callable[[Cell], object] | None
-    threads: int | None = None
-    """How many threads it runs on, whatever the machine has; None for all. It is no part of the key."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _function_named, (self.name,)
+        return function_named, (self.name, self.module)
 
     @property
     def importable(self) -> bool:
-        """Whether another process can find it by its name."""
-        try:
-            return _function_named(self.name) is self
-        except (ImportError, AttributeError):
-            return False
+        """Whether another process finds it by importing the module that declares it."""
+        return self.module != "__main__" and _FUNCTIONS.get(self.name) is self
 
     def cell(
         self,
@@ -75,36 +71,39 @@ class CellFunction:
         label: str,
         stage: str = "other",
         cost: Cost | None = None,
+        threads: int | None = None,
     ) -> Cell:
         """The cell that applies this function to `config` and to the results of `inputs`."""
-        return Cell(self, config, tuple(sorted((inputs or {}).items())), label, stage, cost or Cost())
+        return Cell(
+            self, config, tuple(sorted((inputs or {}).items())), label, stage, cost or Cost(), threads
+        )
 
 
-def _function_named(name: str) -> Any:
-    module, _, qualified = name.partition(":")
-    found: Any = importlib.import_module(module)
-    for part in qualified.split("."):
-        found = getattr(found, part)
-    return found
+_FUNCTIONS: dict[str, CellFunction] = {}
+
+
+def function_named(name: str, module: str) -> CellFunction:
+    """The cell function called `name`, which `module` declares."""
+    if name not in _FUNCTIONS:
+        importlib.import_module(module)
+    return _FUNCTIONS[name]
 
 
 def computes(
-    *, version: int, together: Callable[[Cell], object] | None = None, threads: int | None = None
+    name: str, *, version: int, together: Callable[[Cell], object] | None = None
 ) -> Callable[[Callable[..., None]], CellFunction]:
     """Declare a function that fills one task's folder (or, with `together`, several tasks' at once).
 
     Parameters
     ----------
+    name : str
+        Of its own, and part of every key: it stays when the function moves to another file.
     version : int
         Raise it whenever the function's numbers change: old results are then no longer found.
     together : callable, optional
         Of a cell: cells of this function with equal `together(cell)` are computed in one call
         `function(tasks)`, because they share work (a stream of batches, a reference pass). Their
         results must not depend on the company.
-    threads : int, optional
-        How many threads the function runs on, for one that is no faster on more: then as many calls as
-        fit on the machine's cores are computed at the same time, each in a process of its own. Its
-        `Cost.seconds` are those of one call on that many threads.
     """
 
     def declare(function: Callable[..., None]) -> CellFunction:
@@ -115,15 +114,26 @@ def computes(
                 for task in tasks:
                     function(task)
 
-        name = f"{function.__module__}:{function.__qualname__}"
-        return CellFunction(name, version, run, together, threads)
+        before = _FUNCTIONS.get(name)
+        if before is not None and before.module != function.__module__:
+            raise BadInputError(
+                f"{function.__module__} declares the cell function {name!r}, and so does {before.module}: "
+                "give one of them another name"
+            )
+        _FUNCTIONS[name] = CellFunction(name, version, function.__module__, run, together)
+        return _FUNCTIONS[name]
 
     return declare
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One thing to compute. `key` names it; `label`, `stage` and `cost` are for people."""
+    """One thing to compute. `key` names it; `label`, `stage` and `cost` are for people.
+
+    `threads` is how many threads it runs on, where it is no faster on more: then as many calls as fit on the
+    machine's cores are computed at the same time, each in a process of its own, and `cost.seconds` are those
+    of one call on that many threads. None: it uses all threads. It is no part of the key.
+    """
 
     function: CellFunction
     config: Any
@@ -131,6 +141,7 @@ class Cell:
     label: str
     stage: str
     cost: Cost
+    threads: int | None = None
 
     @functools.cached_property
     def recipe(self) -> dict[str, Any]:
@@ -152,7 +163,15 @@ class Cell:
         """Cells with the same `company` are computed in one call."""
         if self.function.together is None:
             return self.key
-        return canonical_json([self.function.name, self.function.together(self)])
+        return canonical_json([self.function.name, self.threads, self.function.together(self)])
+
+    @property
+    def runs_elsewhere(self) -> bool:
+        """Whether another process can compute it: it finds the function and every class in the configuration.
+
+        What was defined in a notebook is computed in the notebook's own process.
+        """
+        return self.function.importable and all_ours(self.config)
 
 
 def in_order(cells: Sequence[Cell]) -> list[Cell]:

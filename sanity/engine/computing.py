@@ -31,7 +31,7 @@ def total_cost(cells: Iterable[Cell]) -> Cost:
 
 def _share_of_machine(cell: Cell) -> Cost:
     """The cell's cost; where several fit beside each other, only its share of the time."""
-    beside = max(1, CORES // cell.function.threads) if cell.function.threads else 1
+    beside = max(1, CORES // cell.threads) if cell.threads else 1
     return dataclasses.replace(cell.cost, seconds=cell.cost.seconds / beside)
 
 
@@ -61,7 +61,7 @@ class _Waiting:
         ready = {name: [c for c in members if self._can_run(c)] for name, members in companies.items()}
         whole = [members for name, members in ready.items() if len(members) == len(companies[name])]
         if threads:
-            whole = [some for some in whole if _runs_beside(some[0]) and some[0].function.threads == threads]
+            whole = [some for some in whole if _runs_beside(some[0]) and some[0].threads == threads]
             whole = [some for some in whole if _memory_of(some) <= memory_bytes]
         if not whole and (threads or len(self._unfinished) > len(self._waiting)):
             return None
@@ -79,7 +79,7 @@ class _Waiting:
 
 
 def _runs_beside(cell: Cell) -> bool:
-    return cell.function.threads is not None and cell.function.importable
+    return cell.threads is not None and cell.runs_elsewhere
 
 
 def _memory_of(group: Sequence[Cell]) -> int:
@@ -97,12 +97,11 @@ def _compute_group(group: Sequence[Cell], store: LocalStore) -> None:
             if mine:
                 tasks = [store.start(c, {n: require(i, store) for n, i in c.inputs}) for c in mine]
                 began = time.perf_counter()
-                function = mine[0].function
-                with disk_errors(store.root), on_threads(function.threads):
-                    function.run(tasks)
+                with disk_errors(store.root), on_threads(mine[0].threads):
+                    mine[0].function.run(tasks)
                 seconds = (time.perf_counter() - began) / len(tasks)
                 for task in tasks:
-                    store.put(task, seconds=seconds, threads=function.threads)
+                    store.put(task, seconds=seconds, threads=mine[0].threads)
                 if len(mine) == len(todo):
                     store.finish(mine)
                 continue
@@ -142,7 +141,7 @@ def compute(cells: Sequence[Cell], store: LocalStore | None = None, *, verify: b
             raise SanityError("cells that need each other: their inputs form a circle")
         at_once = _at_once(group)
         beside = memory_for_results() - _memory_of(group)
-        if at_once > 1 and (second := waiting.take(threads=group[0].function.threads, memory_bytes=beside)):
+        if at_once > 1 and (second := waiting.take(threads=group[0].threads, memory_bytes=beside)):
             _compute_beside([group, second], at_once, waiting, store, report)
         else:
             report.begins(group)
@@ -154,7 +153,7 @@ def compute(cells: Sequence[Cell], store: LocalStore | None = None, *, verify: b
 
 def _at_once(group: Sequence[Cell]) -> int:
     """How many groups like this one are computed at the same time."""
-    threads = group[0].function.threads
+    threads = group[0].threads
     if threads is None or not _runs_beside(group[0]):
         return 1
     return places(threads=threads)
@@ -167,7 +166,7 @@ def _compute_beside(
 
     What is under way at any time fits into memory together.
     """
-    threads = first[0][0].function.threads or 1
+    threads = first[0][0].threads or 1
     ready, under_way = list(first), dict[object, list[Cell]]()
     with Workers(at_once, threads=threads) as workers:
         while True:

@@ -2,13 +2,16 @@
 
 A configuration is a frozen dataclass whose fields are JSON scalars, tuples, mappings, or other such
 dataclasses. Its canonical form names the class under `"kind"`, so that `TopK(k=32)` and
-`BatchTopK(k=32)` never share a key.
+`BatchTopK(k=32)` never share a key. A class that is not part of this package also names its `version`, or
+else a hash of its source: a definition that was changed in a notebook is another configuration.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
+import inspect
 import json
 import math
 from collections.abc import Mapping
@@ -40,7 +43,7 @@ def to_json(value: Any) -> Any:
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"kind": type(value).__name__, **fields}
+        return {"kind": type(value).__name__, **definition_of(type(value)), **fields}
     if isinstance(value, Mapping):
         if not all(isinstance(name, str) for name in value):
             raise BadInputError(f"a configuration's mapping needs names as keys, not {list(value)}")
@@ -51,6 +54,39 @@ def to_json(value: Any) -> Any:
         f"a configuration holds {value!r} ({type(value).__name__}), which has no JSON form: "
         "use numbers, strings, tuples, mappings or frozen dataclasses"
     )
+
+
+def is_ours(kind: type) -> bool:
+    """Whether a class is part of this package, so that every process can import it."""
+    return kind.__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
+@functools.cache
+def definition_of(kind: type) -> dict[str, str]:
+    """What a class of somebody else's adds to a key: its own `version`, else a hash of its source."""
+    if is_ours(kind):
+        return {}
+    if "version" in vars(kind):
+        return {"definition": f"version {vars(kind)['version']}"}
+    try:
+        source = inspect.getsource(kind)
+    except (OSError, TypeError) as error:
+        raise BadInputError(
+            f"the source of {kind.__qualname__} is not to be found, so its results could not be told from "
+            'those of another definition: give it a class attribute such as version = "1"'
+        ) from error
+    return {"definition": hashlib.sha256(source.encode()).hexdigest()[:12]}
+
+
+def all_ours(value: Any) -> bool:
+    """Whether every dataclass in a configuration is part of this package."""
+    if dataclasses.is_dataclass(value):
+        return is_ours(type(value)) and all(
+            all_ours(getattr(value, f.name)) for f in dataclasses.fields(value)
+        )
+    if isinstance(value, Mapping):
+        return all(map(all_ours, value.values()))
+    return all(map(all_ours, value)) if isinstance(value, tuple | list) else True
 
 
 def canonical_json(value: Any) -> str:

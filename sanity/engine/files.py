@@ -8,8 +8,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from sanity.errors import CorruptFileError, StorageError
 
@@ -70,3 +71,15 @@ def read_json(path: Path) -> dict[str, object]:
     if not isinstance(value, dict):
         raise CorruptFileError(f"{path} holds {type(value).__name__}, not an object: delete it and run again")
     return value
+
+
+def kept_json(path: Path | None, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `make` gives, kept at `path` as soon as it is there; or what an earlier, killed run kept of it.
+
+    Without a path, nothing is kept.
+    """
+    if path is None:
+        return make()
+    if not path.exists():
+        write_atomically(path, json.dumps(make()))
+    return read_json(path)

@@ -10,6 +10,8 @@ from sanity.evals.alignment import (
     encoder_decoder_cosines,
     row_cosines,
 )
+from sanity.evals.base import Candidate, Eval, Grades, Scored, Setting
+from sanity.evals.causal_editing import CausalEditing
 from sanity.evals.cone import (
     log_reachable,
     reach,
@@ -19,6 +21,7 @@ from sanity.evals.cone import (
     simulated_nearest,
 )
 from sanity.evals.detection import detection_f1, detection_f1s
+from sanity.evals.directions import Directions
 from sanity.evals.feature_recovery import (
     Matching,
     frequency_weighted_recovery,
@@ -41,6 +44,8 @@ from sanity.evals.geometry import (
     span_recovery,
     subspace_overlap,
 )
+from sanity.evals.interpretability import Contexts, Interpretability
+from sanity.evals.judging import JudgedInterpretability
 from sanity.evals.kernel_drift import TangentKernel, kernel_drift, tangent_kernel
 from sanity.evals.latent_detection import Absorption, absorption, latent_f1
 from sanity.evals.laziness import (
@@ -51,10 +56,13 @@ from sanity.evals.laziness import (
     support_overlap,
     supports,
 )
+from sanity.evals.loss import Loss
+from sanity.evals.metric import METRICS, Metric, metric_named
 from sanity.evals.probes import CosineToInitProbe, HeldOutEVProbe, RecoveryProbe
 from sanity.evals.pursuit import Pursuit, orthogonal_matching_pursuit, pursuit_explained_variance
 from sanity.evals.reconstruction import (
     ExplainedVariance,
+    Reconstruction,
     dead_latents,
     explained_variance,
     firing_frequency,
@@ -71,8 +79,8 @@ from sanity.evals.scrambles import (
     silenced_latents,
     tied_autoencoder,
 )
-from sanity.evals.sparse_probing import Probing, ProbingData, dense_probes, score_sae, sparse_probes
-from sanity.evals.sparse_probing_texts import TextActivations, pooled_latents
+from sanity.evals.sparse_probing import Probing, SparseProbing, dense_probes, sparse_probes
+from sanity.evals.sparse_probing.texts import TextActivations, pooled_latents
 from sanity.evals.sphere import (
     expected_max_cosine,
     log_any_above,
@@ -82,22 +90,38 @@ from sanity.evals.sphere import (
     reachable_cosine,
 )
 from sanity.evals.splicing import LossRecovered, loss_recovered
+from sanity.evals.true_features import Recovery
 
 __all__ = [
+    "METRICS",
     "SCRAMBLES",
     "Absorption",
+    "Candidate",
+    "CausalEditing",
+    "Contexts",
     "CosineToInitProbe",
+    "Directions",
+    "Eval",
     "ExplainedVariance",
     "Geometry",
+    "Grades",
     "HeldOutEVProbe",
+    "Interpretability",
+    "JudgedInterpretability",
+    "Loss",
     "LossRecovered",
     "Matching",
     "MeanMixed",
+    "Metric",
     "Probing",
-    "ProbingData",
     "Pursuit",
+    "Reconstruction",
+    "Recovery",
     "RecoveryProbe",
     "Score",
+    "Scored",
+    "Setting",
+    "SparseProbing",
     "TangentKernel",
     "TextActivations",
     "absorption",
@@ -132,6 +156,7 @@ __all__ = [
     "mean_matched_cosine",
     "mean_max_cosine",
     "mean_max_cosine_of",
+    "metric_named",
     "mixed_directions",
     "nearest_latents",
     "one_to_one",
@@ -149,7 +174,6 @@ __all__ = [
     "repaired_latents",
     "replaced_directions",
     "row_cosines",
-    "score_sae",
     "share_beyond",
     "share_on_edge",
     "silenced_latents",

@@ -9,15 +9,24 @@ with the mean over all samples, so that it does not depend on how they are split
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from typing_extensions import override
 
+from sanity.engine.cells import Task
 from sanity.errors import BadInputError
+from sanity.evals.base import Candidate, Eval, Grades, Scored, Setting, graded_row
+from sanity.evals.drawing import drawn_rows
 from sanity.evals.inputs import SparseAutoencoder, coded, require_finite
+from sanity.evals.metric import Metric
 from sanity.evals.score import Score
+from sanity.sources import Hook, Pace, RunSpec, Source
 
 # Below this share of E||x||^2 a variance is rounding error of float64 sums.
 _ROUNDING = 1e-26
@@ -164,3 +173,57 @@ def _read(
     if not n:
         raise BadInputError("no samples were given: an SAE is measured on at least one")
     return fired, n, total
+
+
+@dataclass(frozen=True)
+class Reconstruction(Eval):
+    """Explained variance, L0 and dead latents on all held-out activations of the source.
+
+    The validity gate moves the activation itself towards its mean. What explained variance says of a true
+    dictionary is a finding (see the eval `recovery`) and turns nothing off.
+    """
+
+    grades: Grades | None = Grades(size=4096)
+    """`size` are held-out activations for each reading."""
+    name: ClassVar[str] = "reconstruction"
+    version: ClassVar[int] = 1
+    metrics: ClassVar = {
+        "explained_variance": Metric(
+            "explained variance", "higher", 1.0, "0: the mean as reconstruction", "1: the activation itself",
+            gate="mean", reference="the activation itself, moved towards its mean",
+        ),
+        "l0": Metric(
+            "active latents per sample", "none", None, "a dense code: every latent active",
+            "none: a quantity to match",
+            ungated="it is a quantity to be matched, of which no value is better",
+        ),
+        "dead_latents": Metric(
+            "share of latents that never fire", "lower", 1.0, "1: all dead", "0: none dead",
+            gate="silenced", reference="the true dictionary, a share of its latents silenced",
+        ),
+    }  # fmt: skip
+
+    @override
+    def grades_on(self, source: Source) -> bool:
+        return isinstance(source, Hook)
+
+    @override
+    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[Scored]:
+        for one in candidates:
+            yield Scored(list(reconstruction_scores(one.sae, setting.opened.batches()).values()))
+
+    @override
+    def grade(self, task: Task, setting: Setting) -> pd.DataFrame:
+        assert self.grades is not None
+        rows = []
+        for seed in self.grades.seeds:
+            x = drawn_rows(setting.opened, self.grades.size, seed=seed).to(setting.device)
+            rows += [
+                graded_row(explained_variance(x, x * (1 - level)), "mean", level, seed)
+                for level in self.grades.levels
+            ]
+        return pd.DataFrame(rows)
+
+    @override
+    def seconds(self, step: str, source: Source, run: RunSpec | None, pace: Pace) -> float:
+        return 1.0 if run is None else 0.2 + 2e4 * run.arm.d_sae * source.d_in * pace.seconds_per_product

@@ -8,7 +8,7 @@ from sanity.figures.judgement import places_between, smallest_margins, verdict_s
 from sanity.figures.judging import judge_gates, judged_latents
 from sanity.figures.lazy import cosine_courses, courses_by_frequency, laziness_courses, output_scales
 from sanity.figures.lazy_cones import cone_laws, quantile_bars, tau_sweep
-from sanity.figures.objectives import recovery_against_variance_by_aim
+from sanity.figures.objectives import recovery_by_objective
 from sanity.figures.probing import probing_by_arm, probing_by_group, probing_by_k, probing_leads
 from sanity.figures.recovery import (
     latents_in_use,
@@ -19,7 +19,7 @@ from sanity.figures.recovery import (
     threshold_sweep,
     turning,
 )
-from sanity.figures.style import ARCHITECTURE_NAMES, arm_name, house_style
+from sanity.figures.style import ARCHITECTURE_NAMES, arm_name, arm_words, house_style
 from sanity.figures.validity import graded_readings, scramble_matrix, truth_against_corruption
 from sanity.figures.worlds import misfit_moves, misses_of_parents, recovery_against_variance
 
@@ -27,6 +27,7 @@ __all__ = [
     "ARCHITECTURE_NAMES",
     "against_l0",
     "arm_name",
+    "arm_words",
     "arms_by_metric",
     "budget_curves",
     "cone_laws",
@@ -56,9 +57,9 @@ __all__ = [
     "quantile_bars",
     "recovery_against_times_seen",
     "recovery_against_variance",
-    "recovery_against_variance_by_aim",
     "recovery_at_a_glance",
     "recovery_by_frequency",
+    "recovery_by_objective",
     "reference_ladder",
     "score_quantiles",
     "scramble_matrix",

@@ -46,12 +46,12 @@ def budget_curves(
     for column, world in enumerate(worlds):
         for row, (metric, name) in enumerate(metrics.items()):
             ax = axes[row, column]
-            part = curves[(curves["world_or_hook"] == world) & (curves["samples"] > 0)]
+            part = curves[(curves["world_or_hook"] == world) & (curves["samples_seen"] > 0)]
             for architecture, lines in part.groupby("architecture", sort=False):
                 mean_and_seeds(
                     ax,
                     lines,
-                    x="samples",
+                    x="samples_seen",
                     y=metric,
                     label=ARCHITECTURE_NAMES[str(architecture)],
                     colour=ARCHITECTURE_COLOURS[str(architecture)],
@@ -71,18 +71,20 @@ def budget_curves(
 def gap_against_tokens(curves: pd.DataFrame, *, metric: str, name: str) -> Figure:
     """Two panels: the metric of every arm against tokens seen, and the trained arm's lead over each."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.7), layout="constrained")
-    index = ["seed", "samples"]
+    index = ["seed", "samples_seen"]
     trained = curves[curves["constraint"] == "trained"].set_index(index)[metric]
-    for (constraint, init), part in curves[curves["samples"] > 0].groupby(["constraint", "init"], sort=False):
+    for (constraint, init), part in curves[curves["samples_seen"] > 0].groupby(
+        ["constraint", "init"], sort=False
+    ):
         look: dict[str, Any] = {
             "label": arm_name(str(constraint), str(init)),
             "colour": ARM_COLOURS[str(constraint)],
             "line": LINES[str(init)],
         }
-        mean_and_seeds(left, part, x="samples", y=metric, **look)
+        mean_and_seeds(left, part, x="samples_seen", y=metric, **look)
         if constraint != "trained":
             gap = part.assign(gap=trained.reindex(part.set_index(index).index).to_numpy() - part[metric])
-            mean_and_seeds(right, gap, x="samples", y="gap", **look)
+            mean_and_seeds(right, gap, x="samples_seen", y="gap", **look)
     for ax in (left, right):
         ax.set_xscale("log")
         ax.set_xlabel("tokens seen (repeats counted)")

@@ -1,4 +1,4 @@
-"""What aims beside reconstruction buy: recovery against explained variance."""
+"""What objectives next to reconstruction buy: recovery against explained variance."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 
 from sanity.figures.style import ARCHITECTURE_NAMES
+from sanity.models import Objective
+from sanity.models import objectives as _known
+
+assert _known  # importing it makes the objectives known
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,23 +18,29 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's, after black for plain training.
-AIM_COLOURS = {
+OBJECTIVE_COLOURS = {
     "plain": "#000000",
-    "auxiliary loss": "#E69F00",
+    "auxiliary": "#E69F00",
     "resampling": "#56B4E9",
-    "incoherent decoder": "#CC79A7",
-    "even encoder": "#0072B2",
-    "learning-rate restarts": "#009E73",
-    "cross-seed agreement": "#999999",
-    "TopK first": "#D55E00",
+    "incoherence": "#CC79A7",
+    "even_encoder": "#0072B2",
+    "restarts": "#009E73",
+    "agreement": "#999999",
+    "topk_first": "#D55E00",
 }
-AIM_MARKS = dict(zip(AIM_COLOURS, "osD^vPX*", strict=True))
+OBJECTIVE_MARKS = dict(zip(OBJECTIVE_COLOURS, "osD^vPX*", strict=True))
 
 
-def recovery_against_variance_by_aim(scores: pd.DataFrame, curves: pd.DataFrame) -> Figure:
+def _look(objective: str) -> dict[str, str]:
+    """Colour and mark, whatever the objective's fields."""
+    name = objective.partition("(")[0]
+    return {"color": OBJECTIVE_COLOURS.get(name, "#AA4499"), "marker": OBJECTIVE_MARKS.get(name, "p")}
+
+
+def recovery_by_objective(scores: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """One panel per architecture: where each run ends, and the way there (first seed).
 
-    Dots: recovery against explained variance at the end of the budget, one per aim and seed.
+    Dots: recovery against explained variance at the end of the budget, one per objective and seed.
     """
     names = list(dict.fromkeys(scores["architecture"]))
     figure, axes = plt.subplots(
@@ -39,23 +49,22 @@ def recovery_against_variance_by_aim(scores: pd.DataFrame, curves: pd.DataFrame)
     shown: dict[str, Artist] = {}
     for ax, architecture in zip(axes[0], names, strict=True):
         part = scores[scores["architecture"] == architecture]
-        wide = part.pivot_table(index=["aim", "seed"], columns="metric", values="value", sort=False)
-        for aim, ends in wide.groupby(level="aim", sort=False):
-            look = {"color": AIM_COLOURS[str(aim)], "marker": AIM_MARKS[str(aim)]}
-            shown[str(aim)] = ax.scatter(
+        wide = part.pivot_table(index=["objective", "seed"], columns="metric", values="value", sort=False)
+        for objective, ends in wide.groupby(level="objective", sort=False):
+            shown[Objective.named(str(objective)).title or str(objective)] = ax.scatter(
                 ends["explained_variance"],
                 ends["recovery"],
                 s=52,
                 alpha=0.85,
-                zorder=4 if aim == "plain" else 3,
-                **look,
+                zorder=4 if objective == "plain" else 3,
+                **_look(str(objective)),
             )
         ways = curves[(curves["architecture"] == architecture) & (curves["seed"] == curves["seed"].min())]
-        for aim, way in ways.dropna(subset=["recovery"]).groupby("aim", sort=False):
+        for objective, way in ways.dropna(subset=["recovery"]).groupby("objective", sort=False):
             ax.plot(
                 way["explained_variance_held_out"],
                 way["recovery"],
-                color=AIM_COLOURS[str(aim)],
+                color=_look(str(objective))["color"],
                 linewidth=1.0,
                 alpha=0.6,
             )

@@ -48,13 +48,13 @@ def recovery_at_a_glance(curves: pd.DataFrame) -> Figure:
         squeeze=False,
         layout="constrained",
     )
-    curves = curves[curves["samples"] > 0].assign(alive=1 - curves["dead_latents_held_out"])
+    curves = curves[curves["samples_seen"] > 0].assign(alive=1 - curves["dead_latents_held_out"])
     for row, world in enumerate(worlds):
         for column, name in enumerate(names):
             ax = axes[row, column]
             part = curves[(curves["world_or_hook"] == world) & (curves["architecture"] == name)]
             for metric, (label, colour, line) in GLANCE.items():
-                mean_and_seeds(ax, part, x="samples", y=metric, label=label, colour=colour, line=line)
+                mean_and_seeds(ax, part, x="samples_seen", y=metric, label=label, colour=colour, line=line)
             ax.set_xscale("log")
             ax.set_ylim(0, 1.02)
             if row == 0:
@@ -73,10 +73,10 @@ def turning(curves: pd.DataFrame) -> Figure:
         1, len(worlds), figsize=(4.6 * len(worlds), 3.0), sharey=True, squeeze=False, layout="constrained"
     )
     for ax, world in zip(axes[0], worlds, strict=True):
-        part = curves[(curves["world_or_hook"] == world) & (curves["samples"] > 0)]
+        part = curves[(curves["world_or_hook"] == world) & (curves["samples_seen"] > 0)]
         for name in names:
             lines = part[part["architecture"] == name].dropna(subset=["cosine_to_init_q50"])
-            table = lines.groupby("samples")[[f"cosine_to_init_q{q}" for q in ("05", "50", "95")]].mean()
+            table = lines.groupby("samples_seen")[[f"cosine_to_init_q{q}" for q in ("05", "50", "95")]].mean()
             colour = ARCHITECTURE_COLOURS[name]
             ax.plot(table.index, table.iloc[:, 1], color=colour, label=ARCHITECTURE_NAMES[name])
             ax.fill_between(
@@ -241,13 +241,13 @@ def leaving_the_truth(curves: pd.DataFrame) -> Figure:
     for ax, world in zip(axes[0], worlds, strict=True):
         for name in names:
             part = curves[(curves["world_or_hook"] == world) & (curves["architecture"] == name)]
-            part = part[part["samples"] > 0].dropna(subset=["mean_max_cosine"])
+            part = part[part["samples_seen"] > 0].dropna(subset=["mean_max_cosine"])
             alive = 1 - part["dead_latents_held_out"]
             colour = ARCHITECTURE_COLOURS[name]
-            ax.plot(part["samples"], part["explained_variance_held_out"], color=colour,
+            ax.plot(part["samples_seen"], part["explained_variance_held_out"], color=colour,
                     label=ARCHITECTURE_NAMES[name])  # fmt: skip
-            ax.plot(part["samples"], part["mean_max_cosine"], color=colour, linestyle="--")
-            ax.plot(part["samples"], alive, color=colour, linestyle=":")
+            ax.plot(part["samples_seen"], part["mean_max_cosine"], color=colour, linestyle="--")
+            ax.plot(part["samples_seen"], alive, color=colour, linestyle=":")
         ax.set_xscale("log")
         ax.set_ylim(0, 1.02)
         ax.set_title(f"{world} probabilities")

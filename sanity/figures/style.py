@@ -7,43 +7,75 @@ on a light and on a dark page.
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import seaborn as sns
 
+from sanity import baselines, sources
+from sanity.models import Architecture, Constraint, Init
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ARM_COLOURS = {
-    "trained": "#000000",
-    "soft_frozen_decoder": "#0072B2",
-    "frozen_decoder": "#56B4E9",
-    "frozen_encoder": "#D55E00",
-    "frozen_both": "#CC79A7",
-    "untrained": "#999999",
-}
-ARCHITECTURE_COLOURS = {
-    "topk": "#0072B2",
-    "batchtopk": "#E69F00",
-    "jumprelu": "#009E73",
-    "matryoshka": "#CC79A7",
-    "relu": "#000000",
-}
-ARCHITECTURE_NAMES = {
-    "topk": "TopK",
-    "batchtopk": "BatchTopK",
-    "jumprelu": "JumpReLU",
-    "matryoshka": "Matryoshka",
-    "relu": "ReLU",
-}
-LINES = {"iso": "-", "cov": "--"}
-MARKS = {"iso": "o", "cov": "D"}
+assert baselines  # importing the rooms makes their names known
+assert sources
+
+
+class _Looks(dict[str, str]):
+    """Looks by name, and by a rule for names that somebody declared elsewhere."""
+
+    def __init__(self, known: Mapping[str, str], rule: Callable[[str], str]) -> None:
+        super().__init__(known)
+        self._rule = rule
+
+    def __missing__(self, name: str) -> str:
+        return self.get(name.partition("(")[0]) or self._rule(name)
+
+
+def _spare_colour(name: str) -> str:
+    """One of a few further colours, always the same for a name."""
+    return ("#117733", "#882255", "#AA4499", "#44AA99", "#999933")[zlib.crc32(name.encode()) % 5]
+
+
+ARM_COLOURS = _Looks(
+    {
+        "trained": "#000000",
+        "soft_frozen_decoder": "#0072B2",
+        "frozen_decoder": "#56B4E9",
+        "frozen_encoder": "#D55E00",
+        "frozen_both": "#CC79A7",
+        "untrained": "#999999",
+    },
+    _spare_colour,
+)
+ARCHITECTURE_COLOURS = _Looks(
+    {
+        "topk": "#0072B2",
+        "batchtopk": "#E69F00",
+        "jumprelu": "#009E73",
+        "matryoshka": "#CC79A7",
+        "relu": "#000000",
+    },
+    _spare_colour,
+)
+ARCHITECTURE_NAMES = _Looks({}, lambda name: Architecture.class_named(name).title or name)
+"""As the architectures themselves declare them."""
+LINES = _Looks({"iso": "-", "cov": "--"}, lambda name: "-.")
+MARKS = _Looks({"iso": "o", "cov": "D"}, lambda name: "s")
 
 
 def arm_name(constraint: str, init: str) -> str:
     """The name of an arm as readers see it, for instance "frozen decoder (cov)"."""
-    name = constraint.replace("_", " ").replace("soft frozen", "soft-frozen")
-    return name if constraint == "trained" and init == "iso" else f"{name} ({init})"
+    name = Constraint.named(constraint).label
+    return name if constraint == "trained" and init == "iso" else f"{name} ({Init.named(init).label})"
+
+
+def arm_words(constraint: str, init: str) -> str:
+    """The name of an arm in a sentence: the init is said where it is not the usual one."""
+    name = Constraint.named(constraint).label
+    return name if init == "iso" else f"{name} ({Init.named(init).label})"
 
 
 def house_style() -> None:

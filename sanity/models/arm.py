@@ -1,6 +1,6 @@
 """What an arm of an experiment is, and the small protocols by which baselines take part in training.
 
-    arm = architecture x constraint x init x seed
+    arm = architecture x constraint x init x seed x objective
 
 `sparsity.py` knows how latents become sparse, a constraint knows what may move, an init knows where the
 directions start. They are frozen dataclasses of plain values, so that an arm is its own key.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
+from sanity.engine.naming import Named
 from sanity.errors import BadInputError
 from sanity.models.autoencoder import Autoencoder
 from sanity.models.sparsity import Architecture
@@ -49,33 +50,31 @@ class Stream(Protocol):
         """Covariance of what `batch` gives."""
 
 
-@runtime_checkable
-class Constraint(Protocol):
-    """What may move while an arm trains."""
-
-    @property
-    def name(self) -> str:
-        """As it appears in labels and tables."""
+@dataclass(frozen=True)
+class Constraint(Named, family="constraint"):
+    """What may move while an arm trains. By default everything may."""
 
     @property
     def learns(self) -> frozenset[str]:
         """Which of `PARAMETERS` learn; the others cost neither gradients nor optimiser state."""
+        return PARAMETERS
 
     @property
     def encoder_turns(self) -> bool:
         """Whether an encoder that learns may change its directions, or their lengths alone."""
+        return True
 
     def project(self, W_dec: Float[Tensor, "d_sae d_in"], anchor: Float[Tensor, "d_sae d_in"]) -> None:
         """Bring unit decoder rows back to where they may be, in place, after every optimiser step."""
 
 
-@runtime_checkable
-class Init(Protocol):
+@dataclass(frozen=True)
+class Init(Named, family="init"):
     """Where the directions start."""
 
-    @property
-    def name(self) -> str:
-        """As it appears in labels and tables."""
+    def on(self, source: Any) -> Init:
+        """The init for arms on a `sanity.sources.Source`, for one that has to know it: itself otherwise."""
+        return self
 
     def directions(
         self,
@@ -83,6 +82,49 @@ class Init(Protocol):
         covariance: Callable[[], Float[Tensor, "d_in d_in"]],
     ) -> Float[Tensor, "d_sae d_in"]:
         """Unit rows made of a standard Gaussian matrix, the same one for every init of a seed."""
+        raise BadInputError(f"{type(self).__name__} does not say where directions start: define directions")
+
+
+@dataclass(frozen=True)
+class Objective(Named, family="objective"):
+    """What is asked for next to reconstruction. By default nothing; see `sanity.models.objectives`.
+
+    An objective may change the hyper-parameters, add to the gradient, interfere after a step, or spend a
+    part of the budget on finding directions to start from.
+    """
+
+    def settings(self, training: Training) -> Training:
+        """The hyper-parameters to train with."""
+        return training
+
+    def spent(self, steps: int) -> int:
+        """Steps of the budget that `directions` uses."""
+        return 0
+
+    def directions(
+        self, teach: Callable[[Arm, int, int], Autoencoder], arm: Arm, steps: int
+    ) -> Float[Tensor, "n d_in"] | None:
+        """Unit rows to start from; None: those of the arm's init.
+
+        `teach(arm, first step, steps)` is what plain training on those batches gives.
+        """
+        return None
+
+    def add_gradient(self, weights: Any, gradients: Any) -> None:
+        """Add the gradients of what is asked for next to reconstruction, in place.
+
+        `weights` and `gradients` are those of `sanity.models.gradients`.
+        """
+
+    def after_step(self, learner: Any, x: Float[Tensor, "batch d_in"], outcome: Any) -> None:
+        """Change a `Learner` after a step on `x`; its `outcome` is from before the step."""
+
+
+@dataclass(frozen=True)
+class Plain(Objective):
+    """Reconstruction alone."""
+
+    name: ClassVar[str] = "plain"
 
 
 @runtime_checkable
@@ -109,34 +151,14 @@ class AnchoredProbe(Probe, Protocol):
 class Trained(Constraint):
     """Freezes nothing: the ordinary sparse autoencoder."""
 
-    @property
-    @override
-    def name(self) -> str:
-        return "trained"
-
-    @property
-    @override
-    def learns(self) -> frozenset[str]:
-        return PARAMETERS
-
-    @property
-    @override
-    def encoder_turns(self) -> bool:
-        return True
-
-    @override
-    def project(self, W_dec: Float[Tensor, "d_sae d_in"], anchor: Float[Tensor, "d_sae d_in"]) -> None:
-        """Leave the rows where they are."""
+    name: ClassVar[str] = "trained"
 
 
 @dataclass(frozen=True)
 class Iso(Init):
     """Directions uniform on the unit sphere."""
 
-    @property
-    @override
-    def name(self) -> str:
-        return "iso"
+    name: ClassVar[str] = "iso"
 
     @override
     def directions(
@@ -162,6 +184,7 @@ class Arm:
     seed: int = 0
     """Draws the Gaussian matrix behind the initial directions, and nothing else."""
     learning_rate: float = 3e-4
+    objective: Objective = Plain()
 
     def __post_init__(self) -> None:
         self.architecture.check(self.d_sae)
@@ -169,14 +192,15 @@ class Arm:
             raise BadInputError(f"{self.label} has learning rate {self.learning_rate}: it must be above 0")
         if unknown := sorted(self.constraint.learns - PARAMETERS):
             raise BadInputError(
-                f"{self.constraint.name} lets {unknown} learn; there are {sorted(PARAMETERS)}"
+                f"{self.constraint.label} lets {unknown} learn; there are {sorted(PARAMETERS)}"
             )
 
     @property
     def label(self) -> str:
         """Such as `topk-32 frozen decoder (iso) seed 0`; the learning rate is added when it is not 3e-4."""
-        words = f"{self.architecture.label} {self.constraint.name} ({self.init.name}) seed {self.seed}"
-        return words if self.learning_rate == 3e-4 else f"{words} lr {self.learning_rate:g}"
+        words = f"{self.architecture.label} {self.constraint.label} ({self.init.label}) seed {self.seed}"
+        words = words if self.learning_rate == 3e-4 else f"{words} lr {self.learning_rate:g}"
+        return words if self.objective == Plain() else f"{words}, {self.objective.label}"
 
 
 def gaussian_matrix(seed: int, d_sae: int, d_in: int) -> Float[Tensor, "d_sae d_in"]:

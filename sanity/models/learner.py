@@ -40,6 +40,8 @@ class Learner:
         Initial weights, calibrated on the first batch.
     steps
         Length of the whole run: the learning rate's schedule depends on it.
+    training
+        Hyper-parameters, which the arm's objective may change.
     """
 
     def __init__(
@@ -51,7 +53,8 @@ class Learner:
         training: Training,
         precision: Precision = "float32",
     ) -> None:
-        self.arm, self.training, self.steps, self.precision = arm, training, steps, precision
+        self.arm, self.steps, self.precision = arm, steps, precision
+        self.training = arm.objective.settings(training)
         self.anchor = start.directions
         self.weights = start.weights
         self.threshold = start.threshold
@@ -125,7 +128,7 @@ class Learner:
         self.step += 1
 
     def learn(self, x: Float[Tensor, "batch d_in"]) -> Outcome:
-        """One step on a batch: gradients, optimiser, unit norms, constraint, threshold, controller."""
+        """One step on a batch: gradients, optimiser, norms, constraint, threshold, controller, objective."""
         outcome = self.outcome(x)
         if not math.isfinite(outcome.loss):
             raise SanityError(
@@ -146,6 +149,8 @@ class Learner:
         if isinstance(architecture, BatchTopK) and averages:
             decay = architecture.threshold_decay
             self.threshold = decay * self.threshold + (1 - decay) * outcome.smallest
+        if not self.passive:
+            self.arm.objective.after_step(self, x, outcome)
         return outcome
 
     def _auxiliary(self, x: Float[Tensor, "batch d_in"], outcome: Outcome) -> None:
@@ -158,6 +163,7 @@ class Learner:
 
     def _update(self, gradients: Gradients) -> None:
         """Move what learns; decoder rows keep unit norm and stay where the constraint allows."""
+        self.arm.objective.add_gradient(self.weights, gradients)
         named, W_dec = self.weights.by_name(), self.weights.W_dec
         if "W_dec" in gradients:
             gradient = gradients["W_dec"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
+import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,36 +13,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
-from typing_extensions import override
 
 from sanity.engine.config import Json, digest, to_json
 from sanity.engine.progress import track
 from sanity.errors import BadInputError
-from sanity.models.arm import AnchoredProbe, Arm, Probe, Stream, Training
+from sanity.models.arm import AnchoredProbe, Arm, Plain, Probe, Stream, Training
 from sanity.models.autoencoder import Autoencoder
-from sanity.models.gradients import Gradients, Outcome
+from sanity.models.gradients import Outcome
 from sanity.models.learner import Learner, Precision
-from sanity.models.objectives import Plain
 from sanity.models.resume import load_progress, save_progress
 from sanity.models.start import calibrated_start, initial_directions
-
-
-class _Guided(Learner):
-    """A learner with an objective."""
-
-    objective: Plain = Plain()
-
-    @override
-    def _update(self, gradients: Gradients) -> None:
-        self.objective.add_gradient(self.weights, gradients)
-        super()._update(gradients)
-
-    @override
-    def learn(self, x: Float[Tensor, "batch d_in"]) -> Outcome:
-        outcome = super().learn(x)
-        if not self.passive:
-            self.objective.after_step(self, x, outcome)
-        return outcome
 
 
 @dataclass(eq=False)
@@ -56,7 +36,6 @@ class Loop:
     stream: Stream
     last: int
     training: Training
-    objective: Plain
     probes: tuple[Probe, ...] = ()
     folder: Path | None = None
     checkpoint_every_s: float = 60.0
@@ -94,39 +73,38 @@ class Loop:
 
     def folder_of(self, arm: Arm) -> Path | None:
         """The folder of an arm's checkpoint."""
-        label = arm.label.replace(" ", "-").replace("(", "").replace(")", "")
+        label = re.sub(r"[^\w.-]+", "-", arm.label)
         return None if self.folder is None else self.folder / f"{label}-{digest(arm)[:8]}"
 
     def _step(self, learner: Learner) -> int:
         """The step of the stream that a learner is to see next."""
-        return self._begin() + learner.step
+        return self._begin(learner.arm) + learner.step
 
-    def _begin(self) -> int:
-        """The first step of the stream that arms themselves learn from."""
-        return self.first + self.objective.spent(self.last - self.first)
+    def _begin(self, arm: Arm) -> int:
+        """The first step of the stream that an arm itself learns from."""
+        return self.first + arm.objective.spent(self.last - self.first)
 
     def _learner(self, arm: Arm) -> Learner:
         """An arm as its checkpoint left it, or calibrated on its first batch."""
-        folder, begin = self.folder_of(arm), self._begin()
+        folder, begin = self.folder_of(arm), self._begin(arm)
         saved = None if folder is None else load_progress(folder, self._identity(arm))
         if saved is not None and begin + saved.step < self.last:
             saved = saved.on(self._batch(begin + saved.step).device)
-        learner = _Guided(
+        learner = Learner(
             arm,
             saved.start() if saved else calibrated_start(arm, self._rows(arm), self._batch(begin)),
             steps=self.last - begin,
-            training=self.objective.settings(self.training),
+            training=self.training,
             precision=self.precision,
         )
-        learner.objective = self.objective
         if saved is not None:
             saved.into(learner)
         return learner
 
     def _rows(self, arm: Arm) -> Float[Tensor, "d_sae d_in"]:
         """The directions an arm begins with: those its objective finds, then those of its init."""
-        found = self.objective.directions(self._before, arm, self.last - self.first)
-        x = self._batch(self._begin())
+        found = arm.objective.directions(self._before, arm, self.last - self.first)
+        x = self._batch(self._begin(arm))
         key = digest([arm.init, arm.seed, arm.d_sae])
         if key not in self._directions:
             rows = initial_directions(arm, self.stream.d_in, self.stream.covariance, x.dtype)
@@ -137,10 +115,9 @@ class Loop:
     def _before(self, arm: Arm, first: int, steps: int) -> Autoencoder:
         """Plain training of an arm on some of the batches that the objective may spend."""
         folder = None if self.folder is None else self.folder / "before"
-        loop = dataclasses.replace(
-            self, first=first, last=first + steps, objective=Plain(), probes=(), folder=folder
-        )
-        (learner,) = loop.run([arm])
+        first += self.first
+        loop = replace(self, first=first, last=first + steps, probes=(), folder=folder)
+        (learner,) = loop.run([replace(arm, objective=Plain())])
         return learner.sae()
 
     def _advance(self, learner: Learner, step: int) -> None:
@@ -161,7 +138,7 @@ class Loop:
         controller = learner.controller
         row: dict[str, float] = {
             "step": step,
-            "tokens": learner.tokens + self._begin() * self.stream.batch_size,
+            "tokens": learner.tokens + self._begin(learner.arm) * self.stream.batch_size,
             **dict.fromkeys(("loss", "ev_batch", "l0"), float("nan")),
             "dead": float(learner.dead().double().mean()),
             "coefficient": controller.coefficient if controller is not None else 0.0,
@@ -183,7 +160,6 @@ class Loop:
         """What a checkpoint must agree with for a run to go on from it."""
         return {
             "arm": to_json(arm),
-            "objective": to_json(self.objective),
             "training": to_json(self.training),
             "stream": self.stream.key,
             "batch_size": self.stream.batch_size,

@@ -14,8 +14,8 @@ decoder's gradient, interfere after a step, or spend part of the budget on findi
 | `Agreement` | short runs from other starts; the last one starts from what they agree on |
 | `TopKFirst` | a part of the budget with TopK's rule, then the arm's own |
 
-`train(arms, stream, objective=...)` trains with one. Each batch of the budget is learned from once, whatever
-the objective, so that budgets are equal.
+An arm has one, and `train` follows it. Each batch of the budget is learned from once, whatever the objective,
+so that budgets are equal.
 """
 
 from __future__ import annotations
@@ -33,50 +33,24 @@ from typing_extensions import override
 
 from sanity.engine.config import digest
 from sanity.errors import BadInputError
-from sanity.models.arm import Arm, Training
+from sanity.models.arm import Arm, Objective, Training
 from sanity.models.autoencoder import Autoencoder
 from sanity.models.gradients import Gradients, Outcome, Weights
 from sanity.models.learner import Learner
 from sanity.models.sparsity import TopK
 
 Teach = Callable[[Arm, int, int], Autoencoder]
-"""(arm, first step, steps) -> what plain training on those batches gives."""
 
 
 @dataclass(frozen=True)
-class Plain:
-    """Reconstruction alone; the base of all aims."""
-
-    name: ClassVar[str] = "plain"
-    """As it appears in tables."""
-
-    def settings(self, training: Training) -> Training:
-        """The hyper-parameters to train with."""
-        return training
-
-    def spent(self, steps: int) -> int:
-        """Steps of the budget that `directions` uses."""
-        return 0
-
-    def directions(self, teach: Teach, arm: Arm, steps: int) -> Float[Tensor, "d_sae d_in"] | None:
-        """Unit rows to start from; None: those of the arm's init."""
-        return None
-
-    def add_gradient(self, weights: Weights, gradients: Gradients) -> None:
-        """Add the gradients of what is asked for beside reconstruction, in place."""
-
-    def after_step(self, learner: Learner, x: Float[Tensor, "batch d_in"], outcome: Outcome) -> None:
-        """Change a learner after a step on `x`; `outcome` is from before it."""
-
-
-@dataclass(frozen=True)
-class Auxiliary(Plain):
+class Auxiliary(Objective):
     """The auxiliary loss for dead latents, as `Training` has it."""
 
     weight: float = 1 / 32
     dead_after_tokens: int = 20_000
     """Samples without firing after which a latent counts as dead."""
-    name: ClassVar[str] = "auxiliary loss"
+    name: ClassVar[str] = "auxiliary"
+    title: ClassVar[str] = "auxiliary loss"
 
     @override
     def settings(self, training: Training) -> Training:
@@ -84,12 +58,13 @@ class Auxiliary(Plain):
 
 
 @dataclass(frozen=True)
-class Incoherence(Plain):
+class Incoherence(Objective):
     """Adds `weight * sum_j max_k<>j cos(W_dec[j], W_dec[k])^2` to the loss, negative cosines left alone."""
 
     weight: float = 0.003
     """On the scale of a sample's squared error, which is d_in for an empty reconstruction."""
-    name: ClassVar[str] = "incoherent decoder"
+    name: ClassVar[str] = "incoherence"
+    title: ClassVar[str] = "incoherent decoder"
 
     def __post_init__(self) -> None:
         if self.weight < 0:
@@ -120,14 +95,14 @@ def _nearest(W_dec: Float[Tensor, "d_sae d_in"]) -> tuple[Float[Tensor, " d_sae"
 
 
 @dataclass(frozen=True)
-class EvenEncoder(Plain):
+class EvenEncoder(Objective):
     """Encoder rows are kept at one common length, so that latents compete by direction and bias alone.
 
     Where latents compete across a batch, one with a long encoder row wins more often and learns more, which
     may make its row longer. (Cosine scoring, 2606.15054, divides by the length of the *input* instead.)
     """
 
-    name: ClassVar[str] = "even encoder"
+    name: ClassVar[str] = "even_encoder"
 
     @override
     def after_step(self, learner: Learner, x: Float[Tensor, "batch d_in"], outcome: Outcome) -> None:
@@ -151,11 +126,12 @@ class RestartedTraining(Training):
 
 
 @dataclass(frozen=True)
-class Restarts(Plain):
+class Restarts(Objective):
     """Warm restarts of the learning rate, at the same number of steps."""
 
     cycles: int = 4
-    name: ClassVar[str] = "learning-rate restarts"
+    name: ClassVar[str] = "restarts"
+    title: ClassVar[str] = "learning-rate restarts"
 
     def __post_init__(self) -> None:
         if self.cycles < 1:
@@ -168,7 +144,7 @@ class Restarts(Plain):
 
 
 @dataclass(frozen=True)
-class Resampling(Plain):
+class Resampling(Objective):
     """Dead latents start again, along the residuals of the samples that are reconstructed worst.
 
     `times` at even distances within the first `until` of the steps. Samples are drawn in proportion to their
@@ -226,7 +202,7 @@ def _start_again(learner: Learner, dead: Bool[Tensor, " d_sae"], rows: Float[Ten
 
 
 @dataclass(frozen=True)
-class Agreement(Plain):
+class Agreement(Objective):
     """Directions that short runs from other starts agree upon, and the arm's own start for the rest.
 
     `runs` runs with other Gaussian matrices take `share` of the budget each, on batches of their own. A
@@ -236,7 +212,8 @@ class Agreement(Plain):
     runs: int = 2
     share: float = 0.25
     cosine: float = 0.8
-    name: ClassVar[str] = "cross-seed agreement"
+    name: ClassVar[str] = "agreement"
+    title: ClassVar[str] = "cross-seed agreement"
 
     def __post_init__(self) -> None:
         if self.runs < 2 or not 0 < self.share * self.runs < 1 or not 0 < self.cosine <= 1:
@@ -279,11 +256,12 @@ def agreed_latents(
 
 
 @dataclass(frozen=True)
-class TopKFirst(Plain):
+class TopKFirst(Objective):
     """A part of the budget with TopK's rule (k per sample), then the arm's own from those directions."""
 
     share: float = 0.5
-    name: ClassVar[str] = "TopK first"
+    name: ClassVar[str] = "topk_first"
+    title: ClassVar[str] = "TopK first"
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:

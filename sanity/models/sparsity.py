@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
+from sanity.engine.naming import Named
 from sanity.errors import BadInputError
 from sanity.models.selection import Above, PerBatch, PerRow, Rule
 
@@ -26,11 +27,12 @@ Threshold = Float[Tensor, " d_sae"] | None
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """What every architecture answers; the defaults are those of a plain TopK."""
+class Architecture(Named, family="architecture"):
+    """What every architecture answers; the defaults are those of a plain TopK.
 
-    name: ClassVar[str] = ""
-    """As it appears in labels and tables."""
+    A new one is a subclass with a `name` (for profiles and tables) and a `title` (for readers).
+    """
+
     penalty: ClassVar[Literal["none", "l0", "l1"]] = "none"
     """What a controlled coefficient multiplies in the loss."""
     threshold: ClassVar[Literal["none", "averaged", "learned"]] = "none"
@@ -41,7 +43,13 @@ class Architecture:
         """Active latents per sample that the architecture asks for."""
         raise BadInputError(f"{type(self).__name__} does not say which L0 it wants: define l0")
 
+    @classmethod
+    def with_l0(cls, l0: int) -> Architecture:
+        """The architecture with (a target of) `l0` active latents per sample, by its first field."""
+        return cls(**{dataclasses.fields(cls)[0].name: l0})
+
     @property
+    @override
     def label(self) -> str:
         """Name and target, such as `topk-32`."""
         return f"{self.name}-{self.l0:g}"
@@ -78,6 +86,7 @@ class TopK(Architecture):
     k: int
     """Active latents per sample."""
     name: ClassVar[str] = "topk"
+    title: ClassVar[str] = "TopK"
 
     @property
     @override
@@ -103,6 +112,7 @@ class BatchTopK(Architecture):
     """Weight of the past in the running average of the threshold, per step. In trials L0 at inference was
     1 % off with 0.95 after 150 to 300 steps, and 13 to 23 % with 0.99, which lags behind the weights."""
     name: ClassVar[str] = "batchtopk"
+    title: ClassVar[str] = "BatchTopK"
     threshold: ClassVar[Literal["none", "averaged", "learned"]] = "averaged"
 
     @property
@@ -129,6 +139,7 @@ class Matryoshka(BatchTopK):
     fractions: tuple[float, ...] = (0.5, 0.3, 0.2)
     """Share of the latents that each prefix adds to the one before (the paper's appendix: .5, .3, .2)."""
     name: ClassVar[str] = "matryoshka"
+    title: ClassVar[str] = "Matryoshka"
 
     def __post_init__(self) -> None:
         if not self.fractions or min(self.fractions) <= 0 or abs(sum(self.fractions) - 1) > 1e-6:
@@ -166,6 +177,7 @@ class JumpReLU(Architecture):
     initial_threshold: float | None = None
     """The threshold that all latents start with; None: the one at which L0 is on target at the start."""
     name: ClassVar[str] = "jumprelu"
+    title: ClassVar[str] = "JumpReLU"
     penalty: ClassVar[Literal["none", "l0", "l1"]] = "l0"
     threshold: ClassVar[Literal["none", "averaged", "learned"]] = "learned"
 
@@ -202,6 +214,7 @@ class ReLU(Architecture):
     target_l0: float
     """Active latents per sample that the penalty is controlled to reach."""
     name: ClassVar[str] = "relu"
+    title: ClassVar[str] = "ReLU"
     penalty: ClassVar[Literal["none", "l0", "l1"]] = "l1"
 
     @property
@@ -214,20 +227,17 @@ class ReLU(Architecture):
         return Above(threshold)
 
 
-ARCHITECTURES: dict[str, type[Architecture]] = {
-    kind.__name__: kind for kind in (TopK, BatchTopK, Matryoshka, JumpReLU, ReLU)
-}
-
-
 def architecture_from_json(fields: Mapping[str, Any]) -> Architecture:
     """The architecture whose `to_json` is `fields`; `BadInputError` for an unknown kind or field."""
-    kind = ARCHITECTURES.get(str(fields.get("kind")))
+    kinds = {kind.__name__: kind for kind in Architecture.known.values()}
+    kind = kinds.get(str(fields.get("kind")))
     if kind is None:
         raise BadInputError(
-            f"there is no architecture {fields.get('kind')!r}: choose one of {', '.join(ARCHITECTURES)}"
+            f"there is no architecture {fields.get('kind')!r}: choose one of {', '.join(kinds)}"
         )
     known = {field.name for field in dataclasses.fields(kind)}
-    given = {name: value for name, value in fields.items() if name != "kind"}
+    given = {name: value for name, value in fields.items() if name not in ("kind", "definition")}
     if unknown := sorted(given.keys() - known):
         raise BadInputError(f"{kind.__name__} has no field {', '.join(unknown)}; it has {sorted(known)}")
-    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
+    made: Architecture = kind(**{n: tuple(v) if isinstance(v, list) else v for n, v in given.items()})
+    return made

@@ -42,8 +42,8 @@ def initial_directions(
     directions = arm.init.directions(gaussian_matrix(arm.seed, arm.d_sae, d_in), covariance)
     if directions.shape != (arm.d_sae, d_in) or not bool(directions.isfinite().all()):
         raise BadInputError(
-            f"the init {arm.init.name} gave directions {list(directions.shape)}, but finite unit rows "
-            f"[{arm.d_sae}, {d_in}]: check the stream's covariance"
+            f"the init {arm.init.label} gave directions {list(directions.shape)}, but finite unit "
+            f"rows [{arm.d_sae}, {d_in}] are needed: check the stream's covariance"
         )
     return functional.normalize(directions.to(dtype), dim=1)
 

@@ -24,7 +24,6 @@ from sanity.models.arm import Arm, Probe, Stream, Training
 from sanity.models.autoencoder import Autoencoder
 from sanity.models.learner import Precision
 from sanity.models.loop import Loop
-from sanity.models.objectives import Plain
 
 
 @dataclass(eq=False)
@@ -54,7 +53,6 @@ def train(
     *,
     steps: int,
     training: Training | None = None,
-    objective: Plain | None = None,
     probes: Sequence[Probe] = (),
     folder: Path | None = None,
     checkpoint_every_s: float = 60.0,
@@ -65,14 +63,12 @@ def train(
     Parameters
     ----------
     arms
-        Any mixture of architectures, constraints, inits, sizes and seeds; none twice.
+        Any mixture of architectures, constraints, inits, objectives, sizes and seeds; none twice. Steps that
+        an objective spends on directions to start from are not in the curve.
     stream
         Its batches set device and floating type of everything.
     steps
         Updates per arm; 0 gives calibrated, untrained arms.
-    objective
-        What is asked for next to reconstruction (`sanity.models.objectives`); None: nothing. Steps of the
-        budget that it spends on directions to start from are not in the curve.
     probes
         Asked at log-spaced steps, of every arm.
     folder
@@ -101,7 +97,6 @@ def train(
         stream,
         steps,
         training or Training(),
-        objective or Plain(),
         tuple(probes),
         folder,
         checkpoint_every_s,

@@ -1,21 +1,20 @@
 """Profiles: how much of everything a run does, as data.
 
-`smoke` is for tests, `quick` for a laptop, `overnight` for a laptop's night, `gpu` and `paper` for a
-graphics card; each is one YAML file
-beside this module, validated when it is loaded.
+`smoke` is for tests, `quick` for a laptop, `overnight` for a laptop's night, `gpu` and `paper` for a graphics
+card; each is one YAML file next to this module, validated when it is loaded.
 """
 
-from sanity.profiles.entry import ArmNames, World
-from sanity.profiles.schema import LanguageModel, Profile, RealGrid, Sweep, ToyGrid, load, names
+from sanity.profiles.grids import Block, inherited, named_arm, spelled_arm
+from sanity.profiles.schema import Profile, built, load, names, read_profile
 
 __all__ = [
-    "ArmNames",
-    "LanguageModel",
+    "Block",
     "Profile",
-    "RealGrid",
-    "Sweep",
-    "ToyGrid",
-    "World",
+    "built",
+    "inherited",
     "load",
+    "named_arm",
     "names",
+    "read_profile",
+    "spelled_arm",
 ]

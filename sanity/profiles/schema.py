@@ -2,164 +2,103 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from importlib import resources
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
+from sanity import evals
 from sanity.errors import BadInputError
-from sanity.profiles.editing import EditingGrid
-from sanity.profiles.entry import ArchitectureName, ArmNames, Entry, Positive, Seconds, World
-from sanity.profiles.interpretability import InterpretabilityGrid
-from sanity.profiles.judging import JudgingGrid
-from sanity.profiles.lazy import LazyGrid
-from sanity.profiles.objectives import ObjectivesGrid
-from sanity.profiles.probing import ProbingGrid
-from sanity.profiles.validity import ValidityGrid
-from sanity.profiles.worlds import WorldsGrid
+from sanity.evals.base import Eval
+from sanity.profiles.entry import Entry
+from sanity.profiles.grids import Block, inherited
+from sanity.profiles.sources import SourceEntry
+from sanity.sources import Pace, Source
 
-
-class LanguageModel(Entry):
-    """A language model, the place in it that is read, and the text it reads."""
-
-    subject: str
-    backend: Literal["transformer_lens", "nnsight"] = "transformer_lens"
-    hook: str
-    d_model: Positive
-    """Width of the activations, known before the model is loaded so that costs can be told."""
-    d_sae: Positive | None = None
-    """Number of latents at this place, where it is not the grid's."""
-    model_dtype: Literal["float32", "bfloat16"] = "float32"
-    context: Positive = 128
-    sources: tuple[str, ...]
-    train_tokens: Positive
-    heldout_tokens: Positive
-    shard_tokens: Positive = 8192
-    storage_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    drop_first: bool = True
-    tokens_per_second: Annotated[float, Field(gt=0)]
-    """Harvest speed that the cost estimate assumes."""
-
-
-class Sweep(Entry):
-    """Cells beyond the primary grid: one architecture at several L0s, for the named arms and seeds."""
-
-    architecture: ArchitectureName
-    l0: tuple[Positive, ...]
-    arms: tuple[ArmNames, ...]
-    seeds: tuple[int, ...] = (0,)
-
-
-class Width(Entry):
-    """Cells beyond the primary grid: another number of latents, for the named arms and seeds."""
-
-    d_sae: Positive
-    arms: tuple[ArmNames, ...]
-    seeds: tuple[int, ...] = (0,)
-
-
-class RealGrid(Entry):
-    """Sparse autoencoders on a language model's activations."""
-
-    d_sae: Positive
-    architecture: ArchitectureName
-    l0: Positive
-    arms: tuple[ArmNames, ...]
-    seeds: tuple[int, ...]
-    batch_size: Positive
-    steps: Positive
-    learning_rate: Annotated[float, Field(gt=0)]
-    other_learning_rates: tuple[float, ...] = ()
-    learning_rate_arms: tuple[ArmNames, ...] = ()
-    """The arms tried at the other learning rates, on the first seed."""
-    sweeps: tuple[Sweep, ...] = ()
-    widths: tuple[Width, ...] = ()
-    """The primary grid's architecture and L0 at other numbers of latents."""
-    pilot_seeds: tuple[int, ...] = ()
-    """Seeds on which ranges and reseed noise are measured, and nothing is judged (see the book's ledger)."""
-    pilot_arms: tuple[ArmNames, ...] = (ArmNames(constraint="trained"),)
-    loss_tokens: Positive
-    """Held-out tokens on which cross-entropy and KL are measured."""
-
-
-class AuxiliaryLoss(Entry):
-    """The auxiliary loss for dead latents, and the architectures that are tried with it."""
-
-    weight: Annotated[float, Field(gt=0)]
-    dead_after_samples: Positive
-    architectures: tuple[ArchitectureName, ...]
-
-
-class ToyGrid(Entry):
-    """Sparse autoencoders on synthetic worlds."""
-
-    worlds: tuple[World, ...]
-    d_sae: Positive
-    l0: Positive
-    architectures: tuple[ArchitectureName, ...]
-    arms: tuple[ArmNames, ...]
-    seeds: tuple[int, ...]
-    batch_size: Positive
-    steps: Positive
-    learning_rate: Annotated[float, Field(gt=0)]
-    other_learning_rates: tuple[float, ...] = ()
-    """Tried for the trained arm, on the first seed."""
-    learning_rate_architectures: tuple[ArchitectureName, ...] = ()
-    """The architectures that are tried at the other learning rates."""
-    auxiliary: AuxiliaryLoss | None = None
-    """Tried for the trained arm, on the first seed."""
-    reference_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps of the arms that start at the true dictionary; 0 for none. It needs d_sae = n_features."""
-
-    @model_validator(mode="after")
-    def _truth_fits(self) -> ToyGrid:
-        for world in self.worlds:
-            if self.reference_steps and world.n_features != self.d_sae:
-                raise ValueError(
-                    f"reference_steps asks for {world.n_features} true features in {self.d_sae} latents: "
-                    "give as many latents as features, or reference_steps 0"
-                )
-        return self
+assert evals  # importing the room makes its evals known
 
 
 class Profile(Entry):
-    """How much of everything a run does. `ledger` holds measured seconds per stage on two cores."""
+    """How much of everything a run does: sources, grids of arms, and the evals that score them."""
 
     name: str
     about: str
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Literal["float32", "bf16"] = "float32"
-    models: tuple[LanguageModel, ...]
-    real: RealGrid
-    toy: ToyGrid
-    probing: ProbingGrid = ProbingGrid()
-    editing: EditingGrid = EditingGrid()
-    interpretability: InterpretabilityGrid = InterpretabilityGrid()
-    judging: JudgingGrid = JudgingGrid()
-    validity: ValidityGrid = ValidityGrid()
-    lazy: LazyGrid = LazyGrid()
-    objectives: ObjectivesGrid = ObjectivesGrid()
-    worlds: WorldsGrid = WorldsGrid()
-    seconds_per_product: Annotated[float, Field(gt=0)]
-    """Training cost that the estimate assumes: seconds per sample x latent x width, for the products."""
-    seconds_per_latent: Annotated[float, Field(gt=0)]
-    """The same, seconds per sample x latent, for selection and what else does not depend on the width."""
-    left_out: tuple[str, ...]
+    sources: dict[str, SourceEntry]
+    grids: dict[str, tuple[Block, ...]]
+    """By name; every row of a table of scores says which grid it is from."""
+    evals: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Fields of evals by name; `kind` names the eval where the entry has a name of its own."""
+    analyses: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Fields of what is no score of an SAE, by the name of the analysis."""
+    pace: Pace = Pace()
+    """How fast the machine is that costs are told for."""
+    left_out: tuple[str, ...] = ()
     """What this profile does not do, in words for the pages."""
-    ledger: dict[str, Seconds]
-
-    def training_seconds(self, *, batch_size: int, steps: int, d_sae: int, d_in: int) -> float:
-        """What training one arm is expected to take."""
-        each = d_in * self.seconds_per_product + self.seconds_per_latent
-        return 1.0 + steps * batch_size * d_sae * each
 
     @model_validator(mode="after")
-    def _sparsity_fits(self) -> Profile:
-        for grid, where in ((self.real, "real"), (self.toy, "toy")):
-            if grid.l0 > grid.d_sae:
-                raise ValueError(f"{where}: an L0 of {grid.l0} does not fit into d_sae {grid.d_sae}")
+    def _names_fit_together(self) -> Self:
+        for name, blocks in self.grids.items():
+            for block in blocks:
+                named = [*block.sources, *([block.scored_on] if block.scored_on else [])]
+                if unknown := [source for source in named if source not in self.sources]:
+                    there = ", ".join(self.sources)
+                    raise ValueError(f"the grid {name} names the source {unknown[0]!r}; there are: {there}")
+                try:
+                    for one in block.evals:
+                        self.eval_named(one)
+                except BadInputError as error:
+                    raise ValueError(f"the grid {name}: {error}") from error
         return self
+
+    def source_named(self, name: str) -> Source:
+        """The source that the profile calls `name`."""
+        return _source(self, name)
+
+    def place_of(self, source: str) -> str:
+        """What tables call a source: the hook, or the world's name."""
+        return self.sources[source].place(source)
+
+    def eval_named(self, name: str) -> Eval:
+        """The eval that the profile calls `name`, with the fields that it gives it."""
+        fields = dict(self.evals.get(name, {}))
+        return built(Eval.class_named(str(fields.pop("kind", name))), fields, f"the eval {name}")
+
+    def grid(self, name: str) -> Block:
+        """The first block of a grid, which is what chapters describe; unknown grids are refused."""
+        if not self.grids.get(name):
+            raise BadInputError(
+                f"the profile {self.name} has no grid {name!r}; it has: {', '.join(self.grids)}"
+            )
+        return self.grids[name][0]
+
+
+@functools.lru_cache(maxsize=256)
+def _source_of(entry: SourceEntry, profile_sources: tuple[tuple[str, SourceEntry], ...]) -> Source:
+    others = dict(profile_sources)
+    return entry.made(lambda name: _source_of(others[name], profile_sources))
+
+
+def _source(profile: Profile, name: str) -> Source:
+    if name not in profile.sources:
+        raise BadInputError(f"no source is called {name!r}; there are: {', '.join(profile.sources)}")
+    return _source_of(profile.sources[name], tuple(profile.sources.items()))
+
+
+def built(kind: type[Any], fields: dict[str, Any], what: str) -> Any:
+    """A frozen dataclass of `kind` from plain data, every field checked against its type."""
+    known = set(kind.__dataclass_fields__)
+    if unknown := sorted(fields.keys() - known):
+        raise BadInputError(f"{what} has no field {', '.join(unknown)}; it has: {', '.join(sorted(known))}")
+    try:
+        return TypeAdapter(kind).validate_python(fields)
+    except ValidationError as error:
+        raise BadInputError(f"{what} cannot be used: {_words(error)}") from error
 
 
 def names() -> list[str]:
@@ -173,13 +112,45 @@ def names() -> list[str]:
     return [n for n in order if n in found] + sorted(found - set(order))
 
 
-def load(name: str, **changes: Any) -> Profile:
-    """The profile `name`, with top-level entries replaced by `changes`; unknown names are refused."""
+def load(name: str, *, only: Sequence[str] | None = None, **changes: Any) -> Profile:
+    """The profile `name`, with top-level entries replaced by `changes`; unknown names are refused.
+
+    With `only`, it has the named grids and no others.
+
+    `name` may also be the path of a YAML file of one's own, such as `my.yaml`.
+    """
+    own = Path(name)
+    if own.suffix in (".yaml", ".yml"):
+        if not own.is_file():
+            raise BadInputError(f"there is no profile file {own}: give the path of a YAML file")
+        return read_profile(own.stem, own.read_text(encoding="utf-8"), only=only, **changes)
     if name not in names():
         raise BadInputError(f"no profile is called {name!r}; there are: {', '.join(names())}")
-    text = (resources.files(__package__) / f"{name}.yaml").read_text()
+    text = (resources.files(__package__) / f"{name}.yaml").read_text(encoding="utf-8")
+    return read_profile(name, text, only=only, **changes)
+
+
+def read_profile(name: str, text: str, *, only: Sequence[str] | None = None, **changes: Any) -> Profile:
+    """A profile from YAML text; see `load`."""
     try:
-        return Profile.model_validate({"name": name, **yaml.safe_load(text), **changes})
+        given = yaml.safe_load(text)
+        if not isinstance(given, dict):
+            raise BadInputError(f"profile {name!r} cannot be used: it is no mapping of names to entries")
+        given |= changes
+        grids = inherited(given.get("grids") or {})
+        if only is not None:
+            if unknown := sorted(set(only) - set(grids)):
+                raise BadInputError(
+                    f"profile {name!r} has no grid {unknown[0]!r}; it has: {', '.join(grids)}"
+                )
+            grids = {grid: blocks for grid, blocks in grids.items() if grid in only}
+        given["grids"] = grids
+        return Profile.model_validate({"name": name, **given})
+    except yaml.YAMLError as error:
+        raise BadInputError(f"profile {name!r} cannot be read: {error}") from error
     except ValidationError as error:
-        lines = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'profile'}: {e['msg']}" for e in error.errors())
-        raise BadInputError(f"profile {name!r} cannot be used: {lines}") from error
+        raise BadInputError(f"profile {name!r} cannot be used: {_words(error)}") from error
+
+
+def _words(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'as a whole'}: {e['msg']}" for e in error.errors())

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from sanity.engine.cells import Cell, Result
+    from sanity.experiments.reading import Reader
     from sanity.profiles import Profile
 
 
@@ -49,6 +50,7 @@ class ChapterPage:
         self.root = root
         self._began = time.perf_counter()
         self._results: list[Result] = []
+        self._read: Reader | None = None
         self._tables: list[str] = []
 
     def banner(self) -> Html:
@@ -60,6 +62,15 @@ class ChapterPage:
             f"<strong>{escape(self.profile.name)}</strong>: {escape(self.profile.about)}</p>"
             f"{more if left_out else ''}</div>"
         )
+
+    @property
+    def read(self) -> Reader:
+        """Scores, curves and tables by the names of the profile; see `sanity.experiments.reading`."""
+        from sanity.experiments.reading import Reader
+
+        if self._read is None:
+            self._read = Reader(self.profile)
+        return self._read
 
     def results(self, cells: Sequence[Cell]) -> list[Result]:
         """The results of `cells`, computed if missing, and remembered for the provenance block."""
@@ -122,7 +133,8 @@ class ChapterPage:
         """What `provenance` shows, as plain data."""
         from sanity.engine.store import open_store
 
-        everything = with_inputs([*self._results, *results], open_store().get)
+        read = self._read.found if self._read is not None else []
+        everything = with_inputs([*self._results, *read, *results], open_store().get)
         return provenance(
             profile=self.profile.name,
             results=everything,

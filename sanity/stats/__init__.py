@@ -6,6 +6,7 @@ from sanity.stats.families import BestOf, best_of, holm
 from sanity.stats.interactions import Interaction, interaction
 from sanity.stats.intervals import Interval, hierarchical_bootstrap, sign_flip, t_interval, t_test
 from sanity.stats.joint import verdict_all
+from sanity.stats.orders import compared_orders
 from sanity.stats.pairing import paired_differences, seed_table
 from sanity.stats.power import (
     difference_power,
@@ -28,6 +29,7 @@ __all__ = [
     "Verdict",
     "Word",
     "best_of",
+    "compared_orders",
     "difference_power",
     "equivalence_curve",
     "equivalence_power",

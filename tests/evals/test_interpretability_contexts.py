@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sanity.errors import BadInputError
 from sanity.evals.interpretability import (
-    Contexts,
+    DrawnContexts,
     Pool,
     collect_contexts,
     cut_windows,
@@ -63,7 +63,7 @@ def fixed(pool: Pool) -> Tensor:
     return x
 
 
-def collected(n: int = 3, fewest: int = 3, chunks: int = 3) -> tuple[Pool, Tensor, Contexts]:
+def collected(n: int = 3, fewest: int = 3, chunks: int = 3) -> tuple[Pool, Tensor, DrawnContexts]:
     pool = make_pool()
     x = fixed(pool)
     contexts = collect_contexts(
@@ -122,7 +122,7 @@ def test_top_spread_and_silent_keep_to_their_parts() -> None:
 
 def test_stored_contexts_come_back_the_same() -> None:
     pool, _, contexts = collected()
-    again = Contexts.restore(
+    again = DrawnContexts.restore(
         Pool.restore(pool.tensors(), pool.table()), contexts.tensors(), asdict(contexts.counts)
     )
     assert torch.equal(again.peaks, contexts.peaks)
@@ -130,7 +130,7 @@ def test_stored_contexts_come_back_the_same() -> None:
     assert again.counts == contexts.counts
     other = divided(pool, seed=1)
     assert not torch.equal(other.test, pool.test)
-    anew = Contexts.restore(other, contexts.tensors(), asdict(contexts.counts))
+    anew = DrawnContexts.restore(other, contexts.tensors(), asdict(contexts.counts))
     assert torch.equal(anew.pool.test, pool.test), "contexts remember how their documents were divided"
 
 

@@ -16,19 +16,19 @@ from sklearn.metrics import roc_auc_score
 
 from sanity.errors import BadInputError
 from sanity.evals.interpretability import (
-    METRICS,
-    REFERENCE,
+    COLUMNS,
     Context,
+    Interpretability,
     Pool,
     PoolFeatures,
     Scoring,
     auroc,
+    collect_contexts,
+    corrupted,
     graded_scores,
     known_concepts,
     matched_auroc,
     score_latents,
-    score_sae,
-    spoilt,
     summarise,
 )
 from sanity.evals.interpretability.intruders import intruder_accuracy
@@ -39,6 +39,7 @@ from sanity.evals.interpretability.lexical import (
     lookup_scores,
     ngram_rule,
 )
+from sanity.evals.score import Score
 
 WORDS = ["cat", "dog", "sun", "sea", "red", "old", "new", "big", "the", "of", "and", "to"]
 
@@ -107,7 +108,7 @@ def test_one_kind_of_context_alone_has_no_auroc() -> None:
 
 def scored(features: PoolFeatures, level: float, seed: int = 0) -> pd.DataFrame:
     concepts = known_concepts(features, fewest=5, seed=0)
-    contexts = spoilt(concepts, features, level=level, fewest=5, seed=seed)
+    contexts = corrupted(concepts, features, level=level, fewest=5, seed=seed)
     return score_latents(contexts, features, Scoring()).assign(kind=[c.kind for c in concepts])
 
 
@@ -121,7 +122,7 @@ def test_intact_concepts_are_seen_for_what_they_are(features: PoolFeatures) -> N
     assert table.loc["topic", "intruder"] > 0.9
 
 
-def test_nothing_is_left_of_wholly_spoilt_concepts(features: PoolFeatures) -> None:
+def test_nothing_is_left_of_wholly_corrupted_concepts(features: PoolFeatures) -> None:
     tables = pd.concat([scored(features, 1.0, seed) for seed in range(6)])
     for column in ("auroc", "token_matched", "source_matched", "lookup", "shuffled"):
         assert tables[column].mean() == pytest.approx(0.5, abs=0.03), column
@@ -130,12 +131,13 @@ def test_nothing_is_left_of_wholly_spoilt_concepts(features: PoolFeatures) -> No
     assert tables["intruder"].mean() == pytest.approx(0.2, abs=0.05)
 
 
-def test_scores_fall_as_concepts_are_spoilt(features: PoolFeatures) -> None:
-    graded = graded_scores(features, Scoring(), fewest=5, seeds=[0, 1, 2])
-    assert set(graded["metric"]) == {METRICS[column] for column in REFERENCE}
-    mine = graded[graded["reference"]]
+def test_scores_fall_as_the_concepts_they_are_gated_by_are_corrupted(features: PoolFeatures) -> None:
+    gates = {name: metric.gate for name, metric in Interpretability.metrics.items() if metric.gate}
+    graded = graded_scores(features, Scoring(), metrics=gates, fewest=5, seeds=[0, 1, 2])
+    assert set(graded["metric"]) == set(gates)
+    mine = graded[graded["metric"].map(gates) == graded["kind"]]
     assert mine.groupby(["metric", "level", "seed"]).size().max() == 1
-    falls = mine[mine["metric"] != METRICS["source_matched"]].groupby(["metric", "level"])["value"].mean()
+    falls = mine[mine["metric"] != COLUMNS["source_matched"]].groupby(["metric", "level"])["value"].mean()
     for metric, levels in falls.groupby("metric"):
         intact, middle, nothing = (levels.loc[(metric, level)] for level in (0.0, 0.5, 1.0))
         assert intact > middle > nothing - 0.02, metric
@@ -234,18 +236,24 @@ class Words:
 
 def test_an_sae_is_scored_from_draw_to_mean(features: PoolFeatures) -> None:
     x = torch.nn.functional.one_hot(features.pool.tokens.flatten(), len(WORDS)).float()
-    scores = {s.metric: s for s in score_sae(Words(), features, lambda: [x], latents=8, fewest=5)}
+
+    def scored() -> dict[str, Score]:
+        contexts = collect_contexts(Words(), features.pool, lambda: [x], n=8, fewest=5, seed=0)
+        table = score_latents(contexts, features, Scoring())
+        return {score.metric: score for score in summarise(table, features, Scoring())}
+
+    scores = scored()
     assert scores["autointerp_lookup_auroc"].value == 1
     assert scores["autointerp_auroc"].floor == 0.5
     assert scores["autointerp_auroc"].n == 8
     assert scores["autointerp_purity"].value == 1
     assert scores["autointerp_purity"].floor == pytest.approx(chance_purity(features, 15, seed=0))
-    again = {s.metric: s for s in score_sae(Words(), features, lambda: [x], latents=8, fewest=5)}
-    assert again == scores
+    assert scored() == scores
+    assert set(scores) == set(COLUMNS.values()) - {"autointerp_auroc_token_matched"}
 
 
 def test_means_leave_out_latents_without_the_score(features: PoolFeatures) -> None:
-    table = pd.DataFrame({column: [0.6, 0.8] for column in METRICS})
+    table = pd.DataFrame({column: [0.6, 0.8] for column in COLUMNS})
     table["token_matched"] = [0.7, np.nan]
     scores = {s.metric: s for s in summarise(table, features, Scoring())}
     matched = scores["autointerp_auroc_token_matched"]

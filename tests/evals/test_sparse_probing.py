@@ -16,21 +16,24 @@ from sklearn.preprocessing import StandardScaler
 from sanity.data.probing import WIDER
 from sanity.data.probing_texts import Part, ProbeTask
 from sanity.errors import BadInputError
-from sanity.evals import sparse_probing_fit as fit
+from sanity.evals.base import Candidate, Setting
+from sanity.evals.score import Score
 from sanity.evals.sparse_probing import (
+    DividedTexts,
     Probing,
-    ProbingData,
+    SparseProbing,
     corrupted_reference,
     dense_probes,
+    fit,
     floor_of,
     over_groups,
     probing_scores,
     ranked,
-    score_sae,
     sparse_probes,
 )
-from sanity.evals.sparse_probing_texts import TextActivations, pooled_latents
+from sanity.evals.sparse_probing.texts import TextActivations, pooled_latents
 from sanity.models import Autoencoder, TopK
+from sanity.sources import World
 
 D, TEXTS = 12, 160
 
@@ -249,9 +252,16 @@ def test_latents_are_averaged_over_the_tokens_of_each_text() -> None:
     np.testing.assert_allclose(texts.mean(), np.stack([x[of == i].mean(0) for i in range(TEXTS)]), atol=1e-5)
 
 
+def score_sae(sae: Autoencoder, data: DividedTexts) -> list[Score]:
+    """What the eval says of one SAE on texts that are given."""
+    setting = Setting(World(), 0, 1, "cpu", {})
+    (found,) = SparseProbing(ks=tuple(data.floor)).score([Candidate(sae)], data, setting)
+    return list(found.scores)
+
+
 def test_a_dictionary_with_the_label_in_it_beats_one_without() -> None:
     texts, tasks = activations()
-    data = ProbingData(texts, tasks, {1: 0.5, 5: 0.5}, 0.95)
+    data = DividedTexts(texts, tasks, {1: 0.5, 5: 0.5}, 0.95)
     rng = np.random.default_rng(0)
     directions = rng.standard_normal((20, D))
     directions[:, 3] = 0
@@ -261,8 +271,6 @@ def test_a_dictionary_with_the_label_in_it_beats_one_without() -> None:
     assert [score.metric for score in seeing] == ["sparse_probing_top1", "sparse_probing_top5"]
     assert seeing[0].value > 0.9 > 0.75 > blind[0].value
     assert (seeing[0].floor, seeing[0].ceiling, seeing[0].n, seeing[0].unit) == (0.5, 0.95, 1, "task")
-    with pytest.raises(BadInputError, match=r"no floor is known for k = .2"):
-        score_sae(sae_of(directions), data, probing=Probing(ks=(1, 2)))
 
 
 def test_an_sae_with_every_latent_dead_is_at_chance_and_the_log_says_so(
@@ -271,7 +279,7 @@ def test_an_sae_with_every_latent_dead_is_at_chance_and_the_log_says_so(
     texts, tasks = activations()
     sae = sae_of(np.eye(D))
     sae.b_enc -= 1e6
-    scores = score_sae(sae, ProbingData(texts, tasks, {1: 0.5, 16: 0.5}, 0.9))
+    scores = score_sae(sae, DividedTexts(texts, tasks, {1: 0.5, 16: 0.5}, 0.9))
     assert [score.value for score in scores] == [0.5, 0.5]
     assert "every one of the 12 latents is dead" in caplog.text
 
@@ -295,4 +303,4 @@ def test_bad_input_is_refused_in_words() -> None:
         gap.mean()
     bad = ProbeTask("t", "p", "g", *[Part(np.array([0]), np.array([True]))] * 3)
     with pytest.raises(BadInputError, match="a probe needs both"):
-        ProbingData(texts, [*tasks, bad], {1: 0.5}, 0.9)
+        DividedTexts(texts, [*tasks, bad], {1: 0.5}, 0.9)

@@ -11,16 +11,6 @@ import pandas as pd
 import pytest
 import torch
 from judge_server import Server, serving
-
-from sanity import profiles
-from sanity.engine.cells import Cell, Task, computes
-from sanity.engine.computing import compute, results
-from sanity.engine.store import LocalStore
-from sanity.errors import BadInputError
-from sanity.evals.interpretability import Contexts, Counts, Pool
-from sanity.evals.judging import BudgetError, Excerpt, JudgeError, JudgeSpec
-from sanity.experiments import judged_interpretability, judged_interpretability_cells
-from sanity.experiments import judged_interpretability_findings as findings
 from sanity.experiments.grid import arm
 from sanity.experiments.judged_interpretability_cells import (
     GateRun,
@@ -31,8 +21,18 @@ from sanity.experiments.judged_interpretability_cells import (
     pass_gate,
     plan_judges,
 )
-from sanity.profiles import ArmNames
 from sanity.profiles.judging import JudgeAmount
+
+from sanity import profiles
+from sanity.engine.cells import Cell, Task, computes
+from sanity.engine.computing import compute, results
+from sanity.engine.store import LocalStore
+from sanity.errors import BadInputError
+from sanity.evals.interpretability import Contexts, Counts, Pool
+from sanity.evals.judging import BudgetError, Excerpt, JudgeError, JudgeSpec
+from sanity.experiments import judged_interpretability, judged_interpretability_cells
+from sanity.experiments import judged_interpretability_findings as findings
+from sanity.profiles import ArmNames
 
 WORDS = ("river", "castle", "engine")
 SECRET = "sk-cells-0123456789"

@@ -28,7 +28,7 @@ from sanity.experiments.lazy_training_geometry import geometry_rows, laws, sizes
 from sanity.experiments.lazy_training_scaling import descend, held_gradients, own_copy
 from sanity.experiments.lazy_training_sources import open_source, tau_of, toy_run, within
 from sanity.models import Autoencoder, TopK, train
-from sanity.models.loop import probe_steps
+from sanity.models.training import probe_steps
 from sanity.profiles import Profile, load
 
 

@@ -168,9 +168,9 @@ def test_sparse_and_dense_ways_give_one_curve(
     for max_density in (1.0, -1.0):
         monkeypatch.setattr("sanity.models.learner.MAX_DENSITY", max_density)
         curves.append(train([arm], stream, steps=100, training=Training(curve_points=100))[0].curve)
-    assert not curves[0]["loss"].equals(curves[1]["loss"]), "they do not sum in the same order"
     assert len(curves[0]) == 101
     relative = (curves[0]["loss"] / curves[1]["loss"] - 1).abs()
     assert relative.max() < 1e-6
     if constraint.learns:
         assert curves[0]["loss"].iloc[-1] != curves[0]["loss"].iloc[0]
+        assert not curves[0]["loss"].equals(curves[1]["loss"]), "two ways differ by rounding"

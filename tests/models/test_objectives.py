@@ -20,6 +20,8 @@ from sanity.models import (
     BatchTopK,
     JumpReLU,
     Learner,
+    Objective,
+    Plain,
     Run,
     Stream,
     TopK,
@@ -33,7 +35,6 @@ from sanity.models.objectives import (
     Auxiliary,
     EvenEncoder,
     Incoherence,
-    Plain,
     Resampling,
     RestartedTraining,
     Restarts,
@@ -42,7 +43,7 @@ from sanity.models.objectives import (
     agreed_latents,
 )
 
-AIMS = [
+OBJECTIVES = [
     Auxiliary(dead_after_tokens=300),
     Incoherence(0.1),
     EvenEncoder(),
@@ -59,8 +60,8 @@ def stream() -> SyntheticStream:
     return SyntheticStream(world, batch_size=64, seed=0)
 
 
-def pursued(aim: Plain, arm: Arm, stream: Stream, steps: int, **more: Any) -> Run:
-    return train([arm], stream, steps=steps, objective=aim, **more)[0]
+def pursued(objective: Objective, arm: Arm, stream: Stream, steps: int, **more: Any) -> Run:
+    return train([replace(arm, objective=objective)], stream, steps=steps, **more)[0]
 
 
 def rows(n: int, d: int, seed: int) -> torch.Tensor:
@@ -68,17 +69,17 @@ def rows(n: int, d: int, seed: int) -> torch.Tensor:
     return functional.normalize(torch.randn(n, d, generator=generator, dtype=torch.float64), dim=1)
 
 
-@pytest.mark.parametrize("aim", AIMS, ids=lambda aim: aim.name)
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: objective.name)
 @pytest.mark.parametrize("architecture", [TopK(3), BatchTopK(3), JumpReLU(3)])
-def test_every_aim_trains_every_architecture_and_changes_it(
-    stream: SyntheticStream, architecture: TopK, aim: Plain
+def test_every_objective_trains_every_architecture_and_changes_it(
+    stream: SyntheticStream, architecture: TopK, objective: Objective
 ) -> None:
     if isinstance(architecture, TopK) and not isinstance(
-        aim, Incoherence | Restarts | EvenEncoder | Agreement
+        objective, Incoherence | Restarts | EvenEncoder | Agreement
     ):
         pytest.skip("made for architectures whose latents die")
     arm = Arm(architecture, 40, learning_rate=1e-2)
-    first, again = (pursued(aim, arm, stream, 60) for _ in range(2))
+    first, again = (pursued(objective, arm, stream, 60) for _ in range(2))
     plain = pursued(Plain(), arm, stream, 60)
     assert torch.equal(first.sae.W_dec, again.sae.W_dec)
     assert not torch.equal(first.sae.W_dec, plain.sae.W_dec)
@@ -99,10 +100,10 @@ def test_every_batch_of_the_budget_is_learned_from_once(
 
     original = Learner.learn
     monkeypatch.setattr(Learner, "learn", learn)
-    for aim in (Plain(), Agreement(share=0.3), TopKFirst()):
+    for objective in (Plain(), Agreement(share=0.3), TopKFirst()):
         learned.clear()
-        pursued(aim, Arm(BatchTopK(3), 40), stream, 20)
-        assert learned == [float(stream.batch(step).sum()) for step in range(20)], aim.name
+        pursued(objective, Arm(BatchTopK(3), 40), stream, 20)
+        assert learned == [float(stream.batch(step).sum()) for step in range(20)], objective.name
 
 
 class Interrupted(SyntheticStream):
@@ -120,18 +121,18 @@ class Interrupted(SyntheticStream):
         return super().batch(step)
 
 
-@pytest.mark.parametrize("aim", [Resampling(times=3, dead_after_tokens=300), Agreement(share=0.3)])
+@pytest.mark.parametrize("objective", [Resampling(times=3, dead_after_tokens=300), Agreement(share=0.3)])
 @pytest.mark.parametrize("step", [4, 9, 25])
 def test_an_interrupted_run_goes_on_where_it_was_and_company_does_not_change_it(
-    stream: SyntheticStream, aim: Plain, step: int, tmp_path: Path
+    stream: SyntheticStream, objective: Objective, step: int, tmp_path: Path
 ) -> None:
-    arms = [Arm(BatchTopK(3), 40, learning_rate=1e-2, seed=seed) for seed in (0, 1)]
-    expected = train(arms, stream, steps=30, objective=aim)[1]
+    arms = [Arm(BatchTopK(3), 40, learning_rate=1e-2, seed=seed, objective=objective) for seed in (0, 1)]
+    expected = train([*arms, Arm(TopK(3), 40)], stream, steps=30)[1]
     cut = Interrupted(stream.world, step)
     with pytest.raises(InterruptedError):
-        pursued(aim, arms[1], cut, 30, folder=tmp_path, checkpoint_every_s=0)
+        pursued(objective, arms[1], cut, 30, folder=tmp_path, checkpoint_every_s=0)
     whole = Interrupted(stream.world, -1)
-    found = pursued(aim, arms[1], whole, 30, folder=tmp_path)
+    found = pursued(objective, arms[1], whole, 30, folder=tmp_path)
     assert torch.equal(found.sae.W_dec, expected.sae.W_dec)
     assert torch.equal(found.sae.W_enc, expected.sae.W_enc)
     assert torch.equal(found.initial_directions, expected.initial_directions)
@@ -142,15 +143,15 @@ def test_an_interrupted_run_goes_on_where_it_was_and_company_does_not_change_it(
 @given(seed=st.integers(0, 1000), weight=st.floats(0.01, 10))
 def test_the_gradient_of_incoherence_is_autograds(seed: int, weight: float) -> None:
     W_dec = rows(12, 4, seed)
-    aim = Incoherence(weight)
+    objective = Incoherence(weight)
     leaf = W_dec.clone().requires_grad_(True)
-    aim.loss(leaf).backward()
+    objective.loss(leaf).backward()
     gradients = {"W_dec": torch.zeros_like(W_dec)}
     nothing = torch.zeros(12, dtype=torch.float64)
-    aim.add_gradient(Weights(W_dec, W_dec, nothing, nothing[:4]), gradients)
+    objective.add_gradient(Weights(W_dec, W_dec, nothing, nothing[:4]), gradients)
     torch.testing.assert_close(gradients["W_dec"], leaf.grad)
     frozen: dict[str, torch.Tensor] = {}
-    aim.add_gradient(Weights(W_dec, W_dec, nothing, nothing[:4]), frozen)
+    objective.add_gradient(Weights(W_dec, W_dec, nothing, nothing[:4]), frozen)
     assert not frozen
 
 
@@ -223,7 +224,7 @@ def test_topk_first_ends_as_the_arms_own_architecture(stream: SyntheticStream) -
         ("between 0 and 1", lambda: TopKFirst(1.0)),
     ],
 )
-def test_aims_that_cannot_be_are_refused(words: str, make: object) -> None:
+def test_objectives_that_make_no_sense_are_refused(words: str, make: object) -> None:
     assert callable(make)
     with pytest.raises(BadInputError, match=words):
         make()

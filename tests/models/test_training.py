@@ -284,7 +284,7 @@ def test_what_cannot_be_trained_is_refused(stream: Any) -> None:
 
 @dataclass
 class Broken:
-    """A stream whose batches are spoiled from one step on."""
+    """A stream whose batches are broken from one step on."""
 
     inner: Any
     value: float

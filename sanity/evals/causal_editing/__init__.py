@@ -6,6 +6,7 @@ latents of a sparse autoencoder.
 
 from __future__ import annotations
 
+from sanity.evals.causal_editing.asking import AskedSubject, EditedPair, FactQuestions
 from sanity.evals.causal_editing.choosing import (
     Choice,
     answers,
@@ -23,18 +24,22 @@ from sanity.evals.causal_editing.dictionaries import (
     read,
     sae_dictionary,
 )
+from sanity.evals.causal_editing.eval import CausalEditing
 from sanity.evals.causal_editing.fitting import Fitting, fit_mask, fit_rotation, subspace_edit
 from sanity.evals.causal_editing.questions import Asked, ask
 from sanity.evals.causal_editing.scoring import (
+    PAIR,
+    PARTS,
     Reach,
-    as_scores,
     graded_rotation,
     largest,
+    masked_edits,
+    mean_scores,
     reach,
     row,
-    score_sae,
     scored_pairs,
     through_dictionary,
+    with_range,
 )
 from sanity.evals.causal_editing.tasks import (
     Edited,
@@ -48,18 +53,23 @@ from sanity.evals.causal_editing.tasks import (
 )
 
 __all__ = [
+    "PAIR",
+    "PARTS",
     "Asked",
+    "AskedSubject",
+    "CausalEditing",
     "Choice",
     "Dictionary",
     "Edited",
+    "EditedPair",
     "EditingTask",
+    "FactQuestions",
     "Fitting",
     "Reach",
     "Side",
     "Swap",
     "TooFewKnownError",
     "answers",
-    "as_scores",
     "ask",
     "choose_templates",
     "do_nothing",
@@ -71,17 +81,19 @@ __all__ = [
     "largest",
     "make_side",
     "make_task",
+    "masked_edits",
     "matched_in_frequency",
+    "mean_scores",
     "neurons",
     "principal_components",
     "reach",
     "read",
     "row",
     "sae_dictionary",
-    "score_sae",
     "scored_pairs",
     "shares_known",
     "subspace_edit",
     "swap_all",
     "through_dictionary",
+    "with_range",
 ]

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sanity.evals.causal_editing.choosing import generator
-from sanity.evals.causal_editing.dictionaries import (
-    Dictionary,
-    Swap,
-    matched_in_frequency,
-    read,
-    sae_dictionary,
-)
+from sanity.evals.causal_editing.dictionaries import Dictionary, Swap, matched_in_frequency, read
 from sanity.evals.causal_editing.fitting import Fitting, fit_mask, subspace_edit
 from sanity.evals.causal_editing.tasks import Edited, EditingTask, do_nothing, edited, swap_all
-from sanity.evals.inputs import SparseAutoencoder
 from sanity.evals.score import Score
 
-VERSION = "2"
-METRICS = {"ravel_disentanglement": "disentanglement", "ravel_cause": "cause", "ravel_isolation": "isolation"}
+CEILING = "rotation"
+"""What tables call the learned rotation."""
+PAIR = ["target", "keep"]
+"""The columns of a table that name a pair of attributes."""
+PARTS = ("disentanglement", "cause", "isolation")
+"""Of the score of an edit: the columns of every table of edits."""
 
 Pairs = tuple[Int[Tensor, " n"], Int[Tensor, " n"]]
 Row = dict[str, Any]
@@ -48,9 +46,11 @@ class Reach:
         """The better of doing nothing and swapping everything: both know nothing about attributes."""
         return max(self.nothing.disentanglement, self.everything.disentanglement)
 
-    def separates(self, least: float) -> bool:
-        """Whether the rotation is ahead of the floor by at least `least`."""
-        return self.rotation.disentanglement - self.floor >= least
+    def row(self) -> Row:
+        """`floor`, and the parts of the score at each end: `nothing_cause`, ..., `ceiling_isolation`."""
+        ends = {"nothing": self.nothing, "everything": self.everything, "ceiling": self.rotation}
+        parts = {f"{end}_{part}": getattr(found, part) for end, found in ends.items() for part in PARTS}
+        return {"floor": self.floor, **parts}
 
 
 def reach(task: EditingTask, rotation: Float[Tensor, "d_model rank"], pairs: Pairs) -> Reach:
@@ -61,14 +61,39 @@ def reach(task: EditingTask, rotation: Float[Tensor, "d_model rank"], pairs: Pai
 
 def row(name: str, found: Edited, **more: Any) -> Row:
     """One row of a tidy table."""
-    return {
-        "what": name,
-        "cause": found.cause,
-        "isolation": found.isolation,
-        "disentanglement": found.disentanglement,
-        "pairs": found.pairs,
-        **more,
+    return {"what": name, **{part: getattr(found, part) for part in PARTS}, "pairs": found.pairs, **more}
+
+
+def masked_edits(
+    task: EditingTask,
+    dictionary: Dictionary,
+    pairs: Pairs,
+    *,
+    fitting: Fitting,
+    seed: int,
+    sizes: Sequence[int] = (),
+    keeps_error: bool = False,
+) -> dict[str, list[Row]]:
+    """`edits`, what the masks of a dictionary do, and `mask`, their logits, both as rows.
+
+    With `keeps_error` there is a second mask, fitted and measured with the error term.
+    """
+    swap = read(dictionary, task)
+    fits = {
+        with_error: fit_mask(
+            task, swap, fitting=fitting, generator=generator(seed, "mask"), with_error=with_error
+        )
+        for with_error in ((False, True) if keeps_error else (False,))
     }
+    edits = through_dictionary(
+        task, swap, fits[False], pairs, seed=seed, sizes=sizes, keeping_error=fits.get(True)
+    )
+    mask = [
+        {"latent": int(latent), "logit": float(logit), "with_error": with_error}
+        for with_error, logits in fits.items()
+        for latent, logit in zip(swap.latents.tolist(), logits.tolist(), strict=True)
+    ]
+    return {"edits": edits, "mask": mask}
 
 
 def through_dictionary(
@@ -111,6 +136,40 @@ def through_dictionary(
     return rows
 
 
+def with_range(pairs: pd.DataFrame, of_all_seeds: pd.DataFrame, least: float) -> pd.DataFrame:
+    """`pairs` with the column `separated`: whether the rotation is ahead of the floor by `least`.
+
+    The mean over seeds decides, and for all of them alike: which seeds are judged must not depend on luck.
+    """
+    ends = of_all_seeds.reindex(columns=[*PAIR, "ceiling_disentanglement", "floor"])
+    gap = (ends["ceiling_disentanglement"] - ends["floor"]).groupby([ends[name] for name in PAIR]).mean()
+    own = pairs.set_index(PAIR)
+    return own.assign(separated=gap.reindex(own.index) >= least).reset_index()
+
+
+def mean_scores(edits: pd.DataFrame, pairs: pd.DataFrame, *, version: str) -> list[Score]:
+    """The scores of one SAE's masks: means over the pairs that are `separated`.
+
+    Disentanglement stands between floor and ceiling, cause and isolation between 0 and what the rotation
+    reaches.
+    """
+    masks = edits[edits["what"] == "mask"].merge(pairs[pairs["separated"]], on=PAIR)
+    return [
+        Score(
+            f"ravel_{part}{'_with_error' if with_error else ''}",
+            float(rows[part].mean()),
+            float(rows["floor"].mean()) if part == "disentanglement" else 0.0,
+            float(rows[f"ceiling_{part}"].mean()),
+            True,
+            n=int(rows["pairs"].sum()),
+            unit="pair",
+            version=version,
+        )
+        for with_error, rows in masks.groupby("with_error")
+        for part in PARTS
+    ]
+
+
 def largest(swap: Swap, logits: Float[Tensor, " active"], m: int) -> Bool[Tensor, " active"]:
     """The `m` latents with the largest logits, of those active at some entity that was fitted on.
 
@@ -122,63 +181,6 @@ def largest(swap: Swap, logits: Float[Tensor, " active"], m: int) -> Bool[Tensor
     return chosen
 
 
-def score_sae(
-    task: EditingTask,
-    sae: SparseAutoencoder | Dictionary,
-    *,
-    pairs: Pairs,
-    ends: Reach,
-    seed: int,
-    fitting: Fitting | None = None,
-    mask: Sequence[int] | None = None,
-    centre: Float[Tensor, " d_in"] | None = None,
-    factor: float = 1.0,
-) -> list[Score]:
-    """The metrics of any SAE in memory, without and with the error term.
-
-    With `mask` (numbers of latents) these are swapped: what an SAE scrambled after its mask was fitted still
-    does. Without, a mask is fitted as `fitting` says, one without and one with the error term.
-    """
-    if isinstance(sae, Dictionary):
-        dictionary = sae
-    else:
-        zero = torch.zeros(sae.W_dec.shape[1]) if centre is None else centre
-        dictionary = sae_dictionary(sae, centre=zero, factor=factor)
-    swap = read(dictionary, task)
-    how = fitting or Fitting(steps=30, prompts=32, learning_rate=0.1)
-
-    def chosen(*, with_error: bool) -> Bool[Tensor, " active"]:
-        if mask is not None:
-            return torch.isin(swap.latents, torch.tensor(list(mask), device=swap.latents.device))
-        draws = generator(seed, "mask")
-        return fit_mask(task, swap, fitting=how, generator=draws, with_error=with_error) > 0
-
-    found = {
-        suffix: edited(
-            task.test, swap.edit_only(chosen(with_error=with_error), with_error=with_error), *pairs
-        )
-        for suffix, with_error in (("", False), ("_with_error", True))
-    }
-    return [one for suffix, value in found.items() for one in as_scores(value, ends, suffix)]
-
-
-def as_scores(found: Edited, ends: Reach, suffix: str = "") -> list[Score]:
-    """Disentanglement between floor and ceiling; cause and isolation up to what the rotation reaches."""
-    return [
-        Score(
-            metric + suffix,
-            getattr(found, part),
-            ends.floor if part == "disentanglement" else 0.0,
-            getattr(ends.rotation, part),
-            True,
-            n=found.pairs,
-            unit="pair",
-            version=VERSION,
-        )
-        for metric, part in METRICS.items()
-    ]
-
-
 def graded_rotation(
     task: EditingTask,
     rotation: Float[Tensor, "d_model rank"],
@@ -186,14 +188,14 @@ def graded_rotation(
     levels: Sequence[float],
     seeds: Sequence[int],
     n_pairs: int,
-) -> list[Mapping[str, Any]]:
-    """The ceiling corrupted in grades: its subspace turned towards a random one, on other pairs each time.
+) -> list[Row]:
+    """The ceiling corrupted in steps: its subspace turned towards a random one, on other pairs each time.
 
     Level 0 is the learned subspace, level 1 a random one of the same rank; between them each of its
     directions has the cosine sqrt(1 - level) to the learned one. The scale's ends are measured on the
     same pairs.
     """
-    rows: list[Mapping[str, Any]] = []
+    rows: list[Row] = []
     for seed in seeds:
         pairs = task.test.draw(n_pairs, generator=generator(seed, "graded pairs"))
         other = torch.randn(rotation.shape, generator=generator(seed, "graded subspace")).to(rotation)
@@ -205,6 +207,7 @@ def graded_rotation(
             rows.append(
                 {
                     "metric": "ravel_disentanglement",
+                    "kind": CEILING,
                     "level": level,
                     "seed": seed,
                     "value": value.disentanglement,

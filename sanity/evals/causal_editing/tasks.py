@@ -71,6 +71,19 @@ class EditingTask:
         """All questions of both splits."""
         return (*self.train.asked, *self.test.asked)
 
+    @property
+    def counts(self) -> dict[str, int | bool]:
+        """Entities, pairs and templates of both splits: columns of a table."""
+        fitted, tested = self.train.asked, self.test.asked
+        return {
+            "train_entities": len(self.train.entities),
+            "test_entities": len(self.test.entities),
+            "test_pairs_possible": int(self.test.allowed.sum()),
+            "templates_fitted": len(fitted),
+            "templates_tested": len(tested),
+            "unseen_templates": not {one.template for one in fitted} & {one.template for one in tested},
+        }
+
 
 def make_side(
     target: Sequence[Asked], others: Mapping[str, Sequence[Asked]], *, least: int, where: str

@@ -3,43 +3,35 @@
 from __future__ import annotations
 
 from sanity.evals.interpretability.collecting import collect_contexts, divided, parts_of
-from sanity.evals.interpretability.concepts import (
-    GRADED_COLUMNS,
-    REFERENCE,
-    graded_scores,
-    known_concepts,
-    spoilt,
-)
+from sanity.evals.interpretability.concepts import corrupted, graded_scores, known_concepts
 from sanity.evals.interpretability.contexts import (
     ALIVE_FREQUENCY,
     Context,
-    Contexts,
     Counts,
+    DrawnContexts,
     LatentContexts,
     Part,
 )
+from sanity.evals.interpretability.drawing import Contexts, contexts_of
 from sanity.evals.interpretability.encoder import SentenceEncoder
 from sanity.evals.interpretability.features import PoolFeatures
+from sanity.evals.interpretability.frequencies import FREQUENCY_MATCHED, frequency_matched
+from sanity.evals.interpretability.predicting import Interpretability
 from sanity.evals.interpretability.ranking import auroc, matched_auroc
-from sanity.evals.interpretability.scoring import (
-    METRICS,
-    VERSION,
-    Scoring,
-    score_latents,
-    score_sae,
-    summarise,
-)
+from sanity.evals.interpretability.scoring import COLUMNS, VERSION, Scoring, score_latents, summarise
+from sanity.evals.interpretability.unseen_text import load_pool
 from sanity.evals.interpretability.windows import Pool, cut_windows, pieces_of
 
 __all__ = [
     "ALIVE_FREQUENCY",
-    "GRADED_COLUMNS",
-    "METRICS",
-    "REFERENCE",
+    "COLUMNS",
+    "FREQUENCY_MATCHED",
     "VERSION",
     "Context",
     "Contexts",
     "Counts",
+    "DrawnContexts",
+    "Interpretability",
     "LatentContexts",
     "Part",
     "Pool",
@@ -48,15 +40,17 @@ __all__ = [
     "SentenceEncoder",
     "auroc",
     "collect_contexts",
+    "contexts_of",
+    "corrupted",
     "cut_windows",
     "divided",
+    "frequency_matched",
     "graded_scores",
     "known_concepts",
+    "load_pool",
     "matched_auroc",
     "parts_of",
     "pieces_of",
     "score_latents",
-    "score_sae",
-    "spoilt",
     "summarise",
 ]

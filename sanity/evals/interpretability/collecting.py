@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sanity.errors import BadInputError
-from sanity.evals.interpretability.contexts import ALIVE_FREQUENCY, Contexts, Counts, Part, generator_for
+from sanity.evals.interpretability.contexts import ALIVE_FREQUENCY, Counts, DrawnContexts, Part, generator_for
 from sanity.evals.interpretability.windows import Pool
 
 
@@ -23,7 +23,7 @@ def collect_contexts(
     n: int,
     fewest: int,
     seed: int,
-) -> Contexts:
+) -> DrawnContexts:
     """Draw `n` latents of `sae` at random among the eligible, and keep where in the pool they fire.
 
     Parameters
@@ -69,7 +69,7 @@ def collect_contexts(
     wanted = owner >= 0
     kept = (owner[wanted], *(part[wanted] for part in entries[1:]))
     counts = Counts(**{**asdict(counts), "sampled": len(chosen)})
-    return Contexts.build(pool, chosen, (kept[0], kept[1], kept[2], kept[3]), counts)
+    return DrawnContexts.build(pool, chosen, (kept[0], kept[1], kept[2], kept[3]), counts)
 
 
 class _Tally:

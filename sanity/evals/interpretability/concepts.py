@@ -1,4 +1,4 @@
-"""Latents whose meaning is known, spoilt in grades: what the scores of interpretability are worth.
+"""Latents whose meaning is known, corrupted in steps: what the scores of interpretability are worth.
 
 Three kinds of made-up latents fire exactly where something known is the case in the pool's text:
 
@@ -7,13 +7,13 @@ Three kinds of made-up latents fire exactly where something known is the case in
 - `word in topic`: on every occurrence of one word in the contexts of one source only, so that the word alone
   does not tell where.
 
-Spoilt to the level p, each activation is moved with probability p to a token drawn at random from the whole
-pool: at 0 the concept is intact, at 1 nothing is left of it but its frequency. No SAE is involved.
+Corrupted to the level p, each activation is moved with probability p to a token drawn at random from the
+whole pool: at 0 the concept is intact, at 1 nothing is left of it but its frequency. No SAE is involved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,27 +22,13 @@ import torch
 from numpy.typing import NDArray
 
 from sanity.errors import BadInputError
-from sanity.evals.interpretability.contexts import Contexts, Counts
+from sanity.evals.base import GRADED_COLUMNS, graded_row
+from sanity.evals.interpretability.contexts import Counts, DrawnContexts
 from sanity.evals.interpretability.features import Ints, PoolFeatures
-from sanity.evals.interpretability.scoring import METRICS, Scoring, score_latents, summarise
+from sanity.evals.interpretability.scoring import Scoring, score_latents, summarise
 
 KINDS = ("topic", "word", "word in topic")
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
-
-REFERENCE = {
-    "auroc": "topic",
-    "strong": "topic",
-    "token_matched": "word in topic",
-    "source_matched": "word",
-    "lookup": "word",
-    "purity": "word",
-    "ngram_f1": "word",
-    "ngram_recall": "word",
-    "intruder": "topic",
-}
-"""Which kind of concept each score is meant to see, and is graded on."""
-
-GRADED_COLUMNS = ("metric", "kind", "reference", "level", "seed", "value", "floor", "ceiling", "n")
 
 WORDS = 12
 # Share of the tokens that such a word may be: what latents have, and enough to be scored.
@@ -108,9 +94,9 @@ def _usable(concept: Concept, features: PoolFeatures, fewest: int) -> bool:
     )
 
 
-def spoilt(
+def corrupted(
     concepts: Sequence[Concept], features: PoolFeatures, *, level: float, fewest: int, seed: int
-) -> Contexts:
+) -> DrawnContexts:
     """The concepts as latents, their strengths drawn, each activation moved with probability `level`."""
     if not 0 <= level <= 1:
         raise BadInputError(f"level is a probability, not {level}")
@@ -146,46 +132,31 @@ def spoilt(
         l0=sum(len(windows) for _, windows, _, _ in parts) / features.pool.n_tokens,
     )
     entries = (owner, window, position, value.float())
-    return Contexts.build(features.pool, torch.arange(len(concepts)), entries, counts)
+    return DrawnContexts.build(features.pool, torch.arange(len(concepts)), entries, counts)
 
 
 def graded_scores(
     features: PoolFeatures,
     scoring: Scoring,
     *,
+    metrics: Collection[str],
     fewest: int,
     seeds: Sequence[int],
     levels: Sequence[float] = LEVELS,
 ) -> pd.DataFrame:
-    """Every score of every kind of concept at every level, for several draws of what is spoilt and how.
+    """The scores in `metrics` of every kind of concept at every level, for several draws of the corruption.
 
-    Columns: `GRADED_COLUMNS`; `reference` says whether the metric is meant to see this kind, `n` is the
-    number of concepts.
+    Columns: `GRADED_COLUMNS`; `n` is the number of concepts. Raises `BadInputError` where the text holds too
+    few of any.
     """
     concepts = known_concepts(features, fewest=fewest, seed=scoring.seed)
-    columns = {metric: column for column, metric in METRICS.items()}
     rows = []
     for level in levels:
         for seed in seeds:
-            contexts = spoilt(concepts, features, level=level, fewest=fewest, seed=seed)
+            contexts = corrupted(concepts, features, level=level, fewest=fewest, seed=seed)
             table = score_latents(contexts, features, scoring)
             for kind in KINDS:
                 mine = table[[concept.kind == kind for concept in concepts]]
-                for score in summarise(mine, features, scoring):
-                    column = columns[score.metric]
-                    if column not in REFERENCE:
-                        continue
-                    rows.append(
-                        {
-                            "metric": score.metric,
-                            "kind": kind,
-                            "reference": REFERENCE[column] == kind,
-                            "level": level,
-                            "seed": seed,
-                            "value": score.value,
-                            "floor": score.floor,
-                            "ceiling": score.ceiling,
-                            "n": score.n,
-                        }
-                    )
+                scores = summarise(mine, features, scoring)
+                rows += [graded_row(one, kind, level, seed) for one in scores if one.metric in metrics]
     return pd.DataFrame(rows, columns=list(GRADED_COLUMNS))

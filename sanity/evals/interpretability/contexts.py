@@ -157,7 +157,7 @@ class LatentContexts:
 
 
 @dataclass(frozen=True, eq=False)
-class Contexts:
+class DrawnContexts:
     """Where in a pool some latents of one SAE fire. Iterate over it for a `LatentContexts` per latent."""
 
     pool: Pool
@@ -224,7 +224,7 @@ class Contexts:
         }
 
     @classmethod
-    def restore(cls, pool: Pool, tensors: dict[str, Tensor], counts: dict[str, Any]) -> Contexts:
+    def restore(cls, pool: Pool, tensors: dict[str, Tensor], counts: dict[str, Any]) -> DrawnContexts:
         """The inverse of `tensors`; the windows of `pool` are divided as they were for these contexts."""
         wide = {name: value if name == "values" else value.long() for name, value in tensors.items()}
         own = replace(pool, test=wide.pop("test").bool())
@@ -241,7 +241,7 @@ class Contexts:
         latents: Int[Tensor, " n"],
         entries: tuple[Tensor, Tensor, Tensor, Tensor],
         counts: Counts,
-    ) -> Contexts:
+    ) -> DrawnContexts:
         """From entries (index into `latents`, window, position, value) in any order."""
         owner, windows, positions, values = entries
         order = ((owner * len(pool) + windows) * pool.length + positions).argsort()

@@ -7,7 +7,6 @@ in which the latent fires is above one in which it does not. Nothing marks the t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sanity.errors import BadInputError
-from sanity.evals.interpretability.collecting import collect_contexts
-from sanity.evals.interpretability.contexts import Contexts, LatentContexts, generator_for
+from sanity.evals.interpretability.contexts import DrawnContexts, LatentContexts, generator_for
 from sanity.evals.interpretability.features import PoolFeatures
 from sanity.evals.interpretability.intruders import SET, intruder_accuracy
 from sanity.evals.interpretability.lexical import (
@@ -37,7 +35,7 @@ VERSION = "1"
 MATCHED_AT_MOST = 1000
 """Activating contexts of a latent that are held against matched ones, evenly over the text; all if fewer."""
 
-METRICS = {
+COLUMNS = {
     "auroc": "autointerp_auroc",
     "strong": "autointerp_auroc_strong",
     "token_matched": "autointerp_auroc_token_matched",
@@ -49,7 +47,7 @@ METRICS = {
     "ngram_recall": "autointerp_ngram_recall",
     "intruder": "autointerp_intruder",
 }
-"""Column of the table per latent -> name of the score that is its mean."""
+"""Column of the table per latent -> the metric that is its mean."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +62,11 @@ class Scoring:
     seed: int = 0
 
 
-def score_latents(contexts: Contexts, features: PoolFeatures, scoring: Scoring) -> pd.DataFrame:
+def score_latents(contexts: DrawnContexts, features: PoolFeatures, scoring: Scoring) -> pd.DataFrame:
     """One row per latent.
 
     Columns: `latent`, `frequency` (share of tokens), `firing` and `silent` (contexts of the test), the
-    columns of `METRICS`, `token_covered` and `source_covered` (share of activating contexts with a control),
+    columns of `COLUMNS`, `token_covered` and `source_covered` (share of activating contexts with a control),
     `word` (the commonest among the strongest), `rule` (the best n-gram).
 
     NaN where a score is not defined: no control to match, too few contexts for an intruder. Raises
@@ -187,7 +185,7 @@ def summarise(table: pd.DataFrame, features: PoolFeatures, scoring: Scoring) -> 
         "intruder": 1 / SET,
     }
     scores = []
-    for column, metric in METRICS.items():
+    for column, metric in COLUMNS.items():
         values = table[column].dropna()
         if len(values):
             floor = chance.get(column, 0.5)
@@ -195,31 +193,3 @@ def summarise(table: pd.DataFrame, features: PoolFeatures, scoring: Scoring) -> 
                 Score(metric, float(values.mean()), floor, 1.0, True, len(values), "latent", VERSION)
             )
     return scores
-
-
-def score_sae(
-    sae: Any,
-    features: PoolFeatures,
-    activations: Callable[[], Iterable[Tensor]],
-    *,
-    latents: int = 200,
-    fewest: int = 10,
-    scoring: Scoring | None = None,
-) -> list[Score]:
-    """All scores of one SAE over a pool, from draw to mean.
-
-    Parameters
-    ----------
-    activations
-        As for `collect_contexts`: gives the rows that the pool counts, as the SAE takes them.
-
-    Raises
-    ------
-    BadInputError
-        No latent is eligible (every latent dead, for one): the message has the counts.
-    """
-    scoring = scoring or Scoring()
-    if len(features.pool) == 0:
-        raise BadInputError("the pool holds no context: give more text")
-    contexts = collect_contexts(sae, features.pool, activations, n=latents, fewest=fewest, seed=scoring.seed)
-    return summarise(score_latents(contexts, features, scoring), features, scoring)

@@ -26,6 +26,7 @@ from sanity.evals.judging.gate import (
     registry_excerpts,
     run_gate,
 )
+from sanity.evals.judging.interpretability import JudgedInterpretability
 from sanity.evals.judging.local import LocalJudge, open_local
 from sanity.evals.judging.protocol import Conversation, Message
 from sanity.evals.judging.scoring import (
@@ -34,10 +35,9 @@ from sanity.evals.judging.scoring import (
     LatentTexts,
     judge_latents,
     latent_texts,
-    score_contexts,
     texts_of,
 )
-from sanity.evals.judging.settings import Endpoint, Key, endpoint_from, model_names
+from sanity.evals.judging.settings import Endpoint, Key, endpoint_from, judges_called, model_names
 
 __all__ = [
     "CONCEPTS",
@@ -58,6 +58,7 @@ __all__ = [
     "JudgeError",
     "JudgeSpec",
     "Judged",
+    "JudgedInterpretability",
     "Key",
     "LatentTexts",
     "LocalJudge",
@@ -72,6 +73,7 @@ __all__ = [
     "gate_verdict",
     "graded_accuracy",
     "judge_latents",
+    "judges_called",
     "latent_texts",
     "model_names",
     "open_endpoint",
@@ -79,6 +81,5 @@ __all__ = [
     "protocol",
     "registry_excerpts",
     "run_gate",
-    "score_contexts",
     "texts_of",
 ]

@@ -239,7 +239,7 @@ def _booked(line: bytes, journal: Path) -> Usage:
     except (ValueError, KeyError, TypeError) as error:
         raise BudgetError(
             f"{journal} has a line that cannot be read ({line[:80]!r}), so what was spent is not known: "
-            "repair or delete it (deleting it starts the budget anew)"
+            "repair or delete it (deleting it starts the budget from nothing)"
         ) from error
 
 

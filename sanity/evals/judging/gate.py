@@ -17,8 +17,11 @@ import numpy as np
 import torch
 
 from sanity.errors import BadInputError
+from sanity.evals.base import graded_row
 from sanity.evals.judging.asking import MOST_UNANSWERED, Judge, Transcript, classify, credit
-from sanity.evals.judging.scoring import METRIC, derangement
+from sanity.evals.judging.protocol import VERSION
+from sanity.evals.judging.scoring import CHANCE, METRIC, derangement
+from sanity.evals.score import Score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +32,8 @@ FLOOR_MARGIN = 0.1
 """How far above chance the accuracy with others' descriptions may be."""
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
+SHUFFLED_KIND = "shuffled"
+"""What graded corruption of the gate's questions is called."""
 _WORDS = 22
 _CHARACTERS = 130
 
@@ -216,7 +221,7 @@ def graded_accuracy(
     """Accuracy on known concepts as more and more questions come with another concept's description.
 
     At `level` 0 all descriptions are right, at 1 none is. Both answers to every question are known, so this
-    asks nothing anew. A seed draws questions, with replacement, and which of them are corrupted: a bootstrap
+    asks nothing again. A seed draws questions, with replacement, and which of them are corrupted: a bootstrap
     of the same answers about the same excerpts. The spread over seeds is what chance in the choice among
     these questions does; what another set of excerpts would do is not covered. Columns: metric, level, seed,
     value, floor, ceiling, n.
@@ -230,15 +235,7 @@ def graded_accuracy(
         drawn, order = rng.integers(len(items), size=len(items)), rng.permutation(len(items))
         for level in levels:
             corrupted = order < round(level * len(items))
-            rows.append(
-                {
-                    "metric": METRIC,
-                    "level": level,
-                    "seed": seed,
-                    "value": float(np.where(corrupted, shuffled[drawn], right[drawn]).mean()),
-                    "floor": 0.5,
-                    "ceiling": 1.0,
-                    "n": len(items),
-                }
-            )
+            value = float(np.where(corrupted, shuffled[drawn], right[drawn]).mean())
+            score = Score(METRIC, value, CHANCE, 1.0, True, len(items), "question", VERSION)
+            rows.append(graded_row(score, SHUFFLED_KIND, level, seed))
     return pd.DataFrame(rows)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from sanity.errors import BadInputError
-from sanity.evals.interpretability import Contexts, LatentContexts
+from sanity.evals.interpretability import DrawnContexts, LatentContexts
 from sanity.evals.judging.asking import (
     MOST_UNANSWERED,
     Classified,
@@ -79,7 +79,9 @@ def latent_texts(latent: LatentContexts, *, examples: int, contexts: int, seed: 
     )
 
 
-def texts_of(contexts: Contexts, n: int, *, examples: int, classified: int, seed: int) -> list[LatentTexts]:
+def texts_of(
+    contexts: DrawnContexts, n: int, *, examples: int, classified: int, seed: int
+) -> list[LatentTexts]:
     """The texts of the first `n` latents of a collection."""
     return [
         latent_texts(contexts[i], examples=examples, contexts=classified, seed=seed)
@@ -170,21 +172,6 @@ def judge_latents(
         for i, latent in enumerate(latents)
     ]
     return Judged(pd.DataFrame(rows), pd.DataFrame(transcript.rows))
-
-
-def score_contexts(
-    contexts: Contexts,
-    *,
-    judge: Judge,
-    latents: int,
-    examples: int,
-    classified: int,
-    texts_per_question: int,
-    seed: int,
-) -> list[Score]:
-    """The judge's scores of one SAE, from where its latents fire; nothing else of the SAE is read."""
-    texts = texts_of(contexts, latents, examples=examples, classified=classified, seed=seed)
-    return judge_latents(judge, texts, texts_per_question=texts_per_question, seed=seed).scores()
 
 
 def _row(

@@ -25,7 +25,9 @@ from urllib.parse import urlsplit
 
 from sanity.assets import cache_folder
 from sanity.errors import BadInputError
+from sanity.evals.judging.asking import JudgeSpec
 from sanity.evals.judging.budget import Prices
+from sanity.subject import weights_of
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -125,6 +127,28 @@ def model_names(environment: Mapping[str, str] | None = None) -> tuple[str, ...]
     """The models that SANITY_JUDGE_MODEL names; the first is the one whose scores claims are judged by."""
     given = os.environ if environment is None else environment
     return tuple(name.strip() for name in given.get("SANITY_JUDGE_MODEL", "").split(",") if name.strip())
+
+
+def judges_called(model: str, *, texts_per_question: int, seed: int) -> tuple[JudgeSpec, ...]:
+    """The judge on this machine called `model`; with an empty name those that the environment names.
+
+    Raises `BadInputError` for an endpoint without a model, and for a model that is not to be found.
+    """
+
+    def local(name: str) -> JudgeSpec:
+        return JudgeSpec("local", name, weights_of(name), 1, seed)
+
+    if model:
+        return (local(model),)
+    remote, names = endpoint_from() is not None, model_names()
+    if remote and not names:
+        raise BadInputError(
+            "SANITY_JUDGE_URL is set and SANITY_JUDGE_MODEL is not: name the model that shall judge"
+        )
+    return tuple(
+        JudgeSpec("endpoint", name, None, texts_per_question, seed) if remote else local(name)
+        for name in names
+    )
 
 
 def _key(given: Mapping[str, str], url: str) -> Key | None:

@@ -13,19 +13,20 @@ from hypothesis import strategies as st
 from judge_server import Server, judge
 
 from sanity.errors import BadInputError
-from sanity.evals.interpretability import Contexts, Counts, Pool
+from sanity.evals.base import GRADED_COLUMNS
+from sanity.evals.interpretability import Counts, DrawnContexts, Pool
 from sanity.evals.judging import (
     CONCEPTS,
     Answer,
     Conversation,
     EndpointJudge,
     Excerpt,
+    JudgedInterpretability,
     LatentTexts,
     gate_verdict,
     graded_accuracy,
     judge_latents,
     run_gate,
-    score_contexts,
     texts_of,
 )
 from sanity.evals.judging.gate import excerpts_from
@@ -177,7 +178,7 @@ def test_texts_come_from_different_documents_and_both_kinds_are_equal() -> None:
         pieces,
     )
     windows = torch.arange(0, n, 3)
-    contexts = Contexts(
+    contexts = DrawnContexts(
         pool,
         torch.tensor([7]),
         torch.tensor([0, len(windows)]),
@@ -193,9 +194,7 @@ def test_texts_come_from_different_documents_and_both_kinds_are_equal() -> None:
     assert all("river" in text for text in one.firing)
     assert not any("river" in text for text in one.silent)
     with pytest.raises(BadInputError, match="two or more latents, not 1"):
-        score_contexts(
-            contexts, judge=Told(judge), latents=5, examples=4, classified=5, texts_per_question=1, seed=0
-        )
+        judge_latents(Told(judge), [one], texts_per_question=1, seed=0)
     described = {text.replace("<<", "").replace(">>", "") for text in one.examples}
     assert not described & {*one.firing, *one.silent}
 
@@ -251,7 +250,8 @@ def test_accuracy_falls_to_the_floor_as_descriptions_are_corrupted(seed: int) ->
     assert table["value"].is_monotonic_decreasing
     assert table["value"].iloc[0] == report.concepts["accuracy"].mean()
     assert table["value"].iloc[-1] == pytest.approx(report.concepts["shuffled"].mean(), abs=0.2)
-    assert table.columns.to_list() == ["metric", "level", "seed", "value", "floor", "ceiling", "n"]
+    assert table.columns.to_list() == list(GRADED_COLUMNS)
+    assert set(table["kind"]) == {JudgedInterpretability.metrics["autointerp_judge"].gate}
 
 
 def test_too_few_excerpts_are_refused_with_the_counts() -> None:

@@ -1,0 +1,46 @@
+"""What metrics are read on: held-out activations and windows of text, drawn by a seed."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sanity.sources import Opened
+from sanity.subject import ActivationStore
+
+
+def drawn_rows(opened: Opened, n: int, *, seed: int) -> Float[Tensor, "rows d_in"]:
+    """`n` held-out activations (all, if there are fewer) in their order, which ones drawn by `seed`."""
+    total = opened.held_out.n_tokens if opened.held_out is not None else len(opened.sample)
+    chosen = _drawn(total, n, seed)
+    kept, start = [], 0
+    for rows in opened.batches():
+        inside = chosen[(chosen >= start) & (chosen < start + len(rows))] - start
+        kept.append(rows[inside].clone())
+        start += len(rows)
+    return torch.cat(kept)
+
+
+def drawn_windows(store: ActivationStore, n_tokens: int, *, seed: int) -> Int[Tensor, "n context"]:
+    """Windows of a harvest's text with about `n_tokens` tokens, at least one, which ones drawn by `seed`."""
+    chosen = _drawn(store.n_sequences, max(1, n_tokens // store.context), seed)
+    return torch.cat([shard.tokens for shard in store.shards()])[chosen].long()
+
+
+def spread_windows(store: ActivationStore, n_tokens: int) -> tuple[Tensor, Tensor | None]:
+    """Windows of a harvest's text, `n_tokens` or a little less, with each token's document.
+
+    They are spread evenly over the text: neighbours would come from a handful of documents.
+    """
+    wanted = max(1, n_tokens // store.context)
+    which = torch.linspace(0, store.n_sequences - 1, min(wanted, store.n_sequences)).round().long()
+    shards = list(store.shards())
+    tokens = torch.cat([shard.tokens for shard in shards])[which].long()
+    documents = [shard.documents for shard in shards if shard.documents is not None]
+    return tokens, torch.cat(documents)[which] if documents else None
+
+
+def _drawn(n: int, wanted: int, seed: int) -> Int[Tensor, " some"]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randperm(n, generator=generator)[:wanted].sort().values

@@ -1,0 +1,278 @@
+"""The eval `judged_interpretability`: latents described and recognised by language models that passed a gate.
+
+prepare   each judge is asked about excerpts whose concepts are known: its gate
+score     each judge describes latents and recognises their contexts; the first that passed gives the score
+grade     from the gate's answers: ever more questions with another concept's description
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+from typing_extensions import override
+
+from sanity.engine.cells import Cost, Result, Task
+from sanity.errors import BadInputError
+from sanity.evals.base import Candidate, Eval, Scored, Setting
+from sanity.evals.interpretability import Contexts, Pool, contexts_of, load_pool
+from sanity.evals.judging.asking import Judge, JudgeSpec
+from sanity.evals.judging.budget import Usage, estimate_protocol
+from sanity.evals.judging.cache import AnswerCache
+from sanity.evals.judging.client import open_endpoint
+from sanity.evals.judging.gate import (
+    CONCEPTS,
+    SHUFFLED_KIND,
+    gate_verdict,
+    graded_accuracy,
+    registry_excerpts,
+    run_gate,
+)
+from sanity.evals.judging.local import open_local
+from sanity.evals.judging.scoring import Judged, judge_latents, texts_of
+from sanity.evals.judging.settings import judges_called
+from sanity.evals.metric import Metric
+from sanity.sources import Pace, RunSpec, Source
+
+# What the bundled judge takes on two cores: seconds per prompt token, per description, and to load.
+_TOKEN_SECONDS, _DESCRIPTION_SECONDS, _LOAD_SECONDS = 1 / 700, 2.0, 3.0
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What one judge makes of one SAE."""
+
+    judge: JudgeSpec
+    passed: bool
+    why: str
+    """What the gate says of the judge."""
+    judged: Judged | None
+    silent: str
+    """Why there is no score; empty where there is one."""
+
+
+@dataclass(frozen=True)
+class JudgedInterpretability(Eval):
+    """The paper's measure: how well contexts are recognised by a description that a language model wrote.
+
+    Tables: `latents` and `transcript` of every judge (column `judge`), and `judges`, a row each, with whether
+    it passed. A judge that failed its gate is not asked further behind an endpoint; a bundled one is, and its
+    scores do not count.
+    """
+
+    drawn: Contexts = Contexts()
+    """Which latents are drawn, and from which text."""
+    model: str = ""
+    """A judge on this machine: a known language model or a folder with one. Empty: those that the environment
+    names (SANITY_JUDGE_*)."""
+    latents: int = 200
+    """Per SAE, the first ones drawn; fewer where fewer were drawn."""
+    examples: int = 15
+    """Strongest contexts that a description is made from."""
+    contexts: int = 50
+    """Activating contexts to recognise, and as many others."""
+    gate_contexts: int = 20
+    """Excerpts that have a known concept, and as many that have not, for each concept of the gate."""
+    gate_margin: float = 0.25
+    """How far above chance a judge has to be where the truth is known."""
+    texts_per_question: int = 10
+    """Contexts that a judge behind an endpoint classifies in one call; a local one has one at a time."""
+    reseeds: int | None = 12
+    """Draws of the graded corruption of known descriptions, all from the same answers."""
+    seed: int = 0
+    """Of excerpts, and passed on to endpoints. With an SAE's own seed added: of its latents' silent contexts,
+    of the order of contexts, and of who gets whose description."""
+    judges: tuple[JudgeSpec, ...] = ()
+    """Filled in when cells are planned: neither address nor key nor price, so that no result knows them."""
+    name: ClassVar[str] = "judged_interpretability"
+    version: ClassVar[int] = 1
+    asks_seeds_apart: ClassVar[bool] = False
+    not_in_scores: ClassVar[frozenset[str]] = frozenset({"reseeds"})
+    metrics: ClassVar = {
+        "autointerp_judge": Metric(
+            "judged interpretability (accuracy)", "higher", 0.5, "0.5: shuffled descriptions",
+            "1: every context classified", gate=SHUFFLED_KIND,
+            reference="descriptions that are known to be right",
+        ),
+        "autointerp_judge_shuffled": Metric(
+            "judged accuracy with another's description", "none", 0.5, "0.5: chance",
+            "1: every context classified", ungated="it is a control",
+        ),
+    }  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if self.latents < 2 or not 1 <= self.examples <= 15 or self.contexts < 1 or self.gate_contexts < 2:
+            raise BadInputError(
+                "a judge is asked about 2 or more latents, each described from 1 to 15 contexts and "
+                "recognised in 1 or more, and its gate has 2 or more excerpts of a kind; it was given "
+                f"{self.latents}, {self.examples}, {self.contexts} and {self.gate_contexts}"
+            )
+        if not 0 < self.gate_margin < 0.5:
+            raise BadInputError(f"the gate's margin is between 0 and 0.5, not {self.gate_margin}")
+        if self.texts_per_question < 1 or (self.reseeds is not None and self.reseeds < 2):
+            raise BadInputError("a question has one text or more, and answers are drawn two times or more")
+
+    @override
+    def in_environment(self) -> Eval | None:
+        found = self.judges or judges_called(
+            self.model, texts_per_question=self.texts_per_question, seed=self.seed
+        )
+        return replace(self, judges=found) if found else None
+
+    @override
+    def why_not(self, source: Source) -> str:
+        return self.drawn.why_not(source)
+
+    @override
+    def needs(self) -> Mapping[str, Eval]:
+        return {"contexts": self.drawn}
+
+    @override
+    def prepare(self, task: Task, setting: Setting) -> None:
+        """The gate of every judge; nothing of any SAE is in it."""
+        excerpts = registry_excerpts(seed=self.seed)
+        tables: dict[str, list[pd.DataFrame]] = {"concepts": [], "items": [], "transcript": []}
+        for spec in self.judges:
+            report = run_gate(
+                opened(spec, setting.device, task.scratch),
+                excerpts,
+                n=self.gate_contexts,
+                texts_per_question=spec.texts_per_question,
+                seed=self.seed,
+            )
+            for name, parts in tables.items():
+                parts.append(getattr(report, name).assign(judge=spec.label))
+        for name, parts in tables.items():
+            task.save_table(name, pd.concat(parts, ignore_index=True))
+
+    @override
+    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[Scored]:
+        by_judge = [self._opinions(spec, candidates, setting) for spec in self.judges]
+        return (scored(opinions) for opinions in zip(*by_judge, strict=True))
+
+    def _opinions(self, spec: JudgeSpec, candidates: Sequence[Candidate], setting: Setting) -> list[Opinion]:
+        """What a judge makes of each SAE; it is opened for the first of which it is asked."""
+        passed, why = self.verdict(setting.inputs["prepared"], spec)
+        pool = load_pool(setting.inputs["contexts.prepared"])
+        found, judge = [], None
+        for one in candidates:
+            silent = _why_not(spec, passed, why, one.inputs["contexts"])
+            judged = None
+            if not silent:
+                judge = judge or opened(spec, setting.device, candidates[0].scratch)
+                judged = self._judged(judge, spec, one, pool, setting)
+                if judged.refused:
+                    silent = f"{judged.unanswered:.0%} of the contexts have no usable answer"
+            found.append(Opinion(spec, passed, why, judged, silent))
+        return found
+
+    def _judged(self, judge: Judge, spec: JudgeSpec, one: Candidate, pool: Pool, setting: Setting) -> Judged:
+        contexts = contexts_of(pool, one.inputs["contexts"])
+        assert contexts is not None
+        seed = self.seed + (one.run.arm.seed if one.run is not None else setting.seed)
+        texts = texts_of(contexts, self.latents, examples=self.examples, classified=self.contexts, seed=seed)
+        return judge_latents(judge, texts, texts_per_question=spec.texts_per_question, seed=seed)
+
+    @override
+    def grade(self, task: Task, setting: Setting) -> pd.DataFrame:
+        """Of the judge that counts, or of the first one where none does; `counts` says which of the two."""
+        gate = setting.inputs["prepared"]
+        passed = {spec.label: self.verdict(gate, spec)[0] for spec in self.judges}
+        label = next((label for label, did in passed.items() if did), self.judges[0].label)
+        items = gate.table("items")
+        table = graded_accuracy(items[items["judge"] == label], seeds=range(self.reseeds or 0))
+        return table.assign(judge=label, counts=passed[label])
+
+    def verdict(self, gate: Result, spec: JudgeSpec) -> tuple[bool, str]:
+        """Whether a judge passed its gate (which `prepare` ran), and why not."""
+        concepts = gate.table("concepts")
+        return gate_verdict(concepts[concepts["judge"] == spec.label], margin=self.gate_margin)
+
+    @override
+    def seconds(self, step: str, source: Source, run: RunSpec | None, pace: Pace) -> Cost:
+        if step == "grade":
+            return Cost(0.2)
+        of = self._gate_cost if step == "prepare" else self._score_cost
+        return sum(map(of, self.judges), Cost(0.0, 0, 0))
+
+    def expected(self, spec: JudgeSpec, saes: int) -> tuple[Usage, float]:
+        """What a judge's gate and judging so many SAEs may cost, and how many seconds they may take.
+
+        Without what is on disk already.
+        """
+        usage, seconds = self._gate_usage(spec), self._gate_cost(spec).seconds
+        for _ in range(saes):
+            usage += self._score_usage(spec)
+        return usage, seconds + saes * self._score_cost(spec).seconds
+
+    def _gate_usage(self, spec: JudgeSpec) -> Usage:
+        return estimate_protocol(
+            latents=len(CONCEPTS),
+            examples=0,
+            contexts=2 * self.gate_contexts,
+            context_characters=130,
+            texts_per_question=spec.texts_per_question,
+        )
+
+    def _score_usage(self, spec: JudgeSpec) -> Usage:
+        return estimate_protocol(
+            latents=self.latents,
+            examples=self.examples,
+            contexts=2 * self.contexts,
+            context_characters=round(4.5 * self.drawn.window),
+            texts_per_question=spec.texts_per_question,
+        )
+
+    def _gate_cost(self, spec: JudgeSpec) -> Cost:
+        return _cost(spec, self._gate_usage(spec), descriptions=0) + Cost(2 * _LOAD_SECONDS, 0, 0)
+
+    def _score_cost(self, spec: JudgeSpec) -> Cost:
+        return _cost(spec, self._score_usage(spec), descriptions=self.latents)
+
+
+def opened(spec: JudgeSpec, device: str, scratch: Path | None) -> Judge:
+    """The judge; a local one keeps its answers in `scratch`, for an interrupted run."""
+    if spec.kind == "endpoint":
+        return open_endpoint(spec.model, seed=spec.seed)
+    cache = AnswerCache(scratch / "answers") if scratch is not None else None
+    return open_local(spec.model, device=device, cache=cache)
+
+
+def _why_not(spec: JudgeSpec, passed: bool, why: str, contexts: Result) -> str:
+    """Why a judge is not asked about an SAE; empty where it is. One that is paid is not asked in vain."""
+    if not passed and spec.kind == "endpoint":
+        return f"the judge did not pass its gate ({why})"
+    facts = contexts.json("facts")
+    if "refused" in facts:
+        return str(facts["refused"])
+    found = facts["sampled"]
+    return f"{found} latent is too few: another's description takes two" if found < 2 else ""
+
+
+def scored(opinions: Sequence[Opinion]) -> Scored:
+    """The score of the first judge that passed, or else of the first, and what all of them said."""
+    chosen = next((one for one in opinions if one.passed), opinions[0])
+    judges = [
+        {"judge": one.judge.label, "passed": one.passed, "why": one.why, "silent": one.silent}
+        for one in opinions
+    ]
+    tables = {"judges": pd.DataFrame(judges)}
+    asked = [(one.judge.label, one.judged) for one in opinions if one.judged is not None]
+    if asked:
+        tables["latents"] = pd.concat([said.latents.assign(judge=judge) for judge, said in asked])
+        tables["transcript"] = pd.concat([said.transcript.assign(judge=judge) for judge, said in asked])
+    scores = chosen.judged.scores() if chosen.judged is not None and not chosen.silent else []
+    facts = {"judge": chosen.judge.label, "counts": chosen.passed, "why": chosen.why}
+    return Scored(scores, tables, facts, refused=chosen.silent)
+
+
+def _cost(spec: JudgeSpec, usage: Usage, *, descriptions: int) -> Cost:
+    """Seconds on this machine, or of waiting for an endpoint at its default rate of a call a second."""
+    if spec.kind == "endpoint":
+        return Cost(2.0 + usage.calls, disk_bytes=10_000 + 2 * usage.tokens)
+    # What the questions about one description have in common is run once: about 0.6 of their tokens.
+    seconds = 0.4 * usage.prompt_tokens * _TOKEN_SECONDS + descriptions * _DESCRIPTION_SECONDS
+    return Cost(seconds, disk_bytes=10_000 + 2 * usage.tokens, memory_bytes=3 * 10**9)

@@ -1,0 +1,112 @@
+"""The eval `loss`: what the language model loses with an SAE spliced in, as recovered shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import pandas as pd
+from torch import Tensor
+from typing_extensions import override
+
+from sanity.engine.cells import Task
+from sanity.evals.base import Candidate, Eval, Grades, Scored, Setting, graded_row
+from sanity.evals.drawing import drawn_windows, spread_windows
+from sanity.evals.metric import Metric
+from sanity.evals.score import Score
+from sanity.evals.scrambles import MeanMixed
+from sanity.evals.splicing import LossRecovered, loss_recovered
+from sanity.sources import Hook, Pace, RunSpec, Source, harvests_of
+
+_MEAN = {"gate": "mean", "reference": "the activation itself, moved towards its mean"}
+
+
+@dataclass(frozen=True)
+class Loss(Eval):
+    """Cross-entropy and KL divergence between mean ablation (0) and the unspliced model (1)."""
+
+    tokens: int = 2048
+    """Held-out tokens, in windows spread over the text."""
+    grades: Grades | None = Grades(size=384)
+    """`size` are held-out tokens for each reading."""
+    name: ClassVar[str] = "loss"
+    version: ClassVar[int] = 1
+    asks_seeds_apart: ClassVar[bool] = False
+    metrics: ClassVar = {
+        "ce_recovered": Metric(
+            "cross-entropy recovered", "higher", 1.0, "0: mean ablation", "1: the unspliced model", **_MEAN
+        ),
+        "kl_recovered": Metric(
+            "KL divergence recovered", "higher", 1.0, "0: mean ablation", "1: the unspliced model", **_MEAN
+        ),
+    }
+
+    @override
+    def why_not(self, source: Source) -> str:
+        return "" if isinstance(source, Hook) else "there is no language model to splice an SAE into"
+
+    @override
+    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[Scored]:
+        _, held_out = harvests_of(setting.inputs)
+        tokens, documents = spread_windows(held_out, self.tokens)
+        saes = {str(i): one.sae for i, one in enumerate(candidates)}
+        found = losses_at(setting, saes, tokens, documents=documents)
+        for i, _ in enumerate(candidates):
+            loss = found[str(i)]
+            scores = [loss.cross_entropy, loss.kl_divergence, *recovered_shares(loss)]
+            yield Scored(scores, tables={"per_document": loss.per_document})
+
+    @override
+    def grade(self, task: Task, setting: Setting) -> pd.DataFrame:
+        assert self.grades is not None
+        kept, held_out = harvests_of(setting.inputs)
+        mixed = {f"{level:g}": MeanMixed(kept.d_in, level, setting.device) for level in self.grades.levels}
+        rows = []
+        for seed in self.grades.seeds:
+            found = losses_at(setting, mixed, drawn_windows(held_out, self.grades.size, seed=seed))
+            rows += [
+                graded_row(score, "mean", float(name), seed)
+                for name, loss in found.items()
+                for score in recovered_shares(loss)
+            ]
+        return pd.DataFrame(rows)
+
+    @override
+    def seconds(self, step: str, source: Source, run: RunSpec | None, pace: Pace) -> float:
+        if step == "grade" and self.grades is not None:
+            passes = len(self.grades.seeds) * (len(self.grades.levels) + 2)
+            return 4.0 + 2.4 * passes * self.grades.size / pace.tokens_per_second
+        return 1.0 + self.tokens / pace.tokens_per_second
+
+
+def losses_at(
+    setting: Setting, saes: Mapping[str, Any], tokens: Tensor, *, documents: Tensor | None = None
+) -> dict[str, LossRecovered]:
+    """Losses with each SAE spliced in at the setting's hook, on some of its held-out windows."""
+    source = setting.source
+    assert isinstance(source, Hook)
+    kept, held_out = harvests_of(setting.inputs)
+    return loss_recovered(
+        source.at.load(setting.device),
+        saes,
+        tokens.to(setting.device),
+        hook=source.at.hook,
+        centre=kept.mean,
+        factor=kept.factor,
+        leave_first=held_out.drop_first,
+        documents=documents,
+    )
+
+
+def recovered_shares(loss: LossRecovered) -> list[Score]:
+    """How far each loss has come from mean ablation (0) to the unspliced model (1).
+
+    Where mean ablation costs nothing there is no way to be recovered, and the share is left out.
+    """
+    named = {"ce_recovered": loss.cross_entropy, "kl_recovered": loss.kl_divergence}
+    return [
+        replace(score, metric=name, value=score.normalised(), floor=0.0, ceiling=1.0, higher_is_better=True)
+        for name, score in named.items()
+        if score.has_range
+    ]

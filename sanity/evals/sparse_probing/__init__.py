@@ -1,0 +1,58 @@
+"""Sparse probing: what few latents tell of a text."""
+
+from sanity.evals.sparse_probing.eval import (
+    ALL_LATENTS,
+    COMPONENTS,
+    DIRECTIONS,
+    LATENTS,
+    NEURONS,
+    OTHER_RANKING,
+    PERMUTED,
+    REFERENCES,
+    DividedTexts,
+    SparseProbing,
+)
+from sanity.evals.sparse_probing.protocol import (
+    DENSE,
+    Probing,
+    ceiling,
+    corrupted_reference,
+    counted,
+    dense_probes,
+    floor_of,
+    floors,
+    over_groups,
+    permuted,
+    probing_scores,
+    ranked,
+    sparse_probes,
+)
+from sanity.evals.sparse_probing.texts import TextActivations, pooled_latents
+
+__all__ = [
+    "ALL_LATENTS",
+    "COMPONENTS",
+    "DENSE",
+    "DIRECTIONS",
+    "LATENTS",
+    "NEURONS",
+    "OTHER_RANKING",
+    "PERMUTED",
+    "REFERENCES",
+    "DividedTexts",
+    "Probing",
+    "SparseProbing",
+    "TextActivations",
+    "ceiling",
+    "corrupted_reference",
+    "counted",
+    "dense_probes",
+    "floor_of",
+    "floors",
+    "over_groups",
+    "permuted",
+    "pooled_latents",
+    "probing_scores",
+    "ranked",
+    "sparse_probes",
+]

@@ -1,0 +1,244 @@
+"""The planner: from the grids of a profile to cells.
+
+    grid = sources x architectures x L0 x latents x arms x objectives x learning rates x seeds, and evals
+
+Each combination is one run; each run and eval is one score. What runs share (a harvest, texts, references) is
+one cell for all of them, whichever grids ask for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from sanity.engine.cells import Cell, Cost, in_order
+from sanity.errors import BadInputError
+from sanity.evals.base import Eval
+from sanity.experiments.steps import (
+    EvalOnSource,
+    Scoring,
+    grade_eval,
+    prepare_eval,
+    refer_eval,
+    score_saes,
+    train_arms,
+    without_grades,
+)
+from sanity.profiles import Block, Profile
+from sanity.sources import Pace, RunSpec, Source
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedRun:
+    """One run of a grid: its cells, and the names that readers know it by."""
+
+    grid: str
+    place: str
+    """World or hook, as tables name it."""
+    run: RunSpec
+    trained: Cell
+    scored_on: Source
+    scored: Mapping[str, Cell]
+    """By the eval's name in the profile, or that by which another eval needs it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """What an eval computes once for a source (and seed): its cell, and the names that readers know it by."""
+
+    eval: str
+    place: str
+    source: Source
+    cell: Cell
+    seed: int | None = None
+
+
+@dataclass(eq=False)
+class Plan:
+    """Everything that a profile asks for. Cells that several grids share are made once."""
+
+    profile: Profile
+    runs: list[PlannedRun] = field(default_factory=list)
+    prepared: list[Shared] = field(default_factory=list)
+    references: list[Shared] = field(default_factory=list)
+    graded: list[Shared] = field(default_factory=list)
+
+    def grid(self, name: str) -> list[PlannedRun]:
+        """The runs of a grid; none where the profile leaves it out."""
+        return [run for run in self.runs if run.grid == name]
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """Every cell of every grid, inputs before what needs them."""
+        runs = [cell for run in self.runs for cell in (run.trained, *run.scored.values())]
+        return in_order([*runs, *(one.cell for one in (*self.prepared, *self.references, *self.graded))])
+
+
+def plan_grids(profile: Profile) -> Plan:
+    """The cells of all grids of a profile."""
+    planner = _Planner(profile)
+    for name, blocks in profile.grids.items():
+        for block in blocks:
+            planner.add(name, block)
+    return planner.plan
+
+
+class _Planner:
+    """Makes cells, each once."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self.plan = Plan(profile)
+        self.pace: Pace = profile.pace
+        self._shared: dict[str, Shared] = {}
+
+    def add(self, grid: str, block: Block) -> None:
+        """The runs of one block of a grid, and their scores; none where no eval of it can be asked here."""
+        named = {name: self.profile.eval_named(name).in_environment() for name in block.evals}
+        evals = {name: one for name, one in named.items() if one is not None}
+        if block.evals and not evals:
+            return
+        for place, run in runs_of(self.profile, block):
+            scored_on = self.profile.source_named(block.scored_on) if block.scored_on else run.source
+            trained = self._trained(run)
+            where = self.profile.place_of(block.scored_on) if block.scored_on else place
+            scored = {
+                name: self._scored(name, one, run, trained, scored_on, where, block.seeds)
+                for name, one in evals.items()
+            }
+            needed = {name: cell for one in scored.values() for name, cell in _needed(one).items()}
+            self.plan.runs.append(PlannedRun(grid, where, run, trained, scored_on, {**needed, **scored}))
+
+    def _trained(self, run: RunSpec) -> Cell:
+        arm, source = run.arm, run.source
+        seconds = self.pace.training_seconds(samples=run.budget.samples, d_sae=arm.d_sae, d_in=source.d_in)
+        return train_arms.cell(
+            run,
+            inputs=source.cells(run.device, self.pace),
+            label=run.label,
+            stage="train",
+            cost=Cost(
+                seconds if arm.constraint.learns else 1.0, disk_bytes=9 * arm.d_sae * source.d_in + 200_000
+            ),
+            threads=source.threads,
+        )
+
+    def _scored(
+        self,
+        name: str,
+        one: Eval,
+        run: RunSpec,
+        trained: Cell,
+        source: Source,
+        place: str,
+        seeds: Sequence[int],
+    ) -> Cell:
+        if why := one.why_not(source):
+            raise BadInputError(f"the eval {name} cannot be asked of SAEs on {source.where}: {why}")
+        inputs = {
+            "sae": trained,
+            **source.cells(run.device, self.pace),
+            **self._prepared(name, one, source, place),
+        }
+        if one.has("refer"):
+            inputs["references"] = self._reference(name, one, run, source, place)
+            for seed in seeds if one.pools_references else ():
+                other = replace(run, arm=replace(run.arm, seed=seed))
+                inputs[f"references.{seed}"] = self._reference(name, one, other, source, place)
+        if one.has("grade"):
+            self._graded(name, one, run, source, place)
+        for needed, other in one.needs().items():
+            inputs[f"{needed}.scored"] = self._scored(needed, other, run, trained, source, place, seeds)
+        asked = without_grades(one)
+        return score_saes.cell(
+            Scoring(asked, one.version, source, run),
+            inputs=inputs,
+            label=f"{name.replace('_', ' ')} of {run.label}",
+            stage=one.name,
+            cost=_cost(one.seconds("score", source, run, self.pace)),
+            threads=one.threads(source),
+        )
+
+    def _prepared(self, name: str, one: Eval, source: Source, place: str) -> dict[str, Cell]:
+        """The prepared files of an eval, and of those that it needs, by the names of inputs."""
+        inputs = {
+            f"{needed}.prepared": cell
+            for needed, other in one.needs().items()
+            for part, cell in self._prepared(needed, other, source, place).items()
+            if part == "prepared"
+        }
+        if one.has("prepare"):
+            config = self._on_source(without_grades(one), source)
+            needs = {**source.cells(config.device, self.pace), **inputs}
+            cell = prepare_eval.cell(
+                config,
+                inputs=needs,
+                label=f"{name.replace('_', ' ')}: what SAEs on {source.where} share",
+                stage=one.name,
+                cost=_cost(one.seconds("prepare", source, None, self.pace)),
+                threads=one.prepare_threads,
+            )
+            inputs["prepared"] = self._once(self.plan.prepared, Shared(name, place, source, cell)).cell
+        return inputs
+
+    def _reference(self, name: str, one: Eval, run: RunSpec, source: Source, place: str) -> Cell:
+        seed, d_sae = run.arm.seed, run.arm.d_sae
+        config = replace(self._on_source(without_grades(one), source), seed=seed, d_sae=d_sae)
+        cell = refer_eval.cell(
+            config,
+            inputs={**source.cells(run.device, self.pace), **self._prepared(name, one, source, place)},
+            label=f"{name.replace('_', ' ')}: floor, ceiling and references on {source.where}, seed {seed}",
+            stage=one.name,
+            cost=_cost(one.seconds("refer", source, run, self.pace)),
+            threads=one.threads(source),
+        )
+        return self._once(self.plan.references, Shared(name, place, source, cell, seed)).cell
+
+    def _graded(self, name: str, one: Eval, run: RunSpec, source: Source, place: str) -> None:
+        if getattr(one, "grades", True) is None or not one.grades_on(source):
+            return
+        if any((made.eval, made.place, made.source) == (name, place, source) for made in self.plan.graded):
+            return
+        inputs = {**source.cells(run.device, self.pace), **self._prepared(name, one, source, place)}
+        if one.has("refer"):
+            inputs["references"] = self._reference(name, one, run, source, place)
+        cell = grade_eval.cell(
+            self._on_source(one, source),
+            inputs=inputs,
+            label=f"{name.replace('_', ' ')}: its own reference on {source.where}, corrupted in steps",
+            stage=one.name,
+            cost=_cost(one.seconds("grade", source, run, self.pace)),
+            threads=one.threads(source),
+        )
+        self._once(self.plan.graded, Shared(name, place, source, cell))
+
+    def _on_source(self, one: Eval, source: Source) -> EvalOnSource:
+        return EvalOnSource(one, one.version, source, self.profile.device)
+
+    def _once(self, kept: list[Shared], made: Shared) -> Shared:
+        if made.cell.key not in self._shared:
+            self._shared[made.cell.key] = made
+            kept.append(made)
+        return self._shared[made.cell.key]
+
+
+def _needed(scored: Cell) -> dict[str, Cell]:
+    """The scores of other evals that a score is made from, by the names under which it needs them."""
+    return {name.removesuffix(".scored"): cell for name, cell in scored.inputs if name.endswith(".scored")}
+
+
+def _cost(given: float | Cost) -> Cost:
+    return given if isinstance(given, Cost) else Cost(given)
+
+
+def runs_of(profile: Profile, block: Block) -> Iterator[tuple[str, RunSpec]]:
+    """Every combination of a block with the name of its place, seeds innermost."""
+    for source in block.sources:
+        made = profile.source_named(source)
+        for arm in block.every_arm():
+            bound = replace(arm, init=arm.init.on(made))
+            yield (
+                profile.place_of(source),
+                RunSpec(bound, made, block.budget(profile.precision), profile.device),
+            )

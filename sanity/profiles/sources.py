@@ -1,0 +1,109 @@
+"""The sources that a profile names: synthetic worlds, hooks in language models, noise like either."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from sanity.data import HarderSpec, SyntheticSpec, named_sources
+from sanity.data.text import TextSpec
+from sanity.profiles.entry import Entry, Names, Positive
+from sanity.sources import Hook, LanguageModelHook, Noise, Source, World
+from sanity.subject import weights_of
+
+DOCUMENT_TOKENS = 1024
+"""Documents are cut to so many tokens where training text is short, so that it comes from many of them."""
+SHORT_TEXT = 5_000_000
+
+
+class WorldEntry(Entry):
+    """A synthetic world of the paper's kind."""
+
+    kind: Literal["world"]
+    spec: SyntheticSpec = SyntheticSpec()
+    held_out: Positive = 16_384
+
+    def made(self, named: Callable[[str], Source]) -> Source:
+        """The source."""
+        return World(self.spec, self.held_out)
+
+    def place(self, name: str) -> str:
+        """What tables call it."""
+        return name
+
+
+class HarderWorldEntry(Entry):
+    """A synthetic world beyond the paper's limits."""
+
+    kind: Literal["harder world"]
+    spec: HarderSpec = HarderSpec()
+    held_out: Positive = 8192
+
+    def made(self, named: Callable[[str], Source]) -> Source:
+        """The source."""
+        return World(self.spec, self.held_out)
+
+    def place(self, name: str) -> str:
+        """What tables call it."""
+        return name
+
+
+class HookEntry(Entry):
+    """A hook in a language model, and the text that it reads."""
+
+    kind: Literal["hook"]
+    subject: str
+    hook: str
+    backend: Literal["transformer_lens", "nnsight"] = "transformer_lens"
+    model_dtype: Literal["float32", "bfloat16"] = "float32"
+    random_weights: bool = False
+    d_model: Positive
+    """Width of the activations, known before the model is loaded so that costs can be told."""
+    text: Names
+    train_tokens: Positive
+    held_out_tokens: Positive
+    context: Positive = 128
+    shard_tokens: Positive = 8192
+    storage_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    drop_first: bool = True
+
+    def made(self, named: Callable[[str], Source]) -> Source:
+        """The source; the weights are looked up, not loaded."""
+        at = LanguageModelHook(
+            self.subject,
+            weights_of(self.subject),
+            self.hook,
+            self.backend,
+            self.model_dtype,
+            self.random_weights,
+        )
+        cut = DOCUMENT_TOKENS if self.train_tokens < SHORT_TEXT else None
+        given = {f.name for f in dataclasses.fields(Hook)} & self.__class__.model_fields.keys()
+        fields: dict[str, Any] = {name: getattr(self, name) for name in given - {"text"}}
+        return Hook(at=at, text=TextSpec(sources=named_sources(self.text), document_tokens=cut), **fields)
+
+    def place(self, name: str) -> str:
+        """What tables call it: the hook."""
+        return self.hook
+
+
+class NoiseEntry(Entry):
+    """Gaussian noise with the covariance of another source."""
+
+    kind: Literal["noise"]
+    like: str
+    held_out: Positive = 4096
+
+    def made(self, named: Callable[[str], Source]) -> Source:
+        """The source."""
+        return Noise(named(self.like), self.held_out)
+
+    def place(self, name: str) -> str:
+        """What tables call it."""
+        return name
+
+
+SourceEntry = Annotated[WorldEntry | HarderWorldEntry | HookEntry | NoiseEntry, Field(discriminator="kind")]

@@ -1,0 +1,25 @@
+"""Where activations come from: synthetic worlds, hooks in language models, and noise like either."""
+
+from sanity.sources.base import Opened, Pace, Source, held_out_rows
+from sanity.sources.hook import Hook, LanguageModelHook, harvests_of, read_hook
+from sanity.sources.inits import SignedBasis, TrueFeatures
+from sanity.sources.noise import Noise
+from sanity.sources.run import Budget, RunSpec
+from sanity.sources.world import World
+
+__all__ = [
+    "Budget",
+    "Hook",
+    "LanguageModelHook",
+    "Noise",
+    "Opened",
+    "Pace",
+    "RunSpec",
+    "SignedBasis",
+    "Source",
+    "TrueFeatures",
+    "World",
+    "harvests_of",
+    "held_out_rows",
+    "read_hook",
+]

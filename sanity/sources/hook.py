@@ -1,0 +1,219 @@
+"""A hook in a language model: text is tokenised, and its activations are harvested to disk once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import tee
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from typing_extensions import override
+
+from sanity.data.text import TextSpec, Windows, window_blocks
+from sanity.engine.cells import Cell, Cost, Result, Task, computes
+from sanity.sources.base import Opened, Pace, Source
+from sanity.subject import (
+    ActivationStore,
+    ActivationStream,
+    Normalisation,
+    Subject,
+    harvest,
+    load_subject,
+    load_tokenizer,
+)
+
+SAMPLE_ROWS = 4096
+"""Held-out activations that are measured along training, and on which L0 is matched."""
+
+
+@dataclass(frozen=True)
+class LanguageModelHook:
+    """A language model and the hook at which it is read."""
+
+    subject: str
+    weights: str
+    """What the weights are, so that other weights under the same name are another key."""
+    hook: str
+    backend: str = "transformer_lens"
+    dtype: str = "float32"
+    random_weights: bool = False
+
+    def load(self, device: str) -> Subject:
+        """The language model."""
+        return load_subject(
+            self.subject,
+            backend=self.backend,
+            device=device,
+            dtype=getattr(torch, self.dtype),
+            random_weights=self.random_weights,
+        )
+
+
+@dataclass(frozen=True)
+class HookReading:
+    """What is harvested: which text, how much of it, and how it is kept."""
+
+    at: LanguageModelHook
+    text: TextSpec
+    split: str
+    n_tokens: int
+    context: int
+    storage_dtype: str
+    shard_tokens: int
+    drop_first: bool
+    device: str
+
+
+@dataclass(frozen=True)
+class Hook(Source):
+    """Activations of a language model on text."""
+
+    at: LanguageModelHook
+    text: TextSpec
+    d_model: int
+    """Width, known before the model is loaded so that costs can be told."""
+    train_tokens: int
+    held_out_tokens: int
+    context: int = 128
+    shard_tokens: int = 8192
+    storage_dtype: str = "float32"
+    drop_first: bool = True
+    name: ClassVar[str] = "hook"
+
+    @property
+    @override
+    def d_in(self) -> int:
+        return self.d_model
+
+    @property
+    @override
+    def subject(self) -> str | None:
+        return self.at.subject
+
+    @property
+    @override
+    def where(self) -> str:
+        return self.at.hook
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Of an activation on disk."""
+        return self.d_model * (4 if self.storage_dtype == "float32" else 2)
+
+    def reading(self, split: str, n_tokens: int, device: str) -> HookReading:
+        """What is harvested of a part of the text, "train" or "held_out"."""
+        return HookReading(
+            self.at,
+            self.text,
+            split,
+            n_tokens,
+            self.context,
+            self.storage_dtype,
+            self.shard_tokens,
+            self.drop_first,
+            device,
+        )
+
+    @override
+    def cells(self, device: str, pace: Pace) -> dict[str, Cell]:
+        return {
+            split: read_hook.cell(
+                self.reading(split, n, device),
+                label=f"{split.replace('_', '-')} activations at {self.at.hook} of {self.at.subject}",
+                stage="harvest",
+                cost=Cost(
+                    10.0 + n / pace.tokens_per_second,
+                    disk_bytes=n * self.bytes_per_token,
+                    memory_bytes=3 * 10**9,
+                ),
+            )
+            for split, n in {"train": self.train_tokens, "held_out": self.held_out_tokens}.items()
+        }
+
+    @override
+    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
+        kept, held_out = harvests_of(inputs)
+        stream = ActivationStream(kept, batch_size=batch_size, seed=seed, device=device)
+        scale = Normalisation(stream.centre, stream.factor)
+        sample = spread_rows(held_out, scale, SAMPLE_ROWS)
+        return Opened(
+            stream,
+            sample,
+            sample,
+            lambda: held_out.rows(normalisation=scale),
+            kept=kept,
+            held_out=held_out,
+        )
+
+
+def harvests_of(inputs: Mapping[str, Result]) -> tuple[ActivationStore, ActivationStore]:
+    """The training and the held-out activations among a cell's inputs."""
+    train, held_out = (ActivationStore(inputs[name].folder("activations")) for name in ("train", "held_out"))
+    return train, held_out
+
+
+@computes("read hook", version=1)
+def read_hook(task: Task) -> None:
+    """Tokenise a text and harvest its activations, block by block; shards survive a kill."""
+    config: HookReading = task.config
+    facts = _TextFacts()
+    blocks = window_blocks(
+        config.text,
+        load_tokenizer(config.at.subject),
+        split=config.split,
+        n_tokens=config.n_tokens,
+        context=config.context,
+    )
+    for_tokens, for_documents = tee(facts.watch(blocks))
+    harvest(
+        config.at.load(config.device),
+        (block.tokens for block in for_tokens),
+        document_ids=(block.token_documents for block in for_documents),
+        hook=config.at.hook,
+        folder=task.scratch / "activations",
+        shard_tokens=config.shard_tokens,
+        dtype=getattr(torch, config.storage_dtype),
+        drop_first=config.drop_first,
+    )
+    os.rename(task.scratch / "activations", task.folder / "activations")
+    task.save_json("text", facts.row())
+
+
+class _TextFacts:
+    """Counts what a stream of windows holds, while it passes."""
+
+    def __init__(self) -> None:
+        self._sources: dict[str, int] = {}
+        self._documents: set[int] = set()
+        self._state = hashlib.sha256()
+
+    def watch(self, blocks: Iterator[Windows]) -> Iterator[Windows]:
+        """The same blocks, counted."""
+        for block in blocks:
+            for name, n in block.facts["tokens_by_source"].items():
+                self._sources[name] = self._sources.get(name, 0) + n
+            self._documents.update(document.number for document in block.used)
+            self._state.update(block.text_hash.encode())
+            yield block
+
+    def row(self) -> dict[str, Any]:
+        """Documents, tokens by source, and a hash of all windows."""
+        return {
+            "documents": len(self._documents),
+            "tokens_by_source": self._sources,
+            "text_hash": self._state.hexdigest(),
+        }
+
+
+def spread_rows(store: ActivationStore, scale: Normalisation, n: int) -> Float[Tensor, "rows d_in"]:
+    """About `n` activations spread evenly over a store, so that they come from all of its documents."""
+    stride, start, kept = max(1, store.n_tokens // n), 0, []
+    for rows in store.rows(normalisation=scale):
+        kept.append(rows[-start % stride :: stride].clone())
+        start += len(rows)
+    return torch.cat(kept)
