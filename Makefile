@@ -7,6 +7,8 @@ SHELL := /bin/bash
 
 PYTHON ?= python3.11
 PROFILE ?= quick
+# How many processes the tests run in: a number, or one per core. Each takes a gigabyte of memory.
+WORKERS ?= auto
 # 'make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu' takes the CPU-only build of torch, which
 # saves gigabytes on a machine without an NVIDIA GPU. To change it later: 'make clean-all' first.
 TORCH_INDEX ?=
@@ -26,7 +28,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help:  ## say what there is
 	@echo "make setup       create .venv, install the locked packages, fetch and check the assets"
-	@echo "make test        set up what is missing and run the tests"
+	@echo "make test        set up what is missing and run the tests    WORKERS=a number of processes (now: $(WORKERS))"
 	@echo "make reproduce   run every chapter and build the book    PROFILE=smoke|quick|gpu|paper (now: $(PROFILE))"
 	@echo "make book        build the book again from the chapters that ran    PROFILE=..."
 	@echo "make bench       measure training against other libraries on this machine"
@@ -62,15 +64,18 @@ $(STAMPS)/torch-$(TORCH_VERSION): $(STAMPS)/venv
 	@touch $@
 
 $(STAMPS)/lock: requirements.lock $(STAMPS)/torch-$(TORCH_VERSION)
-	$(BIN)/uv pip install --python $(PY) --no-deps -r requirements.lock
+	$(BIN)/uv pip install --compile-bytecode --python $(PY) --no-deps -r requirements.lock
 	@touch $@
 
 $(STAMPS)/package: pyproject.toml $(STAMPS)/lock
 	$(BIN)/uv pip install --python $(PY) --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# Each process has one thread, and whole test files, so that what a file sets up is made once. Python's cache
+# of compiled files is on even where the user has it off: the tests start many interpreters.
+test: export PYTHONDONTWRITEBYTECODE =
 test: setup  ## every test
-	$(PY) -m pytest
+	$(PY) -m pytest --numprocesses "$(WORKERS)" --maxprocesses 8 --dist loadfile
 
 reproduce: setup  ## from cells to pages
 	$(BIN)/sanity reproduce --profile "$(PROFILE)"

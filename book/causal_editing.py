@@ -65,70 +65,40 @@ import pandas as pd
 from IPython.display import Markdown
 
 from sanity import figures
-from sanity.experiments import causal_editing, findings, metric_validity
-from sanity.experiments import causal_editing_findings as words
-from sanity.experiments import causal_editing_masks as masks
+from sanity.claims import paper_tables
+from sanity.evals.causal_editing import CEILING, PAIR, PARTS
 from sanity.publishing import open_chapter
 
 page = open_chapter("causal_editing", profile)
 figures.house_style()
-grid, model = page.profile.editing, page.profile.models[0]
-kept_on, curves_on = (len({*grid.seeds} & {*some}) for some in (grid.error_seeds, grid.curve_seeds))
+grid, protocol = page.profile.grid("causal_editing"), page.profile.eval_named("causal_editing")
+source = page.profile.source_named(grid.sources[0])
+kept_on, curves_on = (len({*grid.seeds} & {*some}) for some in (protocol.error_seeds, protocol.curve_seeds))
 page.banner()
 
 # %% tags=["hide-input"]
-tables = causal_editing.tables(page.profile)
-page.keep(tables.found)
-pairs = [(pair.target, ", ".join(pair.keep)) for pair in grid.pairs]
+asked = page.read.prepared("causal_editing")[0][1]
+choice, templates = asked.json("choice"), asked.table("templates")
 pd.DataFrame(
     [
-        (
-            "language model and place",
-            "Gemma-2-2B, layers 12 and 19; Llama-3-8B, layer 16",
-            f"{model.subject}, {model.hook}",
-            "as in the chapter on real activations",
-        ),
-        (
-            "facts",
-            "RAVEL",
-            tables.choice["source"],
-            "RAVEL's own files are read with `facts: hij/ravel` or a folder",
-        ),
-        (
-            "attributes edited",
-            "country, continent, language and others",
-            "; ".join(f"{target} (kept: {keep})" for target, keep in pairs),
-            "each ordered pair is fitted and judged by itself",
-        ),
-        ("token", "the entity's last", f"the entity's last, of {grid.entity_tokens} at most", "the same"),
-        (
-            "mask",
-            "binary, learned",
-            f"binary, straight-through gradient, {grid.steps} steps of {grid.prompts} prompts",
-            "SAEBench anneals a sigmoid",
-        ),
-        (
-            "ceiling",
-            "none",
-            f"rotation of rank {grid.rotation_rank}, {grid.rotation_steps} steps",
-            "what the task allows",
-        ),
-        (
-            "error term",
-            "dropped (SAEBench's default)",
-            f"dropped; kept in a second reading ({kept_on} seed(s)), with masks fitted that way",
-            "both are shown",
-        ),
-        (
-            "scored",
-            "not stated",
-            f"{grid.scored_pairs} pairs of cities not fitted on, per seed",
-            "the same for all arms of a seed",
-        ),
+        ("language model and hook", "Gemma-2-2B, layers 12 and 19; Llama-3-8B, layer 16", f"{source.subject}, {source.where}",
+         "as in the chapter on real activations"),
+        ("facts", "RAVEL", choice["source"], "RAVEL's own files are read with `facts: hij/ravel` or a folder"),
+        ("attributes edited", "country, continent, language and others",
+         "; ".join(f"{pair.target} (kept: {', '.join(pair.keep)})" for pair in protocol.pairs),
+         "each ordered pair is fitted and judged by itself"),
+        ("token", "the entity's last", f"the entity's last, of {protocol.entity_tokens} at most", "the same"),
+        ("mask", "binary, learned", f"binary, straight-through gradient, {protocol.steps} steps of {protocol.prompts} prompts",
+         "SAEBench anneals a sigmoid"),
+        ("ceiling", "none", f"rotation of rank {protocol.rotation_rank}, {protocol.rotation_steps} steps", "what the task allows"),
+        ("error term", "dropped (SAEBench's default)",
+         f"dropped; kept in a second reading ({kept_on} seed(s)), with masks fitted that way", "both are shown"),
+        ("scored", "not stated", f"{protocol.scored_pairs} pairs of cities not fitted on, per seed",
+         "the same for all arms of a seed"),
         ("seeds", "not stated", len(grid.seeds), "dictionary, fit and scored pairs; shared by all arms"),
     ],
     columns=["", "paper", "here", "why"],
-).set_index("").astype(str)
+).set_index("").astype(str)  # fmt: skip
 
 # %% [markdown]
 # ## What the model knows
@@ -138,113 +108,274 @@ pd.DataFrame(
 # changes both the cities and the wording. A city whose answer begins like a more frequent answer's is left out, and so
 # are cities that a template names as an example.
 
+
+# %%
+def of_references(table: str) -> pd.DataFrame:
+    """What was kept of the references, which are no arm's: of every hook and seed."""
+    tables = [
+        result.table(table).assign(
+            experiment="causal_editing", subject=one.source.subject, world_or_hook=one.place, seed=one.seed
+        )
+        for one, result in page.read.references("causal_editing")
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+for what in ("known", "asked"):
+    templates[what] = templates[f"{what}_train"] + templates[f"{what}_test"]
+best = templates.loc[templates.groupby("attribute", sort=False)["known_train"].idxmax()]
+pairs = of_references("pairs")
+refused = pairs[pairs["refused"] != ""].drop_duplicates(PAIR)
+determines = {tuple(one) for one in choice["determines"]}
+edited = pd.DataFrame(
+    [
+        {"changed": pair.target, "kept": kept,
+         "one determines the other": bool({(pair.target, kept), (kept, pair.target)} & determines)}
+        for pair in protocol.pairs
+        for kept in pair.keep
+    ]
+)  # fmt: skip
+
 # %% tags=["hide-input"]
+notes = {
+    "initial": "The first letter of its name (initial) is a fact about a string and not about a place; a dictionary may "
+    "separate it from geography more easily than one geographic fact from another.",
+    "hemisphere": "A template that gives the same answer for every city knows the hemisphere of one half of the earth.",
+    "Latitude": "Of a latitude the model's answer counts by its first token, which may be its first digit.",
+}
 Markdown(
-    " ".join(
-        [
-            words.known_words(tables),
-            words.determined_words(tables, page.profile),
-            words.attribute_words(page.profile),
-            words.refused_words(tables),
-        ]
+    f"Of {choice['entities']} entities the model knows, with the best template, "
+    + "; ".join(f"{row.attribute} of {row.known} of {row.asked}" for row in best.itertuples())
+    + ". Among these entities "
+    + ("; ".join(f"{one} determines {other}" for one, other in sorted(determines)) or "no attribute determines another")
+    + ". "
+    + " ".join(words for name, words in notes.items() if name in protocol.attributes)
+    + "".join(
+        f" Too few cities are known for editing {row.target} while {row.keep} stays (refused: {row.remaining:.0f} remain, "
+        f"{row.needed:.0f} are needed)."
+        for row in refused.itertuples()
     )
-)
+)  # fmt: skip
 
 # %% tags=["hide-input"]
 page.table(
-    words.template_table(tables),
+    edited.set_index(["changed", "kept"]).replace({True: "yes", False: "no"}),
+    caption="The pairs that are edited. Where one attribute determines the other among these cities, changing one of them "
+    "asks for a city that cannot exist: such a pair says little about an edit that moves only one of them.",
+)
+
+# %% tags=["hide-input"]
+uses = {
+    (attribute, template): [
+        use for use, names in (("fitting", chosen["fit"]), ("testing", chosen["test"])) if template in names
+    ]
+    for attribute, chosen in choice["templates"].items()
+    for template in [*chosen["fit"], *chosen["test"]]
+}
+page.table(
+    pd.DataFrame(
+        [
+            {
+                "attribute": row.attribute,
+                "template": row.template,
+                "known, fitting": f"{row.known_train} of {row.asked_train}",
+                "known, testing": f"{row.known_test} of {row.asked_test}",
+                "used for": " and ".join(uses.get((row.attribute, row.template), ["–"])),
+            }
+            for row in templates.itertuples()
+        ]
+    ).set_index("attribute"),
     caption="Every template tried, how many cities its answer is right for, and what it is used for. %s is the city.",
     folded=True,
-)
+)  # fmt: skip
 
 # %% [markdown]
 # ## Floor and ceiling first
+#
+# The floor of a pair is the better of both trivial edits. A pair has range where the rotation is ahead of its floor by
+# enough; that is decided by the mean over seeds, for all seeds alike, so that which seeds are judged depends on no luck.
+
+# %%
+# A row per edit that was measured: through arms, both ends of the scale, and masks over bases that lose nothing.
+edits = pd.concat([page.read.table("edits", "causal_editing"), of_references("edits")], ignore_index=True)
+some = len(edits) > 0
+places = pairs[["subject", "world_or_hook"]].drop_duplicates()
+by = [*(places if len(places) > 1 else []), *PAIR]  # what tables tell apart
+ends = pairs[pairs["refused"] == ""].copy()
+if some:
+    ends["gap"] = ends["ceiling_disentanglement"] - ends["floor"]
+    ends["separated"] = ends.groupby([*places, *PAIR])["gap"].transform("mean") >= protocol.least_range
+
+# %% tags=["hide-input"]
+nothing = Markdown("No pair of attributes is known of enough cities, so nothing was edited.")
+scale = pairs.groupby(by, sort=False)
+
+
+def counted(column: str) -> pd.Series:
+    return scale[column].first().map("{:.0f}".format, na_action="ignore")
+
+
+page.table(
+    pd.DataFrame(
+        {
+            "cities for fitting": counted("train_entities"),
+            "cities for testing": counted("test_entities"),
+            "questions, fitting and testing": counted("templates_fitted") + ", " + counted("templates_tested"),
+            "unseen template": scale["unseen_templates"].first().map({True: "yes", False: "no"}),
+            "do nothing": scale["nothing_disentanglement"].mean(),
+            "swap everything": scale["everything_disentanglement"].mean(),
+            "rotation": scale["ceiling_disentanglement"].mean(),
+            "its cause": scale["ceiling_cause"].mean(),
+            "its isolation": scale["ceiling_isolation"].mean(),
+            "ahead of the floor by": ends.groupby(by, sort=False)["gap"].mean(),
+            "range": ends.groupby(by, sort=False)["separated"].all().map({True: "yes", False: "no range"}),
+        }
+    ).fillna({"range": "refused"}).rename_axis(index={"target": "changed", "keep": "kept"}),
+    caption="Disentanglement of both trivial edits and of the learned rotation on cities that were not "
+    f"fitted on (means over {len(grid.seeds)} seed(s), {protocol.scored_pairs} pairs each). A pair has range from "
+    f"{protocol.least_range:g} on; from others no verdict is drawn.",
+) if some else nothing  # fmt: skip
+
+# %% [markdown]
+# A mask of its own through a basis that loses nothing shows what masks can do at best. One that comes out above the
+# rotation shows that on so few cities and steps the rotation is no upper bound: shares of the way to it are to be read
+# with that in mind.
+
+# %%
+if some:
+    masks = edits[edits["what"] == "mask"].merge(ends, on=[*places, *PAIR, "seed"], suffixes=("", "_of_pair"))
+    exact = masks[masks["through"] != "arm"].groupby("through", sort=False)
+    exact = exact[["disentanglement", "ceiling_disentanglement"]].mean().set_axis(["mask", CEILING], axis=1)
+    exact["stands"] = (exact["mask"] > exact[CEILING]).map({True: "above the rotation", False: "not above"})
 
 # %% tags=["hide-input"]
 page.table(
-    words.ends_table(tables),
-    caption="Disentanglement of both trivial edits and of the learned rotation on cities that were not "
-    f"fitted on (means over {len(grid.seeds)} seed(s), {grid.scored_pairs} pairs each).",
-)
-
-# %% tags=["hide-input"]
-Markdown(words.ends_words(tables, page.profile) + " " + words.exact_words(tables))
+    exact.rename_axis("basis"),
+    caption="Disentanglement of a mask over each basis that loses nothing, and of the rotation on the same seeds "
+    f"({len({*grid.seeds} & {*protocol.exact_seeds})}): means over pairs.",
+) if some else nothing  # fmt: skip
 
 # %% [markdown]
 # ## Every arm
+#
+# An arm's score is the mean over the pairs that have range. The baselines are compared with the trained arm seed by
+# seed: all arms of a seed are fitted and scored on the same pairs of cities.
 
-# %% tags=["hide-input"]
-some = len(tables.edits) > 0
-first = (tables.edits["target"].iloc[0], tables.edits["keep"].iloc[0]) if some else pairs[0]
-edits, ends = words.pair_of(tables, *first)
-led = len(tables.scores) > 0
-lead = (
-    findings.lead_words(tables.scores, "ravel_disentanglement", "disentanglement without the error term")
-    if led
-    else "No pair of attributes has range here, so no arm is judged."
-)
-nothing = Markdown("No pair of attributes is known of enough cities, so nothing was edited.")
-(
-    page.figure(
-        figures.edits_by_arm(edits, ends),
-        alt=f"Cause, isolation and disentanglement of references, exact dictionaries and arms. {lead}",
-        caption=f"Changing {first[0]} while {first[1]} stays: share of {grid.scored_pairs} pairs of cities per seed, "
-        f"{len(grid.seeds)} seed(s). Hollow dots keep the error term and have a mask fitted that way. "
-        f"What reconstructs exactly ({', '.join(grid.exact)}) has a mask of its own.",
-        data=(tables.edits, "editing_edits"),
+# %%
+scores = page.read.scores("causal_editing")
+led = len(scores) > 0
+if led:
+    rows = scores.assign(
+        arm=[figures.arm_words(c, i) for c, i in zip(scores["constraint"], scores["init"], strict=True)]
     )
-    if some
-    else nothing
-)
-
-# %% tags=["hide-input"]
-Markdown(
-    words.floor_words(tables)
-    + "\n\n"
-    + lead
-    + (
-        "\n\n"
-        + findings.lead_words(
-            tables.scores, "ravel_disentanglement_with_error", "disentanglement with the error term"
-        )
-        if led
-        else ""
+    rows = rows[rows["metric"].str.startswith("ravel_disentanglement")]
+    rows["error term"] = rows["metric"].str.endswith("_with_error").map({False: "dropped", True: "kept"})
+    same = [*places, "metric", "seed"]
+    rows = rows.merge(
+        rows.loc[rows["arm"] == "trained", [*same, "value"]], on=same, suffixes=("", "_trained")
     )
-)
+    rows["lead"] = (rows["value_trained"] - rows["value"]).where(rows["arm"] != "trained")
+    judged = rows.groupby([*by[: -len(PAIR)], "error term", "arm"], sort=False).agg(
+        disentanglement=("value", "mean"), floor=("floor", "mean"), ceiling=("ceiling", "mean"),
+        lead=("lead", "mean"), least=("lead", "min"), most=("lead", "max"),
+    )  # fmt: skip
+    judged = judged.sort_index(level="error term", sort_remaining=False, kind="stable")
+    above = judged["disentanglement"] > judged["floor"]
+    judged.insert(3, "stands", above.map({True: "above the floor", False: "not above the floor"}))
 
 # %% tags=["hide-input"]
-page.publish(tables.scores if led else tables.ends, "editing_scores")
+lead = "No pair of attributes has range here, so no arm is judged."
+if led:
+    dropped = judged.reset_index().query("`error term` == 'dropped' and arm != 'trained'")
+    lead = f"Without the error term the trained arm leads, mean of {len(grid.seeds)} paired difference(s): "
+    where = dropped["arm"] + (", " + dropped["world_or_hook"] if "world_or_hook" in dropped else "")
+    lead += "; ".join(f"{arm} by {gap:+.3f}" for arm, gap in zip(where, dropped["lead"], strict=True)) + "."
+first = ends.iloc[0] if some else None
+
+
+def here(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the first pair, at the first hook."""
+    return table[(table[[*places, *PAIR]] == first[[*places, *PAIR]]).all(axis=1)]
+
+
+page.figure(
+    figures.edits_by_arm(here(edits), here(ends)),
+    alt=f"Cause, isolation and disentanglement of references, exact dictionaries and arms. {lead}",
+    caption=f"Changing {first['target']} while {first['keep']} stays: share of {protocol.scored_pairs} pairs of cities per "
+    f"seed, {len(grid.seeds)} seed(s). Hollow dots keep the error term and have a mask fitted that way. "
+    f"What reconstructs exactly ({', '.join(protocol.exact)}) has a mask of its own.",
+    data=(edits, "editing_edits"),
+) if some else nothing  # fmt: skip
+
+# %% tags=["hide-input"]
+page.table(
+    judged.assign(
+        **{n: judged[n].map("{:+.3f}".format, na_action="ignore") for n in ("lead", "least", "most")}
+    ),
+    caption="Disentanglement of every arm, with the error term dropped and kept, between floor and ceiling (means over seeds "
+    "and over pairs that have range); the trained arm's lead over each: mean, least and most of the differences paired by "
+    "seed. Of two arms that are not above the floor, where the city is left alone, neither is called better: their "
+    "difference says which one does more damage.",
+) if led else Markdown(lead)  # fmt: skip
+
+# %% tags=["hide-input"]
+page.publish(scores if led else pairs, "editing_scores")
 
 # %% [markdown]
 # A mask measures its dictionary only where it is fitted: it must do better than no mask, and than as many other latents
-# that are active as often.
+# that are active as often. With the error term kept, swapping no latent is doing nothing.
 
-# %% tags=["hide-input"]
-(
-    page.table(
-        masks.gain_table(tables),
-        caption="Each arm's mask (means over seeds) minus swapping no latent, and minus swapping as many others at random: "
-        "differences in disentanglement. With the error term kept, swapping no latent is doing nothing, and the mask is "
-        f"one fitted with the error term ({kept_on} seed(s)). L0: latents active at the last token of the cities tested.",
+# %%
+if some:
+    arms = edits[edits["through"] == "arm"].copy()
+    arms["arm"] = [figures.arm_words(c, i) for c, i in zip(arms["constraint"], arms["init"], strict=True)]
+    arms["error term"] = arms["with_error"].eq(True).map({False: "dropped", True: "kept"})
+    key = [*by, "arm", "error term"]
+    means = arms.pivot_table(index=key, columns="what", values="disentanglement", sort=False)
+    left_alone = ends.groupby(by)["nothing_disentanglement"].mean()
+    none = means["no latent"].fillna(
+        left_alone.reindex(means.index.droplevel(["arm", "error term"])).set_axis(means.index)
     )
-    if some
-    else nothing
-)
+    gains = pd.DataFrame(
+        {
+            "L0 at these cities": arms.groupby(key)["l0"].mean().map("{:.1f}".format),
+            "mask": means["mask"],
+            "mask minus no latent": means["mask"] - none,
+            "mask minus as many at random": means["mask"] - means["random latents"],
+        }
+    ).reindex(means.index)
+    ahead = (gains[["mask minus no latent", "mask minus as many at random"]] > 0).all(axis=1)
+    gains["fit"] = ahead.map({True: "ahead of both", False: "not converged"})
 
 # %% tags=["hide-input"]
-Markdown(masks.gain_words(tables))
+page.table(
+    gains.assign(**{name: gains[name].map("{:+.3f}".format) for name in gains if " minus " in name}),
+    caption=f"{ahead.sum()} of {len(ahead)} masks are ahead of both swapping no latent and swapping as many others at random: "
+    "differences in disentanglement, means over seeds. Others have not converged, or go through latents that no mask can "
+    f"edit by. With the error term kept, the mask is one fitted with the error term ({kept_on} seed(s)). L0: latents active "
+    "at the last token of the cities tested.",
+) if some else nothing  # fmt: skip
 
 # %% tags=["hide-input"]
-(
-    page.table(
-        masks.arm_table(tables),
-        caption="Every mask, seed by seed: how many of the latents that are ever active at a city it swaps, and what this "
-        "does.",
-        folded=True,
-    )
-    if some
-    else nothing
-)
+page.table(
+    pd.DataFrame(
+        [
+            {
+                "changed": row.target,
+                "kept": row.keep,
+                "through": row.through if row.through != "arm" else figures.arm_words(row.constraint, row.init),
+                "seed": row.seed,
+                "error term": "kept" if row.with_error else "dropped",
+                "latents swapped": f"{row.size:.0f} of {row.active:.0f}",
+                **{part: getattr(row, part) for part in PARTS},
+            }
+            for row in masks.itertuples()
+        ]
+    ).set_index(["changed", "kept", "through", "seed"]),
+    caption="Every mask, seed by seed: how many of the latents that are ever active at a city it swaps, and what this "
+    "does.",
+    folded=True,
+) if some else nothing  # fmt: skip
 
 # %% [markdown]
 # ## How many latents it takes
@@ -253,49 +384,63 @@ Markdown(masks.gain_words(tables))
 # dictionary is a random-feature model of the residual stream. The curve swaps only the latents with the largest logits;
 # at its ends stand no latent, which is the reconstruction alone, and all of them.
 
-# %% tags=["hide-input"]
-(
-    page.figure(
-        figures.edits_by_size(edits, ends),
-        alt="Cause, isolation and disentanglement against the number of latents swapped, one line per dictionary. "
-        + masks.control_words(tables),
-        caption=f"Changing {first[0]} while {first[1]} stays, error term dropped: means over {curves_on} seed(s), "
-        f"{grid.scored_pairs} pairs each. Latents that were silent at every city fitted on are left out, except where all are swapped.",
-    )
-    if some
-    else nothing
-)
+# %%
+if some:
+    of_trained = arms[(arms["constraint"] == "trained") & (arms["error term"] == "dropped")]
+    controls = of_trained.groupby("what")[list(PARTS)].mean()
 
 # %% tags=["hide-input"]
-Markdown(masks.control_words(tables))
+control_words = (
+    "Through the trained arm's reconstruction, without swapping anything, the kept answers survive in "
+    f"{controls.loc['no latent', 'isolation']:.0%} of the pairs: what is missing there is lost to the reconstruction, not to "
+    f"the edit. Swapping every latent changes the target in {controls.loc['all latents', 'cause']:.0%}, the mask in "
+    f"{controls.loc['mask', 'cause']:.0%}, and as many other latents of like frequency in "
+    f"{controls.loc['random latents', 'cause']:.0%}, with isolation {controls.loc['mask', 'isolation']:.0%} and "
+    f"{controls.loc['random latents', 'isolation']:.0%}."
+    if some and len(controls)
+    else "No trained arm was edited."
+)
+page.figure(
+    figures.edits_by_size(here(edits), here(ends)),
+    alt="Cause, isolation and disentanglement against the number of latents swapped, one line per dictionary. "
+    + control_words,
+    caption=f"Changing {first['target']} while {first['keep']} stays, error term dropped: means over {curves_on} seed(s), "
+    f"{protocol.scored_pairs} pairs each. Latents that were silent at every city fitted on are left out, except where all "
+    "are swapped.",
+) if some else nothing  # fmt: skip
+
+# %% tags=["hide-input"]
+Markdown(control_words)
 
 # %% [markdown]
 # ## Pair by pair
 
 # %% tags=["hide-input"]
-fitted = tables.edits[(tables.edits["what"] == "mask") & (tables.edits["through"] == "arm")]
-(
-    page.table(
-        fitted[fitted["with_error"].eq(False)]
-        .pivot_table(
-            index=["target", "keep"], columns=["constraint", "init"], values="disentanglement", sort=False
-        )
-        .rename(columns=lambda name: name.replace("_", " ")),
-        caption="Disentanglement of every arm on every ordered pair that is edited (changed, kept): means over seeds, error "
-        "term dropped.",
-    )
-    if len(ends[["target", "keep"]].drop_duplicates()) and len(pairs) > 1
-    else Markdown(
-        f"The profile `{profile}` asks for {len(pairs)} ordered pair(s), through {len(grid.arms)} arms."
-    )
-)
+page.table(
+    means["mask"].unstack("arm", sort=False).xs("dropped", level="error term")
+    .rename_axis(index={"target": "changed", "keep": "kept"}, columns=None),
+    caption="Disentanglement of every arm on every ordered pair that is edited: means over seeds, error term dropped.",
+) if some and len(protocol.pairs) > 1 else Markdown(
+    f"The profile `{profile}` asks for {len(protocol.pairs)} ordered pair(s), through {len(grid.arms)} arms."
+)  # fmt: skip
 
 # %% [markdown]
-# ## Beside the paper's tables
+# ## Next to the paper's tables
+
+# %%
+printed = paper_tables()
+printed = printed[printed["metric"] == "ravel_disentanglement"].pivot_table(
+    index=["variant", "init"], columns=["model", "layer", "architecture"], values="mean", sort=False
+)
+printed.columns = [f"{model} L{layer} {architecture}" for model, layer, architecture in printed.columns]
+if led:
+    ours = rows.pivot_table(index=["constraint", "init"], columns="error term", values="value", sort=False)
+    ours.columns = [f"ours, error term {how}" for how in ours.columns]
+    printed = pd.concat([printed, ours], axis=1)
 
 # %% tags=["hide-input"]
 page.table(
-    words.beside_paper(tables),
+    printed.rename_axis(["arm", "init"]).rename(index=lambda name: name.replace("_", " ")),
     caption="Disentanglement in the paper's Tables 2 to 4 and here. The paper gives no floor; its lowest scores, 0.485 to "
     "0.49, are near the one half of doing nothing. Models, dictionaries, attributes and fitting differ: compare the "
     "order of the arms, not the values.",
@@ -310,23 +455,33 @@ page.table(
 # that.
 
 # %% tags=["hide-input"]
-Markdown(words.cost_words(tables))
+facts = page.read.facts("causal_editing", "causal_editing")
+cost = (
+    f"Fitting and scoring the masks of one SAE for one pair took {facts['cpu_seconds'].sum() / facts['pairs'].sum():.0f} s of "
+    f"one processor core on average ({facts['pairs'].sum():.0f} times), with rotations and exact dictionaries "
+    f"{facts['cpu_seconds'].sum() + pairs['cpu_seconds'].sum():.0f} s in all, without asking the language model."
+    if some
+    else "Nothing was fitted."
+)
+Markdown(cost)
 
 # %% [markdown]
 # ## Can the metric be trusted?
 #
-# What its [validity gate](metric_validity.ipynb) says, which corrupts the metric's own reference in grades.
+# What its [validity gate](metric_validity.ipynb) says, which turns the learned rotation away in steps.
 
 # %% tags=["hide-input"]
-Markdown(metric_validity.note(page.profile, ["ravel_disentanglement"]))
+page.gates("ravel_disentanglement")
 
 # %% [markdown]
 # ## What could be wrong
 
 # %% tags=["hide-input"]
+cities = sorted({f"{n:.0f}" for n in ends["train_entities"].agg(["min", "max"])}) if some else ["no"]
 Markdown(
-    f"- {words.fitted_words(tables, page.profile)} A rotation knows its own cities better than new ones: the ceiling is "
-    "that of this many cities, and rises with their number."
+    f"- The masks are fitted on {' to '.join(cities)} cities in {protocol.steps} steps of {protocol.prompts} prompts, the "
+    f"rotations on the same cities in {protocol.rotation_steps}. A rotation knows its own cities better than new ones: the "
+    "ceiling is that of this many cities, and rises with their number."
 )
 
 # %% [markdown]

@@ -65,122 +65,176 @@ import pandas as pd
 from IPython.display import Markdown
 
 from sanity import figures
-from sanity.experiments import interpretability, interpretability_findings, metric_validity
+from sanity.evals import METRICS
+from sanity.evals.interpretability import Context
+from sanity.experiments import equal_frequencies
 from sanity.publishing import open_chapter
 from sanity.publishing.page import Html
+from sanity.stats import hierarchical_bootstrap, t_interval
 
 page = open_chapter("interpretability", profile)
 figures.house_style()
-grid, real = page.profile.interpretability, page.profile.real
+grid = page.profile.grid("interpretability")
+asked = page.profile.eval_named("interpretability")
+place, drawn, seeds = page.profile.place_of(grid.sources[0]), asked.drawn, f"{len(grid.seeds)} seeds"
 page.banner()
 
 # %% tags=["hide-input"]
-(place, *other_places) = interpretability.tables(page.profile)
-for one in (place, *other_places):
-    page.keep(one.found)
-scores, latents, counts, text = place.scores, place.latents, place.counts, place.text
-order = interpretability_findings.arms_in(scores)
-seeds = f"{len(real.seeds)} seed{'s' if len(real.seeds) > 1 else ''}"
+((_, prepared), *_) = [found for found in page.read.prepared("contexts") if found[0].place == place]
+text = prepared.json("text")
 pd.DataFrame(
     [
-        (
-            "latents per SAE",
-            "200 at random among the alive",
-            f"up to {grid.latents}",
-            "drawn in one order for all arms of a seed",
-        ),
-        (
-            "alive",
-            "frequency of 1e-6 or more",
-            "the same, counts below",
-            "below a million tokens any activation is enough",
-        ),
-        (
-            "asked about",
-            "alive",
-            f"{grid.fewest} contexts with and {grid.fewest} without activation in each half",
-            "fewer say nothing",
-        ),
-        (
-            "text",
-            "OpenWebText",
-            ", ".join(text["tokens_by_source"]),
-            "unseen by the SAEs, and not used for probing",
-        ),
-        (
-            "tokens, contexts, documents",
-            "not stated",
-            f"{text['tokens']:,}; {text['windows']:,}; {text['documents']:,}",
-            "the held-out text of the other chapters, read on",
-        ),
-        ("tokens per context", "not stated", f"up to {grid.window}", "of one document"),
-        (
-            "description from",
-            "up to 15 top contexts",
-            f"{grid.examples} top contexts",
-            "half of the documents, divided anew by every seed",
-        ),
-        (
-            "tested on",
-            "50 activating, 50 random",
-            "all contexts of the other half",
-            "within a half nothing more is drawn",
-        ),
+        ("latents per SAE", "200 at random among the alive", f"up to {drawn.latents}",
+         "drawn in one order for all arms of a seed"),
+        ("alive", "frequency of 1e-6 or more", "the same, counts below",
+         "below a million tokens any activation is enough"),
+        ("asked about", "alive", f"{drawn.fewest} contexts with and {drawn.fewest} without activation in each half",
+         "fewer say nothing"),
+        ("text", "OpenWebText", ", ".join(text["tokens_by_source"]), "unseen by the SAEs, and not used for probing"),
+        ("tokens, contexts, documents", "not stated",
+         f"{text['tokens']:,}; {text['windows']:,}; {text['documents']:,}",
+         "the held-out text of the other chapters, read on"),
+        ("tokens per context", "not stated", f"up to {drawn.window}", "of one document"),
+        ("description from", "up to 15 top contexts", f"{asked.examples} top contexts",
+         "half of the documents, divided by every seed in its own way"),
+        ("tested on", "50 activating, 50 random", "all contexts of the other half", "within a half nothing more is drawn"),
         ("judge", "two language models", "none", "the next chapter has one"),
-        (
-            "seeds",
-            "not stated",
-            len(real.seeds),
-            "paired across arms: each has its own SAEs, its own division of one text, its own draw of latents",
-        ),
+        ("seeds", "not stated", len(grid.seeds),
+         "paired across arms: each has its own SAEs, its own division of one text, its own draw of latents"),
     ],
     columns=["", "paper", "here", "why"],
-).set_index("").astype(str)
+).set_index("").astype(str)  # fmt: skip
+
+
+# %%
+def named(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the first hook, with the names of their arms."""
+    here = rows[rows["world_or_hook"] == place]
+    return here.assign(
+        arm=[figures.arm_words(*arm) for arm in zip(here["constraint"], here["init"], strict=True)]
+    )
+
+
+counts = named(page.read.facts("interpretability", "contexts"))
+numbers = [name for name in ("alive", "eligible", "sampled", "l0") if name in counts]
+per_arm = counts.groupby("arm", sort=False)[numbers].mean()
 
 # %% tags=["hide-input"]
-Markdown(interpretability_findings.count_words(counts))
+page.table(
+    per_arm.rename(columns={"sampled": "drawn", "l0": "L0 on this text"}),
+    caption=f"Latents that fire at all on this text, that can be asked about, and that were drawn, mean over {seeds}; and "
+    f"active latents per token of it, where {grid.l0[0]} was meant.",
+)
+
+# %% tags=["hide-input"]
+refused = counts.dropna(subset="refused") if "refused" in counts else counts[:0]
+Markdown(
+    "\n".join(f"- Not scored: {row.arm}, seed {row.seed} ({row.refused})." for row in refused.itertuples())
+    or "Every SAE has latents that can be asked about."
+)
 
 # %% [markdown]
 # ## How predictable are latents from their examples?
+#
+# The table of scores has a row for every SAE and metric. One metric compares SAEs with each other and comes from
+# a cell of its own: the AUROC as if the latents of all arms fired equally often.
 
 # %%
-page.publish(
-    pd.concat([one.scores for one in (place, *other_places)], ignore_index=True), "interpretability_scores"
+compared = [one for one in equal_frequencies.scored(page.read.plan) if one[0] == "interpretability"]
+found = page.read.results([cell for *_, cell in compared])
+matched = [
+    result.table("scores").assign(experiment=experiment, world_or_hook=hook)
+    for (experiment, hook, _), result in zip(compared, found, strict=True)
+]
+everywhere = pd.concat([page.read.scores("interpretability"), *matched], ignore_index=True)
+scores = named(everywhere)
+latents = named(page.read.table("latents", "interpretability"))
+page.publish(everywhere, "interpretability_scores")
+
+# %% [markdown]
+# Arms are compared seed by seed: the arms of a seed saw the same batches in training, and are asked about the same latents
+# in the same division of the text, wherever they have them.
+
+# %%
+means = scores.pivot_table(index="arm", columns="metric", values="value", sort=False)
+by_seed = scores.pivot_table(index=["metric", "seed"], columns="arm", values="value", sort=False)
+trained = by_seed.get("trained", float("nan"))
+lead = by_seed.rsub(trained, axis=0).drop(columns="trained", errors="ignore")
+leads = lead.groupby("metric", sort=False).agg(["mean", "min", "max"])
+
+# %% tags=["hide-input"]
+# Every metric with one name: where they stand next to each other, without what all have in common.
+labels = {name: METRICS[name].label.removeprefix("held-out example ") for name in means}
+controls = {"autointerp_auroc_token_matched": "same word", "autointerp_auroc_source_matched": "same source"}
+ranked = ["autointerp_auroc", "autointerp_auroc_strong", *controls]
+lexical = ["autointerp_lookup_auroc", "autointerp_purity", "autointerp_ngram_f1", "autointerp_intruder"]
+order = list(dict.fromkeys(zip(scores["constraint"], scores["init"], strict=True)))
+where = (
+    f"{figures.ARCHITECTURE_NAMES[grid.architectures[0]]}, L0 = {grid.l0[0]}, {seeds}, up to {drawn.latents} latents per "
+    f"SAE, {text['tokens']:,} unseen tokens"
+)
+
+
+def lead_words(metric: str) -> str:
+    """By how much the trained arm leads each other one."""
+    of_metric = lead.loc[metric].dropna(axis=1, how="all")
+    parts = [
+        f"{arm} by {gap.mean():+.3f} ({gap.min():+.3f} to {gap.max():+.3f})" for arm, gap in of_metric.items()
+    ]
+    return (
+        f"In {METRICS[metric].label}, the trained arm leads (mean and range of differences paired by seed, {seeds}): "
+        f"{'; '.join(parts)}."
+    )
+
+
+page.figure(
+    figures.arms_by_metric(
+        scores,
+        metrics={name: labels[name] for name in ranked if name in labels},
+        order=order,
+    ),
+    alt="AUROC of held-out contexts for every arm. " + lead_words("autointerp_auroc"),
+    caption=f"AUROC of held-out contexts, against all silent contexts and against matched ones. {where}. "
+    "Dotted: 0.5, chance; dashed: 1, every context ranked.",
+    data=(latents.drop(columns=["word", "rule", "arm"]), "interpretability_latents"),
 )
 
 # %% tags=["hide-input"]
-ranked = {
-    name: interpretability_findings.NAMES[name]
-    for name in (
-        "autointerp_auroc",
-        "autointerp_auroc_strong",
-        "autointerp_auroc_token_matched",
-        "autointerp_auroc_source_matched",
-    )
-}
-where = (
-    f"{figures.ARCHITECTURE_NAMES[real.architecture]}, L0 = {real.l0}, {seeds}, up to {grid.latents} latents per SAE, "
-    f"{text['tokens']:,} unseen tokens"
+page.table(
+    leads.stack(0, future_stack=True)
+    .apply(lambda row: f"{row['mean']:+.3f} ({row['min']:+.3f} to {row['max']:+.3f})", axis=1)
+    .unstack("arm")[list(lead.columns)]
+    .rename(index=labels),
+    caption=f"The trained arm's lead over each baseline in every score: mean and range of the differences paired by seed "
+    f"({seeds}).",
 )
-page.figure(
-    figures.arms_by_metric(scores, metrics=ranked, order=order),
-    alt="AUROC of held-out contexts for every arm. "
-    + interpretability_findings.lead(scores, "autointerp_auroc"),
-    caption=f"AUROC of held-out contexts, against all silent contexts and against matched ones. {where}. "
-    "Dotted: 0.5, chance; dashed: 1, every context ranked.",
-    data=(latents.drop(columns=["word", "rule"], errors="ignore"), "interpretability_latents"),
+
+# %% [markdown]
+# How much of an arm's margin over chance is left once silent contexts are matched, by the word or by the source? And how
+# high could it be? Made-up latents that fire exactly where something known is the case (below) give the scale.
+
+# %%
+above = (means[["autointerp_auroc", *controls]] - 0.5).rename(columns=controls)
+plain = above.pop("autointerp_auroc")
+graded = page.read.graded("interpretability")
+concepts = graded[graded["place"] == place]
+intact = concepts[(concepts["level"] == 0) & (concepts["metric"] == "autointerp_auroc")]
+scale = intact.groupby("kind", sort=False)["value"].mean()
+
+# %% tags=["hide-input"]
+page.table(
+    above.div(plain.where(plain > 0), axis=0).map("{:.0%}".format).assign(above=plain.map("{:+.3f}".format)),
+    caption="How much of the AUROC above 0.5 (the last column) is left against silent contexts with the same word, and from "
+    "the same source.",
 )
 
 # %% tags=["hide-input"]
 Markdown(
-    "\n\n".join(
-        [
-            interpretability_findings.lead(scores, "autointerp_auroc"),
-            interpretability_findings.lead(scores, "autointerp_auroc_token_matched"),
-            interpretability_findings.remaining_words(scores),
-            interpretability_findings.concept_words(place.graded),
-        ]
-    )
+    "For scale, latents made to fire exactly where something known is the case have an AUROC of "
+    + "; ".join(f"{value:.2f} (a {kind})" for kind, value in scale.items())
+    + f". Of latents that fire on one word no more than about {scale.get('word', float('nan')):.2f} can be expected on average."
+    if len(scale)
+    else "There is too little text for known concepts to tell how high a score could be."
 )
 
 # %% [markdown]
@@ -190,42 +244,55 @@ Markdown(
 # ranked by a word list that was counted on the examples, and the strongest activations are looked at.
 
 # %% tags=["hide-input"]
-lexical = {
-    name: interpretability_findings.NAMES[name]
-    for name in ("autointerp_lookup_auroc", "autointerp_purity", "autointerp_ngram_f1", "autointerp_intruder")
-}
 page.figure(
-    figures.arms_by_metric(scores, metrics=lexical, order=order),
-    alt="Scores of word identity for every arm. "
-    + interpretability_findings.lead(scores, "autointerp_lookup_auroc"),
+    figures.arms_by_metric(
+        scores,
+        metrics={name: labels[name] for name in lexical if name in labels},
+        order=order,
+    ),
+    alt="Scores of word identity for every arm. " + lead_words("autointerp_lookup_auroc"),
     caption=f"How far words alone go, and how many intruders the encoder finds. {where}. Dotted: chance.",
 )
 
 # %% tags=["hide-input"]
 Markdown(
-    "\n\n".join(
-        [
-            interpretability_findings.lookup_words(scores),
-            interpretability_findings.lead(scores, "autointerp_purity"),
-            interpretability_findings.lead(scores, "autointerp_intruder"),
-        ]
+    "AUROC of a word list that was counted on the examples, and of the description's embedding: "
+    + "; ".join(
+        f"{arm} {row['autointerp_lookup_auroc']:.3f} and {row['autointerp_auroc']:.3f}"
+        for arm, row in means.iterrows()
     )
+    + "."
 )
 
 # %% tags=["hide-input"]
+floors = scores.groupby("metric")["floor"].mean().rename("floor (chance)")
 page.table(
-    interpretability_findings.score_table(scores, counts),
-    caption=f"Every score, mean over {seeds}. “L0 on this text”: active latents per token of the contexts, where "
-    f"{real.l0} was meant. “Another's description” gives each latent the description of another one "
+    pd.concat([floors.to_frame().T[means.columns], means]).rename(columns=labels).rename_axis("arm"),
+    caption=f"Every score, mean over {seeds}. “Another's description” gives each latent the description of another one "
     "of the same SAE. “Equal frequencies” weights latents as if all arms fired equally often.",
 )
 
+# %% [markdown]
+# ## How sure is a mean?
+#
+# Verdicts rest on differences paired by seed. Two intervals of the plain mean: over seeds, and from redrawing seeds and
+# the latents in them, which with so few seeds is too narrow.
+
+# %%
+rows = []
+for arm, part in latents.groupby("arm", sort=False):
+    units = part[["seed", "latent"]].assign(value=part["auroc"]).dropna()
+    of_seeds = units.groupby("seed")["value"].mean().to_numpy()
+    if len(of_seeds) > 1:
+        low, high = t_interval(of_seeds)
+        nested = hierarchical_bootstrap(units, levels=("seed", "latent"))
+        rows.append((arm, of_seeds.mean(), low, high, nested.low, nested.high))
+intervals = pd.DataFrame(rows, columns=["arm", "mean", "95 % from", "to", "redrawing latents, from", "to "])
+
 # %% tags=["hide-input"]
-intervals = interpretability_findings.interval_table(latents, scores)
 page.table(
-    intervals,
-    caption="AUROC: mean over seeds with its 95 % t-interval, and the interval from redrawing seeds and the latents in "
-    "them, which with so few seeds is too narrow. Verdicts rest on differences paired by seed.",
+    intervals.set_index("arm"),
+    caption="AUROC: mean over seeds with its 95 % t-interval, and the nested bootstrap.",
 ) if len(intervals) else Markdown("One seed gives no interval.")
 
 # %% [markdown]
@@ -238,18 +305,26 @@ page.table(
 page.figure(
     figures.score_quantiles(
         latents,
-        columns={"auroc": "AUROC", "token_matched": "AUROC, same word", "lookup": "AUROC of a word list"},
+        columns={"auroc": "AUROC", "token_matched": "AUROC (same word)", "lookup": "AUROC of a word list"},
         order=order,
     ),
     alt="Spread of the scores over the latents of every arm: medians, quartiles, and where 90 % of latents lie.",
     caption=f"Latents of all seeds together: {len(latents):,} in all. Dotted: chance.",
 )
 
+# %%
+by_arm = latents.groupby("arm", sort=False)["auroc"]
+quantiles = by_arm.quantile([0.05, 0.25, 0.5, 0.75, 0.95]).unstack().rename(columns="{:.0%}".format)
+quantiles["share above 0.7"], quantiles["latents"] = (
+    by_arm.agg(lambda auroc: (auroc > 0.7).mean()),
+    by_arm.count(),
+)
+
 # %% tags=["hide-input"]
 page.table(
-    interpretability_findings.quantile_table(latents),
+    quantiles,
     caption="Quantiles of the AUROC over latents. The paper reports that about 30 % of the frozen encoder's latents are "
-    "judged above 0.7; the column beside is this score's, and not to be compared with a judge's accuracy.",
+    "judged above 0.7; the column here is this score's, and not to be compared with a judge's accuracy.",
 )
 
 # %% [markdown]
@@ -259,10 +334,25 @@ page.table(
 # same number in two arms of one seed shares its random start.
 
 # %% tags=["hide-input"]
+first = latents[latents["seed"] == grid.seeds[0]].set_index(["arm", "latent"])
+examples = named(page.read.table("examples", "interpretability"))
+shown = []
+for (arm, latent), part in examples[examples["seed"] == grid.seeds[0]].groupby(["arm", "latent"], sort=False):
+    row = first.loc[(arm, latent)]
+    same_word = "–" if pd.isna(row["token_matched"]) else f"{row['token_matched']:.2f}"
+    about = (
+        f"{latent}: fires on {row['frequency']:.2%} of tokens; AUROC {row['auroc']:.2f}, same word {same_word}, "
+        f"word list {row['lookup']:.2f}, purity {row['purity']:.2f}, best n-gram “{row['rule']}” (F1 {row['ngram_f1']:.2f})"
+    )
+    contexts = [
+        Context(one.window, one.document, one.source, tuple(one.pieces), tuple(one.activations))
+        for one in part.itertuples()
+    ]
+    shown.append((arm, about, contexts))
 Html(
     figures.examples_html(
-        interpretability_findings.example_rows(place, grid.shown),
-        caption=f"The first {grid.shown} latents drawn from every arm (seed {real.seeds[0]}), with their strongest "
+        shown,
+        caption=f"The first {asked.shown} latents drawn from every arm (seed {grid.seeds[0]}), with their strongest "
         "contexts in the examples' half. The deeper the mark, the stronger the activation; the strongest of a context "
         "is underlined.",
     )
@@ -278,52 +368,55 @@ Html(
 # ## What these scores are worth
 #
 # None of the arms was used to choose or tune a score. Instead, latents are made up that fire exactly where something
-# known is the case (a source, a word, a word within one source), and then spoilt: a share of the activations is moved to
-# random tokens. A score should fall from step to step, and end at chance.
+# known is the case (a source, a word, a word within one source), and then corrupted in steps: a share of the activations
+# is moved to random tokens. A score should fall from step to step, and end at chance.
+
+# %%
+own = concepts[concepts["kind"] == concepts["metric"].map(lambda name: METRICS[name].gate)]
+falls = own.pivot_table(index=["metric", "kind"], columns="level", values="value", sort=False)
+steady = [row.is_monotonic_decreasing for _, row in falls.iterrows()]
 
 # %% tags=["hide-input"]
-gated = [name for name in interpretability_findings.NAMES if name in set(place.graded["metric"])]
+gated = {name: labels[name] for name in labels if name in set(own["metric"])}
+words = "; ".join(
+    f"{labels[m]} from {row.iloc[0]:.2f} to {row.iloc[-1]:.2f}" for (m, _), row in falls.iterrows()
+)
 page.figure(
-    figures.known_concepts(
-        place.graded, metrics={name: interpretability_findings.NAMES[name] for name in gated}
-    ),
-    alt="Scores of known concepts against how much of them is spoilt. "
-    + interpretability_findings.gate_words(place.graded, gated),
-    caption="Mean over concepts; bars: range over "
-    f"{place.graded['seed'].nunique()} draws. Strong lines: the kind of concept that a score is meant to see. "
-    "Dotted: chance; dashed: 1.",
-    data=(place.graded, "interpretability_graded"),
+    figures.known_concepts(concepts, metrics=gated),
+    alt=f"Scores of known concepts against how far they are corrupted. From intact to fully corrupted: {words}.",
+    caption=f"Mean over concepts; bars: range over {concepts['seed'].nunique()} draws. Strong lines: the kind of concept "
+    "that a score is gated by. Dotted: chance; dashed: 1.",
+    data=(concepts, "interpretability_graded"),
 ) if gated else Markdown(
     "There is too little text for known concepts: the scores of this page are not gated."
 )
 
 # %% tags=["hide-input"]
-Markdown(
-    "From intact to spoilt: " + interpretability_findings.gate_words(place.graded, gated) if gated else ""
+page.table(
+    falls.rename(index=labels, columns="{:.0%}".format).assign(**{"falls at every step": steady}),
+    caption="Every score on the concepts that it is gated by, from intact to fully corrupted.",
 )
 
 # %% [markdown]
-# ## Other places
+# ## Other layers and models
 
 # %% tags=["hide-input"]
-Markdown(
-    "\n\n".join(
-        f"**{one.model.subject}, {one.model.hook}.** "
-        + interpretability_findings.lead(one.scores, "autointerp_auroc")
-        for one in other_places
-        if len(one.scores)
-    )
-    or f"The profile `{profile}` reads one place in one model."
-)
+others = everywhere[(everywhere["world_or_hook"] != place) & (everywhere["metric"] == "autointerp_auroc")]
+page.table(
+    others.groupby(["subject", "world_or_hook", "constraint", "init"], sort=False)["value"]
+    .agg(["mean", "min", "max"])
+    .reset_index(),
+    caption="AUROC at the other hooks: mean, least and most over seeds.",
+) if len(others) else Markdown(f"The profile `{profile}` reads one hook in one model.")
 
 # %% [markdown]
 # ## Can the metric be trusted?
 #
 # What the [validity gates](metric_validity.ipynb) say of the two scores that the ledger names, which corrupt each
-# metric's own reference in grades.
+# metric's own reference in steps.
 
 # %% tags=["hide-input"]
-Markdown(metric_validity.note(page.profile, ["autointerp_auroc", "autointerp_auroc_token_matched"]))
+page.gates("autointerp_auroc", "autointerp_auroc_token_matched")
 
 # %% [markdown]
 # ## What could be wrong
@@ -334,8 +427,8 @@ Markdown(metric_validity.note(page.profile, ["autointerp_auroc", "autointerp_aur
 #   strongest quarter, shown apart, is the kinder question.
 # - Where a dictionary has few latents, each fires often, in a good part of all contexts. Those of wider dictionaries fire
 #   less often, and may be more specific.
-# - Seeds divide one text anew and draw latents anew, but the text itself is one for all seeds and arms. What another
-#   text would show is not covered, and the gate's known concepts are looked at in one division only.
+# - Every seed divides the text and draws latents in its own way, but the text itself is one for all seeds and arms. What
+#   another text would show is not covered, and the gate's known concepts are looked at in one division only.
 # - Arms are brought to one L0 on other text. What they reach on these contexts stands in the table of scores: an arm
 #   with more active latents has latents that fire more often.
 # - Matching by word leaves out activating contexts whose word occurs in no silent context: those of the purest latents.
@@ -346,11 +439,13 @@ Markdown(metric_validity.note(page.profile, ["autointerp_auroc", "autointerp_aur
 # - The text is a mix of a few sources. A latent that only tells them apart is at chance against the same source.
 
 # %% tags=["hide-input"]
-seconds = counts["seconds"].mean()
+taken = sum(
+    page.read.facts("interpretability", one)["seconds"].mean() for one in ("contexts", "interpretability")
+)
 Markdown(
-    f"Cost: {seconds:.1f} s per SAE (contexts and scores), and once per place the reading of unseen text and the embedding "
+    f"Cost: {taken:.1f} s per SAE (contexts and scores), and once per hook the reading of unseen text and the embedding "
     f"of {text['windows']:,} contexts."
 )
 
 # %% tags=["hide-input"]
-page.provenance(seeds=real.seeds, hashes={"text of the contexts": text["text_hash"]})
+page.provenance(seeds=grid.seeds, hashes={"text of the contexts": text["text_hash"]})

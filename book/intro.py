@@ -53,7 +53,7 @@ profile = "quick"
 from IPython.display import Markdown
 
 from sanity import claims
-from sanity.experiments import findings, metric_validity
+from sanity.experiments.verdicts import verdict_tables
 from sanity.publishing import open_chapter
 
 page = open_chapter("intro", profile)
@@ -73,22 +73,41 @@ page.banner()
 # the table says that it is not available. How sure each verdict is, and what another margin would make of it, is shown in
 # [](verdicts).
 
+# %%
+found = verdict_tables(page.profile)
+table, gates = found.claims, found.gates
+judged = table[table["verdict"] != "open"]
+state = gates.groupby("metric", sort=False)["state"].agg(claims.worst_state)
+page.keep(found.found)
+
 # %% tags=["hide-input"]
-gates = claims.stored_gates(profile)
-judged = claims.judge(page.profile, claims.stored_scores(profile), gates=gates)
-table = claims.claims_table(judged, profile=profile, gates=gates)
 page.publish(table, "claims")
 
 # %% tags=["hide-input"]
-gate_words = metric_validity.summary(gates, claims.read_ledger())
-Markdown(findings.verdict_words(table, page.profile) + "\n\n" + gate_words)
+counts = ", ".join(f"{n} *{verdict}*" for verdict, n in judged["verdict"].value_counts().items())
+missing = f"**{found.missing} tables of scores are not computed yet.** " if found.missing else ""
+Markdown(
+    f"{missing}Of {len(table)} claims, {len(judged)} are judged at the profile `{page.profile.name}` ({counts or 'none'}); "
+    f"{len(table) - len(judged)} are open here. Scale: {page.profile.about}.\n\n"
+    f"Of {len(state)} metrics, **{(state == 'passed').sum()} pass** their validity gate, "
+    f"**{(state == 'failed').sum()} fail** it, and for {(state == 'not available').sum()} there is none."
+)
+
+# %% tags=["hide-input"]
+reasons = gates.assign(label=[found.ledger.metrics[name].label for name in gates["metric"]])
+page.table(
+    reasons.loc[reasons["state"] != "passed", ["label", "place", "state", "reason"]].reset_index(drop=True),
+    caption="Metrics that failed their gate, whose numbers are shown and whose verdicts are turned off, and metrics "
+    "without a gate.",
+    folded=True,
+)
 
 # %% tags=["hide-input", "full-width"]
 columns = "claim, paper, ours, seeds, profile and scale, verdict, in detail, stands, validity gate"
 shown = (table["verdict"] != "open") | (table["in detail"] == "validity gate failed")
 page.table(
     table.loc[shown, columns.split(", ")].reset_index(drop=True),
-    caption=f"Claims that a result speaks to, at the profile {profile}; those on a metric that failed its validity "
+    caption=f"Claims that a result speaks to, at the profile {page.profile.name}; those on a metric that failed its validity "
     "gate with their number, and without a verdict.",
 )
 
@@ -128,11 +147,13 @@ page.table(reread, caption="Tables 2 to 4, cell by cell.", folded=True)
 # %% [markdown]
 # ## Where to go
 #
+# Start with [](anatomy): the whole check from scratch, with an SAE and its frozen twins trained in front of you.
+#
 # Where the truth is known:
 #
 # - [](synthetic_recovery): the paper's worlds, with curves, floors and ceilings.
 # - [](harder_worlds): features that are correlated, nested, rare or noisy, and dictionaries of the wrong size.
-# - [](objectives): what other aims than reconstruction buy in recovery.
+# - [](objectives): what objectives other than reconstruction buy in recovery.
 # - [](lazy_training): how far directions move, and what a cone leaves free.
 #
 # On a real language model:

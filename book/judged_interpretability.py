@@ -53,28 +53,89 @@ if "google.colab" in sys.modules:
 profile = "quick"
 
 # %% tags=["hide-input"]
+from itertools import combinations
+
 import pandas as pd
 from IPython.display import Markdown, display
 
 from sanity import figures
-from sanity.experiments import judged_interpretability as judged
-from sanity.experiments import judged_interpretability_findings as findings
-from sanity.experiments import metric_validity
+from sanity.evals.judging import (
+    FLOOR_MARGIN,
+    MOST_UNANSWERED,
+    Prices,
+    count_tokens,
+    endpoint_from,
+    estimate_protocol,
+    gate_verdict,
+    protocol,
+)
 from sanity.publishing import open_chapter
 
 page = open_chapter("judged_interpretability", profile)
 figures.house_style()
-grid = page.profile.judging
 page.banner()
 
-# %% tags=["hide-input"]
-found = judged.tables(page.profile)
-for judge in found:
-    page.keep(judge.found)
-Markdown(findings.configured_words(found))
+# %% [markdown]
+# Judges that the environment names come first, then the bundled one. What each makes of known concepts is its gate, and
+# it is computed before any latent is asked about.
+
+# %%
+grids = ["judged_interpretability_named", "judged_interpretability"]
+names = {grid: page.profile.grid(grid).evals[0] for grid in grids}
+asked = {
+    grid: one
+    for grid, name in names.items()
+    if (one := page.profile.eval_named(name).in_environment()) is not None
+}
+gates = {grid: page.read.prepared(names[grid])[0][1] for grid in asked}
+concepts, gate_transcript = (
+    pd.concat([gate.table(name).assign(experiment=grid) for grid, gate in gates.items()], ignore_index=True)
+    for name in ("concepts", "transcript")
+)
+rows = []
+for grid, one in asked.items():
+    for spec in one.judges:
+        known = concepts[(concepts["experiment"] == grid) & (concepts["judge"] == spec.label)]
+        passed, why = gate_verdict(known, margin=one.gate_margin)
+        rows.append({"experiment": grid, "judge": spec.label, "model": spec.model, "kind": spec.kind, "passes": passed, "why": why,
+                     "excerpts": known["contexts"].sum(), "right descriptions": known["accuracy"].mean(),
+                     "others'": known["shuffled"].mean(), "said yes": known["said_yes"].mean(),
+                     "ranked": known["ranked"].mean(), "unanswered": known["unanswered"].mean()})  # fmt: skip
+judges = pd.DataFrame(rows)
+judges["claims rest on it"] = judges["passes"] & (judges["passes"].cumsum() == 1)
 
 # %% tags=["hide-input"]
-findings.parameter_rows(page.profile, found[0])
+models = ", ".join(f"`{model}`" for model in judges["model"])
+behind = (judges["kind"] == "endpoint").sum()
+Markdown(
+    f"Judges on this page: {models}; {behind} of them behind an endpoint."
+    if behind
+    else "**No judge was configured for this run** (`SANITY_JUDGE_URL` is not set): the page shows what a model on this "
+    f"machine does, {models}, and nothing else."
+)
+
+# %% tags=["hide-input"]
+# Of the first judge on this page; the others are asked the same questions.
+grid, one = next(iter(asked.items()))
+spec, block, budget = one.judges[0], page.profile.grid(grid), f"the budget of the profile {profile}"
+pd.DataFrame(
+    [
+        ("judge", "two language models, not named here", spec.label, "what is available"),
+        ("latents per arm and seed", "200", f"{one.latents}", budget),
+        ("drawn from", "alive (frequency >= 1e-6)", "alive, firing in enough contexts", "held-out contexts"),
+        ("contexts to describe", "up to 15", f"up to {one.examples}", budget),
+        ("contexts to classify", "50 + 50", f"up to {one.contexts} + {one.contexts}", budget),
+        ("contexts in one question", "not stated", f"{spec.texts_per_question}", "cost"),
+        ("answers", "not stated", "log-probabilities of Yes and No" if spec.kind == "local" else "generated, temperature 0",
+         "the same answer every time"),
+        ("tokens per context", "not stated", one.drawn.window, "as without a judge"),
+        ("arms", "trained and frozen variants", len(block.arms), budget),
+        ("seeds", "not stated", len(block.seeds), budget),
+        ("excerpts per known concept", "none", f"{one.gate_contexts} + {one.gate_contexts}", "the gate"),
+        ("margin of the gate", "none", f"{one.gate_margin:g}", "half of the way from chance to 1"),
+    ],
+    columns=["", "paper", "here", "why"],
+).set_index("").astype(str)  # fmt: skip
 
 # %% [markdown]
 # ## The protocol
@@ -91,7 +152,20 @@ findings.parameter_rows(page.profile, found[0])
 # classifies: the probabilities of Yes and No after the question are compared.
 
 # %% tags=["hide-input"]
-Markdown(findings.prompts_text())
+prompts = {
+    "To describe: system": protocol.DESCRIBE_SYSTEM,
+    "To describe: question": protocol.DESCRIBE,
+    "To describe: reminder after an unusable answer": protocol.DESCRIBE_REMINDER,
+    "To classify: system": protocol.CLASSIFY_SYSTEM,
+    "To classify one text: question": protocol.CLASSIFY_ONE,
+    "To classify one text: reminder": protocol.CLASSIFY_ONE_REMINDER,
+    "To classify several texts: question": protocol.CLASSIFY_MANY,
+    "To classify several texts: reminder": protocol.CLASSIFY_MANY_REMINDER,
+}
+Markdown(
+    f"Protocol version {protocol.VERSION}.\n\n"
+    + "\n\n".join(f"**{name}**\n\n````text\n{text}\n````" for name, text in prompts.items())
+)
 
 # %% [markdown]
 # ## Can the judge judge?
@@ -101,27 +175,44 @@ Markdown(findings.prompts_text())
 # the right descriptions, and again with another concept's.
 
 # %% tags=["hide-input"]
+needed = 0.5 + one.gate_margin
 page.figure(
-    figures.judge_gates({judge.spec.label: judge.concepts for judge in found}, needed=0.5 + grid.gate_margin),
+    figures.judge_gates(
+        {judge: part for (_, judge), part in concepts.groupby(["experiment", "judge"], sort=False)},
+        needed=needed,
+    ),
     alt="Accuracy of each judge on known concepts, with right descriptions and with others'. "
     + " ".join(
-        f"{judge.spec.model} {'passes' if judge.passed else 'does not pass'}: {judge.why}." for judge in found
+        f"{row.model} {'passes' if row.passes else 'does not pass'}: {row.why}."
+        for row in judges.itertuples()
     ),
     caption="Accuracy on excerpts with known concepts, half of which have the concept: filled with the right "
     "description, hollow with another concept's. "
-    + "; ".join(
-        f"{judge.spec.model}: {int(judge.concepts['contexts'].iloc[0])} excerpts per concept"
-        for judge in found
-    )
+    + "; ".join(f"{row.model}: {row.excerpts} excerpts" for row in judges.itertuples())
     + ". Dotted: chance; dash-dotted: what the mean needs; dashed: always right.",
-    data=(
-        pd.concat([judge.concepts.assign(judge=judge.spec.label) for judge in found], ignore_index=True),
-        "judge_gates",
-    ),
+    data=(concepts, "judge_gates"),
 )
 
 # %% tags=["hide-input"]
-Markdown(findings.gate_words(found, margin=grid.gate_margin))
+page.table(
+    judges.set_index("judge")[
+        [
+            "passes",
+            "excerpts",
+            "right descriptions",
+            "others'",
+            "unanswered",
+            "said yes",
+            "ranked",
+            "why",
+            "claims rest on it",
+        ]
+    ],
+    caption=f"A judge passes with a mean accuracy of {needed:.2f} or more with the right descriptions, "
+    f"{0.5 + FLOOR_MARGIN:.2f} or less with others', and at most {MOST_UNANSWERED:.0%} unusable answers. Said yes: to what "
+    "share of the excerpts. Ranked: the AUROC of its log odds of yes over no, whatever their threshold (chance 0.5), where "
+    "they are known.",
+)
 
 # %% [markdown]
 # The same excerpts show what the score does when descriptions go wrong: a growing share of the questions is asked with
@@ -129,85 +220,139 @@ Markdown(findings.gate_words(found, margin=grid.gate_margin))
 # about the same excerpts: their spread does not cover another set of excerpts. A judge that can judge falls from its
 # accuracy to chance; one that cannot has nothing to fall from.
 
+# %%
+counting = judges[judges["claims rest on it"]] if judges["passes"].any() else judges[:1]
+shown = counting.iloc[0]
+graded = page.read.graded(names[shown["experiment"]])
+graded = graded[graded["place"] == graded["place"].iloc[0]]
+steps = graded.groupby("level")["value"].agg(["mean", "min", "max"])
+
 # %% tags=["hide-input"]
-graded = judged.graded(page.profile)
 page.table(
-    graded.groupby("level")["value"]
-    .agg(["mean", "min", "max"])
-    .rename_axis("share of wrong descriptions")
-    .rename(columns={"mean": "accuracy", "min": "lowest draw", "max": "highest draw"}),
+    steps.rename_axis("share of wrong descriptions").rename(
+        columns={"mean": "accuracy", "min": "lowest draw", "max": "highest draw"}
+    ),
     caption=f"Accuracy of {graded['judge'].iloc[0]} on known concepts, {graded['seed'].nunique()} draws of "
     f"{graded['n'].iloc[0]} questions each, out of the same answers. Chance is 0.5.",
 )
 
 # %% [markdown]
 # ## What the judges make of latents
+#
+# Claims are judged by the scores of the first judge that passed (the last column above). Where none did, the scores below
+# are those of judges that failed their gate. They are shown because they were measured, they say nothing about the arms,
+# and no claim of this book is judged by them.
+
+# %%
+latents = page.read.table("latents", *asked)
+transcript = page.read.table("transcript", *asked)
+by_judge = ["experiment", "judge"]
+if len(latents):
+    latents["arm"] = [
+        figures.arm_words(*arm) for arm in zip(latents["constraint"], latents["init"], strict=True)
+    ]
+    latents = latents.merge(judges[[*by_judge, "passes", "model"]], on=by_judge)
+    per_seed = latents.groupby([*by_judge, "arm", "seed"], sort=False)[["accuracy", "shuffled"]].mean()
+    summary = per_seed.groupby([*by_judge, "arm"], sort=False).mean()
+    of_arm = latents.groupby([*by_judge, "arm"], sort=False)
+    summary["latents above 0.7"] = of_arm["accuracy"].agg(lambda accuracy: (accuracy > 0.7).mean())
+    summary[["said yes", "unanswered"]] = of_arm[["said_yes", "unanswered"]].mean()
+    summary["latents"], summary["seeds"] = of_arm.size(), of_arm["seed"].nunique()
+    summary["contexts each"] = of_arm["contexts"].median().astype(int)
+    summary = summary.reset_index()
 
 # %% tags=["hide-input"]
-Markdown(findings.result_words(found))
-
-# %% tags=["hide-input"]
-for judge in found:
-    if judge.latents.empty:
-        continue
-    state = "passed its gate" if judge.passed else "FAILED its gate and is not used"
-    table = findings.summary_rows(judge)
+for i, ((grid, judge), part) in enumerate(latents.groupby(by_judge, sort=False) if len(latents) else []):
+    state = "passed its gate" if part["passes"].all() else "FAILED its gate and is not used"
+    table = summary[(summary["experiment"] == grid) & (summary["judge"] == judge)].drop(columns=by_judge)
+    table = table.set_index("arm").rename(columns={"shuffled": "shuffled descriptions"})
+    words = "; ".join(
+        f"{arm} {row['accuracy']:.2f} (shuffled {row['shuffled descriptions']:.2f}, {row['latents']:.0f} latents)"
+        for arm, row in table.iterrows()
+    )
     display(
         page.figure(
-            figures.judged_latents(judge.latents),
-            alt=findings.arms_words(judge),
-            caption=f"Judge: {judge.spec.label}, which {state}. A dot is a latent: the accuracy with which its contexts are "
+            figures.judged_latents(part),
+            alt=f"Mean accuracy by {part['model'].iloc[0]}, which {state}: {words}.",
+            caption=f"Judge: {judge}, which {state}. A dot is a latent: the accuracy with which its contexts are "
             "told from others by its own description (filled) and by another latent's (hollow); bars are means. "
             "Contexts without a usable answer count one half. "
-            f"{len(judge.latents)} latents in all, {int(judge.latents['contexts'].median())} contexts each. "
+            f"{len(part)} latents in all, {int(part['contexts'].median())} contexts each. "
             "Dotted: chance; dashed: always right.",
-            data=(judge.latents, f"judged_latents_{found.index(judge)}"),
+            data=(part.drop(columns=["arm", "passes", "model"]), f"judged_latents_{i}"),
         ),
-        page.table(table.set_index("arm"), caption=f"The same by arm ({judge.spec.model}, which {state})."),
+        page.table(table, caption=f"The same by arm ({judge}, which {state})."),
     )
 
 # %% tags=["hide-input"]
+said = page.read.table("judges", *asked)
+silent = said[said["silent"] != ""]
 Markdown(
     "\n".join(
-        f"- `{judge.spec.model}` gives no score for {arm}: {why}."
-        for judge in found
-        for arm, why in judge.silent
+        f"- {row.judge} gives no score for {figures.arm_words(row.constraint, row.init)}, seed {row.seed}: {row.silent}."
+        for row in silent.itertuples()
     )
     or "Every arm that was asked about has a score."
 )
 
+# %% [markdown]
+# Where several judges were asked, how far do they agree about the same latents?
+
+# %%
+latent = ["subject", "world_or_hook", "constraint", "init", "seed", "latent"]
+pairs = []
+for (_, a), (_, b) in combinations(latents.groupby(by_judge, sort=False) if len(latents) else [], 2):
+    both = a.merge(b, on=latent, suffixes=("", " other"))
+    if len(both) > 2:
+        one_value = min(both["accuracy"].nunique(), both["accuracy other"].nunique()) < 2
+        pairs.append({"judges": f"{a['judge'].iloc[0]}, {b['judge'].iloc[0]}", "latents": len(both),
+                      "mean difference": (both["accuracy"] - both["accuracy other"]).mean(),
+                      "rank correlation": float("nan") if one_value
+                      else both["accuracy"].corr(both["accuracy other"], method="spearman"),
+                      "passed": f"{a['passes'].all()}, {b['passes'].all()}"})  # fmt: skip
+
 # %% tags=["hide-input"]
-agreement = findings.agreement_rows(found)
-(
-    Markdown("One judge alone was asked: what another would have said is not known.")
-    if agreement.empty
-    else page.table(
-        agreement.set_index("judges"),
-        caption="Pairs of judges on the latents that both were asked about: difference of the accuracies, and Spearman's "
-        "correlation over latents.",
-    )
-)
+page.table(
+    pd.DataFrame(pairs).set_index("judges"),
+    caption="Pairs of judges on the latents that both were asked about: difference of the accuracies, and Spearman's "
+    "correlation over latents.",
+) if pairs else Markdown("One judge alone was asked: what another would have said is not known.")
 
 # %% [markdown]
 # ## Descriptions, questions and answers
 
 # %% tags=["hide-input"]
-for judge in found:
-    if not judge.latents.empty:
-        display(
-            page.table(
-                findings.description_rows(judge).set_index("arm"),
-                caption=f"Descriptions by {judge.spec.model}, of the first latents drawn of each arm. Accuracy: with its own "
-                "description, and with another latent's.",
-            )
-        )
+if len(latents):
+    some = latents.groupby([*by_judge, "arm"], sort=False).head(3)
     display(
         page.table(
-            findings.question_rows(judge).set_index("about"),
-            caption=f"Questions to {judge.spec.model} and its answers, as they were asked and answered",
-            folded=True,
+            some.assign(description=some["description"].replace("", "(no usable answer)"))
+            .set_index("arm")[["judge", "latent", "description", "accuracy", "shuffled"]]
+            .rename(columns={"shuffled": "with another's"}),
+            caption="Descriptions of the first latents drawn of each arm. Accuracy: with its own description, and with "
+            "another latent's.",
         )
     )
+
+# %% tags=["hide-input"]
+everything = [gate_transcript.assign(about="known concept: " + gate_transcript["concept"])]
+if len(transcript):
+    everything.append(transcript.assign(about="latent " + transcript["latent"].astype(str)))
+questions = pd.concat(everything, ignore_index=True)
+kind = questions["about"].str.split().str[0]
+few = questions.groupby(
+    [questions["experiment"], questions["judge"], questions["question"], kind], sort=False
+).head(2)
+given = {"describe": "asked for", "own": "its own", "right": "right", "shuffled": "another's"}
+page.table(
+    few.assign(
+        description=few["question"].map(given),
+        question=few["prompt"],
+        reminded=few["reminded"].map({True: "yes", False: "no"}),
+    ).set_index("about")[["judge", "description", "question", "answer", "reminded"]],
+    caption="Questions to the judges and their answers, as they were asked and answered",
+    folded=True,
+)
 
 # %% [markdown]
 # ## With a judge of your own
@@ -238,25 +383,56 @@ for judge in found:
 # a step may cost is told before its first call, and a step that the budget cannot hold is not begun. A judge behind an
 # endpoint that fails its gate is not asked about latents.
 
+# %%
+endpoint = endpoint_from()
+prices = endpoint.prices if endpoint is not None and endpoint.prices != Prices() else Prices(0.15, 0.60)
+window, costs = round(4.5 * one.drawn.window), []
+for arms in (1, 6):  # the trained SAE, and with the five frozen variants of one of the paper's settings
+    for size in (1, one.texts_per_question):
+        usage = estimate_protocol(
+            latents=200 * arms, examples=15, contexts=100, context_characters=window, texts_per_question=size
+        )
+        costs.append({"arms": arms, "contexts in a question": size, "calls": usage.calls,
+                      "prompt tokens": usage.prompt_tokens, "answer tokens": usage.answer_tokens,
+                      "money": prices.of(usage.prompt_tokens, usage.answer_tokens)})  # fmt: skip
+
 # %% tags=["hide-input"]
-prices = findings.example_prices()
+table = pd.DataFrame(costs).set_index("arms")
 page.table(
-    findings.cost_table(page.profile, prices).set_index("what"),
+    table.assign(
+        **{name: table[name].map("{:,}".format) for name in ("calls", "prompt tokens", "answer tokens")},
+        money=table["money"].map("{:,.2f}".format),
+    ),
     caption=f"What the paper's protocol may cost at {prices.prompt:g} per million prompt tokens and {prices.answer:g} per "
     "million answer tokens (an example, unless you set your own): 200 latents per arm, 15 + 100 contexts of "
-    f"{page.profile.interpretability.window} tokens, and as many again with another latent's description.",
+    f"{one.drawn.window} tokens, and as many again with another latent's description.",
 )
 
 # %% tags=["hide-input"]
-Markdown(f"{findings.tokens_words()} {findings.spending_words(page.profile)}")
+text = "x" * 3000
+spending = [
+    f"`{spec.model}`: {one.expected(spec, len(page.read.runs(grid)))[0].words(endpoint.prices)}"
+    for grid, one in asked.items()
+    for spec in one.judges
+    if spec.kind == "endpoint"
+]
+Markdown(
+    f"Tokens are estimated without the judge's tokenizer, {count_tokens(text) / len(text):.2f} per character: high for prose, "
+    "up to a fifth low for code."
+    + (
+        f" At the profile `{profile}` the judges of this run may cost: {'; '.join(spending)}."
+        if spending
+        else ""
+    )
+)
 
 # %% [markdown]
 # ## Can the metric be trusted?
 #
-# What its [validity gate](metric_validity.ipynb) says, which corrupts the metric's own reference in grades.
+# What its [validity gate](metric_validity.ipynb) says, which corrupts the metric's own reference in steps.
 
 # %% tags=["hide-input"]
-Markdown(metric_validity.note(page.profile, ["autointerp_judge"]))
+page.gates("autointerp_judge")
 
 # %% [markdown]
 # ## What could be wrong
@@ -274,10 +450,10 @@ Markdown(metric_validity.note(page.profile, ["autointerp_judge"]))
 #   the name that the endpoint gave, are what these scores rest on.
 # - The floor is one half for every arm. What latents score with another's description is a control and can lie below:
 #   that description can fit contexts in which the latent itself is silent.
-# - Seeds divide the text and draw the latents anew, as in the chapter without a judge. The text, the judge and its seed
-#   are the same for all.
+# - Every seed divides the text and draws the latents in its own way, as in the chapter without a judge. The text, the
+#   judge and its seed are the same for all.
 # - "Other contexts" are drawn at random, so a broad description (prose, code) gets far. Harder negatives would lower all
 #   scores.
 
 # %% tags=["hide-input"]
-page.provenance(seeds=sorted({seed for judge in found for seed in judge.amount.seeds}))
+page.provenance(seeds=sorted({seed for grid in asked for seed in page.profile.grid(grid).seeds}))

@@ -20,7 +20,7 @@
 # The paper explains its soft-frozen baseline by *lazy training*: after 10 % of the steps explained variance has almost
 # its final value while decoder directions still have cosines near 0.8 to their random start, so that good scores need
 # no learned directions (Appendix D) {cite}`korznikov2026sanity`. It shows the first tenth of one training. This chapter
-# shows the whole of it, with both sides of the autoencoder; sweeps the cone from frozen to free, beside a control
+# shows the whole of it, with both sides of the autoencoder; sweeps the cone from frozen to free, next to a control
 # without any features; asks what a cone can *reach*, which is not what the paper's bound is about; and tests the lazy
 # regime itself, which is defined for smooth models {cite}`chizat2019lazy`, in a form that holds where supports switch.
 
@@ -50,70 +50,154 @@ if "google.colab" in sys.modules:
 profile = "quick"
 
 # %% tags=["hide-input"]
+import matplotlib.pyplot as plt
+import pandas as pd
 from IPython.display import Markdown
 
 from sanity import figures
-from sanity.evals import expected_max_cosine
-from sanity.experiments import lazy_training, metric_validity
-from sanity.experiments import lazy_training_findings as findings
+from sanity.evals import expected_max_cosine, smallest_cosine
+from sanity.experiments import lazy_training
+from sanity.models import Constraint
 from sanity.publishing import open_chapter
 
 page = open_chapter("lazy_training", profile)
 figures.house_style()
-lazy, toy, real, model = page.profile.lazy, page.profile.toy, page.profile.real, page.profile.models[0]
-d_sae = model.d_sae or real.d_sae
+read, grid = page.read, page.profile.grid
+toy, real, cones = (
+    grid(name) for name in ("synthetic_recovery", "real_activations", "lazy_training_cones_real")
+)
+lazy = lazy_training.fields_of(page.profile)
+hook, source = page.profile.place_of(real.sources[0]), page.profile.source_named(real.sources[0])
 page.banner()
 
 # %% tags=["hide-input"]
-tables = lazy_training.tables(page.profile)
-page.keep(tables.found)
-page.publish(tables.scores, "lazy_scores")
-findings.settings_table(page.profile)
+sizes = f"{real.d_sae[0]:,}; {toy.d_sae[0]:,} in the worlds"
+settings = [
+    ("language model", "Gemma-2-2B layer 12", f"{source.subject}, {hook}", "the profile's first hook"),
+    (
+        "architecture",
+        "JumpReLU",
+        f"{real.architectures[0]}; {toy.architectures[0]} in the worlds",
+        "the primary grids",
+    ),
+    ("L0", "160", f"{real.l0[0]}; {toy.l0[0]} in the worlds", "the primary grids"),
+    ("latents", "73,728", sizes, "budget"),
+    ("tokens seen", "500 M", f"{real.steps * real.batch_size:,}", "budget"),
+    (
+        "learning rate",
+        "2e-4",
+        f"{real.learning_rates[0]:g}; {toy.learning_rates[0]:g} in the worlds",
+        "fewer steps",
+    ),
+    ("shown of the training", "the first 10 %", "all of it", "a training has an end"),
+    (
+        "seeds followed",
+        "not stated",
+        len(lazy.followed_seeds),
+        "the other seeds are read at 10 % and at the end",
+    ),
+    ("tau", "0.8", f"{len(cones.arms)} from frozen (1) to free (-1)", "a dose-response curve"),
+    ("steps of the sweep", "all", f"{cones.steps:,}; {toy.steps:,} in the worlds", "budget"),
+    ("seeds of the sweep", "not stated", len(cones.seeds), "budget"),
+]
+parameters = pd.DataFrame(settings, columns=["", "paper", "here", "why"]).set_index("").astype(str)
+parameters
 
 # %% [markdown]
 # ## Cosine to the start, over the whole training
 #
 # Decoder row $j$ starts at $w_j(0)$, a random unit vector, and the encoder row along it; with $w_j(t)$ after $t$ steps,
-# the figure shows $\cos(w_j(t), w_j(0))$ over latents. The paper's two places, 5 % and 10 % of the steps, are marked.
+# the figure shows $\cos(w_j(t), w_j(0))$ over latents. The paper looks at 5 % and at 10 % of the steps, which are marked.
+
+# %%
+cosines = lazy_training.table(
+    read, "following", "cosines"
+)  # quantiles over latents, by step, side and frequency
+curves = lazy_training.table(read, "following", "curve")  # one row per recorded step of the same trainings
+marks = {"5 %": 20, "10 %": 10, "50 %": 2, "end": 1}
+
+
+def at_mark(table, mark):
+    """The rows at a share of the steps, at each place."""
+    last = table.groupby("world_or_hook")["step"].transform("max")
+    return table[table["step"] == last // marks[mark]].assign(steps=mark)
+
+
+marked = pd.concat([at_mark(cosines, mark) for mark in marks])
+everyone = marked[marked["group"] == "all"]
+turned = everyone.pivot_table("q50", "steps", ["world_or_hook", "side"], sort=False)
+explained = pd.concat([at_mark(curves, mark) for mark in marks]).pivot_table(
+    "ev_batch", "steps", "world_or_hook", sort=False
+)
 
 # %% tags=["hide-input"]
-places = list(dict.fromkeys(tables.cosines["world_or_hook"]))
+places = list(dict.fromkeys(cosines["world_or_hook"]))
+where = {place: f"in the world with {place} probabilities" for place in toy.sources} | {hook: f"on `{hook}`"}
+turning = " ".join(
+    f"The median decoder direction {where[place]} has a cosine of {turned.at['10 %', (place, 'decoder')]:.2f} "
+    f"to its start after a tenth of the steps and {turned.at['end', (place, 'decoder')]:.2f} at the end "
+    f"(encoder {turned.at['end', (place, 'encoder')]:.2f}); explained variance is {explained.at['10 %', place]:.2f} at "
+    f"a tenth and {explained.at['end', place]:.2f} at the end."
+    for place in places
+)
 page.figure(
-    figures.cosine_courses(tables.cosines, tables.curves),
-    alt="Cosine of decoder and encoder directions to their start against the share of the steps. "
-    + " ".join(findings.course_words(tables.cosines, tables.curves, place) for place in places),
+    figures.cosine_trajectories(cosines, curves),
+    alt=f"Cosine of decoder and encoder directions to their start against the share of the steps. {turning}",
     caption="Trained arm, first followed seed. Quantiles over all latents "
-    f"({toy.d_sae:,} in the worlds, {d_sae:,} on {model.subject}). Green: explained variance of the next batch. "
+    f"({toy.d_sae[0]:,} in the worlds, {real.d_sae[0]:,} on {source.subject}). Green: explained variance of the next batch. "
     f"{toy.steps:,} steps of {toy.batch_size:,} samples in the worlds, {real.steps:,} of {real.batch_size:,} tokens on the "
     "language model; the learning rate falls over the last fifth. 1 is unmoved; 0 (dotted) is what unrelated directions have.",
-    data=(tables.cosines, "lazy_cosines"),
+    data=(cosines, "lazy_cosines"),
 )
 
 # %% tags=["hide-input"]
+papers = {"5 %": ("near 1", "0.80"), "10 %": ("near 0.8", "0.82"), "end": ("not shown", "0.86")}
+summary = pd.DataFrame({"paper: cosine": {mark: papers.get(mark, ("", ""))[0] for mark in marks}})
+summary["paper: EV"] = [papers.get(mark, ("", ""))[1] for mark in marks]
+for place in places:
+    for side in ("decoder", "encoder"):
+        summary[f"{place}: {side}"] = turned[place, side]
+    summary[f"{place}: EV"] = explained[place]
 page.table(
-    findings.course_table(tables.cosines, tables.curves),
-    caption="Median cosine to init over latents, and explained variance of the next batch, at the places that the paper "
-    "shows and later. The paper's column is for JumpReLU on Gemma-2-2B layer 12, L0 = 160, 500 million tokens.",
+    summary.rename_axis("steps"),
+    caption="Median cosine to init over latents (mean over followed seeds), and explained variance of the next batch, where "
+    "the paper looks and later. The paper's column is for JumpReLU on Gemma-2-2B layer 12, L0 = 160, 500 million tokens.",
 )
 
 # %% tags=["hide-input"]
-Markdown("\n\n".join(findings.course_words(tables.cosines, tables.curves, place) for place in places))
+spread = everyone[everyone["side"] == "decoder"].assign(width=lambda t: t["q95"] - t["q05"])
+spread = spread[spread["steps"] == "end"].groupby("world_or_hook")["width"].mean()
+widths = "; ".join(f"{spread[place]:.2f} {where[place]}" for place in places)
+Markdown(f"{turning} At the end, from the 5 % to the 95 % quantile, latents differ by {widths}.")
 
 # %% [markdown]
 # A mean over latents mixes those that are trained often with those that hardly are. Below they are split by how often
 # they are active at the end, on a linear axis.
 
+# %%
+ends = marked[(marked["steps"] == "end") & (marked["group"] != "all")]
+by_frequency = ends.pivot_table("q50", "group", ["world_or_hook", "side"], sort=False)
+
 # %% tags=["hide-input"]
 page.figure(
-    figures.courses_by_frequency(tables.cosines),
-    alt="Median cosine to init of latents that are active rarely and often. "
-    + " ".join(findings.frequency_words(tables.cosines, place) for place in places),
+    figures.trajectories_by_frequency(cosines),
+    alt="Median cosine to init of latents that are active rarely and often. Decoder, at the end: "
+    + "; ".join(
+        f"{where[place]} " + ", ".join(f"{group} {value:.2f}" for group, value in column.dropna().items())
+        for (place, side), column in by_frequency.items()
+        if side == "decoder"
+    ),
     caption="The same runs. Latents are grouped by the share of held-out samples in which they are active at the end; "
     "numbers of latents in the legends. Lines: medians.",
 )
 
 # %% tags=["hide-input"]
-Markdown("\n\n".join(findings.frequency_words(tables.cosines, place) for place in places))
+page.table(
+    by_frequency.set_axis([f"{place}: {side}" for place, side in by_frequency.columns], axis=1).rename_axis(
+        "latents"
+    ),
+    caption="Median cosine to init at the end, by how often latents are active.",
+)
 
 # %% [markdown]
 # ## From frozen to free
@@ -123,29 +207,75 @@ Markdown("\n\n".join(findings.frequency_words(tables.cosines, place) for place i
 # *binds* holds latents on the edge of their cone. To see whether features pull them there, the sweep is repeated on
 # Gaussian noise of the same covariance, where there are none.
 
+
+# %%
+def with_tau(scores):
+    """The smallest cosine to init that each arm's constraint allows, as a column."""
+    return scores.assign(tau=[smallest_cosine(Constraint.named(name)) for name in scores["constraint"]])
+
+
+worlds = read.scores("lazy_training_cones", "lazy_training_cones_noise")
+activations = read.scores("lazy_training_cones_real", "lazy_training_cones_real_noise")
+sweep = with_tau(pd.concat([worlds, activations], ignore_index=True))
+
+full = read.scores("real_activations", "lazy_training_noise")  # full budget, several seeds
+cones_only = full["constraint"].isin(["frozen_decoder", "soft_frozen_decoder", "trained"]) & (
+    full["init"] == "iso"
+)
+primary = with_tau(full[cones_only & (full["world_or_hook"] == hook)])
+
+
+def at_the_papers_tau(scores):
+    """What tau = 0.8 costs and leaves, between frozen and free; means over seeds."""
+    mean = scores.groupby(["trained_on_noise", "metric", "tau"])["value"].mean()
+    frozen, ev, free = (mean.get((False, "explained_variance", tau)) for tau in (1.0, 0.8, -1.0))
+    return {
+        "EV, frozen": frozen,
+        "EV, tau 0.8": ev,
+        "EV, trained": free,
+        "share of the way": (ev - frozen) / (free - frozen),
+        "on the edge": mean.get((False, "share_on_edge", 0.8)),
+        "on the edge, noise": mean.get((True, "share_on_edge", 0.8)),
+        "cosine to init": mean.get((False, "cosine_to_init", 0.8)),
+        "cosine to init, noise": mean.get((True, "cosine_to_init", 0.8)),
+        "trained: cosine to init": mean.get((False, "cosine_to_init", -1.0)),
+        "trained: cosine to init, noise": mean.get((True, "cosine_to_init", -1.0)),
+        "recovered": mean.get((False, "recovery", 0.8)),
+        "within reach": mean.get((False, "reachable_recovery", 0.8)),
+        "trained: recovered": mean.get((False, "recovery", -1.0)),
+    }
+
+
+papers_tau = pd.DataFrame(
+    {
+        f"world ({toy.steps:,} steps)": at_the_papers_tau(sweep[sweep["world_or_hook"] != hook]),
+        f"activations ({cones.steps:,} steps)": at_the_papers_tau(sweep[sweep["world_or_hook"] == hook]),
+        f"activations, primary grid ({real.steps:,} steps)": at_the_papers_tau(primary),
+    }
+).astype(float)
+
 # %% tags=["hide-input"]
-hook = model.hook
 page.figure(
-    figures.tau_sweep(tables.sweep, tables.primary, tables.loss, hook=hook),
+    figures.tau_sweep(sweep, primary, hook=hook),
     alt="Explained variance, recovery and distance from the start against the cone's tau. "
-    + findings.tau_words(tables.sweep, "constant")
-    + " "
-    + findings.tau_words(tables.sweep, hook),
-    caption=f"World with constant probabilities ({toy.steps:,} steps) and real activations ({lazy.real_steps:,} steps), "
-    f"{len(lazy.cone_seeds)} seed(s). Diamonds: the primary grid of the chapter on real activations, {real.steps:,} steps, "
+    + " ".join(
+        f"{name}: tau = 0.8 is {column['share of the way']:.0%} of the way from the frozen to the trained arm's explained "
+        f"variance; {column['on the edge']:.0%} of the latents end on the edge, {column['on the edge, noise']:.0%} on noise."
+        for name, column in papers_tau.items()
+    ),
+    caption=f"World with constant probabilities ({toy.steps:,} steps) and real activations ({cones.steps:,} steps), "
+    f"{len(cones.seeds)} seed(s). Diamonds: the primary grid of the chapter on real activations, {real.steps:,} steps, "
     f"one per seed ({len(real.seeds)}). Grey and open: Gaussian noise of equal covariance. Blue, dashed: share of features "
     "to which some cone reaches with cosine 0.8, each for itself: a ceiling. Vertical line: the paper's tau.",
-    data=(tables.sweep, "lazy_taus"),
+    data=(sweep, "lazy_taus"),
 )
 
 # %% tags=["hide-input"]
-Markdown(
-    "\n\n".join(
-        [
-            *(findings.tau_words(tables.sweep, place) for place in ("constant", hook)),
-            findings.primary_words(tables.primary, real.steps),
-        ]
-    )
+page.table(
+    papers_tau.rename_axis(""),
+    caption="At tau = 0.8, between the frozen decoder and the trained arm: explained variance (EV), share of latents on the "
+    "edge of their cone and mean cosine to init, each next to the same arm on Gaussian noise of equal covariance, at as many "
+    "steps and on the same seeds; in the world, the share of features recovered, and of those within reach of some cone.",
 )
 
 # %% [markdown]
@@ -170,23 +300,52 @@ Markdown(
 #
 # with $\alpha_j$ the angles of the anchors to that direction, whose law is known exactly.
 
+# %%
+exact = lazy_training.table(read, "geometry", "exact")
+simulated = lazy_training.table(read, "geometry", "simulated")
+at_tau = exact[exact["tau"] == 0.8].set_index("size")
+at_tau["nearest_anchor"] = [
+    expected_max_cosine(d, m) for d, m in zip(at_tau["d_in"], at_tau["d_sae"], strict=True)
+]
+
 # %% tags=["hide-input"]
+gemma, own = at_tau.loc["gemma-2-2b"], at_tau.loc["toy"]
+reached = "; ".join(
+    f"{size} {at_tau.at[size, 'cone_reach']:.2f} (unturned {at_tau.at[size, 'nearest_anchor']:.2f})"
+    for size in ("toy", "gemma-2-2b", "llama-3-8b")
+)
+reach = (
+    f"The paper's bound for Gemma-2-2B is 10^{gemma['log10_cone_bound']:.1f}, the exact probability "
+    f"10^{gemma['log10_any_cap']:.1f}. What the best cone can reach of an arbitrary direction: {reached}. In the paper's "
+    f"toy {own['reachable_share']:.1%} of all directions lie within the reach of some cone at the bar of 0.8."
+)
 page.figure(
-    figures.cone_laws(tables.exact, tables.simulated),
+    figures.cone_laws(exact, simulated),
     alt="Left: best cosine that cones reach to an arbitrary direction against tau, at several sizes. Right: log10 of the "
-    "probability that some cone contains the direction. " + findings.reach_words(tables.exact),
+    f"probability that some cone contains the direction. {reach}",
     caption="Left, lines: exact; dots and bars: mean and 5-95 % range of "
     f"{lazy.simulated_draws} simulated directions per size. Right, solid: exact; dashed: the paper's bound. "
     "Vertical line: the paper's tau. d: width, m: latents.",
-    data=(tables.exact, "lazy_cones"),
+    data=(exact, "lazy_cones"),
 )
 
 # %% tags=["hide-input"]
-Markdown(findings.reach_words(tables.exact))
+Markdown(reach)
 
 # %% tags=["hide-input"]
+columns = {
+    "d_in": "d",
+    "d_sae": "m",
+    "log10_one_bound": "bound, one vector (log10)",
+    "log10_cone_bound": "bound, all m (log10)",
+    "log10_one_cap": "exact, one vector (log10)",
+    "log10_any_cap": "exact, all m (log10)",
+    "nearest_anchor": "expected nearest anchor",
+    "cone_reach": "best cosine in reach",
+    "reachable_share": "directions reached at 0.8",
+}
 page.table(
-    findings.cone_table(tables.exact),
+    at_tau[list(columns)].rename(columns=columns),
     caption="At tau = 0.8. Bound: the paper's. Exact: the probability of the cap on the sphere, for one cone and for "
     "the union of m. Nearest anchor: the isotropic null of the largest of m cosines. The last column is the share of all "
     "directions to which some cone reaches with the cosine that counts as recovered.",
@@ -207,19 +366,49 @@ page.table(
 # So there are three questions. Do supports stay (Jaccard overlap with those at the start)? Does the first-order model do
 # what the trained one does, with the supports of the start, or with the final ones? And does the tangent kernel stay?
 
+# %%
+asked = curves[curves["seed"] == lazy.followed_seeds[0]].dropna(
+    subset=["jaccard"]
+)  # asked at some of the steps
+laziness = pd.concat([at_mark(asked, mark) for mark in ("10 %", "end")]).set_index(["world_or_hook", "steps"])
+laziness = laziness.loc[places]
+
 # %% tags=["hide-input"]
 page.figure(
-    figures.laziness_courses(tables.curves),
+    figures.laziness_trajectories(curves),
     alt="Overlap of supports, explained variance of first-order models, and change of the tangent kernel along the "
-    "training. " + " ".join(findings.laziness_words(tables.curves, place) for place in places),
+    "training. "
+    + " ".join(
+        f"At the end, {where[place]}, supports overlap by {row['jaccard']:.0%} with those at init (chance "
+        f"{row['jaccard_chance']:.0%}), the first-order model explains {row['first_order_start']:.2f} of the variance with the "
+        f"supports of init and {row['first_order_end']:.2f} with the final ones, where the trained one explains {row['ev']:.2f}, "
+        f"and the kernel has changed by {row['kernel_change']:.2f} of its norm."
+        for place, row in laziness.xs("end", level="steps").iterrows()
+    ),
     caption=f"Trained arm, first followed seed, {lazy.laziness_samples} held-out samples; tangent kernel of both matrices and "
     f"the encoder's biases on {lazy.kernel_samples} of them (relative Frobenius change, and cosine with the kernel at "
     "the start). Dotted in the first row: overlap of the supports of different samples.",
-    data=(tables.curves, "lazy_curves"),
+    data=(curves, "lazy_curves"),
 )
 
 # %% tags=["hide-input"]
-Markdown("\n\n".join(findings.laziness_words(tables.curves, place) for place in places))
+columns = {
+    "cosine_decoder": "decoder's cosine to init",
+    "jaccard": "overlap of supports",
+    "jaccard_chance": "overlap by chance",
+    "ev": "EV, own supports",
+    "held_start": "EV, supports of init",
+    "first_order_start": "EV, first order, supports of init",
+    "first_order_end": "EV, first order, final supports",
+    "kernel_change": "kernel: relative change",
+    "kernel_alignment": "kernel: cosine",
+}
+page.table(
+    laziness[list(columns)].rename(columns=columns).rename_axis(["", "steps"]),
+    caption="The same at a tenth of the steps and at the end: mean cosine of decoder rows to their start, Jaccard overlap of "
+    "supports with those at init, explained variance (EV) of the trained weights and of the first-order model on given "
+    "supports, and the tangent kernel.",
+)
 
 # %% [markdown]
 # ### The scale of the output
@@ -229,22 +418,73 @@ Markdown("\n\n".join(findings.laziness_words(tables.curves, place) for place in 
 # applies (Adam's steps do not shrink with the gradient). Each scale is trained twice: with the supports held as they are
 # at the start, where the theory holds, and with supports that switch.
 
+# %%
+scaled = lazy_training.table(read, "scaling", "scaled")
+ordinary = laziness.loc[(toy.sources[0], "end")]  # the training above, with Adam and not centred
+measures = {  # of a scaled run, and the same of the ordinary one
+    "cosine_decoder": ("decoder's cosine to init", "cosine_decoder"),
+    "jaccard": ("overlap of supports with init", "jaccard"),
+    "kernel_change": ("kernel: relative change", "kernel_change"),
+    "predicted": ("change predicted, first order", "predicted_start"),
+    "explained_variance": ("explained variance", "ev"),
+}
+held = scaled["held"].map({True: "held as at init", False: "switching"})
+scales = scaled.assign(supports=held).set_index(["supports", "alpha"])[list(measures)].sort_index()
+less = (scaled["kernel_change"] < ordinary["kernel_change"]).sum()
+
 # %% tags=["hide-input"]
-ordinary = tables.curves[
-    (tables.curves["world_or_hook"] == "constant") & (tables.curves["seed"] == lazy.course_seeds[0])
-]
-ordinary = ordinary.dropna(subset=["jaccard"]).sort_values("step").iloc[-1]
+figure, axes = plt.subplots(1, len(measures), figsize=(13.2, 3.2), layout="constrained")
+for ax, (measure, (title, usual)) in zip(axes, measures.items(), strict=True):
+    lowest = -1.0 if measure in ("predicted", "explained_variance") else 0.0
+    for is_held, colour, line, label in (
+        (True, "#0072B2", "o-", "supports held"),
+        (False, "#D55E00", "s--", "supports switch"),
+    ):
+        part = scaled[scaled["held"] == is_held].sort_values("alpha")
+        ax.plot(
+            part["alpha"], part[measure].clip(lower=lowest), line, color=colour, markersize=4, label=label
+        )
+    level = max(ordinary[usual], lowest)
+    ax.axhline(level, color="#000000", linestyle="-.", linewidth=1.2, label="ordinary training")
+    ax.set_xscale("log")
+    ax.set_title(title, fontsize="small")
+    if measure == "kernel_change":
+        ax.set_yscale("log")
+    else:
+        ax.set_ylim(lowest - 0.05, 1.05)
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+figure.supxlabel("scale alpha of the output; values below -1 are drawn at -1", fontsize="small")
+ranges = " ".join(
+    f"With supports {name}, from alpha = {part.index[0]:g} to {part.index[-1]:g} the overlap with the supports of init goes "
+    f"from {part['jaccard'].iloc[0]:.2f} to {part['jaccard'].iloc[-1]:.2f}, the kernel's relative change from "
+    f"{part['kernel_change'].iloc[0]:.2f} to {part['kernel_change'].iloc[-1]:.2f}, the share of the output's change that the "
+    f"first-order model predicts from {part['predicted'].iloc[0]:.3f} to {part['predicted'].iloc[-1]:.3f}, and explained "
+    f"variance from {part['explained_variance'].iloc[0]:.2f} to {part['explained_variance'].iloc[-1]:.2f}."
+    for name, part in ((name, scales.loc[name]) for name in held.unique())
+)
 page.figure(
-    figures.output_scales(tables.scaled, ordinary),
-    alt="Five measures against the output scale. " + findings.scale_words(tables.scaled, ordinary),
+    figure,
+    alt=f"Five measures against the output scale. {ranges}",
     caption=f"World with constant probabilities, TopK, {lazy.scaling_steps} steps of gradient descent on "
     f"{lazy.scaling_batch} samples each. Explained variance is that of the centred model, whose start is 0. Dash-dotted: the "
     "ordinary training of the same world (Adam, not centred) at its end.",
-    data=(tables.scaled, "lazy_scales"),
+    data=(scaled, "lazy_scales"),
 )
 
 # %% tags=["hide-input"]
-Markdown(findings.scale_words(tables.scaled, ordinary))
+last = {name: ordinary[usual] for name, (_, usual) in measures.items()}
+page.table(
+    pd.concat([scales, pd.DataFrame(last, index=[("ordinary training", "")])])
+    .rename_axis(["supports", "alpha"])
+    .rename(columns={name: title for name, (title, _) in measures.items()}),
+    caption="The same numbers: scaled runs, and the ordinary training at its end.",
+)
+
+# %% tags=["hide-input"]
+Markdown(
+    f"The ordinary training has an overlap of {ordinary['jaccard']:.2f} and a kernel change of "
+    f"{ordinary['kernel_change']:.2f}: {less} of the {len(scaled)} scaled runs change their kernel less."
+)
 
 # %% [markdown]
 # Where two latents are nearly tied, any move of the weights, however small, exchanges them, and the output jumps by as
@@ -259,58 +499,75 @@ Markdown(findings.scale_words(tables.scaled, ordinary))
 # anisotropic a dictionary is, so there are three nulls: isotropic directions (exact), directions with the covariance of
 # the data, and directions with the second moments of the other dictionary itself.
 
+# %%
+pairs = lazy_training.table(read, "alignment", "pairs")  # a row per latent of the first seed
+compared = ["nearest", "matched", "null_activations", "null_dictionary", "encoder_decoder_cosine"]
+nulls, medians = {}, pd.DataFrame()
+if len(pairs):
+    medians = pairs.groupby(["world_or_hook", "constraint"], sort=False)[compared].median()
+    widths = pairs.groupby("world_or_hook")[["d_in", "d_sae"]].first()
+    nulls = {place: expected_max_cosine(int(d), int(m)) for place, (d, m) in widths.T.items()}
+    medians.insert(2, "null_isotropic", medians.index.get_level_values("world_or_hook").map(nulls))
+
 # %% tags=["hide-input"]
-seed_places = list(dict.fromkeys(tables.seeds["world_or_hook"]))
-sizes = tables.seeds.drop_duplicates("world_or_hook").set_index("world_or_hook")[["d_in", "d_sae"]]
 page.figure(
     figures.quantile_bars(
-        tables.seeds,
+        pairs,
         columns={
             "nearest": ("nearest", "#000000"),
             "matched": ("one to one", "#0072B2"),
             "null_activations": ("null, the data's covariance", "#E69F00"),
             "null_dictionary": ("null, the dictionary's second moments", "#999999"),
         },
-        nulls={
-            place: (
-                expected_max_cosine(int(sizes.at[place, "d_in"]), int(sizes.at[place, "d_sae"])),
-                "isotropic",
-            )
-            for place in seed_places
-        },
+        nulls={place: (value, "isotropic") for place, value in nulls.items()},
         xlabel="cosine of a latent's decoder direction to another seed's",
     ),
-    alt="Largest cosines between latents of two seeds, by arm, with nulls. "
-    + " ".join(findings.seed_words(tables.seeds, place) for place in seed_places),
+    alt="Largest cosines between latents of two seeds, by arm, with nulls. Medians: "
+    + "; ".join(
+        f"{Constraint.named(arm).label} {where[place]} {row['nearest']:.2f} (one to one {row['matched']:.2f}, null of "
+        f"equal second moments {row['null_dictionary']:.2f}, isotropic chance {row['null_isotropic']:.2f})"
+        for (place, arm), row in medians.iterrows()
+    ),
     caption=f"Latents of one seed (at most {lazy.matched_latents:,}) against all of another; seeds "
-    f"{' / '.join(dict.fromkeys(tables.seeds['seeds']))}. Dot: median over latents; thick: 25-75 %; thin: 5-95 %. Dotted line: "
+    f"{' / '.join(dict.fromkeys(pairs['seeds']))}. Dot: median over latents; thick: 25-75 %; thin: 5-95 %. Dotted line: "
     "expected largest cosine of as many isotropic directions.",
-    data=(tables.seeds, "lazy_seeds"),
-) if seed_places else Markdown(f"The profile `{profile}` trains no arm on two seeds.")
+    data=(pairs, "lazy_seeds"),
+) if len(pairs) else Markdown(f"The profile `{profile}` trains no arm on two seeds.")
 
 # %% tags=["hide-input"]
-Markdown("\n\n".join(findings.seed_words(tables.seeds, place) for place in seed_places))
+page.table(
+    medians.rename(columns=lambda name: name.replace("_", " "))
+    .rename(index=lambda name: Constraint.named(name).label, level="constraint")
+    .rename_axis(["", "arm"]),
+    caption="Medians over latents: cosine to the nearest and to the one-to-one matched latent of another seed, the same for "
+    "random directions (isotropic, with the data's covariance, with the dictionary's second moments), and cosine of a "
+    "latent's encoder to its decoder direction.",
+) if len(pairs) else Markdown("")
 
 # %% tags=["hide-input"]
 page.figure(
     figures.quantile_bars(
-        tables.seeds,
+        pairs,
         columns={"encoder_decoder_cosine": ("encoder and decoder", "")},
-        nulls=dict.fromkeys(seed_places, (0.0, "unrelated")),
+        nulls=dict.fromkeys(nulls, (0.0, "unrelated")),
         xlabel="cosine of a latent's encoder direction to its decoder direction",
     ),
-    alt="Cosine of encoder and decoder directions by arm. " + findings.tied_words(tables.seeds),
+    alt="Cosine of encoder and decoder directions by arm. Medians: "
+    + "; ".join(
+        f"{Constraint.named(arm).label} {where[place]} {value:.2f}"
+        for (place, arm), value in medians["encoder_decoder_cosine"].items()
+    ),
     caption="The same latents. All arms start tied, with cosine 1. A frozen decoder's encoder was fitted to random directions; "
     "a frozen encoder's decoder was fitted to what random directions select.",
-) if seed_places else Markdown("")
+) if len(pairs) else Markdown("")
 
 # %% [markdown]
 # ## Can the metrics be trusted?
 #
-# What their [validity gates](metric_validity.ipynb) say, which corrupt each metric's own reference in grades.
+# What their [validity gates](metric_validity.ipynb) say, which corrupt each metric's own reference in steps.
 
 # %% tags=["hide-input"]
-Markdown(metric_validity.note(page.profile, ["explained_variance", "recovery", "cosine_to_init"]))
+page.gates("explained_variance", "recovery", "cosine_to_init")
 
 # %% [markdown]
 # ## What could be wrong
@@ -325,13 +582,14 @@ Markdown(metric_validity.note(page.profile, ["explained_variance", "recovery", "
 # - Gradient descent at the output scales has one step size, few steps and random batches. How far the runs with supports
 #   that switch fall at large scales depends on these; that they do not settle does not, for the jumps remain.
 # - Gaussian noise of equal covariance is one control for drift. It has no features, and no sparse structure either.
-# - Every arm of the sweep, on noise as on samples, is brought to its L0 by one offset to its thresholds, and that offset
-#   is set on the very held-out samples that the arm is then scored on. It is one number per arm, found without regard to
-#   the reconstruction; cosines, recovery and the share on the edge do not depend on it.
+# - Every arm of the sweep, on noise as on samples, is brought to its L0 by one offset to its thresholds. In the world and
+#   on noise that offset is set on samples of their own, on activations on some of the held-out ones that the arm is then
+#   scored on. It is one number per arm, found without regard to the reconstruction; cosines, recovery and the share on the
+#   edge do not depend on it.
 # - Adam moves every weight by about the learning rate whatever the gradient's size. How far directions turn is in part
 #   a fact about the optimiser, which gradient descent at the output scales above does not share.
 # - One-to-one matching and nearest latents read decoder directions only; two seeds may share a subspace without sharing
 #   any direction.
 
 # %% tags=["hide-input"]
-page.provenance(seeds=sorted({*lazy.course_seeds, *lazy.cone_seeds, *real.seeds}))
+page.provenance(seeds=sorted({*lazy.followed_seeds, *cones.seeds, *real.seeds}))

@@ -59,7 +59,8 @@ import pandas as pd
 
 from sanity import profiles
 from sanity.engine import store
-from sanity.experiments import findings, plan
+from sanity.engine.computing import total_cost
+from sanity.experiments import plan
 from sanity.publishing import open_chapter
 
 page = open_chapter("reproduce", profile)
@@ -71,21 +72,56 @@ page.banner()
 # A profile is one file of data: which model, how many tokens, which arms, how many seeds. The table shows what each
 # one asks for, and what a run of everything in it is expected to take on the machine it is meant for.
 
+
+# %%
+def row(name: str) -> dict[str, object]:
+    one = profiles.load(name)
+    real, synthetic = one.grids["real_activations"], one.grid("synthetic_recovery")
+    hooks = [one.sources[source] for block in real for source in block.sources]
+    cost = total_cost(plan(one))
+    return {
+        "profile": name,
+        "device": one.device,
+        "models and hooks": "; ".join(f"{hook.subject} {hook.hook}" for hook in hooks),
+        "unique training tokens": ", ".join(f"{hook.train_tokens:,}" for hook in hooks),
+        "tokens seen": f"{real[0].batch_size * real[0].steps:,}",
+        "latents": ", ".join(f"{block.d_sae[0]:,}" for block in real for _ in block.sources),
+        "primary grid": f"{real[0].architectures[0]}, L0 {real[0].l0[0]}, {len(real[0].arms)} arms, {len(real[0].seeds)} seeds",
+        "synthetic worlds": f"d {one.source_named(synthetic.sources[0]).d_in}, m {synthetic.d_sae[0]:,}, "
+        f"{synthetic.batch_size * synthetic.steps:,} samples, {len(synthetic.seeds)} seeds",
+        "expected hours": f"{cost.seconds / 3600:.2g}",
+        "disk, GB": f"{cost.disk_bytes / 1e9:.2g}",
+    }
+
+
 # %% tags=["hide-input"]
-pd.DataFrame([findings.profile_row(profiles.load(name)) for name in profiles.names()]).set_index("profile").T
+pd.DataFrame([row(name) for name in profiles.names()]).set_index("profile").T
 
 # %% [markdown]
 # ## What this run computed
 #
 # Everything computed is a *cell*: a pure function of a configuration and of other cells' results, kept in a folder
 # named by the hash of these. A result is found again wherever its key is the same, whatever the commit, the machine
-# or the company in which it was computed; those are written down beside it. (Cells that share a stream of batches are
-# computed together; their seconds are divided evenly.)
+# or the company in which it was computed; those are written down next to it. (Cells that share a stream of batches are
+# computed together; their seconds are divided evenly.) Settings, definitions and versions that change leave results
+# behind that no key reaches any more: `sanity clean` lists them, and `sanity clean --yes` removes them.
+
+# %%
+cells, known = plan(page.profile), store.open_store()
+computed = [known.get(cell.key) for cell in cells]
+table = pd.DataFrame(
+    {
+        "label": cell.label,
+        "stage": cell.stage,
+        "expected_s": cell.cost.seconds,
+        "took_s": result.seconds if result else float("nan"),
+        "megabytes": sum(file["bytes"] for file in result.files.values()) / 1e6 if result else float("nan"),
+        "key": cell.key,
+    }
+    for cell, result in zip(cells, computed, strict=True)
+)
 
 # %% tags=["hide-input"]
-cells = plan(page.profile)
-known = store.open_store()
-table = findings.cell_table(cells, known)
 page.publish(table, "cells")
 
 # %% tags=["hide-input"]
@@ -124,4 +160,4 @@ table[["label", "stage", "took_s", "megabytes", "key"]].style.format(precision=1
 # `sanity/baselines/constraints.py`, `sanity/baselines/init.py`) and works with all the others at once.
 
 # %% tags=["hide-input"]
-page.provenance([known.get(cell.key) for cell in cells if known.get(cell.key)])
+page.provenance([result for result in computed if result])

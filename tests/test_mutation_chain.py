@@ -17,7 +17,7 @@ import yaml
 from torch.nn import functional
 
 from sanity.baselines import FrozenDecoder, Untrained
-from sanity.claims import Ledger, Result, evaluate_all, failed_metrics, read_ledger
+from sanity.claims import Ledger, Result, evaluate_all, failed_metrics, gate_table
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
 from sanity.evals import (
     Score,
@@ -27,10 +27,12 @@ from sanity.evals import (
     mixed_directions,
     recovery,
 )
-from sanity.experiments.grid import describe, score_rows
-from sanity.experiments.metric_validity import own_gates
-from sanity.experiments.metric_validity.corrupting import graded_row
+from sanity.evals.base import graded_row
+from sanity.experiments.reading import stack
+from sanity.experiments.steps import score_table
+from sanity.experiments.verdicts import book_ledger
 from sanity.models import Arm, Autoencoder, TopK, train
+from sanity.sources import Budget, RunSpec, World
 
 SPEC = SyntheticSpec(d_in=32, n_features=96, expected_l0=3.0)
 L0 = 3
@@ -92,21 +94,22 @@ def planted(seeds: int, judged: Callable[[SyntheticStream, int], Autoencoder]) -
 def tidy(arms: Arms, evals: Mapping[str, Eval] = EVALS) -> pd.DataFrame:
     """The rows that an experiment would store."""
     constraints = {"untrained": Untrained(), "frozen_decoder": FrozenDecoder()}
-    rows = []
+    frames = []
     for seed, by_constraint in arms.items():
         stream = stream_of(seed)
         for constraint, sae in by_constraint.items():
             arm = Arm(TopK(k=L0), SPEC.n_features, seed=seed)
             if constraint != "trained":
                 arm = replace(arm, constraint=constraints[constraint])
-            about = describe("synthetic_recovery", SPEC.probabilities, arm, L0)
-            rows += score_rows(about, [measure(sae, stream) for measure in evals.values()])
-    return pd.DataFrame(rows)
+            about = RunSpec(arm, World(SPEC), Budget(steps=30, batch_size=512)).columns()
+            table = score_table([measure(sae, stream) for measure in evals.values()], about)
+            frames.append(table.assign(experiment="synthetic_recovery", world_or_hook=SPEC.probabilities))
+    return stack(frames)
 
 
 @pytest.fixture(scope="module")
 def ledger(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Ledger:
-    """The book's metrics and margins, with one comparison per metric and baseline."""
+    """The book's margins, with one comparison per metric and baseline."""
     book = yaml.safe_load((repository / "book" / "claims.yml").read_text())
     claims = [
         {
@@ -127,7 +130,7 @@ def ledger(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Ledger
     ]
     file = tmp_path_factory.mktemp("ledger") / "claims.yml"
     file.write_text(yaml.safe_dump({**book, "claims": claims}))
-    return read_ledger(file)
+    return book_ledger(file)
 
 
 @pytest.fixture(scope="module")
@@ -213,10 +216,9 @@ def gates_of(evals: Mapping[str, Eval], ledger: Ledger) -> pd.DataFrame:
         stream = stream_of(seed)
         for level in (0.0, 0.25, 0.5, 0.75, 1.0):
             sae = tied(mixed_directions(stream.world.features, level, seed=seed))
-            rows += [graded_row(measure(sae, stream), level, seed) for measure in evals.values()]
-    readings = pd.DataFrame(rows).assign(place="constant", kind="mixed")
-    judged = own_gates(readings, ledger)
-    return pd.DataFrame([{**gate.row(), "place": place} for place, gate in judged])
+            rows += [graded_row(measure(sae, stream), "mixed", level, seed) for measure in evals.values()]
+    readings = pd.DataFrame(rows).assign(place="constant", eval="recovery")
+    return gate_table(readings, metrics={name: ledger.metrics[name] for name in METRICS})
 
 
 def test_a_broken_metric_fails_its_gate_and_its_verdicts_are_turned_off(ledger: Ledger, good: Arms) -> None:

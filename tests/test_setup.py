@@ -14,6 +14,7 @@ import pytest
 import yaml
 from jaxtyping import TypeCheckError
 from packaging.requirements import Requirement
+from threadpoolctl import threadpool_info
 
 BIN = Path(sys.executable).parent
 
@@ -189,6 +190,20 @@ def test_tests_have_a_store_of_their_own(own_store: Path) -> None:
     assert open_store().root == own_store.resolve()
 
 
+def test_processes_that_run_tests_next_to_each_other_have_one_thread_each() -> None:
+    import numpy
+    import torch  # both bring pools of threads
+
+    pools = {pool["filepath"]: pool["num_threads"] for pool in threadpool_info()}
+    assert len(pools) >= 2, (numpy.__file__, torch.__file__)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        assert set(pools.values()) == {int(os.environ["OMP_NUM_THREADS"])}
+
+
+def test_make_test_takes_the_number_of_processes(bare_copy: Path) -> None:
+    assert '-m pytest --numprocesses "3"' in make(bare_copy, "-n", "test", "WORKERS=3").stdout
+
+
 def test_rooms_import_only_downwards(repository: Path) -> None:
     done = subprocess.run(
         [BIN / "lint-imports", "--no-cache"], cwd=repository, capture_output=True, text=True, timeout=120
@@ -199,7 +214,7 @@ def test_rooms_import_only_downwards(repository: Path) -> None:
 def test_the_order_of_rooms_would_be_noticed(repository: Path, tmp_path: Path) -> None:
     shutil.copytree(repository / "sanity", tmp_path / "sanity", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(repository / "pyproject.toml", tmp_path)
-    with (tmp_path / "sanity" / "config.py").open("a") as file:
+    with (tmp_path / "sanity" / "engine" / "config.py").open("a") as file:
         file.write("\nfrom sanity.publishing import log as upwards\n")
     done = subprocess.run(
         [BIN / "lint-imports", "--no-cache"],

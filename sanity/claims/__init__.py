@@ -1,40 +1,39 @@
 """The ledger: what the paper said, what we expect, what we found, and how sure we are."""
 
-from sanity.claims.choosing import chosen
+from sanity.claims.choosing import Chosen, chosen
 from sanity.claims.comparing import Paired, comparisons
 from sanity.claims.evaluation import Result, evaluate, evaluate_all
+from sanity.claims.factors import along, leads, paired_levels
 from sanity.claims.gates import (
     GATE_TABLE,
     GATE_TABLE_COLUMNS,
     failed_metrics,
     gate_state,
-    stored_gates,
+    gate_table,
     worst_state,
 )
-from sanity.claims.ledger import Claim, Ledger, book_folder, read_ledger
+from sanity.claims.ledger import Claim, Ledger, book_folder, ledger_of, read_ledger
+from sanity.claims.margins import MARGINS, best_of_table, margin_sweep, power_table
 from sanity.claims.papertables import headline_pairs, paper_tables, reread_tables
-from sanity.claims.reporting import (
-    SCORE_TABLE,
-    claims_table,
-    judge,
-    ledger_metrics,
-    primary_grid,
-    stored_scores,
-    verdicts,
-)
-from sanity.claims.selection import RUN_COLUMNS, SCORE_COLUMNS, check_scores, repeated, with_recovered
-from sanity.claims.sizes import measured_sizes
+from sanity.claims.reporting import claims_table, ledger_metrics, result_rows
+from sanity.claims.schema import Experiment
+from sanity.claims.selection import RUN_COLUMNS, SCORE_COLUMNS, Primary, check_scores, repeated
 
 __all__ = [
     "GATE_TABLE",
     "GATE_TABLE_COLUMNS",
+    "MARGINS",
     "RUN_COLUMNS",
     "SCORE_COLUMNS",
-    "SCORE_TABLE",
+    "Chosen",
     "Claim",
+    "Experiment",
     "Ledger",
     "Paired",
+    "Primary",
     "Result",
+    "along",
+    "best_of_table",
     "book_folder",
     "check_scores",
     "chosen",
@@ -44,18 +43,18 @@ __all__ = [
     "evaluate_all",
     "failed_metrics",
     "gate_state",
+    "gate_table",
     "headline_pairs",
-    "judge",
+    "leads",
     "ledger_metrics",
-    "measured_sizes",
+    "ledger_of",
+    "margin_sweep",
+    "paired_levels",
     "paper_tables",
-    "primary_grid",
+    "power_table",
     "read_ledger",
     "repeated",
     "reread_tables",
-    "stored_gates",
-    "stored_scores",
-    "verdicts",
-    "with_recovered",
+    "result_rows",
     "worst_state",
 ]

@@ -15,8 +15,8 @@ import pandas as pd
 
 from sanity.claims.ledger import Claim, Ledger
 from sanity.claims.schema import ArmOf, metrics_of
-from sanity.claims.selection import NoRowsError, Primary, check_scores, rows_of, with_recovered
-from sanity.claims.sizes import Sizes, at_another_scale, size_at
+from sanity.claims.selection import NoRowsError, Primary, check_scores, rows_of
+from sanity.claims.sizes import at_another_scale, size_of
 from sanity.stats import seed_table
 
 # Means of equal numbers may differ in their last digits.
@@ -30,7 +30,7 @@ class Span:
     for_margin: float
     """Of which margins are fractions: measured on pilot seeds, else declared in the ledger."""
     available: float
-    """Ceiling minus floor of the scores at hand."""
+    """Ceiling minus floor of the scores themselves."""
     reseed_sd: float | None
 
 
@@ -42,7 +42,6 @@ class Chosen:
     ledger: Ledger
     primary: Primary
     failed_gates: Mapping[str, str]
-    sizes: Sizes | None
 
     def rows(self, claim: Claim, arm: ArmOf, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The arm's rows on judged seeds and on pilot seeds."""
@@ -97,16 +96,14 @@ class Chosen:
     def elsewhere(self, claim: Claim) -> str:
         """In what the scores' scale differs from the one that the claim names; empty where in nothing."""
         scale = self.ledger.scales.get(claim.scale)
-        if scale is None or self.sizes is None:
+        if scale is None:
             return ""
         for metric in metrics_of(claim):
             try:
                 rows, _ = self.rows(claim, claim.judged, metric)
             except NoRowsError:
                 continue
-            places = rows[["experiment", "world_or_hook"]].drop_duplicates().itertuples(index=False)
-            found = [at_another_scale(scale, size_at(self.sizes, str(e), str(w))) for e, w in places]
-            return next((words for words in found if words), "")
+            return at_another_scale(scale, size_of(rows))
         return ""
 
 
@@ -116,7 +113,6 @@ def chosen(
     *,
     primary: Primary | None = None,
     failed_gates: Mapping[str, str] | None = None,
-    sizes: Sizes | None = None,
 ) -> Chosen:
-    """`scores`, checked and with losses as recovered shares, and what decides which of them are read."""
-    return Chosen(with_recovered(check_scores(scores)), ledger, primary or {}, failed_gates or {}, sizes)
+    """`scores`, checked, and what decides which of them are read."""
+    return Chosen(check_scores(scores), ledger, primary or {}, failed_gates or {})

@@ -11,6 +11,7 @@ from sanity.claims.choosing import Chosen, Span
 from sanity.claims.schema import AllMetrics, BestOfSeveral, Comparison
 from sanity.claims.selection import NoRowsError
 from sanity.errors import BadInputError
+from sanity.models import Constraint
 from sanity.stats import Verdict, paired_differences, verdict, verdict_best_of
 
 
@@ -105,13 +106,15 @@ def cone_note(claim: Comparison | BestOfSeveral, chosen: Chosen) -> str:
     Then the two arms are nearly one, and their sameness says nothing about random directions.
     """
     others = claim.against if isinstance(claim, BestOfSeveral) else (claim.against,)
-    if claim.judged.constraint != "trained" or all(arm.constraint != "soft_frozen_decoder" for arm in others):
+    constraints = [Constraint.named(arm.constraint) for arm in others]
+    cones = [one.cosine for one in constraints if isinstance(one, SoftFrozenDecoder)]
+    if claim.judged.constraint != "trained" or not cones:
         return ""
     try:
         cosine = float(chosen.judged(claim, claim.judged, "cosine_to_init").mean())
     except (NoRowsError, BadInputError):
         return ""
-    if cosine < SoftFrozenDecoder().cosine:
+    if cosine < min(cones):
         return ""
     return f"hardly constrained: trained directions keep a cosine of {cosine:.2f} to their start"
 

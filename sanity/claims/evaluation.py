@@ -14,7 +14,6 @@ from sanity.claims.comparing import Paired, cone_note, paired
 from sanity.claims.ledger import Claim, Ledger
 from sanity.claims.schema import AllMetrics, Value, is_blind
 from sanity.claims.selection import NoRowsError, Primary, check_scores
-from sanity.claims.sizes import Sizes
 from sanity.errors import BadInputError
 from sanity.stats import Interval, Verdict, Word, open_verdict, verdict_all, verdict_within
 
@@ -74,7 +73,6 @@ def evaluate_all(
     *,
     primary: Primary | None = None,
     failed_gates: Mapping[str, str] | None = None,
-    sizes: Sizes | None = None,
 ) -> list[Result]:
     """A result for every claim of the ledger, in its order.
 
@@ -85,7 +83,7 @@ def evaluate_all(
     results = []
     for claim in ledger.claims:
         try:
-            found = evaluate(claim, scores, ledger, primary=primary, failed_gates=failed_gates, sizes=sizes)
+            found = evaluate(claim, scores, ledger, primary=primary, failed_gates=failed_gates)
             results.append(found)
         except BadInputError as error:
             results.append(Result(claim, open_verdict("refused", str(error))))
@@ -99,7 +97,6 @@ def evaluate(
     *,
     primary: Primary | None = None,
     failed_gates: Mapping[str, str] | None = None,
-    sizes: Sizes | None = None,
 ) -> Result:
     """Judge one claim.
 
@@ -108,18 +105,16 @@ def evaluate(
     scores
         Tidy frame with the columns `SCORE_COLUMNS`, one row per arm, seed and metric.
     primary
-        What the profile's primary grid says where the claim's scope is silent; see `primary_grid`.
+        What the claim means where its scope is silent.
     failed_gates
         Metric -> why it failed its validity gate. Verdicts that rest on it are turned off.
-    sizes
-        What the scores were measured on; see `measured_sizes`. Without it the scale is not checked.
 
     Raises
     ------
     BadInputError
         Scores that fit the claim and cannot be judged: unpaired seeds, several rows for one cell, NaN.
     """
-    choice = chosen(scores, ledger, primary=primary, failed_gates=failed_gates, sizes=sizes)
+    choice = chosen(scores, ledger, primary=primary, failed_gates=failed_gates)
     means = None
     try:
         if isinstance(claim, Value):

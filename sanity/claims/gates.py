@@ -1,31 +1,78 @@
-"""The validity gates as a table among the results: which metrics verdicts may rest on.
+"""The validity gates as a table: which metrics verdicts may rest on.
 
-The chapter on validity publishes one row per metric and place. A metric that failed anywhere is turned off
-everywhere; "not available" is shown as such and turns nothing off.
+A metric is gated by how it reads its own reference, corrupted in the way that it declares
+(`sanity.evals.metric.Metric.gate`). One that failed anywhere is turned off everywhere; "not available" is
+shown as such and turns nothing off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
 from sanity.errors import BadInputError
+from sanity.evals.metric import METRICS, Metric
+from sanity.stats import gates, not_available
 
 GATE_TABLE = "validity_gates"
+"""The name under which pages publish it."""
 GATE_TABLE_COLUMNS = ("metric", "place", "state", "reason")
 STATES = ("failed", "not available", "passed")
 """From the worst to the best."""
 
 
-def stored_gates(profile: str, folder: Path | None = None) -> pd.DataFrame:
-    """The gates among the result tables of a profile; an empty table where there are none yet."""
-    from sanity.engine.store import home
+def gate_table(
+    graded: pd.DataFrame,
+    *,
+    metrics: Mapping[str, Metric] | None = None,
+    alternatives: Sequence[Sequence[str]] = (),
+) -> pd.DataFrame:
+    """The gate of every metric: passed, failed, or not available and why. What arms score takes no part.
 
-    place = folder if folder is not None else home() / "_build" / "results" / profile
-    file = place / f"{GATE_TABLE}.parquet"
-    return pd.read_parquet(file) if file.exists() else pd.DataFrame(columns=list(GATE_TABLE_COLUMNS))
+    Parameters
+    ----------
+    graded
+        Readings of corrupted references: columns `eval`, `place`, `kind`, and those that `sanity.stats.gate`
+        reads. Readings whose `counts` is False give way to those of an alternative eval.
+    metrics
+        By default all that are declared.
+    alternatives
+        Evals of which one is used where several measure a metric, the first one first.
+
+    Returns
+    -------
+    DataFrame
+        One row per metric, place and eval: `GATE_TABLE_COLUMNS`, then the numbers of `sanity.stats.Gate`.
+    """
+    known = METRICS if metrics is None else metrics
+    better = {name: one.direction == "higher" for name, one in known.items() if one.direction != "none"}
+    rows = []
+    for name, one in known.items():
+        found = graded.iloc[:0]
+        if one.gate and len(graded):
+            found = _of_one_eval(
+                graded[graded["metric"].eq(name) & graded["kind"].eq(one.gate)], alternatives
+            )
+        by = [column for column in ("subject", "place", "eval") if column in found]
+        for _, part in found.groupby(by, sort=False, dropna=False):
+            gate = gates(part, references={name: one.reference}, higher_is_better=better)[name]
+            rows.append({**gate.row(), "place": part["place"].iloc[0], "eval": part["eval"].iloc[0]})
+        if found.empty:
+            rows.append({**not_available(name, one.ungated).row(), "place": "", "eval": ""})
+    table = pd.DataFrame(rows)
+    return table[[*GATE_TABLE_COLUMNS, *(c for c in table.columns if c not in GATE_TABLE_COLUMNS)]]
+
+
+def _of_one_eval(readings: pd.DataFrame, alternatives: Sequence[Sequence[str]]) -> pd.DataFrame:
+    """The readings without those of evals whose alternative is used."""
+    counts = readings["counts"].ne(False) if "counts" in readings else readings["eval"].notna()
+    for some in alternatives:
+        there = [name for name in some if readings["eval"].eq(name).any()]
+        counted = [name for name in there if (readings["eval"].eq(name) & counts).any()]
+        used = next(iter([*counted, *there]), "")
+        readings = readings[~readings["eval"].isin(set(there) - {used})]
+    return readings
 
 
 def failed_metrics(table: pd.DataFrame) -> dict[str, str]:

@@ -16,18 +16,19 @@ from sanity.claims.schema import (
     AnyClaim,
     BestOfSeveral,
     Comparison,
-    Metric,
+    Experiment,
     Scale,
     Value,
     metrics_of,
 )
 from sanity.errors import BadInputError
+from sanity.evals.metric import METRICS, Metric
 
 Claim = Comparison | BestOfSeveral | AllMetrics | Value
 
 _CLAIM: TypeAdapter[Claim] = TypeAdapter(AnyClaim)
-_Kind = TypeVar("_Kind", Metric, Scale)
-_PARTS = {"metrics", "pilot_seeds", "scales", "margins", "claims"}
+_Kind = TypeVar("_Kind", Experiment, Scale)
+_PARTS = {"pilot_seeds", "experiments", "scales", "margins", "claims"}
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,13 @@ class Ledger:
 
     claims: tuple[Claim, ...]
     metrics: Mapping[str, Metric]
+    """Those that were declared when the ledger was read."""
     scales: Mapping[str, Scale]
+    experiments: Mapping[str, Experiment]
+    """Those that are more, or something else, than the grid of their name."""
     pilot_seeds: frozenset[int]
+    content: Mapping[str, Any]
+    """What the file says, as plain data: `ledger_of` makes the same ledger of it."""
 
     def claim(self, name: str) -> Claim:
         """The claim called `name`."""
@@ -48,7 +54,7 @@ class Ledger:
 
 
 def book_folder() -> Path:
-    """The book's folder: that of the project we stand in, else the one beside this package's source."""
+    """The book's folder: that of the project we stand in, else the one next to this package's source."""
     from sanity.engine.store import home
 
     return next(
@@ -60,35 +66,45 @@ def book_folder() -> Path:
 def read_ledger(path: Path | str | None = None) -> Ledger:
     """Read and check the ledger, `book/claims.yml` by default.
 
+    A claim's metrics have to be declared before, by evals (which this package imports) and by analyses:
+    `sanity.experiments.verdicts.book_ledger` sees to that.
     Raises `BadInputError` that lists every fault as "claim 'ID', field NAME: what is wrong".
     """
     file = Path(path) if path is not None else book_folder() / "claims.yml"
     try:
-        raw = yaml.load(file.read_text(encoding="utf-8"), Loader=_OnceLoader)
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_OnceLoader)
     except FileNotFoundError:
         raise BadInputError(
             f"there is no ledger at {file}: run in the project's folder or give its path"
         ) from None
     except yaml.YAMLError as error:
         raise BadInputError(f"{file} is not readable as YAML: {error}") from error
-    if not isinstance(raw, dict) or set(raw) != _PARTS:
-        found = sorted(map(str, raw)) if isinstance(raw, dict) else type(raw).__name__
+    if not isinstance(content, dict) or set(content) != _PARTS:
+        found = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
         raise BadInputError(f"{file} must hold exactly {', '.join(sorted(_PARTS))}, not {found}")
+    return ledger_of(content, str(file))
+
+
+def ledger_of(
+    content: Mapping[str, Any], where: str = "the ledger", *, metrics: Mapping[str, Metric] | None = None
+) -> Ledger:
+    """The ledger that `content` is, checked against `metrics` (those declared); errors name `where`."""
+    known = dict(METRICS) if metrics is None else metrics
     faults: list[str] = []
-    metrics = _entries(Metric, "metric", raw["metrics"], faults)
-    scales = _entries(Scale, "scale", raw["scales"], faults)
-    claims = _claims(raw["claims"], raw["margins"], metrics, faults)
+    experiments = _entries(Experiment, "experiment", content["experiments"], faults)
+    scales = _entries(Scale, "scale", content["scales"], faults)
+    claims = _claims(content["claims"], content["margins"], known, faults)
     faults += [
         f"claim {claim.id!r}, field scale: no scale is called {claim.scale!r}; {_there([ANY_SCALE, *scales])}"
         for claim in claims
         if claim.scale not in (ANY_SCALE, *scales)
     ]
-    pilots = raw["pilot_seeds"]
+    pilots = content["pilot_seeds"]
     if not isinstance(pilots, list) or not all(isinstance(seed, int) for seed in pilots):
         faults.append(f"pilot_seeds: must be a list of whole numbers, not {pilots!r}")
     if faults:
-        raise BadInputError(f"{file}: " + "; ".join(faults))
-    return Ledger(tuple(claims), metrics, scales, frozenset(pilots))
+        raise BadInputError(f"{where}: " + "; ".join(faults))
+    return Ledger(tuple(claims), known, scales, experiments, frozenset(pilots), content)
 
 
 def _entries(kind: type[_Kind], what: str, raw: Any, faults: list[str]) -> dict[str, _Kind]:
@@ -138,7 +154,7 @@ def _misfits(claim: Claim, metrics: Mapping[str, Metric]) -> list[str]:
     faults = []
     for name in metrics_of(claim):
         if name not in metrics:
-            faults.append(f"field metric: {name} has no entry under metrics; {_there(metrics)}")
+            faults.append(f"field metric: nothing imported declares {name}; {_there(sorted(metrics))}")
         elif not isinstance(claim, Value):
             if metrics[name].direction == "none":
                 faults.append(f"field metric: {name} has no better side: state an expected range instead")

@@ -1,94 +1,25 @@
-"""The ledger as the command line and the front page show it."""
+"""The results as the command line and the front page show them."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from sanity.claims.evaluation import Result, evaluate_all
-from sanity.claims.gates import failed_metrics, gate_state, stored_gates
-from sanity.claims.ledger import Ledger, read_ledger
+from sanity.claims.evaluation import Result
+from sanity.claims.gates import gate_state
+from sanity.claims.ledger import Ledger
 from sanity.claims.schema import ANY_SCALE, Value, is_blind, metrics_of
-from sanity.claims.selection import ANY_OTHER, SCORE_COLUMNS, Primary, check_scores
-from sanity.claims.sizes import measured_sizes
-from sanity.profiles import Profile, load
-
-SCORE_TABLE = "all_scores"
-"""The result table that the chapter on verdicts leaves, and that claims are judged on everywhere."""
 
 
-def verdicts(
-    profile: str, *, scores: pd.DataFrame | None = None, gates: pd.DataFrame | None = None
-) -> list[dict[str, Any]]:
-    """Every claim with `id`, `verdict`, `value`, `interval` and its metrics' validity `gate`, as JSON data.
-
-    Parameters
-    ----------
-    profile
-        Name of a profile; its primary grid fills what the claims leave out.
-    scores
-        Tidy scores; by default those that the chapter on verdicts gathered at this profile. Before it has
-        run, every claim is open.
-    gates
-        The validity gates; by default those that their chapter left at this profile.
-    """
-    found = stored_scores(profile) if scores is None else scores
-    table = stored_gates(profile) if gates is None else gates
-    results = judge(load(profile), found, gates=table)
+def result_rows(results: Sequence[Result], *, profile: str, gates: pd.DataFrame) -> list[dict[str, Any]]:
+    """Every claim as JSON data: `id`, `verdict`, `value`, `interval`, its metrics' `gate`, and more."""
     return [
-        {**result.to_json(), "gate": gate_state(table, metrics_of(result.claim)), "profile": profile}
+        {**result.to_json(), "gate": gate_state(gates, metrics_of(result.claim)), "profile": profile}
         for result in results
     ]
-
-
-def judge(profile: Profile, scores: pd.DataFrame, *, gates: pd.DataFrame | None = None) -> list[Result]:
-    """Every claim of the book's ledger, judged on `scores` at the profile's primary grid and scale.
-
-    Verdicts on metrics that failed in `gates` (see `stored_gates`) are turned off.
-    """
-    return evaluate_all(
-        read_ledger(),
-        scores,
-        primary=primary_grid(profile),
-        failed_gates=None if gates is None else failed_metrics(gates),
-        sizes=measured_sizes(profile),
-    )
-
-
-def stored_scores(profile: str, folder: Path | None = None) -> pd.DataFrame:
-    """The scores that the chapter on verdicts gathered and judged; an empty table before it has run.
-
-    No other table is read: chapters leave many that look like scores (variants, sweeps, what an earlier
-    version published), and the front page must judge the rows that the verdicts are about.
-    """
-    from sanity.engine.store import home
-
-    place = folder if folder is not None else home() / "_build" / "results" / profile
-    file = place / f"{SCORE_TABLE}.parquet"
-    return check_scores(pd.read_parquet(file)) if file.exists() else pd.DataFrame(columns=list(SCORE_COLUMNS))
-
-
-def primary_grid(profile: Profile) -> Primary:
-    """Per experiment, the settings that a claim means when it does not name them."""
-    real = {
-        "world_or_hook": profile.models[0].hook,
-        "architecture": profile.real.architecture,
-        "l0_target": profile.real.l0,
-        "learning_rate": profile.real.learning_rate,
-    }
-    toy = {"l0_target": profile.toy.l0, "learning_rate": profile.toy.learning_rate}
-    return {
-        "synthetic_recovery": toy,
-        "synthetic_recovery_early": toy,
-        "lazy_training": {},
-        "lazy_training_tenth": {},
-        "lazy_training_noise": {},
-        "cone_geometry": {},
-        ANY_OTHER: real,
-    }
 
 
 def claims_table(
@@ -129,7 +60,8 @@ def claims_table(
 
 def ledger_metrics(ledger: Ledger) -> pd.DataFrame:
     """Every metric with its direction, declared range, floor and ceiling: one row each."""
-    return pd.DataFrame([{"metric": name, **entry.model_dump()} for name, entry in ledger.metrics.items()])
+    rows = [{"metric": name, **dataclasses.asdict(entry)} for name, entry in ledger.metrics.items()]
+    return pd.DataFrame(rows)
 
 
 def _number(result: Result) -> str:

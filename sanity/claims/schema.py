@@ -9,38 +9,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from sanity import baselines, evals, sources
+from sanity.models import Architecture, Constraint, Init, Objective, objectives
 from sanity.stats import Word
 
-MetricName = Literal[
-    "explained_variance",
-    "ce_recovered",
-    "kl_recovered",
-    "l0",
-    "dead_latents",
-    "recovery",
-    "frequency_weighted_recovery",
-    "mean_max_cosine",
-    "mean_matched_cosine",
-    "detection_f1",
-    "cosine_to_init",
-    "share_on_edge",
-    "autointerp_judge",
-    "autointerp_auroc",
-    "autointerp_auroc_token_matched",
-    "sparse_probing_top1",
-    "sparse_probing_top5",
-    "ravel_disentanglement",
-    "log10_cone_bound",
-    "cone_reach",
-]
-ConstraintName = Literal[
-    "trained", "frozen_decoder", "soft_frozen_decoder", "frozen_encoder", "frozen_both", "untrained"
-]
-# "truth" starts the decoder at the known features of a synthetic world.
-InitName = Literal["iso", "cov", "truth"]
-ArchitectureName = Literal["relu", "topk", "batchtopk", "jumprelu", "matryoshka"]
+assert baselines  # importing the rooms makes their names known
+assert evals
+assert objectives
+assert sources
+
+ConstraintName = Annotated[str, AfterValidator(lambda name: Constraint.named(name).spelled)]
+InitName = Annotated[str, AfterValidator(lambda name: Init.named(name).spelled)]
+ObjectiveName = Annotated[str, AfterValidator(lambda name: Objective.named(name).spelled)]
+ArchitectureName = Annotated[str, AfterValidator(lambda name: Architecture.class_named(name).name)]
+"""Names are those that the classes declare, spelled as in profiles; unknown ones are refused."""
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 Text = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, lt=0.5)]
@@ -49,18 +33,6 @@ ANY_SCALE = "any"
 
 class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Metric(_Entry):
-    """The scale of a metric, the same for every claim."""
-
-    label: Text
-    direction: Literal["higher", "lower", "none"]
-    """Which scores are better; metrics without a better side take no part in comparisons."""
-    range: Annotated[float, Field(gt=0)] | None
-    """Ceiling minus floor of the task as declared, used until pilot seeds have measured it."""
-    floor: Text
-    ceiling: Text
 
 
 class Margin(_Entry):
@@ -86,8 +58,28 @@ class Scale(_Entry):
     """Seen in training, repeats counted."""
 
 
+class Experiment(_Entry):
+    """Where the scores of an experiment come from, if not from the grid of its name alone."""
+
+    grids: Annotated[tuple[Text, ...], Field(min_length=1)]
+    evals: tuple[Text, ...] = ()
+    """What of them is taken, by the profile's names; empty: everything."""
+    only_first: bool = False
+    """Whether only the first of the grids whose scores count is taken; else all of them are."""
+    at: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """The share of their samples at which runs are read, from their curves; None: at the end, as scored."""
+    metrics: tuple[Text, ...] = ()
+    """What is read from the curves."""
+
+    @model_validator(mode="after")
+    def _curves_have_metrics(self) -> Experiment:
+        if (self.at is None) != (not self.metrics):
+            raise ValueError("a share of the samples (at) and the metrics to be read there come together")
+        return self
+
+
 class Scope(_Entry):
-    """Where a claim is made. What is left out is filled from the profile's primary grid.
+    """Where a claim is made. What is left out is filled from the first block of the experiment's grid.
 
     The experiment may be left out where a single one measures the metric.
     """
@@ -104,6 +96,7 @@ class ArmOf(_Entry):
 
     constraint: ConstraintName
     init: InitName = "iso"
+    objective: ObjectiveName = "plain"
     experiment: str | None = None
     world_or_hook: str | None = None
     architecture: ArchitectureName | None = None
@@ -111,9 +104,9 @@ class ArmOf(_Entry):
     @property
     def label(self) -> str:
         """The arm in words: "frozen decoder (cov)"."""
-        where = [v for v in (self.init, self.architecture, self.world_or_hook, self.experiment) if v]
-        name = self.constraint.replace("_", " ").replace("soft frozen", "soft-frozen")
-        return f"{name} ({', '.join(where)})"
+        objective = "" if self.objective == "plain" else Objective.named(self.objective).label
+        parts = (self.init, objective, self.architecture, self.world_or_hook, self.experiment)
+        return f"{Constraint.named(self.constraint).label} ({', '.join(part for part in parts if part)})"
 
 
 class Expected(_Entry):
@@ -156,7 +149,7 @@ class Comparison(_Claim):
     """One arm against one other on one metric."""
 
     kind: Literal["comparison"] = "comparison"
-    metric: MetricName
+    metric: Text
     judged: ArmOf
     against: ArmOf
     margin: Margin
@@ -166,7 +159,7 @@ class BestOfSeveral(_Claim):
     """One arm against the best of several, corrected for having chosen the best."""
 
     kind: Literal["best of several"]
-    metric: MetricName
+    metric: Text
     judged: ArmOf
     against: Annotated[tuple[ArmOf, ...], Field(min_length=2)]
     margin: Margin
@@ -176,7 +169,7 @@ class AllMetrics(_Claim):
     """One arm against one other on every one of several metrics."""
 
     kind: Literal["all metrics"]
-    metrics: Annotated[tuple[MetricName, ...], Field(min_length=2)]
+    metrics: Annotated[tuple[Text, ...], Field(min_length=2)]
     judged: ArmOf
     against: ArmOf
     margin: Margin
@@ -188,7 +181,7 @@ class Value(_Claim):
     kind: Literal["value"]
     scale: Text
     """Without a default: whether an expected value holds at any scale is a decision."""
-    metric: MetricName
+    metric: Text
     judged: ArmOf
     expected: Expected
     exact: bool = False
@@ -198,7 +191,7 @@ class Value(_Claim):
 AnyClaim = Annotated[Comparison | BestOfSeveral | AllMetrics | Value, Field(discriminator="kind")]
 
 
-def metrics_of(claim: Comparison | BestOfSeveral | AllMetrics | Value) -> tuple[MetricName, ...]:
+def metrics_of(claim: Comparison | BestOfSeveral | AllMetrics | Value) -> tuple[Text, ...]:
     """The metrics that a claim reads."""
     return claim.metrics if isinstance(claim, AllMetrics) else (claim.metric,)
 

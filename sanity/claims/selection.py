@@ -20,16 +20,12 @@ RUN_COLUMNS = (
     "experiment", "world_or_hook", "architecture", "constraint", "init", "seed", "metric", "learning_rate",
     "l0_target",
 )  # fmt: skip
-"""What tells one score from another; beside these, the language model and the number of latents."""
+"""What tells one score from another, with those of `MORE_COLUMNS` that a frame has."""
 
-# Losses are stored in nats, between mean ablation and the unspliced model; claims speak of the share.
-RECOVERED = {"cross_entropy": "ce_recovered", "kl_divergence": "kl_recovered"}
+MORE_COLUMNS = ("subject", "objective", "d_sae", "samples")
 
 Primary = Mapping[str, Mapping[str, Any]]
-"""Experiment -> column -> the value of the primary grid, for what a claim's scope leaves out."""
-
-ANY_OTHER = "*"
-"""In a `Primary`, the experiments that have no entry of their own."""
+"""Experiment -> column -> the value that a claim means when its scope does not give one."""
 
 
 class NoRowsError(SanityError):
@@ -48,27 +44,9 @@ def check_scores(scores: pd.DataFrame) -> pd.DataFrame:
 
 def repeated(scores: pd.DataFrame) -> pd.DataFrame:
     """The rows that give one run two values of a metric; claims on them would be refused."""
-    run = [name for name in (*RUN_COLUMNS, "subject", "d_sae") if name in scores.columns]
+    run = [name for name in (*RUN_COLUMNS, *MORE_COLUMNS) if name in scores.columns]
     distinct = scores.drop_duplicates([*run, "value"])
     return distinct[distinct.duplicated(run, keep=False)]
-
-
-def with_recovered(scores: pd.DataFrame) -> pd.DataFrame:
-    """`scores` with the recovered shares of the losses added, on a scale from floor 0 to ceiling 1.
-
-    Rows without range (a ceiling that is not below the floor) give no share, and neither do losses whose
-    share is there already.
-    """
-    present = set(scores["metric"])
-    losses = scores[
-        scores["metric"].isin([loss for loss, share in RECOVERED.items() if share not in present])
-    ]
-    usable = losses[losses["ceiling"].astype(float) < losses["floor"].astype(float)]
-    if usable.empty:
-        return scores
-    share = (usable["value"] - usable["floor"]) / (usable["ceiling"].astype(float) - usable["floor"])
-    added = usable.assign(metric=usable["metric"].map(RECOVERED), value=share, floor=0.0, ceiling=1.0)
-    return pd.concat([scores, added], ignore_index=True)
 
 
 def rows_of(
@@ -82,14 +60,14 @@ def rows_of(
     rows = _narrow(scores, {"metric": metric, "experiment": asked.pop("experiment")}, arm)
     experiments = rows["experiment"].unique()
     if len(experiments) == 1:
-        filled = (primary or {}).get(experiments[0], (primary or {}).get(ANY_OTHER, {}))
+        filled = (primary or {}).get(experiments[0], {})
         asked = {column: filled.get(column) if wanted is None else wanted for column, wanted in asked.items()}
     return _narrow(rows, asked, arm)
 
 
 def _narrow(rows: pd.DataFrame, asked: Mapping[str, Any], arm: ArmOf) -> pd.DataFrame:
     for column, wanted in asked.items():
-        if wanted is None:
+        if wanted is None or (column in MORE_COLUMNS and column not in rows):
             continue
         fits = _equal(rows[column], wanted)
         if not fits.any():

@@ -11,42 +11,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import pandas as pd
+
 from sanity.claims.schema import Scale
-from sanity.claims.selection import ANY_OTHER
-from sanity.profiles import Profile
 
 Size = Mapping[str, int | str]
 """What a result was measured on, by the names of the fields of `Scale`."""
 
-Sizes = Mapping[tuple[str, str], Size]
-"""(experiment, world or hook) -> its size; `ANY_OTHER` stands for experiments without their own entry."""
-
 # Budgets are multiples of a batch: 500 million tokens are 122,070 batches of 4,096.
 SAME = 0.01
-TOY_EXPERIMENTS = ("synthetic_recovery", "synthetic_recovery_early")
 
 
-def measured_sizes(profile: Profile) -> dict[tuple[str, str], Size]:
-    """What each experiment measures on at `profile`."""
-    sizes: dict[tuple[str, str], Size] = {}
-    toy, real = profile.toy, profile.real
-    for world in toy.worlds:
-        size: Size = {
-            "d_in": world.d_in, "n_features": world.n_features, "d_sae": toy.d_sae, "l0": toy.l0,
-            "samples": toy.batch_size * toy.steps,
-        }  # fmt: skip
-        sizes.update({(experiment, world.probabilities): size for experiment in TOY_EXPERIMENTS})
-    for model in profile.models:
-        sizes[ANY_OTHER, model.hook] = {
-            "subject": model.subject, "d_in": model.d_model, "d_sae": model.d_sae or real.d_sae,
-            "samples": real.batch_size * real.steps,
-        }  # fmt: skip
-    return sizes
-
-
-def size_at(sizes: Sizes, experiment: str, place: str) -> Size:
-    """The size of what an experiment measured at a place; empty where nobody has said."""
-    return sizes.get((experiment, place), sizes.get((ANY_OTHER, place), {}))
+def size_of(rows: pd.DataFrame) -> Size:
+    """What rows of scores were measured on; what they do not say, or in what they differ, is left out."""
+    size: dict[str, int | str] = {}
+    for field in Scale.model_fields:
+        column = "l0_target" if field == "l0" else field
+        found = rows[column].dropna().unique() if column in rows else []
+        if len(found) == 1:
+            size[field] = found[0] if isinstance(found[0], str) else int(found[0])
+    return size
 
 
 def at_another_scale(scale: Scale, size: Size) -> str:

@@ -13,7 +13,10 @@ from sanity.errors import SanityError
 from sanity.publishing.log import log_to_stderr
 
 ProfileName = Annotated[
-    str, typer.Option("--profile", "-p", help="How much of everything to run: smoke, quick, gpu, paper.")
+    str,
+    typer.Option(
+        "--profile", "-p", help="How much to run: smoke, quick, overnight, gpu, paper, or a YAML file."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 

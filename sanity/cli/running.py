@@ -42,13 +42,13 @@ def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> Non
 
 
 def harvest_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:
-    """Compute only the profile's activations."""
+    """Compute only the profile's activations of language models."""
     _compute_stages({"harvest"}, profile, as_json=as_json)
 
 
 def train_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:
-    """Compute only the profile's trained autoencoders."""
-    _compute_stages({"toy", "arms"}, profile, as_json=as_json)
+    """Train only the profile's autoencoders, on activations that are harvested first if missing."""
+    _compute_stages({"train"}, profile, as_json=as_json)
 
 
 def reproduce_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:

@@ -7,6 +7,7 @@ forms or a context are left out, and so are those that some language leaves as t
 from __future__ import annotations
 
 import functools
+import gettext
 import re
 import struct
 from pathlib import Path
@@ -18,34 +19,23 @@ ASSET = "django-catalogues"
 TRANSLATIONS = ("de", "es", "fr", "nl")
 LANGUAGES = ("en", *TRANSLATIONS)
 
-_MAGIC = 0x950412DE
-# Beyond plain sentences: placeholders, mark-up, a context (\x04), plural forms (\x00), several lines.
-_NOT_PLAIN = re.compile(r"[%{}<>\x00\x04\n]")
+# Beyond plain sentences: placeholders, mark-up, a context (\x04), several lines.
+_NOT_PLAIN = re.compile(r"[%{}<>\x04\n]")
 _SHORTEST, _WORDS = 15, 3
 
 
 def read_catalogue(path: Path) -> dict[str, str]:
-    """Original -> translation of one compiled catalogue (.mo, little-endian), its header left out.
+    """Original -> translation of one compiled catalogue (.mo), its header and plural forms left out.
 
     Raises `CorruptFileError` for anything else.
     """
-    data = path.read_bytes()
     try:
-        magic, _, n, originals, translations = struct.unpack_from("<5I", data)
-        if magic != _MAGIC:
-            raise CorruptFileError(f"{path} is no compiled gettext catalogue: fetch the asset {ASSET} again")
-        found = {_entry(data, originals + 8 * i): _entry(data, translations + 8 * i) for i in range(n)}
-    except (struct.error, UnicodeDecodeError) as error:
-        raise CorruptFileError(f"{path} is damaged ({error}): fetch the asset {ASSET} again") from error
-    found.pop("", None)
-    return found
-
-
-def _entry(data: bytes, place: int) -> str:
-    length, offset = struct.unpack_from("<2I", data, place)
-    if offset + length > len(data):
-        raise struct.error(f"an entry ends at byte {offset + length} of {len(data)}")
-    return data[offset : offset + length].decode("utf-8")
+        with path.open("rb") as file:
+            # gettext answers for one original at a time; all of them are only in what it keeps for itself.
+            entries = vars(gettext.GNUTranslations(file))["_catalog"]
+    except (OSError, ValueError, LookupError, struct.error) as error:
+        raise CorruptFileError(f"{path} cannot be read ({error}): fetch the asset {ASSET} again") from error
+    return {original: said for original, said in entries.items() if isinstance(original, str) and original}
 
 
 @functools.cache
@@ -66,7 +56,7 @@ def parallel_messages() -> dict[str, dict[str, str]]:
 
 
 def _usable(versions: dict[str, str]) -> bool:
-    """Whether every language has a sentence of its own, without anything but words."""
+    """Whether the sentences of all languages differ, and hold nothing but words."""
     texts = list(versions.values())
     return len(set(texts)) == len(texts) and all(
         len(text) >= _SHORTEST and len(text.split()) >= _WORDS and not _NOT_PLAIN.search(text)

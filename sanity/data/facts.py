@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sanity import assets
+from sanity.assets.packaged import Packaged, packaged
 from sanity.errors import BadInputError
 
 TRAIN, TEST = "train", "test"
@@ -74,66 +75,15 @@ class Facts:
         return bool(seen)
 
 
-CITY_TEMPLATES: Mapping[str, tuple[str, ...]] = {
-    "country": (
-        "City: country. Lima: Peru. Osaka: Japan. Cairo: Egypt. Lyon: France. Mumbai: India. "
-        "Boston: United States. Wuhan: China. %s:",
-        "City: country. Paris: France. Lima: Peru. Nairobi: Kenya. Osaka: Japan. %s:",
-        "Paris, France; Lima, Peru; Nairobi, Kenya; Osaka, Japan; %s,",
-        "The city of %s is in the country of",
-        "Paris is in France. Lima is in Peru. Nairobi is in Kenya. %s is in",
-    ),
-    "continent": (
-        "City: continent. Lima: South America. Osaka: Asia. Cairo: Africa. Paris: Europe. Mumbai: Asia. "
-        "Lagos: Africa. Boston: North America. Beijing: Asia. Nairobi: Africa. %s:",
-        "On which continent is it? Osaka is on the continent of Asia. Lagos is on the continent of Africa. "
-        "Lima is on the continent of South America. %s is on the continent of",
-        "The city of %s is on the continent of",
-        "The city of %s is in the continent of",
-        "City: continent. Paris: Europe. Lima: South America. Nairobi: Africa. Osaka: Asia. "
-        "Chicago: North America. %s:",
-    ),
-    "language": (
-        "City: language. Paris: French. Lima: Spanish. Osaka: Japanese. Chicago: English. %s:",
-        "In Paris people speak French. In Lima people speak Spanish. In %s people speak",
-        "Paris, French; Lima, Spanish; Osaka, Japanese; Chicago, English; %s,",
-    ),
-    # Of the name, not of the place: nothing else determines it, and it determines nothing else.
-    "initial": (
-        "Paris: P-a-r-i-s. Lima: L-i-m-a. Osaka: O-s-a-k-a. Chicago: C-h-i-c-a-g-o. %s:",
-        "Lagos = L a g o s. Chicago = C h i c a g o. Denver = D e n v e r. Paris = P a r i s. %s =",
-        "P is for Paris. L is for Lima. O is for Osaka. First letter of Paris: P. First letter of Lima: L. "
-        "First letter of Osaka: O. First letter of %s:",
-    ),
-    # Tried because they are attributes of the place that no other determines; small models do not know them.
-    "hemisphere": (
-        "City: hemisphere. Paris: Northern. Lima: Southern. Osaka: Northern. Nairobi: Southern. "
-        "Chicago: Northern. Santiago: Southern. %s:",
-        "Paris is in the Northern Hemisphere. Lima is in the Southern Hemisphere. Osaka is in the Northern "
-        "Hemisphere. Sydney is in the Southern Hemisphere. %s is in the",
-    ),
-}
-"""Questions about cities, tried on the default model; `sanity.evals.causal_editing` chooses among them."""
+class _Cities(Packaged):
+    templates: Mapping[str, tuple[str, ...]]
+    languages: Mapping[str, str]
+    continents: Mapping[str, str]
 
-# ISO 639-1 codes of languages that are some country's first in geonames, as people call them in English.
-_LANGUAGE_LIST = (
-    "am=Amharic ar=Arabic az=Azerbaijani bg=Bulgarian bn=Bengali bs=Bosnian cs=Czech da=Danish de=German "
-    "el=Greek en=English es=Spanish et=Estonian fa=Persian fi=Finnish fr=French he=Hebrew hr=Croatian "
-    "hu=Hungarian hy=Armenian id=Indonesian is=Icelandic it=Italian ja=Japanese ka=Georgian kk=Kazakh "
-    "km=Khmer ko=Korean ky=Kyrgyz lo=Lao lt=Lithuanian lv=Latvian mk=Macedonian mn=Mongolian ms=Malay "
-    "my=Burmese ne=Nepali nl=Dutch no=Norwegian pl=Polish ps=Pashto pt=Portuguese ro=Romanian ru=Russian "
-    "si=Sinhala sk=Slovak sl=Slovenian so=Somali sq=Albanian sr=Serbian sv=Swedish sw=Swahili tg=Tajik "
-    "th=Thai tk=Turkmen tl=Tagalog tr=Turkish uk=Ukrainian ur=Urdu uz=Uzbek vi=Vietnamese zh=Chinese"
-)
-_LANGUAGES = dict(pair.split("=") for pair in _LANGUAGE_LIST.split())
-_CONTINENTS = {
-    "AF": "Africa",
-    "AS": "Asia",
-    "EU": "Europe",
-    "NA": "North America",
-    "OC": "Oceania",
-    "SA": "South America",
-}
+
+_CITIES = packaged("data/cities.yaml", _Cities)
+CITY_TEMPLATES = _CITIES.templates
+"""Questions about cities, tried on the default model; `sanity.evals.causal_editing` chooses among them."""
 
 
 def city_facts(
@@ -158,7 +108,12 @@ def city_facts(
     keep
         Of a city's name: whether to consider it (for instance, whether it is one token).
     """
-    cities, countries = (_read(folder, name) for name in ("cities15000.json", "countries.json"))
+    cities, countries = (
+        read_json_file(
+            assets.path("geonames", name) if folder is None else folder / name, "run `sanity fetch geonames`"
+        )
+        for name in ("cities15000.json", "countries.json")
+    )
     examples = " ".join(template for several in templates.values() for template in several)
     taken: Counter[str] = Counter()
     values: dict[str, dict[str, str]] = {}
@@ -188,20 +143,17 @@ def split_of(name: str, *, test_share: float = 0.4) -> str:
 def _city_values(row: Mapping[str, Any], country: Mapping[str, Any]) -> dict[str, str]:
     values = {
         "country": country["name"].removeprefix("The "),
-        "continent": _CONTINENTS.get(country["continentcode"], ""),
-        "language": _LANGUAGES.get((country["languages"] or "").split(",")[0].split("-")[0], ""),
+        "continent": _CITIES.continents.get(country["continentcode"], ""),
+        "language": _CITIES.languages.get((country["languages"] or "").split(",")[0].split("-")[0], ""),
         "initial": row["name"][0].upper(),
         "hemisphere": "Northern" if row["latitude"] > 0 else "Southern",
     }
     return {attribute: value for attribute, value in values.items() if value}
 
 
-def _read(folder: Path | None, name: str) -> Mapping[str, Any]:
-    path = assets.path("geonames", name) if folder is None else folder / name
+def read_json_file(path: Path, way_out: str) -> Any:
+    """The content of a JSON file; `BadInputError` with a `way_out` when it is missing or damaged."""
     try:
-        found: Mapping[str, Any] = json.loads(path.read_text())
+        return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise BadInputError(
-            f"{path} cannot be read as geonames' {name} ({error}): run `sanity fetch geonames`"
-        ) from error
-    return found
+        raise BadInputError(f"{path} cannot be read ({error}): {way_out}") from error

@@ -7,13 +7,14 @@ Model Representations", 2024 (arXiv 2402.17700).
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sanity.data.facts import TEST, TRAIN, Facts
-from sanity.errors import AssetError, BadInputError
+from sanity.data.facts import TEST, TRAIN, Facts, read_json_file
+from sanity.data.sources import hub_errors
+from sanity.engine.files import sha256_of
+from sanity.errors import BadInputError
 
 REPOSITORY = "hij/ravel"
 REVISION = "2c45eb232b9944c235509db5320345eaba563e07"
@@ -23,7 +24,7 @@ _SPLITS = (TRAIN, "val", TEST)
 
 
 def ravel_facts(
-    place: str | Path = REPOSITORY, *, kind: str = "city", revision: str | None = REVISION
+    source: str | Path = REPOSITORY, *, kind: str = "city", revision: str | None = REVISION
 ) -> Facts:
     """The entities, attributes and templates of one kind of entity, with the published splits.
 
@@ -32,7 +33,7 @@ def ravel_facts(
 
     Parameters
     ----------
-    place
+    source
         A folder with `ravel_KIND_entity_attributes.json`, `..._attribute_to_prompts.json`,
         `..._entity_to_split.json` and `..._prompt_to_split.json` (in itself or in `base/`), a local folder
         in the hub repository's layout (`KIND_entity/*.parquet`, `KIND_prompt/*.parquet`), or the name of that
@@ -47,7 +48,7 @@ def ravel_facts(
     AssetError
         The hub cannot be reached.
     """
-    folder = Path(place)
+    folder = Path(source)
     for base in (folder, folder / "base"):
         if (base / f"ravel_{kind}_entity_attributes.json").is_file():
             return _from_json(base, kind)
@@ -56,28 +57,28 @@ def ravel_facts(
             f"{folder} holds no RAVEL data about a {kind}: it needs ravel_{kind}_entity_attributes.json and "
             f"its three companions, or the folders {kind}_entity and {kind}_prompt of the hub repository"
         )
-    return _from_hub(str(place), kind, None if folder.is_dir() else revision)
+    return _from_hub(str(source), kind, None if folder.is_dir() else revision)
 
 
-def facts_version(place: str | Path = REPOSITORY) -> str:
-    """What tells one content of the data from another: a hash of a folder's files, or the hub's commit.
+def facts_version(source: str | Path = REPOSITORY) -> str:
+    """A name for the content of the data: a hash of a folder's files, or the hub's commit.
 
     Of a folder all JSON and Parquet files count, with their names.
     """
-    folder = Path(place)
+    folder = Path(source)
     if not folder.is_dir():
         return REVISION
     digest = hashlib.sha256()
     for path in sorted([*folder.rglob("*.json"), *folder.rglob("*.parquet")]):
         digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size} ".encode())
-        with path.open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
+        digest.update(bytes.fromhex(sha256_of(path)))
     return digest.hexdigest()
 
 
 def _from_json(folder: Path, kind: str) -> Facts:
     entities, prompts, entity_split, prompt_split = (
-        _read(folder / f"ravel_{kind}_{name}.json") for name in _JSON
+        read_json_file(folder / f"ravel_{kind}_{name}.json", "RAVEL has four such files for a kind of entity")
+        for name in _JSON
     )
     missing = sorted(set(entities) - set(entity_split))
     if missing:
@@ -95,23 +96,23 @@ def _from_json(folder: Path, kind: str) -> Facts:
     )
 
 
-def _from_hub(place: str, kind: str, revision: str | None) -> Facts:
+def _from_hub(source: str, kind: str, revision: str | None) -> Facts:
     entity_split: dict[str, str] = {}
     values: dict[str, dict[str, set[str]]] = {}
     column = ""
-    for split, row in _rows(place, f"{kind}_entity", revision):
-        column = column or _name_column(row, kind, place)
+    for split, row in _rows(source, f"{kind}_entity", revision):
+        column = column or _name_column(row, kind, source)
         name = row[column]
         entity_split.setdefault(name, split)
         for attribute, value in row.items():
             if attribute not in (column, "ID", "URL") and value:
                 values.setdefault(name, {}).setdefault(attribute, set()).add(str(value))
     templates: dict[str, dict[str, str]] = {}
-    for split, row in _rows(place, f"{kind}_prompt", revision):
+    for split, row in _rows(source, f"{kind}_prompt", revision):
         absent = [name for name in ("Template", "Attribute") if name not in row]
         if absent:
             raise BadInputError(
-                f"{kind}_prompt of {place} has no column {absent[0]!r}: it has {', '.join(row)}"
+                f"{kind}_prompt of {source} has no column {absent[0]!r}: it has {', '.join(row)}"
             )
         # Those of Wikipedia name their entity already, and ask for no attribute.
         if row["Attribute"] and row["Attribute"] != "Other" and not row.get("Entity"):
@@ -122,7 +123,7 @@ def _from_hub(place: str, kind: str, revision: str | None) -> Facts:
         {attribute: tuple(several) for attribute, several in templates.items()},
         entity_split,
         {template: split for several in templates.values() for template, split in several.items()},
-        place,
+        source,
     )
 
 
@@ -145,44 +146,21 @@ def _facts(
     )
 
 
-def _name_column(row: Mapping[str, Any], kind: str, place: str) -> str:
+def _name_column(row: Mapping[str, Any], kind: str, source: str) -> str:
     """The column with the entity's name: `City` for a city, `Nobel Laureate` for a nobel_prize_winner."""
     wanted = kind.replace("_", " ").lower()
     for name in row:
         if name.lower() in (wanted, "entity", "name"):
             return name
-    raise BadInputError(f"{kind}_entity of {place} has no column with the {wanted}: it has {', '.join(row)}")
+    raise BadInputError(f"{kind}_entity of {source} has no column with the {wanted}: it has {', '.join(row)}")
 
 
-def _rows(place: str, name: str, revision: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _rows(source: str, name: str, revision: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
     from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
-    from httpx import HTTPError
 
     files = {split: f"{name}/{split}*.parquet" for split in _SPLITS}
-    try:
+    options = {"revision": revision, "streaming": True, "verification_mode": "no_checks"}
+    with hub_errors(f"{name} of {source}", "give a folder with RAVEL's JSON files"):
         for split in _SPLITS:
-            for row in load_dataset(
-                place,
-                data_files=files,
-                split=split,
-                revision=revision,
-                streaming=True,
-                verification_mode="no_checks",
-            ):
+            for row in load_dataset(source, data_files=files, split=split, **options):
                 yield split, row
-    except (DatasetsError, HTTPError, OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise AssetError(
-            f"{name} of {place} could not be read ({type(error).__name__}: {reason}): check that the "
-            "hub can be reached and HF_HUB_OFFLINE is not set, or give a folder with RAVEL's JSON files"
-        ) from error
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise BadInputError(
-            f"{path} cannot be read ({error}): RAVEL's folder holds four such JSON files for a kind of entity"
-        ) from error

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sanity.data.synthetic import _SEEDS, _STRIDE
+from sanity.data.synthetic import generator_of_step, seed_of
 from sanity.engine.config import digest
 from sanity.errors import BadInputError
 
@@ -53,17 +53,13 @@ class GaussianStream:
         self.centre = covariance.new_zeros(self.d_in)
         self.factor = math.sqrt(self.d_in / float(values.sum()))
         made_of = ["gaussian", name, seed, batch_size]
-        self._first_seed = int(digest(made_of)[:16], 16) % _SEEDS
+        self._first_seed = seed_of(*made_of)
         self.key = f"gaussian-{digest([*made_of, str(covariance.dtype), covariance.device.type])}"
 
     def batch(self, step: int) -> Float[Tensor, "batch d_in"]:
         """The batch of a step."""
-        if not 0 <= step < _SEEDS:
-            raise BadInputError(
-                f"step {step} was asked of a Gaussian stream: steps run from 0 to {_SEEDS - 1}"
-            )
         device = self._root.device
-        generator = torch.Generator(device).manual_seed((self._first_seed + step * _STRIDE) % _SEEDS)
+        generator = generator_of_step(self._first_seed, step, device)
         shape = (self.batch_size, self.d_in)
         return torch.randn(shape, generator=generator, device=device, dtype=self._root.dtype) @ self._root
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
 
-from sanity.data.probing import Pool, Row, in_order
-from sanity.data.sources import opening
+from sanity.data.probing import Pool, Row
+from sanity.data.sources import in_seeded_order, opening
+from sanity.data.text import token_ids
 from sanity.errors import BadInputError
 
 RUN = 13
@@ -50,7 +51,7 @@ def collect(
     Raises
     ------
     BadInputError
-        A class has fewer than `SMALLEST` texts once duplicates are removed, or an argument is no good.
+        A class has fewer than `SMALLEST` texts once duplicates are removed, or an argument is out of range.
     AssetError
         A table has not been fetched.
     """
@@ -65,28 +66,26 @@ def collect(
     for pool in pools:
         taken, seen = _without_duplicates(pool, tokenizer, per_class, window, seed)
         counts += seen
-        for label, row, ids, cut in taken:
-            unit = hashlib.sha256(row.unit.encode("utf-8", "replace")).hexdigest()[:16]
-            rows.append(
-                {
-                    "pool": pool.name,
-                    "group": pool.group,
-                    "label": label,
-                    "unit": unit,
-                    "tokens": len(ids),
-                    "cut": cut,
-                }
-            )
-            windows.append(ids)
+        windows += [one.ids for one in taken]
+        for one in taken:
+            unit = hashlib.sha256(one.row.unit.encode("utf-8", "replace")).hexdigest()[:16]
+            about = {"pool": pool.name, "group": pool.group, "label": one.label, "unit": unit}
+            rows.append(about | {"tokens": len(one.ids), "cut": one.cut})
     return ProbingTexts(pd.DataFrame(rows), windows, pd.DataFrame(counts))
 
 
-Taken = tuple[str, Row, list[int], bool]
+class _Window(NamedTuple):
+    """A text as it is read, and whether it is longer than that."""
+
+    label: str
+    row: Row
+    ids: list[int]
+    cut: bool
 
 
 def _without_duplicates(
     pool: Pool, tokenizer: Any, per_class: int, window: int, seed: int
-) -> tuple[list[Taken], list[dict[str, Any]]]:
+) -> tuple[list[_Window], list[dict[str, Any]]]:
     """The texts of a pool that are used, and for each class what became of its rows."""
     found = {one.label: one.rows() for one in pool.classes}
     labels_of: dict[str, set[str]] = {}
@@ -94,12 +93,13 @@ def _without_duplicates(
         for row in rows:
             labels_of.setdefault(opening(row.text), set()).add(label)
     counts: dict[str, dict[str, Any]] = {}
-    candidates: dict[str, list[tuple[Row, list[int], bool]]] = {}
+    candidates: dict[str, list[_Window]] = {}
     for label, (rows, others) in found.items():
         single = [row for row in rows if len(labels_of[opening(row.text)]) == 1]
-        distinct = list({opening(row.text): row for row in reversed(in_order(single, seed))}.values())[::-1]
+        ordered = in_seeded_order(single, seed, lambda row: row.unit)
+        distinct = list({opening(row.text): row for row in reversed(ordered)}.values())[::-1]
         looked_at = distinct[: _SPARE * per_class]
-        candidates[label] = list(_windows(looked_at, tokenizer, window, pool.keep))
+        candidates[label] = list(_windows(label, looked_at, tokenizer, window, pool.keep))
         counts[label] = {
             "pool": pool.name,
             "group": pool.group,
@@ -113,44 +113,33 @@ def _without_duplicates(
         }
     taken = list(_taken_in_turns(candidates, counts, per_class))
     for label, count in counts.items():
-        mine = [one for one in taken if one[0] == label]
+        mine = [one for one in taken if one.label == label]
         if len(mine) < SMALLEST:
             raise BadInputError(
                 f"the class {label!r} of {pool.name!r} has {len(mine)} texts without duplicates (of "
                 f"{count['rows']} rows): a split into training, validation and test needs {SMALLEST}"
             )
-        count |= {"used": len(mine), "cut": sum(cut for _, _, _, cut in mine)}
+        count |= {"used": len(mine), "cut": sum(one.cut for one in mine)}
     return taken, list(counts.values())
 
 
-def _windows(
-    rows: Sequence[Row], tokenizer: Any, window: int, keep: str
-) -> Iterator[tuple[Row, list[int], bool]]:
+def _windows(label: str, rows: Sequence[Row], tokenizer: Any, window: int, keep: str) -> Iterator[_Window]:
     """Each row with the tokens at the end that is kept, and whether there were more."""
     if not rows:
         return
-    # What is far beyond the window is not tokenised; it only says that the text is longer.
+    # What is far beyond the window is not tokenised: only that it exists matters.
     most = _CHARACTERS * window
     texts = [row.text.strip() for row in rows]
     shown = [text[:most] if keep == "start" else text[-most:] for text in texts]
-    encoded = tokenizer(
-        shown,
-        add_special_tokens=False,
-        split_special_tokens=True,
-        return_attention_mask=False,
-        verbose=False,
-    )["input_ids"]
-    for row, text, part, ids in zip(rows, texts, shown, encoded, strict=True):
+    for row, text, part, ids in zip(rows, texts, shown, token_ids(tokenizer, shown), strict=True):
         kept = ids[:window] if keep == "start" else ids[-window:]
         if kept:
-            yield row, kept, len(ids) > window or len(part) < len(text)
+            yield _Window(label, row, kept, len(ids) > window or len(part) < len(text))
 
 
 def _taken_in_turns(
-    candidates: dict[str, list[tuple[Row, list[int], bool]]],
-    counts: dict[str, dict[str, Any]],
-    per_class: int,
-) -> Iterator[Taken]:
+    candidates: dict[str, list[_Window]], counts: dict[str, dict[str, Any]], per_class: int
+) -> Iterator[_Window]:
     """Texts of the classes in turns, leaving out those that share a run of tokens with an earlier one."""
     seen: set[tuple[int, ...]] = set()
     queues = {label: iter(rows) for label, rows in candidates.items()}
@@ -161,15 +150,14 @@ def _taken_in_turns(
             if one is None:
                 del left[label]
                 continue
-            row, ids, cut = one
             counts[label]["looked_at"] += 1
-            runs = {tuple(ids[i : i + RUN]) for i in range(max(1, len(ids) - RUN + 1))}
+            runs = {tuple(one.ids[i : i + RUN]) for i in range(max(1, len(one.ids) - RUN + 1))}
             if runs & seen:
                 counts[label]["overlapping"] += 1
                 continue
             seen |= runs
             left[label] -= 1
-            yield label, row, ids, cut
+            yield one
             if not left[label]:
                 del left[label]
 
@@ -236,27 +224,20 @@ def make_tasks(texts: pd.DataFrame, *, seed: int) -> list[ProbeTask]:
 
 def _divided(texts: pd.DataFrame, seed: int) -> dict[tuple[str, str], list[int]]:
     """(label, part of the split) -> numbers of texts of one pool, in an order fixed by `seed`."""
-    bounds = np.cumsum(list(SHARES.values()))
-    # Units that are there in the same classes are divided together, so every class keeps the shares.
-    classes_of: dict[str, tuple[str, ...]] = {
-        str(unit): tuple(sorted(set(part["label"]))) for unit, part in texts.groupby("unit", sort=True)
-    }
-    order = sorted(classes_of, key=lambda unit: hashlib.sha256(f"{seed}\0{unit}".encode()).digest())
-    part_of: dict[str, str] = {}
-    for classes in set(classes_of.values()):
-        alike = [unit for unit in order if classes_of[unit] == classes]
-        for rank, unit in enumerate(alike):
-            place = int(np.searchsorted(bounds, (rank + 0.5) / len(alike), side="right"))
-            part_of[unit] = list(SHARES)[min(place, len(SHARES) - 1)]
-    position = {unit: rank for rank, unit in enumerate(order)}
+    labels = texts.groupby("unit")["label"].agg(lambda own: "\0".join(sorted(set(own))))
+    labels = labels.loc[in_seeded_order(labels.index, seed)]
+    # Units of the same classes are divided together, so every class keeps the shares.
+    alike = labels.groupby(labels)
+    middles = (alike.cumcount() + 0.5) / alike.transform("size")
+    bounds = np.cumsum(list(SHARES.values()))[:-1]
+    part_of = dict(zip(labels.index, np.searchsorted(bounds, middles, side="right"), strict=True))
+    rank = {unit: number for number, unit in enumerate(labels.index)}
+    ordered = texts.sort_values("unit", key=lambda units: units.map(rank), kind="stable")
     cells: dict[tuple[str, str], list[int]] = {
-        (label, step): [] for label in set(texts["label"]) for step in SHARES
+        (label, step): [] for label in texts["label"].unique() for step in SHARES
     }
-    placed = sorted(
-        zip(texts.index, texts["label"], texts["unit"], strict=True), key=lambda t: position[t[2]]
-    )
-    for number, label, unit in placed:
-        cells[label, part_of[unit]].append(int(number))
+    for number, label, unit in ordered[["label", "unit"]].itertuples():
+        cells[label, list(SHARES)[part_of[unit]]].append(number)
     return cells
 
 

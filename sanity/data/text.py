@@ -12,19 +12,17 @@ next few documents is held in memory.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 from tqdm import tqdm
 
+from sanity.data.packing import Packer
+from sanity.data.packing import Windows as Windows
 from sanity.data.sources import SOURCES, Document, Source, TextFolder, position
 from sanity.engine.progress import track
 from sanity.errors import BadInputError
@@ -95,59 +93,6 @@ def named_sources(names: Sequence[str]) -> tuple[Source, ...]:
     return tuple(found)
 
 
-@dataclass(frozen=True)
-class UsedDocument:
-    """A document of which at least one token is in a window."""
-
-    number: int
-    """Place in the order in which the documents of the split were read, from 0."""
-    source: str
-    name: str
-    sha256: str
-
-
-@dataclass(frozen=True, eq=False)
-class Windows:
-    """Packed text."""
-
-    tokens: Int[Tensor, "n context"]
-    """int64 token ids."""
-    token_documents: Int[Tensor, "n context"]
-    """int32: number of the document that each token belongs to. The separator belongs to the document
-    that it ends, BOS to the one that the token after it belongs to."""
-    used: tuple[UsedDocument, ...]
-    """The documents that `token_documents` names, in order."""
-
-    @property
-    def documents(self) -> Int[Tensor, " n"]:
-        """Number of the document at the start of each window."""
-        return self.token_documents[:, 0]
-
-    @cached_property
-    def text_hash(self) -> str:
-        """SHA-256 of the tokens (int32, little-endian) and of their shape."""
-        state = hashlib.sha256(f"{tuple(self.tokens.shape)}".encode())
-        state.update(self.tokens.to(torch.int32).numpy().astype("<i4").tobytes())
-        return state.hexdigest()
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What to write into a manifest, as JSON data."""
-        n, context = self.tokens.shape
-        sources: dict[str, int] = {}
-        counts = torch.bincount(self.token_documents.flatten())
-        for document in self.used:
-            sources[document.source] = sources.get(document.source, 0) + int(counts[document.number])
-        return {
-            "text_hash": self.text_hash,
-            "windows": n,
-            "context": context,
-            "tokens": n * context,
-            "documents": len(self.used),
-            "tokens_by_source": sources,
-        }
-
-
 def sequences(spec: TextSpec, tokenizer: Any, *, split: str, n_tokens: int, context: int) -> Windows:
     """The first `n_tokens // context` windows of one split of a text.
 
@@ -165,7 +110,7 @@ def sequences(spec: TextSpec, tokenizer: Any, *, split: str, n_tokens: int, cont
     Raises
     ------
     BadInputError
-        The split has fewer tokens than that (the message says how many), or an argument is no good.
+        The split has fewer tokens than that (the message says how many), or an argument is out of range.
     AssetError
         A source has not been fetched or cannot be reached.
 
@@ -187,7 +132,7 @@ def window_blocks(
 ) -> Iterator[Windows]:
     """The windows of `sequences`, `block` of them at a time, for texts that do not fit into memory.
 
-    `text_hash` and `facts` of a block are those of the block.
+    `text_hash` and `tokens_by_source` are those of the block.
     """
     if split not in SPLITS:
         raise BadInputError(f"there is no split {split!r}: choose one of {', '.join(SPLITS)}")
@@ -197,7 +142,7 @@ def window_blocks(
     if n_tokens < context or block < 1:
         raise BadInputError(f"{n_tokens} tokens are not one window of {context}: ask for {context} or more")
     wanted, made = n_tokens // context, 0
-    packer = _Packer(bos, context)
+    packer = Packer(bos, context)
     bar: tqdm[None] = track(description=f"tokenise {split}", total=wanted * context, unit="tok")
     with bar:
         for document, ids in _interleaved(spec, tokenizer, split):
@@ -213,44 +158,6 @@ def window_blocks(
         f"the {split} split has {there} tokens in whole windows of {context}, but {n_tokens} were asked for: "
         f"ask for fewer, add a source to {[source.name for source in spec.sources]}, or change held_out"
     )
-
-
-class _Packer:
-    """Cuts a stream of documents into windows."""
-
-    def __init__(self, bos: list[int], context: int) -> None:
-        self.bos = bos
-        self.body = context - len(bos)
-        self.tokens: list[int] = []
-        self.owners: list[int] = []
-        self.documents: dict[int, UsedDocument] = {}
-        self.seen = 0
-
-    @property
-    def ready(self) -> int:
-        """How many whole windows are waiting."""
-        return len(self.tokens) // self.body
-
-    def add(self, document: Document, ids: list[int]) -> None:
-        self.documents[self.seen] = UsedDocument(self.seen, document.source, document.name, document.sha256)
-        self.tokens += ids
-        self.owners += [self.seen] * len(ids)
-        self.seen += 1
-
-    def take(self, n: int) -> Windows:
-        """The next `n` windows."""
-        end = n * self.body
-        tokens = torch.tensor(self.tokens[:end], dtype=torch.int64).view(n, self.body)
-        owners = torch.tensor(self.owners[:end], dtype=torch.int32).view(n, self.body)
-        del self.tokens[:end], self.owners[:end]
-        if self.bos:
-            tokens = torch.cat([tokens.new_full((n, 1), self.bos[0]), tokens], dim=1)
-            owners = torch.cat([owners[:, :1], owners], dim=1)
-        first, last = int(owners[0, 0]), int(owners[-1, -1])
-        used = tuple(self.documents[number] for number in range(first, last + 1))
-        # The document that is cut here goes on in the next window; those before it are done.
-        self.documents = {number: document for number, document in self.documents.items() if number >= last}
-        return Windows(tokens, owners, used)
 
 
 def _interleaved(spec: TextSpec, tokenizer: Any, split: Split) -> Iterator[tuple[Document, list[int]]]:
@@ -283,15 +190,21 @@ def _tokenised(
         if spec.split_of(document.text) == split and not document.text.isspace() and document.text
     )
     while batch := list(islice(documents, _BATCH)):
-        # What looks like a special token inside a text is text; and documents may be longer than a context.
-        encoded = tokenizer(
-            [document.text for document in batch],
-            add_special_tokens=False,
-            split_special_tokens=True,
-            return_attention_mask=False,
-            verbose=False,
-        )
-        yield from zip(batch, encoded["input_ids"], strict=True)
+        yield from zip(batch, token_ids(tokenizer, [document.text for document in batch]), strict=True)
+
+
+def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Of each text as it is: nothing is added, and what looks like a special token inside it is text."""
+    # Not verbose: a document may be longer than the model's context.
+    encoded = tokenizer(
+        texts,
+        add_special_tokens=False,
+        split_special_tokens=True,
+        return_attention_mask=False,
+        verbose=False,
+    )
+    ids: list[list[int]] = encoded["input_ids"]
+    return ids
 
 
 def separator_id(spec: TextSpec, tokenizer: Any) -> int:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from sanity.engine.cells import Cell, Cost, Result, in_order
 from sanity.engine.files import disk_errors
+from sanity.engine.progress import heartbeat
+from sanity.engine.reporting import Report, describe
 from sanity.engine.store import LEASE_SECONDS, LocalStore, missing, open_store, require
 from sanity.engine.workers import Workers, memory_for_results, on_threads, places
 from sanity.errors import SanityError
@@ -33,10 +35,6 @@ def _share_of_machine(cell: Cell) -> Cost:
     """The cell's cost; where several fit beside each other, only its share of the time."""
     beside = max(1, CORES // cell.threads) if cell.threads else 1
     return dataclasses.replace(cell.cost, seconds=cell.cost.seconds / beside)
-
-
-def _describe(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 class _Waiting:
@@ -122,7 +120,8 @@ def compute(cells: Sequence[Cell], store: LocalStore | None = None, *, verify: b
 
     Groups of cells whose function is content with few threads run beside each other, one per core.
     Progress goes to the log `sanity`: before each group of cells its label, its expected duration and
-    what is left in all, corrected by how long the finished ones really took.
+    what is left in all, corrected by how long the finished ones really took; then once a minute what is
+    under way, in this process and in others, and what is left.
     """
     store = store or open_store()
     absent = missing(cells, store, verify=verify)
@@ -132,9 +131,16 @@ def compute(cells: Sequence[Cell], store: LocalStore | None = None, *, verify: b
         "%d of %d results to compute, about %s",
         len(absent),
         len(in_order(cells)),
-        _describe(total_cost(absent).seconds),
+        describe(total_cost(absent).seconds),
     )
-    waiting, report = _Waiting(absent), _Report(absent)
+    waiting, report = _Waiting(absent), Report(absent, total_cost)
+    with heartbeat(report.beat):
+        _compute_all(waiting, store, report)
+    return store
+
+
+def _compute_all(waiting: _Waiting, store: LocalStore, report: Report) -> None:
+    """Compute what is waiting, group by group."""
     while waiting:
         group = waiting.take()
         if group is None:  # cannot be: nothing runs beside this
@@ -148,7 +154,6 @@ def compute(cells: Sequence[Cell], store: LocalStore | None = None, *, verify: b
             _compute_group(group, store)
             waiting.done(group)
             report.ended(group)
-    return store
 
 
 def _at_once(group: Sequence[Cell]) -> int:
@@ -160,7 +165,7 @@ def _at_once(group: Sequence[Cell]) -> int:
 
 
 def _compute_beside(
-    first: list[list[Cell]], at_once: int, waiting: _Waiting, store: LocalStore, report: _Report
+    first: list[list[Cell]], at_once: int, waiting: _Waiting, store: LocalStore, report: Report
 ) -> None:
     """Compute the groups `first`, and whatever else of their kind is or becomes ready, side by side.
 
@@ -183,33 +188,6 @@ def _compute_beside(
             for future in workers.finished():
                 waiting.done(under_way[future])
                 report.ended(under_way.pop(future))
-
-
-class _Report:
-    """Says what begins, and how long the rest will take at the pace so far."""
-
-    def __init__(self, cells: Sequence[Cell]) -> None:
-        self._left = total_cost(cells).seconds
-        self._done = 0.0
-        self._began = time.perf_counter()
-
-    def begins(self, group: Sequence[Cell]) -> None:
-        """Log the group's label and what is left."""
-        pace = (time.perf_counter() - self._began) / self._done if self._done > 5 else 1.0
-        alone = sum(cell.cost.seconds for cell in group)
-        others = f" and {len(group) - 1} with it" if len(group) > 1 else ""
-        log.info(
-            "%s%s: about %s; %s left in all",
-            group[0].label,
-            others,
-            _describe(alone * pace),
-            _describe(self._left * pace),
-        )
-
-    def ended(self, group: Sequence[Cell]) -> None:
-        """Count the group as done."""
-        seconds = total_cost(group).seconds
-        self._left, self._done = self._left - seconds, self._done + seconds
 
 
 def results(cells: Sequence[Cell], store: LocalStore | None = None) -> list[Result]:

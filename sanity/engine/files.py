@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -26,6 +27,17 @@ def sha256_of(path: Path) -> str:
     return state.hexdigest()
 
 
+def sha256_once(path: Path) -> str:
+    """As `sha256_of`, but read only once in a session while the file's size and time stay the same."""
+    stat = path.stat()
+    return _sha256_of_version(path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+@functools.cache
+def _sha256_of_version(path: Path, size: int, time: int) -> str:
+    return sha256_of(path)
+
+
 @contextlib.contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
     """Turn "no space", "read-only" and "quota" errors into one `StorageError` that names the folder."""
@@ -46,20 +58,25 @@ def free_space_words(folder: Path) -> str:
     return f"{shutil.disk_usage(existing).free / 1e9:.1f} GB are free there."
 
 
-def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write `data` so that `path` holds either the old content or the new one, also after a power cut."""
-    raw = data.encode() if isinstance(data, str) else data
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path; the file written there becomes `path`, which is whole at all times."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     with disk_errors(path.parent):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                file.write(raw)
-                file.flush()
+            yield temporary
+            with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Write `data` so that `path` holds either the old content or the new one, also after a power cut."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 def read_json(path: Path) -> dict[str, object]:

@@ -1,15 +1,17 @@
 """Progress with an estimate of the time left, readable on a terminal and in a log.
 
-On a terminal this is an ordinary tqdm bar. In a log (make, papermill, CI), and in processes that work beside
-each other, a line is printed at most
-every fifteen seconds, since redrawn bars fill logs with noise.
+On a terminal this is an ordinary tqdm bar. Redrawn bars fill a log (make, papermill, CI) with noise: there a
+bar that lasts prints a line a minute, and none at all where a `heartbeat` or another process speaks for it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Iterable
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from io import TextIOBase
 from typing import Any, TypeVar
 
@@ -18,7 +20,13 @@ from tqdm import tqdm
 Item = TypeVar("Item")
 
 BESIDE = "SANITY_BESIDE"
-"""An environment variable that is set in processes that work beside others, whose bars would overlap."""
+"""An environment variable that is set in processes that work next to others, whose bars would overlap."""
+
+LINE_SECONDS = 60.0
+"""How long a log stays without a word while something runs."""
+
+_bars: list[weakref.ref[tqdm[Any]]] = []  # outermost first
+_spoken_for = False
 
 
 class _Lines:
@@ -33,6 +41,22 @@ class _Lines:
 
     def flush(self) -> None:
         self._log.flush()
+
+    def isatty(self) -> bool:
+        return False
+
+
+class _Silence:
+    """Where a bar goes that others speak for."""
+
+    def write(self, text: str) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+    def isatty(self) -> bool:
+        return False
 
 
 def track(
@@ -49,20 +73,67 @@ def track(
     `initial` is where a resumed computation stands already, so that its speed is estimated honestly.
     """
     out: Any = stream if stream is not None else sys.stderr
-    on_terminal = out.isatty() and BESIDE not in os.environ
+    beside = BESIDE in os.environ
+    drawn = out.isatty() and not beside
+    silent = not drawn and (beside or _spoken_for)
+    often = drawn or silent  # what is silent is read at any time, and must be up to date
     bar: tqdm[Any] = tqdm(
         items,
         desc=description,
         total=total,
         unit=unit,
         initial=initial,
-        file=out if on_terminal else _Lines(out),
-        mininterval=0.2 if on_terminal else 15.0,
-        maxinterval=10.0 if on_terminal else 60.0,
-        dynamic_ncols=on_terminal,
-        ncols=None if on_terminal else 100,
+        file=out if drawn else _Silence() if silent else _Lines(out),
+        mininterval=0.2 if often else LINE_SECONDS,
+        maxinterval=10.0 if often else LINE_SECONDS,
+        dynamic_ncols=drawn,
+        ncols=None if drawn else 100,
         leave=True,
         unit_scale=total is not None and total >= 10_000,
-        delay=0.0 if on_terminal else 5.0,
+        delay=0.0 if often else 5.0,
     )
+    _bars[:] = [*(known for known in _bars if _is_open(known())), weakref.ref(bar)]
     return bar
+
+
+def current() -> tqdm[Any] | None:
+    """The outermost bar that is open in this process."""
+    return next((bar for known in _bars if _is_open(bar := known())), None)
+
+
+def is_drawn(bar: tqdm[Any]) -> bool:
+    """Whether somebody sees the bar on a terminal."""
+    return bool(bar.fp.isatty())
+
+
+def seconds_left(bar: tqdm[Any]) -> float:
+    """Until the bar is full, at its own pace so far; 0 before it has moved, and without a total."""
+    moved = bar.n - bar.initial
+    if not bar.total or moved <= 0:
+        return 0.0
+    return float(bar.format_dict["elapsed"] * (bar.total - bar.n) / moved)
+
+
+def _is_open(bar: tqdm[Any] | None) -> bool:
+    return bar is not None and not bar.disable  # as tqdm marks what is closed
+
+
+@contextlib.contextmanager
+def heartbeat(beat: Callable[[], None], *, every: float = 5.0) -> Iterator[None]:
+    """Call `beat` every few seconds meanwhile, on a thread of its own; in a log, it speaks for all bars."""
+    global _spoken_for
+    ended = threading.Event()
+
+    def beats() -> None:
+        while not ended.wait(every):
+            beat()
+
+    thread = threading.Thread(target=beats, name="heartbeat", daemon=True)
+    before, _spoken_for = _spoken_for, True
+    thread.start()
+    try:
+        yield
+    finally:
+        _spoken_for = before
+        ended.set()
+        thread.join()

@@ -151,6 +151,18 @@ class LocalStore:
         """The keys of all published results."""
         return sorted(p.parent.name for p in (self.root / "results").glob("*/manifest.json"))
 
+    def size(self, key: str) -> int:
+        """Bytes of a result on disk."""
+        return sum(p.stat().st_size for p in (self.root / "results" / key).rglob("*") if p.is_file())
+
+    def remove(self, key: str) -> None:
+        """Delete a result for good; a kill in between leaves nothing that looks like one."""
+        aside = self.root / "scratch" / f"removed-{key}-{time.time_ns()}"
+        with disk_errors(self.root):
+            os.rename(self.root / "results" / key, aside)
+            shutil.rmtree(aside)
+        self._known.pop(key, None)
+
     def discard(self, key: str) -> Path:
         """Move a damaged result out of the way, and say where it lies now."""
         aside = self.root / "damaged" / f"{key}-{time.time_ns()}"

@@ -16,12 +16,12 @@ from sanity.evals.cone import (
     log_reachable,
     reach,
     reach_of_anchors,
-    share_beyond,
     share_on_edge,
     simulated_nearest,
 )
+from sanity.evals.cones import Cones
 from sanity.evals.detection import detection_f1, detection_f1s
-from sanity.evals.directions import Directions
+from sanity.evals.directions import Directions, smallest_cosine
 from sanity.evals.feature_recovery import (
     Matching,
     frequency_weighted_recovery,
@@ -50,6 +50,7 @@ from sanity.evals.kernel_drift import TangentKernel, kernel_drift, tangent_kerne
 from sanity.evals.latent_detection import Absorption, absorption, latent_f1
 from sanity.evals.laziness import (
     first_order,
+    held_gradients,
     held_output,
     linearisation,
     overlap,
@@ -98,6 +99,7 @@ __all__ = [
     "Absorption",
     "Candidate",
     "CausalEditing",
+    "Cones",
     "Contexts",
     "CosineToInitProbe",
     "Directions",
@@ -141,6 +143,7 @@ __all__ = [
     "firing_frequency",
     "first_order",
     "frequency_weighted_recovery",
+    "held_gradients",
     "held_output",
     "kernel_drift",
     "l0",
@@ -174,10 +177,10 @@ __all__ = [
     "repaired_latents",
     "replaced_directions",
     "row_cosines",
-    "share_beyond",
     "share_on_edge",
     "silenced_latents",
     "simulated_nearest",
+    "smallest_cosine",
     "span_cosines",
     "span_recovery",
     "sparse_probes",

@@ -9,7 +9,6 @@ anchors, and turned into a ceiling on recovery.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -40,11 +39,6 @@ def share_on_edge(W: Float[Tensor, "d_sae d_in"], W0: Float[Tensor, "m d_0"], ta
     held = (cosines <= tau + EDGE) if tau > -1 else torch.zeros_like(cosines, dtype=torch.bool)
     value = float(held.double().mean())
     return Score("share_on_edge", value, 0.0, 1.0, True, n=len(cosines), unit="latent", version="1")
-
-
-def share_beyond(cosines: Float[Tensor, " n"], taus: Sequence[float]) -> list[float]:
-    """Share of `cosines` below each of `taus`: of an arm that is free, how much each cone would hold back."""
-    return [float((cosines < tau).double().mean()) for tau in taus]
 
 
 def reach(cosines: Float[Tensor, " n"], tau: float) -> Float[Tensor, " n"]:

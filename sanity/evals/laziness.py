@@ -67,6 +67,26 @@ def held_output(
     return torch.addmm(sae.b_dec, z, sae.W_dec)
 
 
+def held_gradients(
+    sae: Autoencoder,
+    x: Float[Tensor, "batch d_in"],
+    support: Bool[Tensor, "batch d_sae"],
+    target: Float[Tensor, "batch d_in"],
+) -> dict[str, Tensor]:
+    """Gradients of the batch's mean ||f_S(theta; x) - target||^2 in the parameters, by their names."""
+    centred = x - sae.b_dec
+    z = torch.addmm(sae.b_enc, centred, sae.W_enc) * support
+    residual = (torch.addmm(sae.b_dec, z, sae.W_dec) - target) * (2 / len(x))
+    through = (residual @ sae.W_dec.T) * support
+    b_enc = through.sum(0)
+    return {
+        "W_dec": z.T @ residual,
+        "W_enc": centred.T @ through,
+        "b_enc": b_enc,
+        "b_dec": residual.sum(0) - sae.W_enc @ b_enc,
+    }
+
+
 @torch.no_grad()
 def first_order(
     start: Autoencoder, end: Autoencoder, x: Float[Tensor, "n d_in"], support: Bool[Tensor, "n d_sae"]

@@ -85,7 +85,7 @@ class Recovery(Eval):
     def score(self, candidates: Sequence[Candidate], shared: Truth, setting: Setting) -> Iterator[Scored]:
         stream = setting.opened.truth
         assert stream is not None
-        times_seen = functools.cache(lambda steps: stream.seen(steps).times_active)
+        times_seen = functools.cache(stream.times_active)
         for one in candidates:
             absorbed, absorption = absorption_of(one.sae, shared)
             scores, tables = [*recovery_scores(one.sae, shared), *absorbed], {"absorption": absorption}

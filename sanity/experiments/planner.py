@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from sanity.engine.cells import Cell, Cost, in_order
 from sanity.errors import BadInputError
@@ -58,11 +59,16 @@ class Shared:
 class Plan:
     """Everything that a profile asks for. Cells that several grids share are made once."""
 
-    profile: Profile
+    profile: Profile | None
+    """None for runs that are not from a profile."""
     runs: list[PlannedRun] = field(default_factory=list)
     prepared: list[Shared] = field(default_factory=list)
     references: list[Shared] = field(default_factory=list)
     graded: list[Shared] = field(default_factory=list)
+
+    def analysis(self, name: str) -> dict[str, Any]:
+        """What the profile says of an analysis."""
+        return {} if self.profile is None else self.profile.analyses.get(name, {})
 
     def grid(self, name: str) -> list[PlannedRun]:
         """The runs of a grid; none where the profile leaves it out."""
@@ -77,45 +83,75 @@ class Plan:
 
 def plan_grids(profile: Profile) -> Plan:
     """The cells of all grids of a profile."""
-    planner = _Planner(profile)
+    planner = _Planner(Plan(profile), profile.device, profile.pace)
     for name, blocks in profile.grids.items():
         for block in blocks:
-            planner.add(name, block)
+            planner.add_block(profile, name, block)
+    return planner.plan
+
+
+def plan_runs(runs: Sequence[RunSpec], evals: Mapping[str, Eval], *, grid: str = "runs") -> Plan:
+    """The cells of some runs, each scored by some evals on the source that it is trained on.
+
+    >>> plan = plan_runs([run], {"reconstruction": Reconstruction()})          # doctest: +SKIP
+    """
+    planner = _Planner(Plan(None), runs[0].device if runs else "cpu", Pace())
+    seeds = sorted({run.arm.seed for run in runs})
+    for run in runs:
+        planner.add_run(grid, run.source.where, run, run.source, evals, seeds)
     return planner.plan
 
 
 class _Planner:
     """Makes cells, each once."""
 
-    def __init__(self, profile: Profile) -> None:
-        self.profile = profile
-        self.plan = Plan(profile)
-        self.pace: Pace = profile.pace
+    def __init__(self, plan: Plan, device: str, pace: Pace) -> None:
+        self.plan, self.device, self.pace = plan, device, pace
         self._shared: dict[str, Shared] = {}
+        # Hundreds of runs share what is prepared for them: made once, and hashed once.
+        self._of_source: dict[Source, dict[str, Cell]] = {}
+        self._of_eval: dict[tuple[object, ...], dict[str, Cell]] = {}
 
-    def add(self, grid: str, block: Block) -> None:
+    def _source_cells(self, source: Source) -> dict[str, Cell]:
+        if source not in self._of_source:
+            self._of_source[source] = source.cells(self.device, self.pace)
+        return self._of_source[source]
+
+    def add_block(self, profile: Profile, grid: str, block: Block) -> None:
         """The runs of one block of a grid, and their scores; none where no eval of it can be asked here."""
-        named = {name: self.profile.eval_named(name).in_environment() for name in block.evals}
+        named = {name: profile.eval_named(name).in_environment() for name in block.evals}
         evals = {name: one for name, one in named.items() if one is not None}
         if block.evals and not evals:
             return
-        for place, run in runs_of(self.profile, block):
-            scored_on = self.profile.source_named(block.scored_on) if block.scored_on else run.source
-            trained = self._trained(run)
-            where = self.profile.place_of(block.scored_on) if block.scored_on else place
-            scored = {
-                name: self._scored(name, one, run, trained, scored_on, where, block.seeds)
-                for name, one in evals.items()
-            }
-            needed = {name: cell for one in scored.values() for name, cell in _needed(one).items()}
-            self.plan.runs.append(PlannedRun(grid, where, run, trained, scored_on, {**needed, **scored}))
+        for place, run in runs_of(profile, block):
+            scored_on = profile.source_named(block.scored_on) if block.scored_on else run.source
+            where = profile.place_of(block.scored_on) if block.scored_on else place
+            self.add_run(grid, where, run, scored_on, evals, block.seeds)
+
+    def add_run(
+        self,
+        grid: str,
+        place: str,
+        run: RunSpec,
+        scored_on: Source,
+        evals: Mapping[str, Eval],
+        seeds: Sequence[int],
+    ) -> None:
+        """One run of a grid with these seeds, and its scores."""
+        trained = self._trained(run)
+        scored = {
+            name: self._scored(name, one, run, trained, scored_on, place, seeds)
+            for name, one in evals.items()
+        }
+        needed = {name: cell for one in scored.values() for name, cell in _needed(one).items()}
+        self.plan.runs.append(PlannedRun(grid, place, run, trained, scored_on, {**needed, **scored}))
 
     def _trained(self, run: RunSpec) -> Cell:
         arm, source = run.arm, run.source
         seconds = self.pace.training_seconds(samples=run.budget.samples, d_sae=arm.d_sae, d_in=source.d_in)
         return train_arms.cell(
             run,
-            inputs=source.cells(run.device, self.pace),
+            inputs=self._source_cells(source),
             label=run.label,
             stage="train",
             cost=Cost(
@@ -138,14 +174,14 @@ class _Planner:
             raise BadInputError(f"the eval {name} cannot be asked of SAEs on {source.where}: {why}")
         inputs = {
             "sae": trained,
-            **source.cells(run.device, self.pace),
+            **self._source_cells(source),
             **self._prepared(name, one, source, place),
         }
         if one.has("refer"):
             inputs["references"] = self._reference(name, one, run, source, place)
             for seed in seeds if one.pools_references else ():
-                other = replace(run, arm=replace(run.arm, seed=seed))
-                inputs[f"references.{seed}"] = self._reference(name, one, other, source, place)
+                of_seed = replace(run, arm=replace(run.arm, seed=seed))
+                inputs[f"references.{seed}"] = self._reference(name, one, of_seed, source, place)
         if one.has("grade"):
             self._graded(name, one, run, source, place)
         for needed, other in one.needs().items():
@@ -162,6 +198,11 @@ class _Planner:
 
     def _prepared(self, name: str, one: Eval, source: Source, place: str) -> dict[str, Cell]:
         """The prepared files of an eval, and of those that it needs, by the names of inputs."""
+        if (name, one, source) not in self._of_eval:
+            self._of_eval[name, one, source] = self._make_prepared(name, one, source, place)
+        return self._of_eval[name, one, source]
+
+    def _make_prepared(self, name: str, one: Eval, source: Source, place: str) -> dict[str, Cell]:
         inputs = {
             f"{needed}.prepared": cell
             for needed, other in one.needs().items()
@@ -170,7 +211,7 @@ class _Planner:
         }
         if one.has("prepare"):
             config = self._on_source(without_grades(one), source)
-            needs = {**source.cells(config.device, self.pace), **inputs}
+            needs = {**self._source_cells(source), **inputs}
             cell = prepare_eval.cell(
                 config,
                 inputs=needs,
@@ -184,23 +225,27 @@ class _Planner:
 
     def _reference(self, name: str, one: Eval, run: RunSpec, source: Source, place: str) -> Cell:
         seed, d_sae = run.arm.seed, run.arm.d_sae
+        known = self._of_eval.setdefault((name, one, source, seed, d_sae), {})
+        if known:
+            return known["references"]
         config = replace(self._on_source(without_grades(one), source), seed=seed, d_sae=d_sae)
         cell = refer_eval.cell(
             config,
-            inputs={**source.cells(run.device, self.pace), **self._prepared(name, one, source, place)},
+            inputs={**self._source_cells(source), **self._prepared(name, one, source, place)},
             label=f"{name.replace('_', ' ')}: floor, ceiling and references on {source.where}, seed {seed}",
             stage=one.name,
             cost=_cost(one.seconds("refer", source, run, self.pace)),
             threads=one.threads(source),
         )
-        return self._once(self.plan.references, Shared(name, place, source, cell, seed)).cell
+        known["references"] = self._once(self.plan.references, Shared(name, place, source, cell, seed)).cell
+        return known["references"]
 
     def _graded(self, name: str, one: Eval, run: RunSpec, source: Source, place: str) -> None:
         if getattr(one, "grades", True) is None or not one.grades_on(source):
             return
         if any((made.eval, made.place, made.source) == (name, place, source) for made in self.plan.graded):
             return
-        inputs = {**source.cells(run.device, self.pace), **self._prepared(name, one, source, place)}
+        inputs = {**self._source_cells(source), **self._prepared(name, one, source, place)}
         if one.has("refer"):
             inputs["references"] = self._reference(name, one, run, source, place)
         cell = grade_eval.cell(
@@ -214,7 +259,7 @@ class _Planner:
         self._once(self.plan.graded, Shared(name, place, source, cell))
 
     def _on_source(self, one: Eval, source: Source) -> EvalOnSource:
-        return EvalOnSource(one, one.version, source, self.profile.device)
+        return EvalOnSource(one, one.version, source, self.device)
 
     def _once(self, kept: list[Shared], made: Shared) -> Shared:
         if made.cell.key not in self._shared:

@@ -15,6 +15,7 @@ from sanity.engine.cells import Cell, Result
 from sanity.engine.computing import results
 from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
+from sanity.evals.base import GRADED_COLUMNS
 from sanity.experiments.planner import Plan, PlannedRun, Shared, plan_grids
 from sanity.models import Autoencoder, load_sae
 from sanity.profiles import Profile
@@ -27,11 +28,20 @@ class Reader:
     >>> scores = reader.scores("real_activations")                    # doctest: +SKIP
     """
 
-    def __init__(self, profile: Profile, store: LocalStore | None = None) -> None:
-        self.profile = profile
+    def __init__(self, profile: Profile | Plan, store: LocalStore | None = None) -> None:
+        if isinstance(profile, Plan):
+            self.plan = profile
+        self._profile = profile.profile if isinstance(profile, Plan) else profile
         self.store = store
         self.found: list[Result] = []
         """Results that were read, for a page's provenance."""
+
+    @property
+    def profile(self) -> Profile:
+        """The profile that is read; a plan of single runs has none."""
+        if self._profile is None:
+            raise BadInputError("these runs are not from a profile: read them by the name of their grid")
+        return self._profile
 
     @cached_property
     def plan(self) -> Plan:
@@ -105,21 +115,22 @@ class Reader:
         """How evals read their own reference, corrupted in steps; all evals where none is named."""
         asked = [one for one in self.plan.graded if not evals or one.eval in evals]
         found = self.results([one.cell for one in asked])
-        return stack(
+        readings = stack(
             [
                 result.table("graded").assign(eval=one.eval, place=one.place, subject=one.source.subject)
                 for one, result in zip(asked, found, strict=True)
             ]
         )
+        columns = [*GRADED_COLUMNS, "eval", "place", "subject"]
+        return readings if len(readings) else pd.DataFrame(columns=columns)
 
     def runs(self, grid: str) -> list[PlannedRun]:
         """The runs of a grid; unknown grids are refused."""
-        if grid not in self.profile.grids:
-            raise BadInputError(
-                f"the profile {self.profile.name} has no grid {grid!r}; it has: "
-                f"{', '.join(self.profile.grids)}"
-            )
-        return self.plan.grid(grid)
+        runs = self.plan.grid(grid)
+        if not runs and not (self._profile and grid in self._profile.grids):
+            there = self._profile.grids if self._profile else {run.grid: None for run in self.plan.runs}
+            raise BadInputError(f"there is no grid {grid!r} here; there are: {', '.join(there)}")
+        return runs
 
     def _shared(self, kept: Sequence[Shared], one: str) -> list[tuple[Shared, Result]]:
         asked = [shared for shared in kept if shared.eval == one]

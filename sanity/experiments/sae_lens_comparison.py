@@ -62,7 +62,7 @@ def sae_lens_version() -> str | None:
 
 def chosen(plan: Plan) -> list[tuple[PlannedRun, Cell]]:
     """The runs that are compared, each with its cell."""
-    given = plan.profile.analyses.get("sae_lens_comparison", {})
+    given = plan.analysis("sae_lens_comparison")
     fields = built(ComparisonFields, given, "the analysis sae_lens_comparison")
     runs = [run for grid in fields.grids for run in plan.grid(grid)]
     if not runs:
@@ -70,7 +70,7 @@ def chosen(plan: Plan) -> list[tuple[PlannedRun, Cell]]:
     version = sae_lens_version()
     if version is None:
         raise BadInputError(
-            f"the profile {plan.profile.name} compares with sae-lens, which is not installed: install it "
+            "the profile compares with sae-lens, which is not installed: install it "
             "(pip install sae-lens), or take a profile without the analysis sae_lens_comparison"
         )
     first = min(run.run.arm.seed for run in runs)

@@ -93,7 +93,7 @@ def same_latents(before: Float[Tensor, "n d_sae"], after: Float[Tensor, "n d_sae
 
 def chosen(plan: Plan) -> list[tuple[PlannedRun, str, Cell]]:
     """Which runs are scrambled and scored by which eval, each with its cell."""
-    fields = built(ScramblingFields, plan.profile.analyses.get("scrambling", {}), "the analysis scrambling")
+    fields = built(ScramblingFields, plan.analysis("scrambling"), "the analysis scrambling")
     found = []
     for grid in fields.grids:
         first: dict[str, PlannedRun] = {}

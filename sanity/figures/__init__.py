@@ -6,7 +6,11 @@ from sanity.figures.editing import edits_by_arm, edits_by_size
 from sanity.figures.interpretability import context_html, examples_html, known_concepts, score_quantiles
 from sanity.figures.judgement import places_between, smallest_margins, verdict_strips
 from sanity.figures.judging import judge_gates, judged_latents
-from sanity.figures.lazy import cosine_courses, courses_by_frequency, laziness_courses, output_scales
+from sanity.figures.lazy import (
+    cosine_trajectories,
+    laziness_trajectories,
+    trajectories_by_frequency,
+)
 from sanity.figures.lazy_cones import cone_laws, quantile_bars, tau_sweep
 from sanity.figures.objectives import recovery_by_objective
 from sanity.figures.probing import probing_by_arm, probing_by_group, probing_by_k, probing_leads
@@ -32,8 +36,7 @@ __all__ = [
     "budget_curves",
     "cone_laws",
     "context_html",
-    "cosine_courses",
-    "courses_by_frequency",
+    "cosine_trajectories",
     "edits_by_arm",
     "edits_by_size",
     "examples_html",
@@ -44,11 +47,10 @@ __all__ = [
     "judged_latents",
     "known_concepts",
     "latents_in_use",
-    "laziness_courses",
+    "laziness_trajectories",
     "leaving_the_truth",
     "misfit_moves",
     "misses_of_parents",
-    "output_scales",
     "places_between",
     "probing_by_arm",
     "probing_by_group",
@@ -66,6 +68,7 @@ __all__ = [
     "smallest_margins",
     "tau_sweep",
     "threshold_sweep",
+    "trajectories_by_frequency",
     "truth_against_corruption",
     "turning",
     "verdict_strips",

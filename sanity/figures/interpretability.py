@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
 
+from sanity.evals import METRICS
 from sanity.figures.style import ARM_COLOURS, MARKS, arm_name
 
 if TYPE_CHECKING:
@@ -54,9 +55,9 @@ def score_quantiles(
 
 
 def known_concepts(graded: pd.DataFrame, *, metrics: Mapping[str, str]) -> Figure:
-    """One panel per metric: its mean on known concepts of each kind against how much of them is spoilt.
+    """One panel per metric: its mean on known concepts of each kind against how far they are corrupted.
 
-    The kind that the metric is meant to see is drawn strong, with a bar for the range over draws.
+    The kind that the metric is gated by is drawn strong, with a bar for the range over draws.
     """
     n_columns = min(3, len(metrics))
     n_rows = -(-len(metrics) // n_columns)
@@ -69,12 +70,12 @@ def known_concepts(graded: pd.DataFrame, *, metrics: Mapping[str, str]) -> Figur
     )
     for ax, (metric, name) in zip(axes.flat, metrics.items(), strict=False):
         part = graded[graded["metric"] == metric]
-        for (kind, reference), rows in part.groupby(["kind", "reference"], sort=False):
+        for kind, rows in part.groupby("kind", sort=False):
             by_level = rows.groupby("level")["value"]
-            mean = by_level.mean()
-            style = {"alpha": 1.0, "linewidth": 2.2} if reference else {"alpha": 0.5, "linewidth": 1.1}
+            mean, gated = by_level.mean(), kind == METRICS[metric].gate
+            style = {"alpha": 1.0, "linewidth": 2.2} if gated else {"alpha": 0.5, "linewidth": 1.1}
             ax.plot(mean.index, mean, color=KIND_COLOURS[str(kind)], **style)
-            if reference:
+            if gated:
                 ax.vlines(
                     mean.index, by_level.min(), by_level.max(), color=KIND_COLOURS[str(kind)], linewidth=2
                 )

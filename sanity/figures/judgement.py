@@ -100,7 +100,7 @@ def verdict_strips(sweep: pd.DataFrame) -> Figure:
 
 
 def smallest_margins(power: pd.DataFrame) -> Figure:
-    """One row per claim: the smallest margin that the seeds at hand meet, at the SD and its limit."""
+    """One row per claim: the smallest margin that the seeds meet, at the SD and its limit."""
     known = power.dropna(subset=["smallest_margin"]).reset_index(drop=True)
     figure, ax = plt.subplots(figsize=(9.2, ROW * 1.15 * len(known) + 1.3), layout="constrained")
     for height, row in enumerate(known.to_dict("records")):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from sanity.baselines import Iso
 from sanity.errors import BadInputError
-from sanity.models import Architecture, Arm, Constraint, Init, Objective, Training
+from sanity.models import Architecture, Arm, Constraint, Init, Objective, Training, objectives
 from sanity.profiles.entry import Entry, Names, Numbers, Positive, Rates, Seeds
 from sanity.sources import Budget
+
+assert objectives  # importing them makes their names known
 
 
 class Block(Entry):
@@ -38,7 +40,7 @@ class Block(Entry):
     evals: Names = ()
 
     @model_validator(mode="after")
-    def _names_are_known(self) -> Self:
+    def _names_are_known(self) -> Block:
         for l0, d_sae in itertools.product(self.l0, self.d_sae):
             if l0 > d_sae:
                 raise ValueError(f"an L0 of {l0} does not fit into d_sae {d_sae}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
@@ -16,7 +17,7 @@ from sanity.errors import BadInputError
 from sanity.evals.base import Eval
 from sanity.profiles.entry import Entry
 from sanity.profiles.grids import Block, inherited
-from sanity.profiles.sources import SourceEntry
+from sanity.profiles.sources import NoiseEntry, SourceEntry
 from sanity.sources import Pace, Source
 
 assert evals  # importing the room makes its evals known
@@ -42,7 +43,7 @@ class Profile(Entry):
     """What this profile does not do, in words for the pages."""
 
     @model_validator(mode="after")
-    def _names_fit_together(self) -> Self:
+    def _names_fit_together(self) -> Profile:
         for name, blocks in self.grids.items():
             for block in blocks:
                 named = [*block.sources, *([block.scored_on] if block.scored_on else [])]
@@ -61,8 +62,12 @@ class Profile(Entry):
         return _source(self, name)
 
     def place_of(self, source: str) -> str:
-        """What tables call a source: the hook, or the world's name."""
-        return self.sources[source].place(source)
+        """What tables call a source: the hook, or the world's name.
+
+        Noise is at the place that it is like; the column `trained_on_noise` tells them apart.
+        """
+        entry = self.sources[source]
+        return self.place_of(entry.like) if isinstance(entry, NoiseEntry) else entry.place(source)
 
     def eval_named(self, name: str) -> Eval:
         """The eval that the profile calls `name`, with the fields that it gives it."""
@@ -92,7 +97,7 @@ def _source(profile: Profile, name: str) -> Source:
 
 def built(kind: type[Any], fields: dict[str, Any], what: str) -> Any:
     """A frozen dataclass of `kind` from plain data, every field checked against its type."""
-    known = set(kind.__dataclass_fields__)
+    known = {field.name for field in dataclasses.fields(kind)}
     if unknown := sorted(fields.keys() - known):
         raise BadInputError(f"{what} has no field {', '.join(unknown)}; it has: {', '.join(sorted(known))}")
     try:

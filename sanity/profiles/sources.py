@@ -101,9 +101,5 @@ class NoiseEntry(Entry):
         """The source."""
         return Noise(named(self.like), self.held_out)
 
-    def place(self, name: str) -> str:
-        """What tables call it."""
-        return name
-
 
 SourceEntry = Annotated[WorldEntry | HarderWorldEntry | HookEntry | NoiseEntry, Field(discriminator="kind")]

@@ -72,6 +72,19 @@ class ChapterPage:
             self._read = Reader(self.profile)
         return self._read
 
+    def gates(self, *metrics: str) -> Html:
+        """The validity gates of some metrics, as a table: whether verdicts may rest on them, and why."""
+        from sanity.evals.metric import METRICS
+        from sanity.experiments.verdicts import verdict_cells
+
+        (found,) = self.read.results([verdict_cells(self.read.plan).gates])
+        gates = found.table("gates")
+        rows = gates[gates["metric"].isin(metrics)]
+        names = {"place": "world or hook", "state": "validity gate", "reason": "why"}
+        shown = rows[["metric", *names]].rename(columns=names)
+        shown["metric"] = shown["metric"].map(lambda name: METRICS[name].label)
+        return self.table(shown.set_index("metric"), caption="Validity gates of this page's metrics.")
+
     def results(self, cells: Sequence[Cell]) -> list[Result]:
         """The results of `cells`, computed if missing, and remembered for the provenance block."""
         from sanity.engine.computing import results
@@ -91,9 +104,9 @@ class ChapterPage:
         link = self.publish(*data).html if data is not None else ""
         return Html(figure_html(figure, alt=alt, caption=caption, data=link))
 
-    def table(self, table: pd.DataFrame, *, caption: str, folded: bool = False) -> Html:
+    def table(self, table: pd.DataFrame, *, caption: str, folded: bool = False, digits: int = 3) -> Html:
         """A table with its caption; `folded` shows the caption alone until it is opened."""
-        return Html(table_html(table, caption=caption, folded=folded))
+        return Html(table_html(table, caption=caption, folded=folded, digits=digits))
 
     def publish(self, table: pd.DataFrame, name: str) -> Html:
         """Keep `table` as `_build/results/PROFILE/NAME.parquet` and give a link to download it."""

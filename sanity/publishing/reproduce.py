@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("sanity")
 
 PAGES_BYTES = 200_000_000
-"""Room that executed chapters and built pages need at most, beside the results."""
+"""Room that executed chapters and built pages need at most, next to the results."""
 
 
 @dataclasses.dataclass(frozen=True)

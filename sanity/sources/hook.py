@@ -195,7 +195,7 @@ class _TextFacts:
     def watch(self, blocks: Iterator[Windows]) -> Iterator[Windows]:
         """The same blocks, counted."""
         for block in blocks:
-            for name, n in block.facts["tokens_by_source"].items():
+            for name, n in block.tokens_by_source.items():
                 self._sources[name] = self._sources.get(name, 0) + n
             self._documents.update(document.number for document in block.used)
             self._state.update(block.text_hash.encode())

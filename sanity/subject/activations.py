@@ -27,14 +27,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sanity.engine.config import digest
-from sanity.engine.files import read_json, sha256_of
+from sanity.engine.files import read_json, sha256_once
 from sanity.errors import BadInputError, CorruptFileError
 
 MANIFEST = "manifest.json"
 STATISTICS = "statistics.safetensors"
-
-# Files whose checksum has been seen to be right in this session, with the size and time they had then.
-_verified: set[tuple[Path, int, int]] = set()
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +44,6 @@ class Normalisation:
     def apply(self, x: Float[Tensor, "*any d_in"]) -> Float[Tensor, "*any d_in"]:
         """(x - centre) * factor, in the precision of `centre`."""
         return (x.to(self.centre) - self.centre) * self.factor
-
-    def undo(self, x: Float[Tensor, "*any d_in"]) -> Float[Tensor, "*any d_in"]:
-        """The activation that `apply` made `x` of."""
-        return x / self.factor + self.centre.to(x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,20 +193,14 @@ def check_size(folder: Path, record: Mapping[str, Any]) -> None:
 def check_content(folder: Path, record: Mapping[str, Any]) -> None:
     """Raise `CorruptFileError` if the file of `record` is not what was written; hashes it once a session."""
     check_size(folder, record)
-    path = (folder / record["file"]).resolve()
-    stat = path.stat()
-    seen = (path, stat.st_size, stat.st_mtime_ns)
-    if seen not in _verified:
-        if sha256_of(path) != record["sha256"]:
-            raise CorruptFileError(f"{path} is damaged (its SHA-256 is not the recorded one): {_WAY_OUT}")
-        _verified.add(seen)
+    path = folder / record["file"]
+    if sha256_once(path) != record["sha256"]:
+        raise CorruptFileError(f"{path} is damaged (its SHA-256 is not the recorded one): {_WAY_OUT}")
 
 
 def record_of(path: Path) -> dict[str, Any]:
     """Name, size and SHA-256 of a file that has just been written."""
-    record = {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
-    _verified.add((path.resolve(), path.stat().st_size, path.stat().st_mtime_ns))
-    return record
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_once(path)}
 
 
 def read_tensors(folder: Path, record: Mapping[str, Any]) -> dict[str, Tensor]:

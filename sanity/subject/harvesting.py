@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -23,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sanity.engine.files import disk_errors, free_space_words, read_json, write_atomically
+from sanity.engine.files import free_space_words, read_json, replacing, write_atomically
 from sanity.engine.progress import track
 from sanity.errors import BadInputError, CorruptFileError, StorageError
 from sanity.subject.activations import (
@@ -35,7 +34,7 @@ from sanity.subject.activations import (
     record_of,
     scale_factor,
 )
-from sanity.subject.interface import Subject, place_of
+from sanity.subject.interface import Subject, depth_of
 from sanity.subject.sequences import Block, Chunks, blocks_of, raw_bytes
 
 log = logging.getLogger("sanity")
@@ -84,7 +83,7 @@ def harvest(
         Kept with the tokens: per sequence [n] or per token [n, context], or an iterable of such tensors
         that runs along with `sequences`.
     text_hash
-        The text's own hash, recorded in the manifest beside the hash of the tokens.
+        The text's own hash, recorded in the manifest next to the hash of the tokens.
     batch_tokens
         Tokens per forward pass: by default 1,024 per thread on a CPU, 16,384 on an accelerator.
 
@@ -96,7 +95,7 @@ def harvest(
     StorageError
         The disk is full or cannot be written. Finished shards are kept.
     """
-    place_of(hook, subject.n_layers, subject.name)
+    depth_of(hook, subject.n_layers, subject.name)
     if dtype not in DTYPES:
         raise BadInputError(f"activations cannot be stored as {dtype}: choose float32, bfloat16 or float16")
     blocks = blocks_of(sequences, document_ids, shard_tokens)
@@ -268,18 +267,12 @@ class _Job:
 
 def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> Record:
     """Write a safetensors file whole or not at all; its name, size and SHA-256."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with disk_errors(path.parent):
-        try:
+    try:
+        with replacing(path) as temporary:
             save_file(tensors, temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except SafetensorError as error:
-            raise StorageError(
-                f"cannot write {path} ({error}); the shards before it are kept. "
-                f"{free_space_words(path.parent)} Free some space and run again."
-            ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
+    except SafetensorError as error:
+        raise StorageError(
+            f"cannot write {path} ({error}); the shards before it are kept. {free_space_words(path.parent)} "
+            "Free some space and run again."
+        ) from error
     return record_of(path)

@@ -1,8 +1,8 @@
 """What the book asks of a language model: tokens to residual stream, residual stream to logits.
 
 Hooks are named as transformer-lens names them, `blocks.K.hook_resid_pre` and `blocks.K.hook_resid_post`.
-The residual stream that leaves block K is the one that enters block K + 1, so a model of n blocks has
-n + 1 places; `place_of` gives the number of blocks that a hook's activation has passed.
+The residual stream that leaves block K is the one that enters block K + 1, so what matters is a hook's depth:
+the number of blocks, 0 to n, that its activation has passed (`depth_of`).
 """
 
 from __future__ import annotations
@@ -75,10 +75,10 @@ def hook_names(n_layers: int) -> tuple[str, ...]:
     return tuple(f"blocks.{layer}.hook_resid_{end}" for layer in range(n_layers) for end in ("pre", "post"))
 
 
-def place_of(hook: str, n_layers: int, name: str) -> int:
+def depth_of(hook: str, n_layers: int, name: str) -> int:
     """How many blocks the activation at `hook` has passed, 0 to `n_layers`.
 
-    >>> place_of("blocks.10.hook_resid_post", 30, "smollm2-135m")
+    >>> depth_of("blocks.10.hook_resid_post", 30, "smollm2-135m")
     11
     """
     match = _HOOK.fullmatch(hook)
@@ -138,9 +138,9 @@ class LoadedSubject(ABC):
 
     def residual(self, tokens: Int[Tensor, "batch pos"], hook: str) -> Float[Tensor, "batch pos d_model"]:
         """The residual stream at `hook`, without gradients; the blocks after it are not run."""
-        place, tokens = self._place(hook), self._checked(tokens)
+        depth, tokens = self._depth(hook), self._checked(tokens)
         with torch.no_grad():
-            found = self._residual(tokens, place)
+            found = self._residual(tokens, depth)
         check_finite(found, hook, self.name)
         return found
 
@@ -148,17 +148,17 @@ class LoadedSubject(ABC):
         self, residual: Float[Tensor, "batch pos d_model"], hook: str
     ) -> Float[Tensor, "batch pos vocab"]:
         """Logits of the model run on from `residual` at `hook`; the blocks before it are not run."""
-        place = self._place(hook)
+        depth = self._depth(hook)
         self._check_width(residual, hook)
         self._check_length(residual.shape[1])
         check_finite(residual, hook, self.name)
-        return self._logits_from(residual.to(self.device, self.dtype), place)
+        return self._logits_from(residual.to(self.device, self.dtype), depth)
 
     def logits_with(
         self, tokens: Int[Tensor, "batch pos"], hook: str, edit: Edit
     ) -> Float[Tensor, "batch pos vocab"]:
         """Logits with the residual stream at `hook` replaced by `edit` of it (of the same shape)."""
-        place, tokens = self._place(hook), self._checked(tokens)
+        depth, tokens = self._depth(hook), self._checked(tokens)
 
         def checked_edit(found: Tensor) -> Tensor:
             edited = edit(found)
@@ -170,7 +170,7 @@ class LoadedSubject(ABC):
             check_finite(edited, hook, self.name)
             return edited.to(found)
 
-        return self._logits_with(tokens, place, checked_edit)
+        return self._logits_with(tokens, depth, checked_edit)
 
     def editable(self, tokens: Int[Tensor, "batch pos"], hook: str, position: int) -> EditablePrompts:
         """Prompts of one length, ready to be run on from `hook` with another residual at `position`.
@@ -178,9 +178,9 @@ class LoadedSubject(ABC):
         What they give equals `logits_with` an edit at that position, at a fraction of its work: keys and
         values before the position are kept, and the plain module underneath the backend runs on from there.
         """
-        place, tokens = self._place(hook), self._checked(tokens)
+        depth, tokens = self._depth(hook), self._checked(tokens)
         blocks = find_blocks(self._plain)[1]
-        prompts = editable_prompts(self._plain, blocks, tokens, hook=hook, place=place, position=position)
+        prompts = editable_prompts(self._plain, blocks, tokens, depth=depth, position=position)
         check_finite(prompts.residual, hook, self.name)
         return prompts
 
@@ -188,16 +188,16 @@ class LoadedSubject(ABC):
     def _logits(self, tokens: Tensor) -> Tensor: ...
 
     @abstractmethod
-    def _residual(self, tokens: Tensor, place: int) -> Tensor: ...
+    def _residual(self, tokens: Tensor, depth: int) -> Tensor: ...
 
     @abstractmethod
-    def _logits_from(self, residual: Tensor, place: int) -> Tensor: ...
+    def _logits_from(self, residual: Tensor, depth: int) -> Tensor: ...
 
     @abstractmethod
-    def _logits_with(self, tokens: Tensor, place: int, edit: Edit) -> Tensor: ...
+    def _logits_with(self, tokens: Tensor, depth: int, edit: Edit) -> Tensor: ...
 
-    def _place(self, hook: str) -> int:
-        return place_of(hook, self.n_layers, self.name)
+    def _depth(self, hook: str) -> int:
+        return depth_of(hook, self.n_layers, self.name)
 
     def _checked(self, tokens: Tensor) -> Tensor:
         """`tokens` on the model's device, after a look at their length and range."""

@@ -17,7 +17,7 @@ import torch
 from sanity import assets
 from sanity.engine.config import digest
 from sanity.engine.files import disk_errors, sha256_of
-from sanity.errors import BadInputError, StorageError
+from sanity.errors import BadInputError, StorageError, reason_of
 from sanity.subject.interface import Subject
 from sanity.subject.unpacking import unpacked
 
@@ -58,7 +58,7 @@ def load_subject(
         "transformer_lens" (a `TransformerBridge`, at `.bridge`) or "nnsight" (at `.traced`).
     random_weights
         Keep architecture and tokenizer, but draw the weights as transformers initialises them, from `seed`:
-        the control that has read nothing. torch's global random state is left as it was.
+        the untrained control. torch's global random state is left as it was.
 
     Raises
     ------
@@ -99,14 +99,14 @@ def load_module(
     With a `seed`, its weights are drawn from it.
     """
     files = _find(name_or_folder)
-    with _quiet_transformers():
+    with quiet_transformers():
         module = files.module(dtype) if seed is None else files.random_module(seed)
     return module.to(dtype).eval().requires_grad_(False)
 
 
 def load_tokenizer(name_or_folder: str | Path = "smollm2-135m") -> Any:
     """The tokenizer alone of what `load_subject` would load: a transformers tokenizer."""
-    with _quiet_transformers():
+    with quiet_transformers():
         return _find(name_or_folder).tokenizer()
 
 
@@ -149,8 +149,9 @@ class _ModelFiles:
 
     def module(self, dtype: torch.dtype) -> Any:
         from transformers import AutoModelForCausalLM
+        from transformers.utils.quantization_config import GgufConfig
 
-        gguf = {"quantization_config": _dequantised()} if self.options else {}
+        gguf = {"quantization_config": GgufConfig(dequantize=True)} if self.options else {}
         with self._readable():
             return AutoModelForCausalLM.from_pretrained(
                 self.folder, dtype=dtype, use_safetensors=True, **self._common(), **gguf
@@ -176,11 +177,10 @@ class _ModelFiles:
         try:
             yield
         except (OSError, ValueError, KeyError, SafetensorError) as error:
-            reason = str(error).strip().splitlines()
             raise BadInputError(
-                f"no causal language model can be loaded from {self.folder} ({type(error).__name__}: "
-                f"{reason[0] if reason else ''}): it needs config.json, safetensors and a tokenizer of one "
-                "architecture that transformers knows, or one .gguf file"
+                f"no causal language model can be loaded from {self.folder} ({reason_of(error)}): it needs "
+                "config.json, safetensors and a tokenizer, of a kind that transformers knows, or one "
+                ".gguf file"
             ) from error
 
 
@@ -221,7 +221,7 @@ def _unpack(gguf: Path, folder: Path) -> None:
     from safetensors import SafetensorError
 
     files = _ModelFiles(gguf.parent, {"gguf_file": gguf.name})
-    with _quiet_transformers():
+    with quiet_transformers():
         module, tokenizer = files.module(torch.float32), files.tokenizer()
     with disk_errors(folder):
         try:
@@ -231,14 +231,8 @@ def _unpack(gguf: Path, folder: Path) -> None:
             raise StorageError(f"cannot write {folder}: {error}") from error
 
 
-def _dequantised() -> Any:
-    from transformers.utils.quantization_config import GgufConfig
-
-    return GgufConfig(dequantize=True)
-
-
 @contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Without transformers' own progress bars, which would fill a chapter's output."""
     from transformers.utils import logging
 

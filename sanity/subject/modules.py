@@ -37,9 +37,9 @@ class _StopError(Exception):
 
 
 def residual_after(
-    module: Any, blocks: nn.ModuleList, tokens: Int[Tensor, "batch pos"], place: int, *, cache: Any = None
+    module: Any, blocks: nn.ModuleList, tokens: Int[Tensor, "batch pos"], depth: int, *, cache: Any = None
 ) -> Float[Tensor, "batch pos d_model"]:
-    """The residual stream that has passed `place` blocks; the blocks after them are not run.
+    """The residual stream that has passed `depth` blocks; the blocks after them are not run.
 
     With a transformers `cache` of keys and values, `tokens` go on where it ends.
     """
@@ -55,8 +55,8 @@ def residual_after(
 
     handle = (
         blocks[0].register_forward_pre_hook(keep_input, with_kwargs=True)
-        if place == 0
-        else blocks[place - 1].register_forward_hook(keep_output)
+        if depth == 0
+        else blocks[depth - 1].register_forward_hook(keep_output)
     )
     try:
         module(tokens, past_key_values=cache, use_cache=cache is not None)
@@ -85,16 +85,16 @@ def passed_by(blocks: nn.ModuleList, hidden: Tensor) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def entered_at(blocks: nn.ModuleList, place: int, hidden: Tensor) -> Iterator[None]:
-    """While this lasts, a run of the module is given `hidden` after `place` blocks, which are not run."""
+def entered_at(blocks: nn.ModuleList, depth: int, hidden: Tensor) -> Iterator[None]:
+    """While this lasts, a run of the module is given `hidden` after `depth` blocks, which are not run."""
 
     def give(block: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
         return ((hidden, *arguments[1:]), named) if arguments else ((), {**named, "hidden_states": hidden})
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(passed_by(blocks[:place], hidden))
-        if place < len(blocks):
-            stack.callback(blocks[place].register_forward_pre_hook(give, with_kwargs=True).remove)
+        stack.enter_context(passed_by(blocks[:depth], hidden))
+        if depth < len(blocks):
+            stack.callback(blocks[depth].register_forward_pre_hook(give, with_kwargs=True).remove)
         yield
 
 

@@ -13,7 +13,7 @@ from sanity.subject.modules import find_blocks
 
 
 class NNsightSubject(LoadedSubject):
-    """A subject that nnsight traces; `traced` is its `NNsight` object, for other places to hook."""
+    """A subject that nnsight traces; `traced` is its `NNsight` object, for all its other hooks."""
 
     backend = "nnsight"
 
@@ -28,31 +28,31 @@ class NNsightSubject(LoadedSubject):
         logits: Tensor = self._plain(tokens, use_cache=False).logits
         return logits
 
-    def _residual(self, tokens: Tensor, place: int) -> Tensor:
+    def _residual(self, tokens: Tensor, depth: int) -> Tensor:
         with self.traced.trace(tokens, use_cache=False) as tracer:
-            found = (self._blocks[place - 1].output if place else self._blocks[0].input).save()
+            found = (self._blocks[depth - 1].output if depth else self._blocks[0].input).save()
             tracer.stop()
         residual: Tensor = found
         return residual
 
-    def _logits_from(self, residual: Tensor, place: int) -> Tensor:
+    def _logits_from(self, residual: Tensor, depth: int) -> Tensor:
         # The embedding of these tokens is thrown away: the first block that runs is given `residual`.
         tokens = residual.new_zeros(residual.shape[:2], dtype=torch.long)
         with self.traced.trace(tokens, use_cache=False):
-            if place == 0:
+            if depth == 0:
                 self._blocks[0].input = residual
-            for layer in range(place):
+            for layer in range(depth):
                 self._blocks[layer].skip(residual)
             found = self.traced.output.logits.save()
         logits: Tensor = found
         return logits
 
-    def _logits_with(self, tokens: Tensor, place: int, edit: Edit) -> Tensor:
+    def _logits_with(self, tokens: Tensor, depth: int, edit: Edit) -> Tensor:
         with self.traced.trace(tokens, use_cache=False):
-            if place == 0:
+            if depth == 0:
                 self._blocks[0].input = edit(self._blocks[0].input)
             else:
-                self._blocks[place - 1].output = edit(self._blocks[place - 1].output)
+                self._blocks[depth - 1].output = edit(self._blocks[depth - 1].output)
             found = self.traced.output.logits.save()
         logits: Tensor = found
         return logits

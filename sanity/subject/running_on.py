@@ -1,8 +1,8 @@
 """Running a model on from one position of its prompts: what is edited there reaches the last prediction.
 
-An edit at one position changes nothing before it. So keys and values of the earlier positions are kept
+An edit at one position changes nothing before it. So keys and values of the earlier positions are computed
 once, the blocks below the hook are never run again, and above it only the positions from the edited one on
-are, with logits at the last position alone. For a short question behind the edited token this is most of
+are, with logits at the last position alone. For a short question after the edited token this saves most of
 the work.
 """
 
@@ -31,8 +31,6 @@ _ROWS = 64
 class EditablePrompts:
     """Prompts of one length, stopped at one position: the residual stream there may be replaced."""
 
-    hook: str
-    position: int
     residual: Float[Tensor, "n rest d_model"]
     """At the hook, from the edited position on."""
     shared: Sequence[KeysValues]
@@ -41,7 +39,7 @@ class EditablePrompts:
     """The same, of the tokens between these and the edited position, for every prompt."""
     module: Any
     blocks: nn.ModuleList
-    place: int
+    depth: int
 
     def __len__(self) -> int:
         return len(self.residual)
@@ -64,9 +62,9 @@ class EditablePrompts:
             for s, o in zip(self.shared, self.own, strict=True)
         ]
         tokens = hidden.new_zeros(hidden.shape[:2], dtype=torch.long)
-        with entered_at(self.blocks, self.place, hidden), _whole_rows(self.module):
+        with entered_at(self.blocks, self.depth, hidden), _whole_rows(self.module):
             found = self.module(
-                tokens, past_key_values=_cache(above, below=self.place), use_cache=True, logits_to_keep=1
+                tokens, past_key_values=_cache(above, below=self.depth), use_cache=True, logits_to_keep=1
             )
         logits: Tensor = found.logits[:, -1]
         return logits
@@ -74,9 +72,9 @@ class EditablePrompts:
 
 @torch.no_grad()
 def editable_prompts(
-    module: Any, blocks: nn.ModuleList, tokens: Int[Tensor, "n pos"], *, hook: str, place: int, position: int
+    module: Any, blocks: nn.ModuleList, tokens: Int[Tensor, "n pos"], *, depth: int, position: int
 ) -> EditablePrompts:
-    """Read `tokens` through `module` as far as `position` asks for; `place` blocks are below the hook."""
+    """Read `tokens` through `module` as far as `position` asks for; `depth` blocks are below the hook."""
     n, length = tokens.shape
     if not n or not 0 <= position < length:
         raise BadInputError(
@@ -92,14 +90,14 @@ def editable_prompts(
     for part in torch.split(tokens, _ROWS):
         before = [(k.expand(len(part), -1, -1, -1), v.expand(len(part), -1, -1, -1)) for k, v in begin]
         before = _keys_values(module, part[:, first:position], before)
-        shared = [(k[:1, :, :first], v[:1, :, :first]) for k, v in before[place:]]
-        own.append([(k[:, :, first:], v[:, :, first:]) for k, v in before[place:]])
+        shared = [(k[:1, :, :first], v[:1, :, :first]) for k, v in before[depth:]]
+        own.append([(k[:, :, first:], v[:, :, first:]) for k, v in before[depth:]])
         cache = _cache(before, below=0)
-        residual.append(residual_after(module, blocks, part[:, position:], place, cache=cache))
+        residual.append(residual_after(module, blocks, part[:, position:], depth, cache=cache))
     together = [
         (torch.cat([k for k, _ in of]), torch.cat([v for _, v in of])) for of in zip(*own, strict=True)
     ]
-    return EditablePrompts(hook, position, torch.cat(residual), shared, together, module, blocks, place)
+    return EditablePrompts(torch.cat(residual), shared, together, module, blocks, depth)
 
 
 @contextlib.contextmanager

@@ -50,20 +50,20 @@ class TransformerLensSubject(LoadedSubject):
         logits: Tensor = self.bridge(tokens, use_cache=False)
         return logits
 
-    def _residual(self, tokens: Tensor, place: int) -> Tensor:
-        return residual_after(self._plain, self._plain_blocks, tokens, place)
+    def _residual(self, tokens: Tensor, depth: int) -> Tensor:
+        return residual_after(self._plain, self._plain_blocks, tokens, depth)
 
-    def _logits_from(self, residual: Tensor, place: int) -> Tensor:
+    def _logits_from(self, residual: Tensor, depth: int) -> Tensor:
         # The embedding of these tokens is thrown away: the first block that runs is given `residual`.
         tokens = residual.new_zeros(residual.shape[:2], dtype=torch.long)
         blocks: nn.ModuleList = self.bridge.blocks
-        with passed_by(blocks[:place], residual):
-            if place:
+        with passed_by(blocks[:depth], residual):
+            if depth:
                 return self._logits(tokens)
             return self._logits_with(tokens, 0, lambda _: residual)
 
-    def _logits_with(self, tokens: Tensor, place: int, edit: Edit) -> Tensor:
-        hook = f"blocks.{place - 1}.hook_resid_post" if place else "blocks.0.hook_resid_pre"
+    def _logits_with(self, tokens: Tensor, depth: int, edit: Edit) -> Tensor:
+        hook = f"blocks.{depth - 1}.hook_resid_post" if depth else "blocks.0.hook_resid_pre"
         logits: Tensor = self.bridge.run_with_hooks(
             tokens, fwd_hooks=[(hook, lambda found, hook: edit(found))], use_cache=False
         )

@@ -6,7 +6,6 @@ against 1 s for the default model), and every chapter that needs the model would
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import os
@@ -18,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from sanity.assets import cache_folder
-from sanity.engine.files import disk_errors, read_json, sha256_of, write_atomically
+from sanity.engine.files import disk_errors, read_json, sha256_once, write_atomically
 from sanity.errors import CorruptFileError
 
 log = logging.getLogger("sanity")
@@ -31,49 +30,40 @@ def unpacked(packed: Path, unpack: Callable[[Path, Path], None]) -> Path:
 
     Processes that want the same copy wait for each other. `StorageError` if it cannot be written.
     """
-    place = cache_folder() / "unpacked" / f"{packed.stem}-{_sha256(packed)[:16]}"
-    if _is_whole(place):
-        return place
-    with disk_errors(place.parent):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{place}.lock"):
-            if not _is_whole(place):
-                _make(packed, unpack, place)
-    return place
+    target = cache_folder() / "unpacked" / f"{packed.stem}-{sha256_once(packed)[:16]}"
+    if _is_whole(target):
+        return target
+    with disk_errors(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{target}.lock"):
+            if not _is_whole(target):
+                _make(packed, unpack, target)
+    return target
 
 
-def _make(packed: Path, unpack: Callable[[Path, Path], None], place: Path) -> None:
-    for left in place.parent.glob(f".{place.name}-*"):
-        shutil.rmtree(left, ignore_errors=True)  # of a process that was killed, for the lock is ours
-    with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as folder:
+def _make(packed: Path, unpack: Callable[[Path, Path], None], target: Path) -> None:
+    for left in target.parent.glob(f".{target.name}-*"):
+        shutil.rmtree(left, ignore_errors=True)  # by a process that was killed: the lock is ours
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder:
         new = Path(folder) / "new"
         new.mkdir()
         unpack(packed, new)
-        listing = {path.name: sha256_of(path) for path in sorted(new.iterdir())}
+        listing = {path.name: sha256_once(path) for path in sorted(new.iterdir())}
         write_atomically(new / _LISTING, json.dumps(listing, indent=1))
-        if place.exists():
-            log.warning("%s is damaged: it is unpacked again", place)
-            place.rename(Path(folder) / "damaged")
-        os.rename(new, place)
+        if target.exists():
+            log.warning("%s is damaged: it is unpacked again", target)
+            target.rename(Path(folder) / "damaged")
+        os.rename(new, target)
 
 
-def _is_whole(place: Path) -> bool:
+def _is_whole(target: Path) -> bool:
     """Whether every file of the copy has the hash it had when it was made."""
-    if not (place / _LISTING).is_file():
+    if not (target / _LISTING).is_file():
         return False
     try:
-        listing = read_json(place / _LISTING)
+        listing = read_json(target / _LISTING)
     except CorruptFileError:
         return False
-    return all((place / name).is_file() and _sha256(place / name) == sha for name, sha in listing.items())
-
-
-def _sha256(path: Path) -> str:
-    stat = path.stat()
-    return _sha256_of_version(path, stat.st_size, stat.st_mtime_ns)
-
-
-@functools.cache
-def _sha256_of_version(path: Path, size: int, time: int) -> str:
-    """Hashed once in a session, as long as the file's size and time stay the same."""
-    return sha256_of(path)
+    return all(
+        (target / name).is_file() and sha256_once(target / name) == sha for name, sha in listing.items()
+    )

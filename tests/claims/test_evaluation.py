@@ -10,28 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sanity.claims import (
-    SCORE_COLUMNS,
-    SCORE_TABLE,
-    Ledger,
-    claims_table,
-    evaluate,
-    evaluate_all,
-    measured_sizes,
-    primary_grid,
-    read_ledger,
-    repeated,
-    reporting,
-    stored_scores,
-    verdicts,
-    with_recovered,
-)
+from sanity.claims import SCORE_COLUMNS, Ledger, claims_table, evaluate, evaluate_all, repeated
 from sanity.claims.schema import metrics_of
-from sanity.claims.sizes import at_another_scale, size_at
 from sanity.errors import BadInputError
-from sanity.profiles import load
+from sanity.experiments.verdicts import book_ledger
 
 TOY = {"experiment": "synthetic_recovery", "world_or_hook": "constant", "architecture": "topk"}
+SIZES = {"subject": None, "d_in": 100, "n_features": 3200, "d_sae": 3200, "samples": 10_000}
+"""Those of the ledger's scale `toy`, with an L0 of 20."""
 REAL = {
     "experiment": "real_activations",
     "world_or_hook": "blocks.10.hook_resid_post",
@@ -43,7 +29,7 @@ PROBING = "probing-frozen-decoder"
 
 @pytest.fixture(scope="module")
 def ledger(repository: Path) -> Ledger:
-    return read_ledger(repository / "book" / "claims.yml")
+    return book_ledger(repository / "book" / "claims.yml")
 
 
 def scores(
@@ -55,13 +41,13 @@ def scores(
     seeds: list[int] | None = None,
     floor: float = 0.0,
     ceiling: float | None = 1.0,
-    place: dict[str, str] = TOY,
+    place: dict[str, Any] = TOY,
     **more: Any,
 ) -> pd.DataFrame:
     frame = pd.DataFrame({"value": values, "seed": seeds if seeds is not None else list(range(len(values)))})
     fixed = {"constraint": constraint, "init": init, "metric": metric, "floor": floor, "ceiling": ceiling}
     usual = {"n": 100, "unit": "feature", "learning_rate": 3e-4, "l0_target": 20}
-    return frame.assign(**{**usual, **fixed, **place, **more})
+    return frame.assign(**{**usual, **SIZES, **fixed, **place, **more})
 
 
 def pair(judged: list[float], against: list[float], **more: Any) -> pd.DataFrame:
@@ -287,26 +273,10 @@ def test_the_primary_grid_fills_what_a_claim_leaves_out(ledger: Ledger) -> None:
     )  # fmt: skip
     with pytest.raises(BadInputError, match="learning_rate"):
         judge(ledger, frame, "real-soft-frozen-ev")
-    primary = {"*": {"learning_rate": 3e-4}}
+    primary = {"real_activations": {"learning_rate": 3e-4}}
     found = judge(ledger, frame, "real-soft-frozen-ev", primary=primary)
     assert found.verdict.verdict == "equivalent"
     assert found.verdict.value == pytest.approx(0.02)
-
-
-def test_losses_in_nats_become_shares_recovered(ledger: Ledger) -> None:
-    def loss(constraint: str, values: list[float]) -> pd.DataFrame:
-        return scores(
-            values, metric="cross_entropy", constraint=constraint, floor=10.0, ceiling=3.0, place=REAL
-        )
-
-    frame = pd.concat([loss("trained", [3.5, 3.6, 3.55]), loss("soft_frozen_decoder", [3.7, 3.8, 3.75])])
-    found = judge(ledger, frame, "real-soft-frozen-ce").verdict
-    assert found.verdict == "equivalent"
-    assert found.value == pytest.approx(0.2 / 7)
-    added = with_recovered(frame.assign(ceiling=[3.0] * 5 + [11.0])).query("metric == 'ce_recovered'")
-    # the row whose ceiling is worse than its floor has no range to take a share of
-    assert added["value"].round(3).tolist() == [0.929, 0.914, 0.921, 0.9, 0.886]
-    assert set(added["ceiling"]) == {1.0}
 
 
 def test_the_best_of_five_and_the_joint_headline(ledger: Ledger) -> None:
@@ -378,29 +348,26 @@ def test_sameness_that_no_constraint_was_needed_for_is_said_to_be_so(ledger: Led
 # --------------------------------------------------------------------------------------------- scales
 
 
-def toy_sizes(**changes: int) -> Any:
-    size = {"d_in": 100, "n_features": 3200, "d_sae": 3200, "l0": 20, **changes}
-    return {("synthetic_recovery", "constant"): size}
-
-
 def test_an_expected_value_is_judged_at_its_own_scale_only(ledger: Ledger) -> None:
     frame = scores([0.998, 0.999, 0.999])
     claim = "toy-constant-topk-recovery"
-    assert judge(ledger, frame, claim, sizes=toy_sizes()).verdict.verdict == "equivalent"
-    small = judge(ledger, frame, claim, sizes=toy_sizes(d_in=40, n_features=640))
+    assert judge(ledger, frame, claim).verdict.verdict == "equivalent"
+    small = judge(ledger, frame.assign(d_in=40, n_features=640.0), claim)
     assert (small.verdict.verdict, small.verdict.qualifier) == ("open", "another scale")
     assert small.supported is None
     assert small.verdict.value == pytest.approx(0.9987, abs=1e-4)
     assert "d_in 100, n_features 3,200" in small.verdict.words
     assert "measured here at d_in 40, n_features 640" in small.verdict.words
     # a hundredth more or less is the same scale; an unknown size is not
-    assert judge(ledger, frame, claim, sizes=toy_sizes(n_features=3210)).verdict.verdict == "equivalent"
-    assert judge(ledger, frame, claim, sizes={}).verdict.qualifier == "another scale"
+    assert judge(ledger, frame.assign(n_features=3210), claim).verdict.verdict == "equivalent"
+    assert judge(ledger, frame.assign(n_features=None), claim).verdict.qualifier == "another scale"
+    assert judge(ledger, frame.assign(d_in=[100, 100, 40]), claim).verdict.qualifier == "another scale"
+    unknown = judge(ledger, frame.drop(columns=[*SIZES, "l0_target"]).assign(l0_target=np.nan), claim)
+    assert "is not known" in unknown.verdict.words
 
 
 def test_a_comparison_is_judged_at_another_scale_and_says_so(ledger: Ledger) -> None:
-    frame = pair([0.95, 0.94, 0.96], [0.02, 0.01, 0.02])
-    found = judge(ledger, frame, sizes=toy_sizes(d_in=40))
+    found = judge(ledger, pair([0.95, 0.94, 0.96], [0.02, 0.01, 0.02], d_in=40))
     assert found.verdict.verdict == "trained better"
     assert "measured here at d_in 40" in found.elsewhere
     row = claims_table([found], profile="quick").iloc[0]
@@ -410,30 +377,37 @@ def test_a_comparison_is_judged_at_another_scale_and_says_so(ledger: Ledger) -> 
 
 
 def test_a_failed_gate_is_the_reason_that_is_given_first(ledger: Ledger) -> None:
-    frame = scores([0.998, 0.999, 0.999])
-    found = judge(
-        ledger,
-        frame,
-        "toy-constant-topk-recovery",
-        sizes=toy_sizes(d_in=40),
-        failed_gates={"recovery": "broken"},
-    )
+    frame = scores([0.998, 0.999, 0.999], d_in=40)
+    found = judge(ledger, frame, "toy-constant-topk-recovery", failed_gates={"recovery": "broken"})
     assert found.verdict.qualifier == "validity gate failed"
 
 
-@pytest.mark.parametrize(
-    ("profile", "same"), [("smoke", False), ("quick", False), ("gpu", True), ("paper", True)]
-)
-def test_profiles_know_at_which_scale_they_measure(ledger: Ledger, profile: str, same: bool) -> None:
-    sizes = measured_sizes(load(profile))
-    toy = ledger.scales["toy"]
-    assert {
-        at_another_scale(toy, sizes["synthetic_recovery", w]) == "" for w in ("constant", "variable")
-    } == {same}
-    at_paper = at_another_scale(
-        ledger.scales["gemma-12"], size_at(sizes, "real_activations", load(profile).models[0].hook)
+# ------------------------------------------------------------------------------------------- names of arms
+
+
+def test_an_arm_at_another_cone_is_an_arm_of_its_own(ledger: Ledger) -> None:
+    claim = ledger.claim(RECOVERY)
+    wider = claim.model_validate(
+        claim.model_dump() | {"judged": {"constraint": "soft_frozen_decoder(cosine=0.6)"}}
     )
-    assert (at_paper == "") == (profile == "paper")
+    assert wider.judged.label == "soft-frozen decoder 0.6 (iso)"
+    frame = pair([0.1, 0.12, 0.11], [0.02, 0.01, 0.02])
+    assert evaluate(wider, frame, ledger).verdict.verdict == "open"
+    wide = scores([0.9, 0.92, 0.91], constraint="soft_frozen_decoder(cosine=0.6)")
+    found = evaluate(wider, pd.concat([frame, wide]), ledger).verdict
+    assert (found.verdict, found.value) == ("trained better", pytest.approx(0.8933, abs=1e-4))
+
+
+def test_runs_with_another_objective_are_no_further_seeds(ledger: Ledger) -> None:
+    frame = pair([0.9, 0.92, 0.91], [0.02, 0.01, 0.02], objective="plain")
+    other = pair([0.1, 0.1, 0.1], [0.2, 0.2, 0.2], objective="incoherence")
+    assert judge(ledger, pd.concat([frame, other])).verdict.value == pytest.approx(0.8933, abs=1e-4)
+    claim = ledger.claim(RECOVERY)
+    arm = {"constraint": "soft_frozen_decoder", "objective": "incoherence"}
+    guided = claim.model_validate(claim.model_dump() | {"judged": arm})
+    assert evaluate(guided, pd.concat([frame, other]), ledger).verdict.value == pytest.approx(
+        0.0833, abs=1e-4
+    )
 
 
 # -------------------------------------------------------------------------------------------- reports
@@ -460,29 +434,6 @@ def test_the_front_pages_table_shows_open_claims_and_what_is_not_blind(ledger: L
     assert table.loc["toy-constant-jumprelu-ev", "margin or range"] == "0.62 to 0.72"
     assert (table.loc[PROBING, "verdict"], table.loc[PROBING, "in detail"]) == ("open", "no result")
     assert set(table.loc[table["verdict"] == "open", "ours"]) == {""}
-
-
-def test_verdicts_read_the_stored_tables_of_a_profile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
-) -> None:
-    quick = load("quick")
-    grid = quick.toy.model_copy(update={"l0": 20, "learning_rate": 3e-4})
-    profile = quick.model_copy(update={"toy": grid})
-    monkeypatch.setattr(reporting, "load", lambda name: profile)
-    monkeypatch.setenv("SANITY_HOME", str(tmp_path))
-    (tmp_path / "book").symlink_to(repository / "book")
-    assert {row["verdict"] for row in verdicts("quick")} == {"open"}
-    folder = tmp_path / "_build" / "results" / "quick"
-    folder.mkdir(parents=True)
-    frame = pair([0.95, 0.94, 0.96], [0.02, 0.01, 0.02])
-    # Another table that looks like scores: with it, every seed would have two values.
-    frame.assign(value=0.5).to_parquet(folder / "toy_variants.parquet")
-    assert stored_scores("quick").empty
-    frame.assign(subject=None).to_parquet(folder / f"{SCORE_TABLE}.parquet")
-    assert len(stored_scores("quick")) == 6
-    row = next(row for row in verdicts("quick") if row["id"] == RECOVERY)
-    assert (row["verdict"], row["profile"]) == ("trained better", "quick")
-    assert primary_grid(profile)["*"]["world_or_hook"] == REAL["world_or_hook"]
 
 
 def test_scores_of_a_run_that_has_two_values_are_found() -> None:

@@ -1,28 +1,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import yaml
 
-from sanity.claims import Ledger, read_ledger
-from sanity.claims.schema import AllMetrics, MetricName, Value, metrics_of
+from sanity.claims import Ledger, ledger_of, read_ledger
+from sanity.claims.schema import AllMetrics, Value, metrics_of
 from sanity.errors import BadInputError
+from sanity.experiments.verdicts import book_ledger
 
 
 @pytest.fixture(scope="module")
 def ledger(repository: Path) -> Ledger:
-    return read_ledger(repository / "book" / "claims.yml")
+    return book_ledger(repository / "book" / "claims.yml")
 
 
 def small() -> dict[str, Any]:
     return {
         "pilot_seeds": [1000],
-        "metrics": {
-            "recovery": {"label": "r", "direction": "higher", "range": 1.0, "floor": "0", "ceiling": "1"},
-            "l0": {"label": "l", "direction": "none", "range": None, "floor": "-", "ceiling": "-"},
-        },
+        "experiments": {"early": {"grids": ["synthetic_recovery"], "at": 0.5, "metrics": ["recovery"]}},
         "scales": {"toy": {"label": "the paper's world", "d_in": 100}},
         "margins": {"tenth": {"fraction": 0.1, "why": "a rule", "blind": True}},
         "claims": [
@@ -52,10 +50,9 @@ def read(tmp_path: Path, content: dict[str, Any] | str) -> Ledger:
 def test_the_books_ledger_is_sound(ledger: Ledger) -> None:
     assert len({claim.id for claim in ledger.claims}) == len(ledger.claims) > 40
     assert {claim.by for claim in ledger.claims} == {"paper", "ours"}
-    assert set(ledger.metrics) == set(get_args(MetricName))
     used = {metric for claim in ledger.claims for metric in metrics_of(claim)}
     headline = {"autointerp_judge", "sparse_probing_top1", "ravel_disentanglement", "explained_variance"}
-    assert headline <= used
+    assert headline <= used <= set(ledger.metrics)
     assert ledger.pilot_seeds.isdisjoint({0, 1, 2, 3, 4})
 
 
@@ -81,17 +78,30 @@ def test_the_literal_headline_is_one_arm_on_three_metrics(ledger: Ledger) -> Non
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"metric": "acuracy"}, r"claim 'first', field metric: .*given: 'acuracy'"),
+        (
+            {"metric": "acuracy"},
+            r"claim 'first', field metric: nothing imported declares acuracy; there are: .*recovery",
+        ),
         ({"margin": {"fraction": 0.7, "why": "x", "blind": True}}, r"field margin.fraction: .*less than 0.5"),
         ({"margin": {"fraction": float("nan"), "why": "x", "blind": True}}, r"field margin.fraction"),
         ({"margin": "fifth"}, r"no margin is called 'fifth'; there are: tenth"),
         ({"predicts": ["matches"]}, r"claim 'first', field predicts.0"),
         ({"predicts": []}, r"claim 'first', field predicts"),
         ({"surprise": 1}, r"claim 'first', field surprise: Extra inputs"),
-        ({"judged": {"constraint": "thawed"}}, r"field judged.constraint"),
+        ({"judged": {"constraint": "thawed"}}, r"field judged.constraint: .*'thawed'; there are: .*trained"),
+        ({"judged": {"constraint": "trained", "init": "no"}}, r"field judged.init: .*no init is called 'no'"),
+        ({"judged": {"constraint": "trained", "objective": "fun"}}, r"field judged.objective: .*'fun'"),
+        ({"scope": {"architecture": "gated"}}, r"field scope.architecture: .*'gated'; there are: .*topk"),
+        ({"judged": {"constraint": "frozen_decoder(cosine=1)"}}, r"field judged.constraint: .*unexpected"),
+        (
+            {
+                "judged": {"constraint": "soft_frozen_decoder(cosine=0.8)"},
+                "against": {"constraint": "soft_frozen_decoder"},
+            },
+            r"an arm is compared with itself",
+        ),
         ({"judged": {"constraint": "frozen_decoder"}}, r"an arm is compared with itself"),
         ({"metric": "l0"}, r"l0 has no better side"),
-        ({"metric": "dead_latents"}, r"dead_latents has no entry under metrics"),
         ({"scale": "moon"}, r"claim 'first', field scale: no scale is called 'moon'; there are: any, toy"),
         ({"id": "Not A Slug"}, r"claim 'Not A Slug', field id"),
         ({"kind": "guess"}, r"claim 'first', field kind"),
@@ -110,10 +120,10 @@ def test_all_faults_are_listed_at_once(tmp_path: Path) -> None:
     content = small()
     del content["claims"][0]["overturned_by"]
     content["claims"].append({"statement": "no id"})
-    content["metrics"]["l0"]["direction"] = "sideways"
+    content["experiments"]["early"]["at"] = 2
     with pytest.raises(BadInputError) as caught:
         read(tmp_path, content)
-    for words in ("field overturned_by: Field required", "claim number 2", "metric 'l0', field direction"):
+    for words in ("field overturned_by: Field required", "claim number 2", "experiment 'early', field at"):
         assert words in str(caught.value)
 
 
@@ -163,3 +173,19 @@ def test_repeated_ids_repeated_fields_and_foreign_files_are_refused(tmp_path: Pa
         read(tmp_path, "claims: [")
     with pytest.raises(BadInputError, match="there is no ledger at"):
         read_ledger(tmp_path / "elsewhere.yml")
+
+
+def test_an_experiment_before_the_end_names_what_is_read(tmp_path: Path) -> None:
+    content = small()
+    assert read(tmp_path, content).experiments["early"].at == 0.5
+    del content["experiments"]["early"]["metrics"]
+    with pytest.raises(BadInputError, match=r"experiment 'early', field .*come together"):
+        read(tmp_path, content)
+
+
+def test_a_ledger_is_made_again_from_its_content(ledger: Ledger) -> None:
+    again = ledger_of(ledger.content, metrics=ledger.metrics)
+    assert again == ledger
+    few = {name: ledger.metrics[name] for name in ("recovery", "explained_variance")}
+    with pytest.raises(BadInputError, match="nothing imported declares"):
+        ledger_of(ledger.content, metrics=few)

@@ -118,9 +118,9 @@ def test_windows_are_the_documents_end_to_end(
     body = found.tokens[:, int(with_bos) :]
     assert body.flatten().tolist() == tokens[: body.numel()]
     assert found.token_documents[:, int(with_bos) :].flatten().tolist() == owners[: body.numel()]
-    assert found.documents.tolist() == found.token_documents[:, int(with_bos)].tolist()
     if with_bos:
         assert (found.tokens[:, 0] == tokenizer.bos_token_id).all()
+        assert (found.token_documents[:, 0] == found.token_documents[:, 1]).all()
     assert [document.number for document in found.used] == sorted(set(owners[: body.numel()]))
     blocks = list(
         window_blocks(spec, tokenizer, split="train", n_tokens=n * context, context=context, block=block)
@@ -176,19 +176,19 @@ def test_sources_take_turns_by_their_weights() -> None:
     long = Listed(tuple(letters(n) * 20 for n in range(10**5, 10**5 + 300)), "long", weight=3.0)
     short = Listed(tuple(letters(n) for n in range(10**5, 10**5 + 3000)), "short", weight=1.0)
     for n_tokens in (2000, 8000, 20000):
-        facts = sequences(
+        found = sequences(
             TextSpec((long, short)), TOKENIZER, split="train", n_tokens=n_tokens, context=16
-        ).facts
-        assert sum(facts["tokens_by_source"].values()) == facts["tokens"] == n_tokens // 16 * 16
-        assert facts["tokens_by_source"]["long"] == pytest.approx(0.75 * n_tokens, abs=300)
+        ).tokens_by_source
+        assert sum(found.values()) == n_tokens // 16 * 16
+        assert found["long"] == pytest.approx(0.75 * n_tokens, abs=300)
 
 
 def test_a_source_that_runs_out_leaves_the_others() -> None:
     small = Listed(("only this",), "small", weight=10.0)
     large = Listed(tuple(letters(n) for n in range(1000)), "large")
-    facts = sequences(TextSpec((small, large)), TOKENIZER, split="train", n_tokens=2000, context=10).facts
+    found = sequences(TextSpec((small, large)), TOKENIZER, split="train", n_tokens=2000, context=10)
     # Nine letters and BOS fill the first window; the separator, behind the second BOS, belongs to them too.
-    assert facts["tokens_by_source"] == {"small": 12, "large": 1988}
+    assert found.tokens_by_source == {"small": 12, "large": 1988}
 
 
 def test_too_few_tokens_says_how_many_there_are() -> None:
@@ -332,7 +332,7 @@ def test_a_local_folder_of_parquet_as_on_the_hub(tmp_path: Path, monkeypatch: py
         pq.write_table(pa.table({"text": TEXTS_OF_ROWS[part::2]}), tmp_path / f"train-{part}.parquet")
     spec = TextSpec((HubText(str(tmp_path), buffer=8),))
     found = sequences(spec, TOKENIZER, split="train", n_tokens=600, context=20)
-    assert found.facts["tokens_by_source"] == {str(tmp_path): 600}
+    assert found.tokens_by_source == {str(tmp_path): 600}
 
 
 def test_the_hub_switched_off_is_said() -> None:
@@ -388,7 +388,7 @@ def test_named_sources_have_the_shares_they_document(assets: dict[str, Path]) ->
     spec = TextSpec(named_sources(["news", "reviews", "medicine"]))
     found = sequences(spec, TOKENIZER, split="held_out", n_tokens=60_000, context=128)
     for source in spec.sources:
-        share = found.facts["tokens_by_source"][source.name] / found.tokens.numel()
+        share = found.tokens_by_source[source.name] / found.tokens.numel()
         assert share == pytest.approx(source.weight / 0.35, abs=0.015)
     assert [document.number for document in found.used] == list(range(len(found.used)))
 

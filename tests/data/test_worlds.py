@@ -21,6 +21,7 @@ from sanity.data import (
     Zipf,
     world_of,
 )
+from sanity.data.dependence import Copula
 from sanity.engine.config import to_json
 from sanity.errors import BadInputError
 
@@ -84,11 +85,9 @@ def test_the_stream_is_centred_and_scaled_and_knows_its_covariance(spec: HarderS
     p=st.tuples(st.floats(1e-3, 0.6), st.floats(1e-3, 0.6)),
 )
 def test_the_copula_agrees_with_scipys_bivariate_normal(correlation: float, p: tuple[float, float]) -> None:
-    from sanity.data.worlds import _joint_under_copula
-
     root = math.sqrt(abs(correlation))
     factor = torch.tensor([[root], [math.copysign(root, correlation)]], dtype=torch.float64)
-    joint = _joint_under_copula(torch.tensor(p, dtype=torch.float64), factor)[0, 1]
+    joint = Copula(factor).joint(torch.tensor(p, dtype=torch.float64))[0, 1]
     normal = stats.multivariate_normal(cov=[[1.0, correlation], [correlation, 1.0]])
     assert float(joint) == pytest.approx(float(normal.cdf([stats.norm.ppf(q) for q in p])), abs=2e-6)
 
@@ -163,8 +162,8 @@ def test_sae_lens_makes_the_same_worlds() -> None:
 
     copula = world_of(CORRELATED)
     assert isinstance(copula, HarderWorld)
-    assert copula._factor is not None
-    factor = copula._factor.float()
+    assert CORRELATED.correlation is not None
+    factor = CORRELATED.correlation.factor(CORRELATED.n_features, CORRELATED.seed).float()
     rival = world_of(RIVALS)
     assert isinstance(rival, HarderWorld)
     tree = RIVALS.hierarchy

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from letter_model import save_letter_model
+from letter_model import LETTERS, save_letter_model
 from torch import Tensor, nn
 
 from sanity.data.facts import TEST, TRAIN, Facts
@@ -129,7 +129,7 @@ def test_the_rotation_finds_the_subspace(task: EditingTask) -> None:
     ends = ce.reach(task, basis, pairs(task))
     assert ends.floor == 0.5
     assert ends.rotation.disentanglement > 0.95
-    assert ends.separates(0.1)
+    assert ends.row()["ceiling_disentanglement"] - ends.row()["floor"] > 0.4
     graded = pd.DataFrame(
         ce.graded_rotation(task, basis, levels=(0.0, 0.5, 1.0), seeds=(1, 2, 3), n_pairs=50)
     )
@@ -218,24 +218,50 @@ def test_random_latents_are_others_of_like_frequency(task: EditingTask) -> None:
     assert int(ce.matched_in_frequency(swap, everything, generator=seeded()).sum()) == 0
 
 
-def test_score_sae_scores_any_sae_with_a_given_mask_or_a_fitted_one(task: EditingTask) -> None:
-    ends = ce.reach(task, torch.eye(WIDTH)[:, :VALUES], pairs(task))
-    asked: dict[str, Any] = {"pairs": pairs(task), "ends": ends, "seed": 0}
-    given = ce.score_sae(task, ce.neurons(WIDTH), mask=range(VALUES), **asked)
-    fitted = ce.score_sae(task, ce.neurons(WIDTH), fitting=FITTING, **asked)
-    for scores in (given, fitted):
-        by = {score.metric: score for score in scores}
-        assert list(by) == [
-            m + s
-            for s in ("", "_with_error")
-            for m in ("ravel_disentanglement", "ravel_cause", "ravel_isolation")
+def test_a_pair_has_range_where_the_mean_over_seeds_has_it() -> None:
+    ends = {"target": "country", "floor": 0.5}
+    seeds = [
+        pd.DataFrame(
+            [
+                {**ends, "keep": "initial", "ceiling_disentanglement": initial},
+                {**ends, "keep": "language", "ceiling_disentanglement": language},
+                {"target": "country", "keep": "hemisphere", "refused": "unknown"},
+            ]
+        )
+        for initial, language in ((0.55, 0.75), (0.8, 0.4))
+    ]
+    for one in seeds:
+        found = ce.with_range(one, pd.concat(seeds), 0.15)
+        assert found["separated"].tolist() == [True, False, False]
+    unknown = seeds[0][["target", "keep", "refused"]]
+    assert not ce.with_range(unknown, unknown, 0.0)["separated"].any()
+
+
+def test_scores_are_means_over_pairs_with_range() -> None:
+    masks = {"one": (0.6, 40), "two": (0.8, 20), "none": (0.1, 10)}
+    edits = pd.DataFrame(
+        [
+            {"target": "t", "keep": keep, "what": what, "with_error": with_error, "pairs": n}
+            | dict.fromkeys(ce.PARTS, value + 0.1 * with_error if what == "mask" else 0.0)
+            for keep, (value, n) in masks.items()
+            for what in ("mask", "random latents")
+            for with_error in (False, True)
         ]
-        one = by["ravel_disentanglement"]
-        assert (one.value, one.floor, one.ceiling, one.n, one.unit) == (1.0, 0.5, 1.0, 60, "pair")
-    sae = random_sae()
-    kept = {s.metric: s.value for s in ce.score_sae(task, sae, mask=[], **asked)}
-    assert kept["ravel_cause_with_error"] == 0
-    assert kept["ravel_isolation_with_error"] == 1
+    )
+    pairs = pd.DataFrame(
+        [
+            {"target": "t", "keep": keep, "separated": keep != "none", "floor": floor}
+            | {f"ceiling_{part}": 0.9 for part in ce.PARTS}
+            for keep, floor in (("one", 0.5), ("two", 0.6), ("none", 0.9))
+        ]
+    )
+    by = {score.metric: score for score in ce.mean_scores(edits, pairs, version="2")}
+    assert list(by) == list(ce.CausalEditing.metrics)
+    one, cause = by["ravel_disentanglement"], by["ravel_cause_with_error"]
+    assert (one.value, one.floor, one.ceiling) == pytest.approx((0.7, 0.55, 0.9))
+    assert (one.n, one.unit, one.version) == (60, "pair", "2")
+    assert (cause.value, cause.floor, cause.ceiling) == pytest.approx((0.8, 0.0, 0.9))
+    assert ce.mean_scores(edits, pairs.assign(separated=False), version="2") == []
 
 
 def test_what_cannot_be_edited_is_refused_in_words(task: EditingTask) -> None:
@@ -260,20 +286,15 @@ def test_what_cannot_be_edited_is_refused_in_words(task: EditingTask) -> None:
 
 # ------------------------------------------------------------------------------- on a tiny language model
 
-LETTERS = "<abcdefghijklmnopqrstuvwxyz0123456789. "
 NAMES = (*"abcdefghijklmnopqrstuvwxyz", "xy", "yz")
 
 
 @pytest.fixture(scope="module")
 def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
     """A model of three layers whose tokens are letters, in both backends."""
-    from transformers import LlamaConfig
-
-    config = LlamaConfig(
-        vocab_size=len(LETTERS), hidden_size=32, intermediate_size=48, num_hidden_layers=3,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=24,
-    )  # fmt: skip
-    folder = save_letter_model(tmp_path_factory.mktemp("letters"), config, LETTERS, seed=1, scale=6)
+    folder = save_letter_model(
+        tmp_path_factory.mktemp("letters"), seed=1, scale=6, max_position_embeddings=24
+    )
     return {backend: load_subject(folder, backend=backend) for backend in ("transformer_lens", "nnsight")}
 
 

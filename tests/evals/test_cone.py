@@ -21,7 +21,6 @@ from sanity.evals import (
     reach_of_anchors,
     reachable_cosine,
     row_cosines,
-    share_beyond,
     share_on_edge,
     simulated_nearest,
 )
@@ -84,7 +83,6 @@ def test_who_is_projected_stands_on_the_edge(seed: int, tau: float) -> None:
     outside = float((row_cosines(vectors, anchors) < tau).double().mean())
     projected = project_to_cone(vectors, anchors, tau)
     assert float(share_on_edge(projected, anchors, tau)) == pytest.approx(outside, abs=1 / 60)
-    assert share_beyond(row_cosines(vectors, anchors), [tau, -1.0]) == [outside, 0.0]
     assert float(share_on_edge(projected, anchors, -1.0)) == 0
 
 

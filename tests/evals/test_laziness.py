@@ -13,6 +13,7 @@ from torch.nn import functional
 from sanity.errors import BadInputError
 from sanity.evals import (
     first_order,
+    held_gradients,
     held_output,
     kernel_drift,
     linearisation,
@@ -64,6 +65,20 @@ def on_support(x: Tensor, support: Tensor, *, b_dec: Tensor | None = None):  # t
 def test_the_held_output_is_the_reconstruction_on_the_own_support(seed: int) -> None:
     sae, x = tiny(seed), samples(seed)
     assert torch.allclose(held_output(sae, x, supports(sae, x)), sae.decode(sae.encode(x)))
+
+
+@given(seed=SEEDS)
+def test_gradients_on_held_supports_are_those_of_automatic_differentiation(seed: int) -> None:
+    sae, x, target = tiny(seed), samples(seed), samples(seed + 7)
+    support = supports(tiny(seed + 3), x)
+    f = on_support(x, support.double())
+    leaves = tuple(one.clone().requires_grad_() for one in parameters(sae))
+    loss = (f(*leaves) - target).square().sum(1).mean()
+    found = held_gradients(sae, x, support, target)
+    for name, expected in zip(
+        ("W_enc", "W_dec", "b_enc", "b_dec"), torch.autograd.grad(loss, leaves), strict=True
+    ):
+        assert torch.allclose(found[name], expected), name
 
 
 @given(seed=SEEDS, by=st.sampled_from([0.01, 1.0]))

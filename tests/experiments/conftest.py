@@ -1,26 +1,32 @@
-"""A tiny language model in the hub's format, with a tokenizer of letters."""
+"""The tiny profile and a store for a module's tests."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from letter_model import save_letter_model
+from tiny_profile import story_texts
+
+from sanity.engine.store import LocalStore
 
 
 @pytest.fixture(scope="session")
-def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three layers of width 32."""
-    from transformers import LlamaConfig
+def letters_and_text(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A tiny language model, and a folder of texts."""
+    return save_letter_model(tmp_path_factory.mktemp("llama")), story_texts(tmp_path_factory.mktemp("text"))
 
-    letters = "<abcdefghijklmnopqrstuvwxyz0123456789. "
-    config = LlamaConfig(
-        vocab_size=len(letters),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-    )
-    return save_letter_model(tmp_path_factory.mktemp("llama"), config, letters)
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    """A store of the module's own."""
+    return LocalStore(tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_this_process() -> Iterator[None]:
+    """The same for what a module's fixtures compute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sanity.engine.computing.places", lambda **_: 1)
+        yield

@@ -1,43 +1,52 @@
-"""The cells of causal editing on a tiny model: from RAVEL's files to scores, figures and sentences."""
+"""The eval `causal_editing` on a tiny model: from RAVEL's files to scores, gates and figures."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 import torch
+from letter_model import LETTERS
 
 from sanity import figures
-from sanity.claims import SCORE_COLUMNS
-from sanity.engine.computing import compute, results
-from sanity.engine.store import LocalStore
+from sanity.engine.cells import Cell, Result, Task
+from sanity.engine.computing import compute
+from sanity.engine.store import LocalStore, require
 from sanity.errors import BadInputError
-from sanity.experiments import (
-    causal_editing,
-    causal_editing_findings,
-    causal_editing_masks,
-    causal_editing_runs,
-)
+from sanity.evals import Candidate, Setting
+from sanity.evals.base import GRADED_COLUMNS
+from sanity.evals.causal_editing import PARTS, CausalEditing
+from sanity.experiments.planner import plan_grids
+from sanity.experiments.reading import Reader
+from sanity.experiments.steps import refer_eval, score_saes
 from sanity.profiles import Profile, load
 from sanity.subject import load_subject
 
-LETTERS = "<abcdefghijklmnopqrstuvwxyz0123456789. "
-TEMPLATES = {"One": ("in %s ", "at %s "), "Two": ("q7%s ", "j%s ")}
+TEMPLATES = {"One": ("in %s ", "at %s "), "Two": ("q7%s ", "j%s "), "Three": ("k%s ", "z%s ")}
+GRID = "causal_editing"
 
 
 @pytest.fixture(scope="module")
-def ravel(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """RAVEL's files about cities of one letter, with what the tiny model says about them."""
+def ravel(letters_and_text: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """RAVEL's files about cities of one letter: the tiny model knows One and Two, and nothing of Three."""
     folder = tmp_path_factory.mktemp("ravel")
-    subject = load_subject(tiny_llama, backend="nnsight")
+    subject = load_subject(letters_and_text[0], backend="nnsight")
     values: dict[str, dict[str, str]] = {letter: {} for letter in LETTERS[1:37]}
     for attribute, templates in TEMPLATES.items():
         for name in values:
+            said = set()
+            for template in templates:
+                tokens = torch.tensor([subject.tokenizer(template % name)["input_ids"]])
+                said.add(LETTERS[int(subject.logits(tokens)[0, -1].argmax())])
             tokens = torch.tensor([subject.tokenizer(templates[0] % name)["input_ids"]])
-            values[name][attribute] = LETTERS[int(subject.logits(tokens)[0, -1].argmax())]
+            answer = LETTERS[int(subject.logits(tokens)[0, -1].argmax())]
+            values[name][attribute] = answer if attribute != "Three" else min(set("abc") - said)
     files = {
         "entity_attributes": values,
         "attribute_to_prompts": TEMPLATES,
@@ -49,249 +58,259 @@ def ravel(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def profile(tiny_llama: Path, ravel: Path, tmp_path_factory: pytest.TempPathFactory) -> Profile:
-    text = tmp_path_factory.mktemp("text")
-    for i in range(20):
-        (text / f"{i:02}.txt").write_text(f"story {i}. " + " ".join(["the cat sat on a mat"] * 12))
-    smoke = load("smoke")
-    place = smoke.models[0].model_dump() | {
-        "subject": str(tiny_llama),
+def made(letters_and_text: tuple[Path, Path], ravel: Path, **fields: Any) -> Profile:
+    """Two arms and two seeds at a hook of the tiny model, and an eval with some fields changed."""
+    model, text = letters_and_text
+    hook = {
+        "kind": "hook",
+        "subject": str(model),
         "backend": "nnsight",
         "hook": "blocks.1.hook_resid_post",
         "d_model": 32,
-        "context": 16,
-        "sources": [str(text)],
+        "text": str(text),
         "train_tokens": 960,
-        "heldout_tokens": 320,
+        "held_out_tokens": 320,
+        "context": 16,
         "shard_tokens": 320,
     }
-    grid = smoke.real.model_dump() | {
-        "d_sae": 64,
+    grid = {
+        "sources": "tiny",
+        "architectures": "topk",
         "l0": 4,
-        "steps": 20,
+        "d_sae": 64,
+        "arms": ["trained", "frozen_decoder"],
+        "seeds": [0, 1],
+        "learning_rates": 0.001,
         "batch_size": 64,
-        "loss_tokens": 64,
-        "seeds": [0, 1],
-        "sweeps": [],
-        "other_learning_rates": [],
-        "learning_rate_arms": [],
-        "arms": [arm.model_dump() for arm in smoke.editing.arms],
+        "steps": 20,
+        "evals": GRID,
     }
-    editing = smoke.editing.model_dump() | {
+    editing = {
         "facts": str(ravel),
-        "attributes": ["One", "Two"],
-        "pairs": [{"target": "One", "keep": ["Two"]}],
-        "seeds": [0, 1],
+        "attributes": ["One", "Two", "Three"],
+        "pairs": [{"target": "One", "keep": ["Three"]}, {"target": "One", "keep": ["Two"]}],
         "least_known": 3,
-        "least_range": 0.0,
+        "least_range": -1.0,
         "rotation_rank": 8,
         "rotation_steps": 20,
-        "exact": ["raw neurons", "PCA"],
-        "exact_seeds": [0],
         "scored_pairs": 10,
         "sizes": [4, 8],
-        "grades": [0.0, 0.5, 1.0],
+        "grades": {"levels": [0.0, 0.5, 1.0], "seeds": [1000, 1001, 1002], "size": 10},
         "prompts": 8,
         "steps": 3,
+        **fields,
     }
-    return load("smoke", models=[place], real=grid, editing=editing)
+    return load("smoke", sources={"tiny": hook}, grids={GRID: grid}, evals={GRID: editing})
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
-    return LocalStore(tmp_path_factory.mktemp("editing"))
+def profile(letters_and_text: tuple[Path, Path], ravel: Path) -> Profile:
+    return made(letters_and_text, ravel)
 
 
 @pytest.fixture(scope="module")
-def tables(profile: Profile, store: LocalStore) -> causal_editing.EditingTables:
-    return causal_editing.tables(profile, store)
+def reader(profile: Profile, store: LocalStore) -> Reader:
+    return Reader(profile, store)
 
 
-def test_every_arm_and_seed_has_every_score_on_one_scale(tables: causal_editing.EditingTables) -> None:
-    ends = tables.ends
-    assert len(ends) == 2
-    assert (ends["nothing_cause"] == 0).all()
-    assert (ends["nothing_isolation"] == 1).all()
-    rows = causal_editing._scores(tables.edits, ends.assign(separated=True))
-    assert {*SCORE_COLUMNS, "subject", "d_sae"} <= set(rows.columns)
-    assert len(rows) == 2 * 2 * 6
-    one = rows[rows["metric"] == "ravel_disentanglement"]
+@pytest.fixture(scope="module")
+def edits(reader: Reader) -> pd.DataFrame:
+    """Every edit: those of arms and those of references."""
+    of_references = [
+        result.table("edits").assign(world_or_hook=shared.place, seed=shared.seed)
+        for shared, result in reader.references(GRID)
+    ]
+    return pd.concat([reader.table("edits", GRID), *of_references], ignore_index=True)
+
+
+def test_every_arm_and_seed_has_every_score_on_one_scale(reader: Reader) -> None:
+    scores = reader.scores(GRID)
+    assert len(scores) == 2 * 2 * 6
+    assert set(scores["metric"]) == set(CausalEditing.metrics)
+    one = scores[scores["metric"] == "ravel_disentanglement"]
     assert (one["floor"] >= 0.5).all()
     assert one.groupby("seed")["ceiling"].nunique().eq(1).all()
-    mean = rows.pivot_table(index=["constraint", "seed"], columns="metric", values="value")
+    mean = scores.pivot_table(index=["constraint", "seed"], columns="metric", values="value")
     half = (mean["ravel_cause"] + mean["ravel_isolation"]) / 2
     assert mean["ravel_disentanglement"].tolist() == pytest.approx(half.tolist())
+    for _, references in reader.references(GRID):
+        ends = references.table("pairs").set_index("keep").loc["Two"]
+        assert (ends["nothing_cause"], ends["nothing_isolation"]) == (0, 1)
 
 
-def test_without_range_there_is_no_score(
-    tables: causal_editing.EditingTables, profile: Profile, store: LocalStore
-) -> None:
-    none = causal_editing._scores(tables.edits, causal_editing._ends(tables.edits, 1.0))
-    assert none.empty
-    rows, found = causal_editing.scores(profile, store)
-    assert len(rows) == (2 * 2 * 6 if tables.ends["separated"].all() else 0)
-    assert len(found) == len(causal_editing.cells(profile))
+def test_scores_are_those_of_the_mask(reader: Reader, edits: pd.DataFrame) -> None:
+    masks = edits[(edits["what"] == "mask") & (edits["through"] == "arm")]
+    name = masks["with_error"].map({True: "_with_error", False: ""})
+    for part in PARTS:
+        scores = reader.scores(GRID).set_index(["constraint", "seed", "metric"])["value"]
+        for (_, row), suffix in zip(masks.iterrows(), name, strict=True):
+            assert scores[row["constraint"], row["seed"], f"ravel_{part}{suffix}"] == row[part]
 
 
-def test_the_ceiling_is_corrupted_in_grades_on_several_seeds(profile: Profile, store: LocalStore) -> None:
-    graded = causal_editing.graded(profile, store)
-    assert list(graded.columns) == ["metric", "level", "seed", "value", "floor", "ceiling", "n"]
+def test_one_decision_on_the_range_is_made_for_all_seeds(reader: Reader) -> None:
+    for run in reader.runs(GRID):
+        inputs = dict(run.scored[GRID].inputs)
+        assert inputs["references"].key == inputs[f"references.{run.run.arm.seed}"].key
+        assert inputs["references.0"].key != inputs["references.1"].key
+
+
+def inputs_of(reader: Reader, cell: Cell) -> dict[str, Result]:
+    return dict(zip(dict(cell.inputs), reader.results([needed for _, needed in cell.inputs]), strict=True))
+
+
+def test_an_autoencoder_from_anywhere_is_scored_like_a_run(reader: Reader) -> None:
+    run, sae = reader.saes(GRID)[0]
+    inputs = inputs_of(reader, run.scored[GRID])
+    alone = {name: result for name, result in inputs.items() if not name.startswith("references.")}
+    setting = Setting(run.scored_on, 0, 64, "cpu", alone)
+    one = reader.profile.eval_named(GRID)
+    (found,) = one.score([Candidate(sae)], one.open(setting), setting)
+    kept = reader.scores(GRID)
+    kept = kept[(kept["seed"] == 0) & (kept["constraint"] == run.run.arm.constraint.spelled)]
+    assert {s.metric: s.value for s in found.scores} == kept.set_index("metric")["value"].to_dict()
+    # Without range there is no score, and the SAE says why; what was measured is there all the same.
+    strict = dataclasses.replace(one, least_range=1.0)
+    (without,) = strict.score([Candidate(sae)], strict.open(setting), setting)
+    assert not without.scores
+    assert "in no pair is the learned rotation ahead of the floor by 1" in without.refused
+    assert without.tables["edits"].equals(found.tables["edits"])
+
+
+def test_the_ceiling_is_corrupted_in_steps_on_several_seeds(reader: Reader) -> None:
+    graded = reader.graded(GRID)
+    assert set(GRADED_COLUMNS) <= set(graded)
     assert len(graded) == 3 * 3
     assert set(graded["metric"]) == {"ravel_disentanglement"}
+    assert set(graded["kind"]) == {CausalEditing.metrics["ravel_disentanglement"].gate}
+    intact = graded[graded["level"] == 0]
+    assert (intact["value"] == intact["ceiling"]).all()
+
+
+def started(store: LocalStore, cells: Sequence[Cell]) -> list[Task]:
+    compute([needed for cell in cells for _, needed in cell.inputs], store)
+    return [store.start(cell, {n: require(i, store) for n, i in cell.inputs}) for cell in cells]
 
 
 def test_what_was_measured_is_kept_when_a_run_is_killed(
-    profile: Profile, tables: causal_editing.EditingTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    profile: Profile, edits: pd.DataFrame, reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run ends after two of its masks, and the next one measures only the others."""
-    (model,) = profile.models
-    planned = causal_editing.plan(profile, model)
-    cells = [cell for cell in [*planned.exact, *planned.arms] if cell.config.seed == 0]
+    """The run ends after one of its masks, and the next one measures only the other."""
+    cells = [run.scored[GRID] for run in plan_grids(profile).grid(GRID) if run.run.arm.seed == 0]
     assert len({cell.company for cell in cells}) == 1
+    assert reader.store is not None
     fresh = LocalStore(tmp_path)
+    shutil.copytree(reader.store.root / "results", fresh.root / "results", dirs_exist_ok=True)
+    for cell in cells:
+        shutil.rmtree(fresh.root / "results" / cell.key)
     calls: list[str] = []
-    measure = causal_editing_runs._measure
+    measure = CausalEditing._edited
 
-    def dies(task: object, prepared: object) -> object:
-        if len(calls) == 2:
+    def dies(*given: Any) -> dict[str, Any]:
+        if calls:
             raise KeyboardInterrupt
         calls.append("once")
-        return measure(task, prepared)  # type: ignore[arg-type]
+        return measure(*given)
 
-    compute([planned.asked, *(needed for cell in cells for _, needed in cell.inputs)], fresh)
-    tasks = [fresh.start(c, {n: fresh.get(i.key) for n, i in c.inputs}) for c in cells]  # type: ignore[misc]
-    monkeypatch.setattr(causal_editing_runs, "_measure", dies)
+    tasks = started(fresh, cells)
+    monkeypatch.setattr(CausalEditing, "_edited", dies)
     with pytest.raises(KeyboardInterrupt):
-        causal_editing_runs.edit_facts.run(tasks)
-    kept = [task for task in tasks if (task.scratch / "done.json").exists()]
-    assert len(kept) == 2
-    before = [(task.scratch / "done.json").read_bytes() for task in kept]
+        score_saes.run(tasks)
+    (kept,) = [file for task in tasks for file in task.scratch.glob("pair-*.json")]
+    before = kept.read_bytes()
 
-    def counts(task: object, prepared: object) -> object:
+    def counts(*given: Any) -> dict[str, Any]:
         calls.append("again")
-        return measure(task, prepared)  # type: ignore[arg-type]
+        return measure(*given)
 
-    monkeypatch.setattr(causal_editing_runs, "_measure", counts)
-    again = [fresh.start(c, {n: fresh.get(i.key) for n, i in c.inputs}) for c in cells]  # type: ignore[misc]
-    causal_editing_runs.edit_facts.run(again)
-    assert calls.count("again") == len(cells) - 2
-    assert [(task.scratch / "done.json").read_bytes() for task in kept] == before
+    monkeypatch.setattr(CausalEditing, "_edited", counts)
+    again = started(fresh, cells)
+    score_saes.run(again)
+    assert calls.count("again") == len(cells) - 1
+    assert kept.read_bytes() == before
     # And in any company the numbers are the same.
-    for task, cell in zip(again, cells, strict=True):
-        rows = json.loads((task.scratch / "done.json").read_text())["tables"]["edits"]
-        at = (tables.edits["seed"] == 0) & (tables.edits["through"] == rows[0]["through"])
-        if rows[0]["through"] == "arm":
-            at &= tables.edits["constraint"] == rows[0]["constraint"]
-        assert tables.edits[at]["cause"].tolist() == [row["cause"] for row in rows], cell.label
+    for task in again:
+        found = pd.read_parquet(task.folder / "edits.parquet")
+        constraint = task.config.run.arm.constraint.name
+        at = (edits["seed"] == 0) & edits["constraint"].eq(constraint)
+        assert edits[at]["cause"].tolist() == found["cause"].tolist()
 
 
-def test_figures_and_sentences_are_made(tables: causal_editing.EditingTables, profile: Profile) -> None:
-    edits, ends = causal_editing_findings.pair_of(tables, "One", "Two")
+def test_figures_are_made(edits: pd.DataFrame, reader: Reader) -> None:
+    ends = pd.concat([result.table("pairs") for _, result in reader.references(GRID)]).dropna(subset="floor")
     for figure in (figures.edits_by_arm(edits, ends), figures.edits_by_size(edits, ends)):
         assert len(figure.axes) == 3
-    words = causal_editing_findings
-    judged = dataclasses.replace(
-        tables, scores=causal_editing._scores(tables.edits, tables.ends.assign(separated=True))
-    )
-    assert "a floor of" in words.floor_words(judged)
-    assert words.beside_paper(judged).loc[("trained", "iso")].notna().any()
-    assert "PCA" in words.exact_words(tables)
-    assert "One of" in words.known_words(tables)
-    assert len(words.template_table(tables)) == 2
-    assert "rotation" in words.ends_table(tables)
-    assert "ahead of the floor" in words.ends_words(tables, profile)
-    assert "determine" in words.determined_words(tables, profile)
-    assert len(causal_editing_masks.arm_table(tables)) == 2 * 2 * 2 + 2
-    assert "of the pairs" in causal_editing_masks.control_words(tables)
-    assert f"{profile.editing.steps} steps" in words.fitted_words(tables, profile)
-    assert words.refused_words(tables) == ""
-    assert "s of one processor core" in words.cost_words(tables)
 
 
-def test_every_arm_has_a_mask_of_its_own_with_the_error_term(
-    profile: Profile, tables: causal_editing.EditingTables, store: LocalStore
-) -> None:
-    cell = causal_editing.plan(profile, profile.models[0]).arms[0]
-    (found,) = results([cell], store)
-    fitted = found.table("mask").pivot(index="latent", columns="with_error", values="logit")
+def test_every_arm_has_a_mask_of_its_own_with_the_error_term(edits: pd.DataFrame, reader: Reader) -> None:
+    mask = reader.table("mask", GRID)
+    mask = mask[(mask["constraint"] == "trained") & (mask["seed"] == 0)]
+    fitted = mask.pivot(index="latent", columns="with_error", values="logit")
     assert fitted.notna().all(axis=None)
     assert not fitted[False].equals(fitted[True])
-    edits = found.table("edits")
+    trained = edits[edits["constraint"].eq("trained") & (edits["seed"] == 0)]
     for with_error in (False, True):
-        (size,) = edits[(edits["what"] == "mask") & edits["with_error"].eq(with_error)]["size"]
+        (size,) = trained[(trained["what"] == "mask") & trained["with_error"].eq(with_error)]["size"]
         assert size == (fitted[with_error] > 0).sum()
-    assert (edits["l0"] == 4).all()  # the arm is a TopK of 4
-    assert not (
-        tables.edits["through"].isin(["raw neurons", "PCA"]) & tables.edits["with_error"].eq(True)
-    ).any()
+    assert (trained["l0"] == 4).all()  # the arm is a TopK of 4
+    exact = edits[edits["through"].isin(["raw neurons", "PCA"])]
+    assert set(exact["seed"]) == {0}
+    assert not exact["with_error"].eq(True).any()
 
 
-def test_a_mask_is_held_against_no_latent_and_as_many_at_random(tables: causal_editing.EditingTables) -> None:
-    arms = tables.edits["through"] == "arm"
-    score = {"mask": 0.6, "no latent": 0.55, "random latents": 0.58}
-    planted = tables.edits.assign(disentanglement=tables.edits["what"].map(score).fillna(0.3))
-    ahead = causal_editing_masks.gains(dataclasses.replace(tables, edits=planted))
-    assert len(ahead) == 2 * 2  # arms, with and without the error term
-    assert ahead["minus_random"].tolist() == pytest.approx([0.02] * 4)
-    # With the error term no latent swapped is doing nothing, which is one half.
-    assert ahead.groupby("with_error")["minus_no_latent"].first().tolist() == pytest.approx([0.05, 0.1])
-    assert ahead["converged"].all()
-    worse = planted["disentanglement"].mask(
-        arms & planted["what"].eq("random latents") & planted["constraint"].eq("frozen_decoder"), 0.61
-    )
-    failed = dataclasses.replace(tables, edits=planted.assign(disentanglement=worse))
-    assert causal_editing_masks.gains(failed)["converged"].sum() == 2
-    assert causal_editing_masks.gain_table(failed)["fit"].tolist().count("not converged") == 2
-    assert "by: frozen decoder" in causal_editing_masks.gain_words(failed)
-    assert "trained" not in causal_editing_masks.gain_words(failed)
-
-
-def test_a_pair_that_too_little_is_known_of_is_refused_and_the_run_goes_on(
-    profile: Profile, store: LocalStore
+def test_a_pair_that_too_little_is_known_of_is_refused_and_the_others_go_on(
+    edits: pd.DataFrame, reader: Reader
 ) -> None:
-    editing = profile.editing.model_dump() | {"least_known": 99}
-    strict = profile.model_copy(update={"editing": type(profile.editing).model_validate(editing)})
-    tables = causal_editing.tables(strict, store)
-    (refused,) = tables.refused.to_dict("records")
-    assert (refused["target"], refused["keep"], refused["needed"]) == ("One", "Two", 99)
-    assert 3 <= refused["remaining"] < 99
-    assert tables.scores.empty
-    assert causal_editing.scores(strict, store)[0].empty
-    assert causal_editing.graded(strict, store).empty
-    words, masks = causal_editing_findings, causal_editing_masks
-    assert f"refused: {refused['remaining']} remain, 99 are needed" in words.refused_words(tables)
-    assert words.ends_table(tables)["range"].tolist() == [f"refused: {refused['remaining']} remain"]
-    assert "No pair" in words.ends_words(tables, strict)
-    for say in (
-        words.exact_words,
-        words.floor_words,
-        words.cost_words,
-        masks.control_words,
-        masks.gain_words,
-    ):
-        assert isinstance(say(tables), str)
-    assert words.pair_of(tables, "One", "Two")[0].empty
+    for _, references in reader.references(GRID):
+        pairs = references.table("pairs").set_index("keep")
+        assert "knows Three of no entity for fitting" in pairs.loc["Three", "refused"]
+        assert (pairs.loc["Three", "remaining"], pairs.loc["Three", "needed"]) == (0, 3)
+        assert pairs.loc["Two", "refused"] == ""
+        assert pairs.loc["Two", "train_entities"] >= 3
+    assert set(edits["keep"]) == {"Two"}
+
+
+def test_where_every_pair_is_refused_the_refusal_is_the_result(reader: Reader, tmp_path: Path) -> None:
+    run, sae = reader.saes(GRID)[0]
+    (shared, _), *_ = reader.references(GRID)
+    one = dataclasses.replace(reader.profile.eval_named(GRID), least_known=99)
+    store, config = LocalStore(tmp_path), dataclasses.replace(shared.cell.config, eval=one)
+    inputs = inputs_of(reader, shared.cell)
+    task = store.start(dataclasses.replace(shared.cell, config=config), inputs)
+    refer_eval.run([task])
+    references = store.put(task, seconds=0.0)
+    pairs = references.table("pairs").set_index("keep")
+    assert 3 <= pairs.loc["Two", "remaining"] < 99
+    assert pairs.loc["Two", "needed"] == 99
+    setting = Setting(run.scored_on, 0, 64, "cpu", {**inputs, "references": references})
+    (found,) = one.score([Candidate(sae)], one.open(setting), setting)
+    assert not found.scores
+    assert "at least 99 are needed" in found.refused
+    assert one.grade(task, setting).empty
 
 
 def test_other_facts_in_the_same_folder_are_other_cells(
-    profile: Profile, ravel: Path, tmp_path: Path
+    letters_and_text: tuple[Path, Path], ravel: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "facts"
     shutil.copytree(ravel, folder)
-    editing = profile.editing.model_dump() | {"facts": str(folder)}
-    moved = profile.model_copy(update={"editing": type(profile.editing).model_validate(editing)})
-    asked = causal_editing.plan(moved, moved.models[0]).asked.key
-    assert causal_editing.plan(moved, moved.models[0]).asked.key == asked
+
+    def asked() -> str:
+        return plan_grids(made(letters_and_text, folder)).prepared[0].cell.key
+
+    before = asked()
+    assert asked() == before
     changed = folder / "ravel_city_entity_attributes.json"
     changed.write_text(changed.read_text().replace('"One": "', '"One": "x', 1))
-    assert causal_editing.plan(moved, moved.models[0]).asked.key != asked
+    assert asked() != before
 
 
-def test_an_attribute_that_is_not_asked_about_is_refused(profile: Profile, tmp_path: Path) -> None:
-    editing = profile.editing.model_dump() | {"attributes": ["One", "Colour"]}
-    wrong = profile.model_copy(update={"editing": type(profile.editing).model_validate(editing)})
-    with pytest.raises(
-        BadInputError, match=r"asks for no attribute 'Colour' of a city: choose among One, Two"
-    ):
-        compute([causal_editing.plan(wrong, wrong.models[0]).asked], LocalStore(tmp_path))
+def test_what_cannot_be_asked_is_refused_in_words(
+    letters_and_text: tuple[Path, Path], ravel: Path, tmp_path: Path
+) -> None:
+    wrong = made(letters_and_text, ravel, attributes=["One", "Colour"])
+    with pytest.raises(BadInputError, match=r"no attribute 'Colour' of a city: choose among One, Two"):
+        compute([plan_grids(wrong).prepared[0].cell], LocalStore(tmp_path))
+    with pytest.raises(BadInputError, match="'One' and \\['One'\\] make none"):
+        made(letters_and_text, ravel, pairs=[{"target": "One", "keep": ["One"]}])
+    with pytest.raises(BadInputError, match="`pairs` name no attribute"):
+        plan_grids(made(letters_and_text, ravel, pairs=[]))

@@ -34,7 +34,7 @@ from sanity.sources import Hook, World, harvests_of
 from sanity.subject import ActivationStore
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "while", "rain", "fell", "and", "birds", "sang", "of", "old"]
-ARMS = ["trained", "frozen_decoder", "frozen_encoder/cov", "untrained"]
+ARMS = ["trained", "frozen_encoder/cov", "untrained"]
 SEEDS = [0, 1]
 HOOK = "blocks.1.hook_resid_post"
 L0 = 4

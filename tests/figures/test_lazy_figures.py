@@ -51,36 +51,23 @@ def curves() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_courses_show_every_place_and_side() -> None:
-    figure = figures.cosine_courses(cosines(), curves())
+def test_trajectories_show_every_place_and_side() -> None:
+    figure = figures.cosine_trajectories(cosines(), curves())
     assert len(figure.axes) == 4
     assert lines(figure, 0)["decoder: cosine to init"][-1] == 0.5
-    by_group = figures.courses_by_frequency(cosines())
+    by_group = figures.trajectories_by_frequency(cosines())
     assert set(lines(by_group, 0)) >= {"never active (3)", "rarest third (3)", "most frequent third (3)"}
 
 
 def test_laziness_is_drawn_where_it_was_asked() -> None:
-    figure = figures.laziness_courses(curves())
+    figure = figures.laziness_trajectories(curves())
     assert len(figure.axes) == 6
     assert len(lines(figure, 0)["same sample"]) == 3
 
 
-def test_scales_are_clipped_and_compared_with_the_ordinary_training() -> None:
-    columns = ("cosine_decoder", "jaccard", "kernel_change", "predicted", "explained_variance")
-    scaled = pd.DataFrame(
-        {"alpha": [1.0, 10.0] * 2, "held": [True, True, False, False], **dict.fromkeys(columns, 0.5)}
-    ).assign(explained_variance=[0.5, 0.6, 0.2, -70.0])
-    ordinary = pd.Series(
-        {"cosine_decoder": 0.4, "jaccard": 0.1, "kernel_change": 1.0, "predicted_start": -3.0, "ev": 0.7}
-    )
-    figure = figures.output_scales(scaled, ordinary)
-    assert lines(figure, 4)["supports switch"] == [0.2, -1.0]
-    assert set(lines(figure, 3)["ordinary training"]) == {-1.0}
-
-
-def scores(metrics: dict[str, float], taus: list[float], *, place: str, gaussian: bool) -> pd.DataFrame:
+def scores(metrics: dict[str, float], taus: list[float], *, place: str, noise: bool) -> pd.DataFrame:
     rows = [
-        {"world_or_hook": place, "gaussian": gaussian, "tau": tau, "seed": 0, "metric": m, "value": v}
+        {"world_or_hook": place, "trained_on_noise": noise, "tau": tau, "seed": 0, "metric": m, "value": v}
         for tau in taus
         for m, v in metrics.items()
     ]
@@ -93,20 +80,22 @@ def test_the_sweep_runs_from_frozen_to_free() -> None:
     taus = [1.0, 0.8, -1.0]
     sweep = pd.concat(
         [
-            scores(world, taus, place="constant", gaussian=False),
-            scores(far, taus, place="hook", gaussian=False),
-            scores(far, [0.8], place="hook", gaussian=True),
+            scores(world, taus, place="constant", noise=False),
+            scores(far, taus, place="hook", noise=False),
+            scores(far, [0.8], place="hook", noise=True),
         ]
     )
-    noise = scores(far | {"share_on_edge": 0.6}, [0.8], place="hook", gaussian=True)
-    primary = pd.concat([scores(far | {"ce_recovered": 0.9}, taus, place="hook", gaussian=False), noise])
-    figure = figures.tau_sweep(sweep, primary, pd.DataFrame(), hook="hook")
+    noise = scores(far | {"share_on_edge": 0.6}, [0.8], place="hook", noise=True)
+    primary = pd.concat([scores(far | {"ce_recovered": 0.9}, taus, place="hook", noise=False), noise])
+    figure = figures.tau_sweep(sweep, primary, hook="hook")
     assert lines(figure, 1)["recovered"] == [0.4] * 3
     assert "Gaussian noise" not in lines(figure, 0)
     assert lines(figure, 3)["Gaussian noise"] == [0.5]
     assert lines(figure, 3)["the primary grid, full budget"] == [0.5] * 3
     assert lines(figure, 5)["on the edge, primary grid"] == [0.3] * 3
     assert lines(figure, 5)["the same on noise"] == [0.6]
+    assert lines(figure, 4)["cross-entropy, primary grid"] == [0.9] * 3
+    assert "cross-entropy, sweep" not in lines(figure, 4)
     left, right = figure.axes[0].get_xlim()
     assert left > right, "frozen on the left, free on the right"
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
 
 from sanity import profiles
 from sanity.claims import read_ledger
+from sanity.engine.cells import Cell
 from sanity.engine.computing import total_cost
 from sanity.errors import BadInputError
 from sanity.experiments import plan
 
 # Stages of the ledger whose chapters are still to be written keep their share of the half hour.
 STAGES = {"setup", "harvest", "arms", "toy", "downstream", "verdicts", "own_sae", "book"}
+
+
+@functools.cache
+def planned(name: str) -> list[Cell]:
+    """A profile's cells: thousands at the larger scales, so listed once."""
+    return plan(profiles.load(name))
 
 
 def test_all_load_and_are_named_from_small_to_large() -> None:
@@ -59,17 +67,15 @@ def test_the_ledger_of_quick_sums_to_less_than_half_an_hour() -> None:
 
 
 def test_what_quick_plans_agrees_with_its_ledger() -> None:
-    quick = profiles.load("quick")
+    ledger = profiles.load("quick").ledger
     for stage in ("harvest", "arms", "toy", "downstream"):
-        planned = total_cost(c for c in plan(quick) if c.stage == stage).seconds
-        assert planned <= quick.ledger[stage], stage
+        assert total_cost(c for c in planned("quick") if c.stage == stage).seconds <= ledger[stage], stage
 
 
 def test_plans_list_every_cell_once_with_its_inputs_first() -> None:
     for name in profiles.names():
-        cells = plan(profiles.load(name))
         seen: set[str] = set()
-        for cell in cells:
+        for cell in planned(name):
             assert all(needed.key in seen for _, needed in cell.inputs)
             assert cell.key not in seen
             assert cell.cost.seconds > 0

@@ -38,7 +38,7 @@ class Links(HTMLParser):
             self.leads.append(address)
 
 
-@computes(version=1)
+@computes("test_book.forty_two", version=1)
 def forty_two(task: Task) -> None:
     task.save_json("answer", {"value": 42})
 

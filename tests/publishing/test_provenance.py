@@ -16,7 +16,7 @@ from sanity.publishing import ChapterPage, open_chapter, provenance_html
 from sanity.publishing.provenance import provenance, with_inputs
 
 
-@computes(version=1)
+@computes("test_provenance.echo", version=1)
 def echo(task: Task) -> None:
     task.save_json("answer", {"seen": sorted(task.inputs)})
 

@@ -15,7 +15,7 @@ from sanity.publishing import build_book, cost_words, reproduce_book
 from sanity.publishing.reproduce import announce, size_words
 
 
-@computes(version=1)
+@computes("test_reproduce_book.forty_two", version=1)
 def forty_two(task: Task) -> None:
     task.save_json("answer", {"value": 42})
 

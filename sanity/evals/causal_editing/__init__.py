@@ -28,6 +28,7 @@ from sanity.evals.causal_editing.eval import CausalEditing
 from sanity.evals.causal_editing.fitting import Fitting, fit_mask, fit_rotation, subspace_edit
 from sanity.evals.causal_editing.questions import Asked, ask
 from sanity.evals.causal_editing.scoring import (
+    CEILING,
     PAIR,
     PARTS,
     Reach,
@@ -53,6 +54,7 @@ from sanity.evals.causal_editing.tasks import (
 )
 
 __all__ = [
+    "CEILING",
     "PAIR",
     "PARTS",
     "Asked",

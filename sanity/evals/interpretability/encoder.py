@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from sanity import assets
 from sanity.engine.progress import track
 from sanity.errors import BadInputError
 from sanity.models.kernels import product
+from sanity.subject.loading import quiet_transformers
 
 ASSET, MEMBER = "minilm", "model"
 
@@ -46,7 +46,7 @@ class SentenceEncoder:
         place = folder or assets.path(ASSET, MEMBER)
         self.device = torch.device(device)
         self._tokenizer: Any = AutoTokenizer.from_pretrained(place, local_files_only=True)
-        with _without_bars():
+        with quiet_transformers():
             model = AutoModel.from_pretrained(
                 place, local_files_only=True, use_safetensors=True, dtype=torch.float32
             )
@@ -104,17 +104,3 @@ def _use_fast_products(module: torch.nn.Module) -> None:
             setattr(module, name, _Linear(child))
         else:
             _use_fast_products(child)
-
-
-@contextlib.contextmanager
-def _without_bars() -> Iterator[None]:
-    """Without transformers' own bars, which would fill a chapter's output."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

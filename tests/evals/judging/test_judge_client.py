@@ -189,11 +189,11 @@ def test_a_model_that_wants_the_limit_under_another_name_gets_it(server: Server,
 
 
 def test_nobody_listening_says_so_and_what_to_do(open_judge: Open) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with pytest.raises(JudgeError, match=r"no answer in 3 tries.*broken connection.*0 of 2 answers"):
-        open_judge(url=f"http://127.0.0.1:{port}/v1").answer(asked(2))
+    with socket.socket() as deaf:  # keeps its port from others, and does not listen
+        deaf.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/v1"
+        with pytest.raises(JudgeError, match=r"no answer in 3 tries.*broken connection.*0 of 2 answers"):
+            open_judge(url=url).answer(asked(2))
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])

@@ -21,21 +21,11 @@ CHOICES = ("y", "n")
 @pytest.fixture(scope="module")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two layers of width 16 that read letters."""
-    from transformers import LlamaConfig
-
     letters = "<abcdefghijklmnopqrstuvwxyz:. \n"
-    config = LlamaConfig(
-        vocab_size=len(letters),
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=96,
-        bos_token_id=0,
-        eos_token_id=0,
-    )
-    return save_letter_model(tmp_path_factory.mktemp("judge"), config, letters, scale=8)
+    small = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    settings = {**small, "num_key_value_heads": 1, "max_position_embeddings": 96}
+    folder = tmp_path_factory.mktemp("judge")
+    return save_letter_model(folder, letters=letters, scale=8, bos_token_id=0, eos_token_id=0, **settings)
 
 
 def asked(texts: Sequence[str], choices: tuple[str, ...] = CHOICES) -> list[Conversation]:

@@ -1,0 +1,200 @@
+"""Grids on a language model made on the spot: from text to losses and probes, killed and resumed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny_profile import tiny_profile
+
+from sanity.data.probing import GROUPS
+from sanity.engine.computing import compute
+from sanity.engine.store import LocalStore
+from sanity.evals import sparse_probing as probing
+from sanity.evals.drawing import drawn_rows
+from sanity.experiments.reading import Reader
+from sanity.profiles import Profile
+from sanity.sources import harvests_of
+
+
+@pytest.fixture(scope="module")
+def profile(letters_and_text: tuple[Path, Path]) -> Profile:
+    grids = ("real_activations", "real_activations_sweep", "sparse_probing")
+    return tiny_profile(*letters_and_text, only=grids)
+
+
+@pytest.fixture(scope="module")
+def reader(profile: Profile, store: LocalStore) -> Reader:
+    return Reader(profile, store)
+
+
+@pytest.fixture(scope="module")
+def scores(reader: Reader) -> pd.DataFrame:
+    return reader.scores("real_activations")
+
+
+def test_every_arm_has_every_score_on_every_seed(scores: pd.DataFrame) -> None:
+    counts = scores.groupby("metric").size()
+    wanted = ["explained_variance", "l0", "cross_entropy", "kl_divergence", "ce_recovered", "cosine_to_init"]
+    assert (counts[wanted] == 5 * 2).all()
+    assert set(scores["world_or_hook"]) == {"blocks.1.hook_resid_post"}
+    trained = scores[(scores["metric"] == "l0") & (scores["constraint"] == "trained")]
+    assert trained["value"].mean() == pytest.approx(4, abs=0.02)
+    floors = scores[scores["metric"] == "cross_entropy"]["floor"]
+    assert floors.nunique() == 1, "the floor of a task is the same for every arm"
+    share = scores[scores["metric"] == "ce_recovered"].set_index(["constraint", "init", "seed"])["value"]
+    loss = scores[scores["metric"] == "cross_entropy"].set_index(["constraint", "init", "seed"])
+    again = (loss["value"] - loss["floor"]) / (loss["ceiling"].astype(float) - loss["floor"])
+    pd.testing.assert_series_equal(share, again, check_names=False)
+
+
+def test_tokens_and_epochs_are_stated(reader: Reader) -> None:
+    (run, result), *_ = reader.trained("real_activations")
+    data = result.json("data")
+    assert data["tokens_unique"] == 1600 * 15 // 16
+    assert data["epochs"] == pytest.approx(40 * 64 / data["tokens_unique"])
+    (text,) = reader.results([dict(run.trained.inputs)["train"]])
+    assert sum(text.json("text")["tokens_by_source"].values()) == 1600
+
+
+def test_drawn_rows_come_from_the_held_out_activations(reader: Reader) -> None:
+    (run, _), *_ = reader.trained("real_activations")
+    inputs = {name: reader.results([cell])[0] for name, cell in run.trained.inputs}
+    opened = run.run.source.open(inputs, batch_size=64, seed=0, device="cpu")
+    rows = torch.cat(list(opened.batches()))
+    some = drawn_rows(opened, 50, seed=3)
+    assert len(some) == 50
+    assert all((rows == row).all(1).any() for row in some)
+    assert not torch.equal(some, drawn_rows(opened, 50, seed=4))
+    assert harvests_of(inputs)[1].n_tokens == len(rows)
+
+
+def test_the_activation_on_its_way_to_its_mean_is_read_as_such(reader: Reader) -> None:
+    graded = reader.graded("reconstruction", "loss")
+    ev = graded[graded["metric"] == "explained_variance"].groupby("level")["value"].mean()
+    np.testing.assert_allclose(ev, [1, 0.75, 0], atol=0.03)
+    ce = graded[graded["metric"] == "ce_recovered"].groupby("level")["value"].mean()
+    assert ce[0.0] == pytest.approx(1, abs=1e-4)
+    assert ce[1.0] == pytest.approx(0, abs=1e-4)
+
+
+def test_probes_have_floor_and_ceiling_and_fall_with_their_reference(reader: Reader) -> None:
+    scores = reader.scores("sparse_probing")
+    assert len(scores) == 2 * 2 * 4
+    assert scores["n"].eq(15).all()
+    ends = scores.groupby(["seed", "metric"])[["floor", "ceiling"]].nunique()
+    assert (ends == 1).all(axis=None), "floor and ceiling of a seed are the same for every arm"
+    assert scores["floor"].between(0.4, 0.6).all()
+    assert (scores["ceiling"] > 0.7).all(), "letters are easily told from a residual stream"
+    graded = reader.graded("sparse_probing")
+    one = (
+        graded[graded["metric"] == "sparse_probing_top1"]
+        .groupby("level")[["value", "floor", "ceiling"]]
+        .mean()
+    )
+    assert one["value"].iloc[0] == pytest.approx(one["ceiling"].iloc[0], abs=0.06)
+    assert one["value"].iloc[-1] == pytest.approx(one["floor"].iloc[-1], abs=0.08)
+    assert one["value"].iloc[0] > one["value"].iloc[3] > one["value"].iloc[-1]
+
+
+def test_seeds_divide_the_same_texts_in_different_ways(reader: Reader) -> None:
+    tables = [result.table("tasks") for _, result in reader.references("sparse_probing")]
+    dense = pd.concat(tables)
+    dense = dense[dense["features"] == probing.DENSE].pivot_table(
+        index="task", columns="seed", values="accuracy"
+    )
+    assert (dense[0] != dense[1]).any()
+    ((_, texts),) = reader.prepared("sparse_probing")
+    counts, table = texts.table("counts"), texts.table("texts")
+    assert counts["used"].sum() == len(table) == len(GROUPS) * 3 * 20
+    assert counts["cut"].sum() == table["cut"].sum() > 0
+    assert (table["tokens"] <= 12).all()
+    facts = reader.facts("sparse_probing", "sparse_probing")
+    assert (facts["alive"] <= facts["latents"]).all()
+
+
+def test_a_killed_reading_of_texts_goes_on_with_its_shards(
+    reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sanity.evals.sparse_probing import reading
+
+    ((shared, whole),) = reader.prepared("sparse_probing")
+    monkeypatch.setattr(reading, "_shards", lambda order, windows, tokens: [order[:100], order[100:]])
+    calls: list[int] = []
+    real = reading._residuals
+
+    def killed(subject, windows, texts, source, dtype):  # type: ignore[no-untyped-def]
+        calls.append(len(texts))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(subject, windows, texts, source, dtype)
+
+    monkeypatch.setattr(reading, "_residuals", killed)
+    again = LocalStore(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        compute([shared.cell], again)
+    compute([shared.cell], again)
+    assert calls == [100, 200, 200], "the first shard is not computed twice"
+    kept = again.get(shared.cell.key)
+    assert kept is not None
+    assert kept.table("texts").equals(whole.table("texts"))
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path[:0] = sys.argv[4].split(":")
+from tiny_profile import tiny_profile
+from sanity.engine.computing import compute
+from sanity.engine.store import LocalStore, require
+from sanity.experiments.planner import plan_grids
+import torch
+torch.set_num_threads(int(sys.argv[5]))
+profile = tiny_profile(Path(sys.argv[2]), Path(sys.argv[3]), only=("real_activations",))
+cells = plan_grids(profile).cells
+print("started", flush=True)
+store = compute(cells, LocalStore(Path(sys.argv[1])))
+for cell in cells:
+    print(cell.key, sorted((n, f["sha256"]) for n, f in require(cell, store).files.items()))
+"""
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_it_ends_with_the_same_bytes(
+    tmp_path: Path, letters_and_text: tuple[Path, Path], threads: int
+) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    here = str(Path(__file__).parent.parent)
+
+    def launch(store: str) -> subprocess.Popen[str]:
+        arguments = [str(tmp_path / store), *map(str, letters_and_text), here, str(threads)]
+        return subprocess.Popen(
+            [sys.executable, str(script), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    straight, _ = launch("straight").communicate(timeout=300)
+    for patience in (4.0, 1.0, 2.0):
+        process = launch("killed")
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+        process.stdout.close()
+    resumed, _ = launch("killed").communicate(timeout=300)
+    assert resumed == straight
+    assert resumed.count("\n") > 20
