@@ -12,7 +12,6 @@ from sanity.baselines.constraints import (
 from sanity.baselines.init import Cov, Iso
 from sanity.baselines.nulls import (
     permuted_decoder,
-    random_decoder,
     random_latents,
     random_rotation,
     rotated_decoder,
@@ -29,7 +28,6 @@ __all__ = [
     "Untrained",
     "permuted_decoder",
     "project_to_cone",
-    "random_decoder",
     "random_latents",
     "random_rotation",
     "rotated_decoder",

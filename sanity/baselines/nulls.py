@@ -1,6 +1,7 @@
-"""Dictionaries that are wrong on purpose: an SAE with its decoder permuted, rotated, or drawn at random.
+"""Dictionaries that are wrong on purpose: an SAE with its decoder permuted or rotated; and random choices.
 
-Each keeps the encoder, and so every latent's activation; only what the latents are taken to mean changes.
+Such an SAE keeps its encoder, and so every latent's activation; only what its latents are taken to mean
+changes.
 """
 
 from __future__ import annotations
@@ -23,15 +24,9 @@ def permuted_decoder(sae: Autoencoder, *, seed: int) -> Autoencoder:
 
 
 def rotated_decoder(sae: Autoencoder, *, seed: int) -> Autoencoder:
-    """The SAE with its decoder turned by one random rotation: the same angles between rows, elsewhere."""
+    """The SAE with its decoder turned by one random rotation: the angles between rows stay the same."""
     turned = sae.W_dec.double() @ random_rotation(sae.d_in, seed=seed).to(sae.W_dec.device)
     return dataclasses.replace(sae, W_dec=functional.normalize(turned, dim=1).to(sae.W_dec.dtype))
-
-
-def random_decoder(sae: Autoencoder, *, seed: int) -> Autoencoder:
-    """The SAE with decoder rows drawn uniformly from the sphere, encoder untouched."""
-    drawn = torch.randn(sae.d_sae, sae.d_in, generator=torch.Generator().manual_seed(seed))
-    return dataclasses.replace(sae, W_dec=functional.normalize(drawn, dim=1).to(sae.W_dec))
 
 
 def random_rotation(d: int, *, seed: int) -> Float[Tensor, "d d"]:

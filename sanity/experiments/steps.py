@@ -24,7 +24,6 @@ from sanity.evals.base import Candidate, Eval, Scored, Setting
 from sanity.evals.probes import CosineToInitProbe, HeldOutEVProbe, RecoveryProbe
 from sanity.evals.score import Score
 from sanity.models import Arm, Autoencoder, Plain, Probe, Run, Stream, load_sae, save_sae, train
-from sanity.models.objectives import pursue
 from sanity.sources import Opened, RunSpec, Source
 
 log = logging.getLogger("sanity")
@@ -80,19 +79,6 @@ def trained(
     """Train some arms that share source, seed and budget, with the probes of their source and `more`."""
     budget, probes = specs[0].budget, [*probes_of(opened), *more]
     arms = [spec.arm for spec in specs]
-    if specs[0].arm.objective != Plain():
-        return (
-            pursue(
-                arm.objective,
-                arm,
-                opened.stream,
-                steps=budget.steps,
-                training=budget.training,
-                probes=[probe for probe in probes if not isinstance(probe, CosineToInitProbe)],
-                precision=budget.precision,
-            )
-            for arm in arms
-        )
     return chain.from_iterable(
         train(
             some,

@@ -1,4 +1,4 @@
-"""The sparse autoencoder as a finished thing: encode, decode, reconstruct, and the contract others share."""
+"""A trained sparse autoencoder: encode, decode, reconstruct, and what any other SAE must offer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sanity.errors import BadInputError
 from sanity.models.kernels import block_rows, product, select, weighted_sums
-from sanity.models.selection import PerRow, Rows
+from sanity.models.selection import Rows
 from sanity.models.sparsity import Architecture, TopK
 
 _ROWS = 4096
@@ -81,8 +81,8 @@ class Autoencoder:
     def encode_sparse(self, x: Float[Tensor, "batch d_in"], *, precision: str = "float32") -> Rows:
         """The active latents and their values, row by row (CSR); memory grows with the active ones only.
 
-        `precision="bf16"` rounds the dense product, about half of the time; values and the choice between
-        candidates stay exact. No gradients flow.
+        `precision="bf16"` rounds the dense product and takes about half of the time; values and the choice
+        between candidates stay exact. No gradients flow.
         """
         rule = self.architecture.inference_rule(self.threshold)
         rows = self._rows_of(x)
@@ -97,7 +97,7 @@ class Autoencoder:
     def reconstruct(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
         """`decode(encode(x))` without ever holding dense latents of more than a block of rows.
 
-        When a gradient with respect to `x` is asked for, it is the dense `decode(encode(x))`.
+        Where a gradient with respect to `x` is needed, it is the dense `decode(encode(x))`.
         """
         if torch.is_grad_enabled() and x.requires_grad:
             return self.decode(self.encode(x))
@@ -107,19 +107,10 @@ class Autoencoder:
             out[first : first + _ROWS] = self.decode_sparse(self.encode_sparse(rows[first : first + _ROWS]))
         return out.view(x.shape)
 
-    def with_threshold_offset(self, offset: float) -> Autoencoder:
-        """The same SAE with every threshold raised by `offset` (ReLU: from 0); TopK has k instead."""
-        if isinstance(self.architecture.inference_rule(self.threshold), PerRow):
-            raise BadInputError(
-                f"{self.architecture.label} has no threshold to move: change k, or use calibrate_l0"
-            )
-        threshold = torch.zeros_like(self.b_enc) if self.threshold is None else self.threshold
-        return dataclasses.replace(self, threshold=threshold + offset)
-
     def calibrate_l0(self, x: Float[Tensor, "batch d_in"], target: float) -> Autoencoder:
         """The same SAE with one global threshold offset (TopK: another k) at which L0 on `x` is `target`.
 
-        Within 2 %, else `BadInputError`: more latents than are ever positive cannot be had.
+        Within 2 %, else `BadInputError`: no offset activates a latent that is not positive.
         """
         if not 0 < target <= self.d_sae:
             raise BadInputError(
@@ -131,7 +122,9 @@ class Autoencoder:
             k = max(1, round(target))
             calibrated = dataclasses.replace(self, architecture=dataclasses.replace(self.architecture, k=k))
         else:
-            calibrated = self.with_threshold_offset(self._offset(rows, target))
+            threshold = torch.zeros_like(self.b_enc) if self.threshold is None else self.threshold
+            offset = self._offset(rows, threshold, target)
+            calibrated = dataclasses.replace(self, threshold=threshold + offset)
         achieved = calibrated.encode_sparse(rows).latents.numel() / rows.shape[0]
         if abs(achieved / target - 1) > 0.02:
             raise BadInputError(
@@ -172,11 +165,12 @@ class Autoencoder:
         return x.reshape(-1, self.d_in)
 
     @torch.no_grad()
-    def _offset(self, x: Float[Tensor, "batch d_in"], target: float) -> float:
+    def _offset(
+        self, x: Float[Tensor, "batch d_in"], threshold: Float[Tensor, " d_sae"], target: float
+    ) -> float:
         """The offset above which `target` latents per sample lie, among those that are positive."""
         wanted = round(target * x.shape[0])
         best = np.empty(0, dtype=np.float64)
-        threshold = torch.zeros_like(self.b_enc) if self.threshold is None else self.threshold
         block = block_rows(x.shape[0], self.d_sae, torch.device("cpu"))
         for first in range(0, x.shape[0], block):
             pre = product(x[first : first + block] - self.b_dec, self.W_enc.T, self.b_enc)

@@ -1,4 +1,4 @@
-"""The auxiliary loss that lets dead latents fit what the living leave over (Gao et al. 2406.04093, A.2)."""
+"""The auxiliary loss that lets dead latents fit the residual of the others (Gao et al. 2406.04093, A.2)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def add_auxiliary(
     training: Training,
     gradients: Gradients,
 ) -> float:
-    """Add the gradients of `auxiliary / B sum_x ||e - e_hat||^2` in place, and give that loss.
+    """Add the gradients of `auxiliary / B sum_x ||e - e_hat||^2` in place; returns that loss.
 
-    e = x - x_hat is taken as given, and e_hat is the reconstruction by the `auxiliary_k` largest dead
-    pre-activations of each sample. `x` is less `b_dec`, `residual` is x_hat - x, [batch, d_in] both.
+    e = x - x_hat is held constant, and e_hat is the reconstruction by the `auxiliary_k` largest dead
+    pre-activations of each sample. `x` comes less `b_dec`, and `residual` is x_hat - x, both [batch, d_in].
     """
     index = dead.nonzero().squeeze(1)
     k = min(training.auxiliary_k or max(1, x.shape[1] // 2), index.numel())

@@ -4,11 +4,11 @@ A proportional-integral controller: with e = log(L0 / target), averaged over the
 
     coefficient = unit * (level + gain * e),        level <- level + gain * e / horizon,
 
-where the unit is the size of what the penalty competes with. The gain is high because thresholds answer
+where the unit is the size of what the penalty competes with. The gain is high because thresholds respond
 slowly (Adam moves them by at most the learning rate per step), which is also why it does not oscillate. The
-coefficient may become negative: an SAE that would settle below its target by itself has to be pushed up.
+coefficient may become negative: an SAE that would end below its target by itself has to be pushed up.
 
-It depends on the arm's own batches only, so that a run is repeatable; what it achieved is in the curve.
+It depends on the arm's own batches only, so that a run is repeatable; the curve shows what it achieved.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _AVERAGE = 0.8
 _BOUND = 0.5
 """Largest error that counts in one step: L0 off by a factor of 1.65."""
 _LOWEST, _HIGHEST = -4.0, 16.0
-"""Range of the level; beyond it more penalty moves nothing faster, and only takes longer to undo."""
+"""Range of the level; beyond it more penalty is no faster, and only takes longer to undo."""
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Controller:
     """The coefficient that is needed without any error, in units."""
     gain: float
     horizon: float = 150.0
-    """Steps over which the level takes over what the proportional part does."""
+    """Steps over which the level takes over from the proportional part."""
     error: float = 0.0
 
     @property

@@ -1,4 +1,4 @@
-"""Hand-written gradients of one batch: sparse where the mathematics is sparse, and plainly dense.
+"""Hand-written gradients of one batch: sparse where the mathematics is sparse, and a plain dense way.
 
     u = (x - b_dec) W_enc + b_enc          z = u where selected          x_hat_p = z[:, :p] W_dec[:p] + b_dec
     loss = 1/B sum_x ( sum_p ||x_hat_p - x||^2 + penalty )
@@ -34,13 +34,18 @@ Spans = list[tuple[int, int]]
 
 @dataclass
 class Weights:
-    """Parameters as the kernels want them: both matrices with a latent per contiguous row."""
+    """Parameters as the kernels read them: both matrices with a latent per contiguous row."""
 
     W_enc_t: Float[Tensor, "d_sae d_in"]
     W_dec: Float[Tensor, "d_sae d_in"]
     b_enc: Float[Tensor, " d_sae"]
     b_dec: Float[Tensor, " d_in"]
     log_threshold: Float[Tensor, " d_sae"] | None = None
+
+    @property
+    def threshold(self) -> Float[Tensor, " d_sae"] | None:
+        """Above which a latent is active; None where no threshold is learned."""
+        return None if self.log_threshold is None else self.log_threshold.exp()
 
     def by_name(self) -> dict[str, Tensor]:
         """The tensors by the names that constraints use."""
@@ -55,7 +60,7 @@ class Outcome:
     squared_error: float
     """Mean over samples of ||x - x_hat||^2, by the whole dictionary."""
     loss: float
-    """Everything that is minimised, penalty included."""
+    """All that is minimised, penalty included."""
     l0: float
     fired: Bool[Tensor, " d_sae"]
     smallest: float
@@ -66,7 +71,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Objective:
+class LossSpec:
     """What is minimised, and with respect to what."""
 
     architecture: Architecture
@@ -86,33 +91,33 @@ class Objective:
 
 
 def sparse_gradients(
-    weights: Weights, x: Float[Tensor, "batch d_in"], found: Rows, objective: Objective
+    weights: Weights, x: Float[Tensor, "batch d_in"], found: Rows, spec: LossSpec
 ) -> Outcome:
     """Loss and gradients at the cost of the selected entries; `found` holds pre-activations."""
-    batch, spans = x.shape[0], objective.spans(found.width)
+    batch, spans = x.shape[0], spec.spans(found.width)
     z, n_active = found, found.values.numel()
-    if weights.log_threshold is not None:  # some entries are there for the threshold's gradient only
-        active = found.values > weights.log_threshold.exp()[found.latents.long()]
+    if (threshold := weights.threshold) is not None:  # some entries are there for its gradient only
+        active = found.values > threshold[found.latents.long()]
         z, n_active = replace(found, values=found.values * active), int(active.sum())
     residuals = _residuals(weights, x, z, spans)
     errors = [_squares(residual) / batch for residual in residuals]
     columns, order = transposed(z)  # latent by latent: products then read each latent's rows once
-    averaged = objective.architecture.threshold == "averaged" and n_active > 0
+    averaged = spec.architecture.threshold == "averaged" and n_active > 0
     outcome = Outcome(
         squared_error=errors[-1],
-        loss=sum(errors) + _penalty(objective, z.values, n_active, batch),
+        loss=sum(errors) + _penalty(spec, z.values, n_active, batch),
         l0=n_active / batch,
         fired=columns.counts > 0 if z is found else row_sums(columns, columns.values) > 0,
         smallest=float(z.values.min()) if averaged else math.nan,
         residual=residuals[-1],
     )
-    if objective.learns:
+    if spec.learns:
         # From the residual of each prefix to the sum over all prefixes from it on.
         for longer, shorter in pairwise(reversed(residuals)):
             shorter.add_(longer)
         pre = found.values[order]
-        outcome.gradients = _latent_gradients(weights, x, columns, pre, residuals, spans, objective)
-        _finish(weights, outcome.gradients, residuals[0].sum(0) * (2 / batch), objective.learns)
+        outcome.gradients = _latent_gradients(weights, x, columns, pre, residuals, spans, spec)
+        _finish(weights, outcome.gradients, residuals[0].sum(0) * (2 / batch), spec.learns)
     return outcome
 
 
@@ -135,13 +140,13 @@ def _latent_gradients(
     pre: Float[Tensor, " n"],
     residuals: list[Float[Tensor, "batch d_in"]],
     spans: Spans,
-    objective: Objective,
+    spec: LossSpec,
 ) -> Gradients:
     """Gradients of everything that belongs to a latent; G of a span is 2 / B times its residual.
 
     `columns` holds latent values and `pre` the pre-activations of the same entries, latent by latent.
     """
-    learns, scale, out = objective.learns, 2 / x.shape[0], Gradients()
+    learns, scale, out = spec.learns, 2 / x.shape[0], Gradients()
     parts = [(columns.rows_from(lo, hi), G) for (lo, hi), G in zip(spans, residuals, strict=True)]
     if "W_dec" in learns:
         out["W_dec"] = torch.cat([weighted_sums(part, G, part.values * scale) for part, G in parts])
@@ -149,16 +154,15 @@ def _latent_gradients(
         return out
     rows = [weights.W_dec[lo:hi] for lo, hi in spans]
     dz = torch.cat([sampled_products(part, W, G) for W, (part, G) in zip(rows, parts, strict=True)]) * scale
-    du, penalty = dz, objective.coefficient / x.shape[0]
-    if weights.log_threshold is not None:
-        threshold = weights.log_threshold.exp()
+    du, penalty = dz, spec.coefficient / x.shape[0]
+    if (threshold := weights.threshold) is not None:
         theta = threshold.repeat_interleave(columns.counts)
         if "threshold" in learns:
-            near = (pre - theta).abs() < objective.bandwidth / 2
+            near = (pre - theta).abs() < spec.bandwidth / 2
             total = row_sums(columns, (theta * dz + penalty) * near)
-            out["threshold"] = total * threshold / -objective.bandwidth
+            out["threshold"] = total * threshold / -spec.bandwidth
         du = dz * (pre > theta)
-    elif objective.architecture.penalty == "l1":
+    elif spec.architecture.penalty == "l1":
         du = dz + penalty
     if "W_enc" in learns:
         out["W_enc"] = weighted_sums(columns, x, du)
@@ -181,36 +185,34 @@ def _squares(residual: Float[Tensor, "rows d_in"]) -> float:
     return float(torch.linalg.vecdot(residual, residual).sum(dtype=torch.float64))
 
 
-def _penalty(objective: Objective, values: Float[Tensor, " n"], n_active: int, batch: int) -> float:
-    if objective.architecture.penalty == "l0":
-        return objective.coefficient * n_active / batch
-    if objective.architecture.penalty == "l1":
-        return objective.coefficient * float(values.sum(dtype=torch.float64)) / batch
+def _penalty(spec: LossSpec, values: Float[Tensor, " n"], n_active: int, batch: int) -> float:
+    if spec.architecture.penalty == "l0":
+        return spec.coefficient * n_active / batch
+    if spec.architecture.penalty == "l1":
+        return spec.coefficient * float(values.sum(dtype=torch.float64)) / batch
     return 0.0
 
 
-def dense_gradients(weights: Weights, x: Float[Tensor, "batch d_in"], objective: Objective) -> Outcome:
-    """The same by dense products and masks: the plain fallback, and cheaper when many latents are active.
+def dense_gradients(weights: Weights, x: Float[Tensor, "batch d_in"], spec: LossSpec) -> Outcome:
+    """The same by dense products and masks, which is cheaper when many latents are active.
 
-    Works through blocks of rows, except for rules that need the whole batch.
+    It works through blocks of rows, except for rules that need the whole batch.
     """
-    threshold = None if weights.log_threshold is None else weights.log_threshold.exp()
-    rule = objective.architecture.training_rule(threshold)
+    rule = spec.architecture.training_rule(weights.threshold)
     batch, d_sae = x.shape[0], weights.W_dec.shape[0]
     size = batch if rule.whole_batch else block_rows(batch, d_sae, x.device)
     fired = torch.zeros(d_sae, dtype=torch.bool, device=x.device)
     total = Outcome(0.0, 0.0, 0.0, fired, math.inf, x)
     residuals = []
     for first in range(0, batch, size):
-        part = _dense_block(weights, x[first : first + size], batch, rule, threshold, objective)
+        part = _dense_block(weights, x[first : first + size], batch, rule, spec)
         residuals.append(part.residual)
         _add(total, part)
     total.residual = torch.cat(residuals)
     if not total.l0:
         total.smallest = math.nan
-    if objective.learns:
-        through_decoder = total.gradients.pop("through_decoder")
-        _finish(weights, total.gradients, through_decoder, objective.learns)
+    if spec.learns:
+        _finish(weights, total.gradients, total.gradients.pop("through_decoder"), spec.learns)
     return total
 
 
@@ -229,15 +231,14 @@ def _dense_block(
     x: Float[Tensor, "rows d_in"],
     batch: int,
     rule: Rule,
-    threshold: Float[Tensor, " d_sae"] | None,
-    objective: Objective,
+    spec: LossSpec,
 ) -> Outcome:
     """What some rows of a batch add to its loss and gradients."""
-    u = product(x, weights.W_enc_t, weights.b_enc)
+    u, threshold = product(x, weights.W_enc_t, weights.b_enc), weights.threshold
     active = rule.mask(u) if threshold is None else u > threshold
     z = u * active
     residuals, residual = [], -x
-    spans = objective.spans(u.shape[1])
+    spans = spec.spans(u.shape[1])
     for lo, hi in spans:
         residual = residual + z[:, lo:hi] @ weights.W_dec[lo:hi]
         residuals.append(residual)
@@ -245,28 +246,28 @@ def _dense_block(
     values = z[active]
     outcome = Outcome(
         squared_error=errors[-1],
-        loss=sum(errors) + _penalty(objective, values, values.numel(), batch),
+        loss=sum(errors) + _penalty(spec, values, values.numel(), batch),
         l0=values.numel() / batch,
         fired=active.any(0),
         smallest=float(values.min()) if values.numel() else math.inf,
         residual=residual,
     )
-    if not objective.learns:
+    if not spec.learns:
         return outcome
     gradients = outcome.gradients
     G = torch.stack(residuals).flip(0).cumsum(0).flip(0) * (2 / batch)
     gradients["through_decoder"] = G[0].sum(0)
     dz = torch.cat([G[i] @ weights.W_dec[lo:hi].T for i, (lo, hi) in enumerate(spans)], dim=1)
     du = dz * active
-    if objective.architecture.penalty == "l1":
-        du = du + active.to(du.dtype) * (objective.coefficient / batch)
-    if "W_dec" in objective.learns:
+    if spec.architecture.penalty == "l1":
+        du = du + active.to(du.dtype) * (spec.coefficient / batch)
+    if "W_dec" in spec.learns:
         gradients["W_dec"] = torch.cat([z[:, lo:hi].T @ G[i] for i, (lo, hi) in enumerate(spans)])
-    if "W_enc" in objective.learns:
+    if "W_enc" in spec.learns:
         gradients["W_enc"] = du.T @ x
     gradients["b_enc"] = du.sum(0)
-    if threshold is not None and "threshold" in objective.learns:
-        near = (u - threshold).abs() < objective.bandwidth / 2
-        slope = ((threshold * dz + objective.coefficient / batch) * near).sum(0)
-        gradients["threshold"] = slope * threshold / -objective.bandwidth
+    if threshold is not None and "threshold" in spec.learns:
+        near = (u - threshold).abs() < spec.bandwidth / 2
+        slope = ((threshold * dz + spec.coefficient / batch) * near).sum(0)
+        gradients["threshold"] = slope * threshold / -spec.bandwidth
     return outcome

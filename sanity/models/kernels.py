@@ -1,21 +1,22 @@
 """The few heavy operations of a step: one dense product, and sparse ones over active latents only.
 
-Each is a call into PyTorch or numpy, so that no compiler is needed (nor would one pay: what is left beside
-the product is bound by memory). The choices were measured on one core with AVX-512 (AMD Zen 5; d 768,
-m 6144, batch 4096, k 64), in CPU milliseconds:
+Each is a call into PyTorch or numpy, so no compiler is needed (and would not help: all but the product is
+bound by memory). The choices were measured on one core with AVX-512 (AMD Zen 5; d 768, m 6144, batch 4096,
+k 64), in CPU milliseconds:
 
 - encoder product: 380 by `torch.mm` (MKL), 166 by oneDNN's float32 kernel, 93 by its bf16 kernel;
-- exact top-k of each row: 84 by `torch.topk`, 28 by bound, comparison, compaction and settling;
+- exact top-k of each row: 84 by `torch.topk`, 28 by bound, comparison, collecting and the exact choice;
 - weighted sums of decoder rows: 17 by a CSR product, 9 by `embedding_bag`;
 - products for the active latents: 20 row by row, 14 latent by latent; 290 by gathering and `bmm`.
 
-A whole float32 step takes 250 to 266 so (65 % of it the product), 185 to 205 with the bf16 product.
+A whole float32 step then takes 250 to 266 (65 % of it the product), 185 to 205 with the bf16 product.
 """
 
 from __future__ import annotations
 
 import functools
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,23 +25,26 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
-from sanity.models.selection import Rows, Rule
+from sanity.models.selection import Rows, Rule, offsets
 
 BLOCK_ENTRIES = 3_000_000
-"""Pre-activations that exist at a time on the CPU: 12 MB of float32, so that they stay in the cache."""
+"""Pre-activations held at a time on the CPU: 12 MB of float32, so that they stay in the cache."""
 MAX_DENSITY = 1 / 2
-"""Share of active latents above which dense products are the cheaper way. At d 768, m 512 and 1,024 on two
-cores the sparse way took 0.27 of the dense way's time at a share of 1/16, 0.54 at 1/4 and 0.81 at 1/2."""
+"""Share of active latents above which dense products are cheaper. At d 768, m 512 and 1,024 on two cores the
+sparse way took 0.27 of the dense way's time at a share of 1/16, 0.54 at 1/4 and 0.81 at 1/2; on one core of
+another machine (m 1,024) 0.47 at 1/8, 1.1 at 0.45 and 2.3 at 0.95."""
 _SLACKS = (1.25, 4.0, float("inf"))
 
 
 @functools.cache
-def _onednn_linear() -> bool:
-    """Whether this PyTorch has the float32 product of oneDNN as an operator of its own."""
+def _onednn_linear(dtype: torch.dtype) -> bool:
+    """Whether this PyTorch has oneDNN's product as an operator, and this processor computes it in `dtype`."""
+    if dtype not in (torch.float32, torch.bfloat16):
+        return False
     try:
-        x, weight = torch.ones(2, 3), torch.ones(4, 3)
-        out = torch.ops.mkldnn._linear_pointwise(x, weight, torch.zeros(4), "none", [], "")
-        return torch.equal(out, torch.full((2, 4), 3.0))
+        x, weight, bias = (torch.ones(shape, dtype=dtype) for shape in ((2, 3), (4, 3), (4,)))
+        out = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        return torch.equal(out, torch.full((2, 4), 4.0, dtype=dtype))
     except (AttributeError, RuntimeError, NotImplementedError):
         return False
 
@@ -48,12 +52,12 @@ def _onednn_linear() -> bool:
 def product(
     x: Float[Tensor, "rows d_in"], W_enc_t: Float[Tensor, "d_sae d_in"], b_enc: Float[Tensor, " d_sae"]
 ) -> Float[Tensor, "rows d_sae"]:
-    """`x @ W_enc_t.T + b_enc`, in the type of `x`, by the fastest exact kernel that is there.
+    """`x @ W_enc_t.T + b_enc`, in the type of `x`, by the fastest exact kernel available.
 
     PyTorch sends float32 products to MKL, which on AMD processors leaves half of the machine unused. The
-    operator of oneDNN has no gradient: where one is asked for, MKL's is taken.
+    operator of oneDNN has no gradient: where one is asked for, MKL's is used.
     """
-    fast = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and _onednn_linear()
+    fast = x.device.type == "cpu" and _onednn_linear(x.dtype)
     if fast and not (torch.is_grad_enabled() and (x.requires_grad or W_enc_t.requires_grad)):
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, W_enc_t, b_enc, "none", [], "")
         return out
@@ -111,11 +115,9 @@ def _silence_beta_warning() -> None:
 
 
 def transposed(rows: Rows) -> tuple[Rows, Int[Tensor, " n"]]:
-    """`rows` with latents as rows and samples as columns, and the order its entries were taken in."""
+    """`rows` with latents as rows and samples as columns, and the order that its entries come from."""
     order = rows.latents.argsort(stable=True)
-    counts = torch.bincount(rows.latents, minlength=rows.width)
-    starts = counts.new_zeros(rows.width + 1, dtype=torch.int32)
-    torch.cumsum(counts, 0, dtype=torch.int32, out=starts[1:])
+    starts = offsets(torch.bincount(rows.latents, minlength=rows.width))
     return Rows(starts, rows.rows[order], rows.values[order], rows.n_rows), order
 
 
@@ -135,7 +137,7 @@ def select(
     *,
     precision: str = "float32",
 ) -> Rows:
-    """`select_sparse` whatever the number of latents that turn out to be selected."""
+    """`select_sparse`, however many latents are selected."""
     found = select_sparse(x, W_enc_t, b_enc, rule, precision=precision, max_density=1.0)
     assert found is not None  # nothing is denser than 1
     return found
@@ -148,14 +150,14 @@ def select_sparse(
     rule: Rule,
     *,
     precision: str = "float32",
-    max_density: float = MAX_DENSITY,
+    max_density: float,
 ) -> Rows | None:
     """Pre-activations of the latents that `rule` selects from `x W_enc + b_enc`; `x` is less `b_dec`.
 
     The dense pre-activations exist one block of rows at a time. With `precision="bf16"` the dense product is
     rounded to bf16 and the bound lowered by more than its error; the candidates' values are then computed
-    exactly, and the selection is settled on those. `None` when more than `max_density` of a block would be
-    candidates: dense products are then cheaper.
+    exactly, and decide the selection. `None` when more than `max_density` of a block would be candidates:
+    dense products are then cheaper.
     """
     batch, d_sae = x.shape[0], W_enc_t.shape[0]
     encoder = _Rounded(x, W_enc_t, b_enc) if precision == "bf16" else _Exact(x, W_enc_t, b_enc)
@@ -182,8 +184,8 @@ def select_sparse(
 def at_least(pre: Float[Tensor, "rows d_sae"], bound: Tensor) -> Bool[Tensor, "rows d_sae"]:
     """`pre >= bound`, broadcast.
 
-    On the CPU by numpy, whose comparison is vectorised: 1.5 CPU milliseconds for a batch of the real shape
-    where PyTorch takes 10. Since it has no bf16, positive numbers are compared by their bits.
+    On the CPU by numpy, whose comparison is vectorised: 1.5 CPU milliseconds for a batch of the shape above,
+    where PyTorch takes 10. As numpy has no bf16, positive numbers are compared by their bits.
     """
     if pre.device.type != "cpu":
         return pre >= bound
@@ -219,27 +221,22 @@ def stacked(parts: list[Rows]) -> Rows:
     """Blocks of rows as one."""
     if len(parts) == 1:
         return parts[0]
-    counts = torch.cat([part.counts for part in parts])
-    starts = counts.new_zeros(counts.numel() + 1)
-    torch.cumsum(counts, 0, dtype=torch.int32, out=starts[1:])
+    starts = offsets(torch.cat([part.counts for part in parts]))
     latents = torch.cat([part.latents for part in parts])
     return Rows(starts, latents, torch.cat([part.values for part in parts]), parts[0].width)
 
 
+@dataclass
 class _Exact:
     """The encoder product in the type of its factors: bounds and values hold as they are."""
 
-    def __init__(
-        self,
-        x: Float[Tensor, "batch d_in"],
-        W_enc_t: Float[Tensor, "d_sae d_in"],
-        b_enc: Float[Tensor, " d_sae"],
-    ) -> None:
-        self.x, self.weight, self.bias = x, W_enc_t, b_enc
+    x: Float[Tensor, "batch d_in"]
+    W_enc_t: Float[Tensor, "d_sae d_in"]
+    b_enc: Float[Tensor, " d_sae"]
 
     def product(self, first: int, last: int) -> Float[Tensor, "rows d_sae"]:
         """Pre-activations of a block of rows."""
-        return product(self.x[first:last], self.weight, self.bias)
+        return product(self.x[first:last], self.W_enc_t, self.b_enc)
 
     def lowered(self, bound: Tensor, first: int, last: int) -> Tensor:
         """What an entry of `product` reaches at least if its exact value reaches `bound`."""
@@ -250,25 +247,20 @@ class _Exact:
         return found
 
 
+@dataclass
 class _Rounded(_Exact):
     """The encoder product in bf16, with how far below an exact bound its entries may lie.
 
-    An entry errs by the rounding of both factors (at most 2^-9 of each, adding up like noise over d_in) and
+    An entry is off by the rounding of both factors (at most 2^-9 of each, adding up like noise over d_in) and
     by its own rounding. Bounds are lowered by 2^-7 of |bound| + |x| max|w| / sqrt(d_in), more than ten
     standard errors when no dimension dominates; the exact values decide afterwards.
     """
 
-    def __init__(
-        self,
-        x: Float[Tensor, "batch d_in"],
-        W_enc_t: Float[Tensor, "d_sae d_in"],
-        b_enc: Float[Tensor, " d_sae"],
-    ) -> None:
-        super().__init__(x, W_enc_t, b_enc)
-        self.rounded = x.bfloat16(), W_enc_t.bfloat16(), b_enc.bfloat16()
-        largest = torch.linalg.vector_norm(W_enc_t, dim=1).max()
-        scale = torch.linalg.vector_norm(x, dim=1, keepdim=True) * largest / x.shape[1] ** 0.5
-        self.error = scale / 128 + b_enc.abs().max() / 256
+    def __post_init__(self) -> None:
+        self.rounded = self.x.bfloat16(), self.W_enc_t.bfloat16(), self.b_enc.bfloat16()
+        largest = torch.linalg.vector_norm(self.W_enc_t, dim=1).max()
+        scale = torch.linalg.vector_norm(self.x, dim=1, keepdim=True) * largest / self.x.shape[1] ** 0.5
+        self.error = scale / 128 + self.b_enc.abs().max() / 256
 
     @override
     def product(self, first: int, last: int) -> Float[Tensor, "rows d_sae"]:
@@ -287,5 +279,5 @@ class _Rounded(_Exact):
     def exact(self, found: Rows) -> Rows:
         columns, order = transposed(found)
         values = torch.empty(order.numel(), dtype=self.x.dtype, device=self.x.device)
-        values[order] = sampled_products(columns, self.weight, self.x)
-        return Rows(found.starts, found.latents, values + self.bias[found.latents.long()], found.width)
+        values[order] = sampled_products(columns, self.W_enc_t, self.x)
+        return Rows(found.starts, found.latents, values + self.b_enc[found.latents.long()], found.width)

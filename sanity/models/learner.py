@@ -1,4 +1,4 @@
-"""One arm while it learns: its weights, its optimiser, and one step."""
+"""One arm in training: its weights, its optimiser, and one step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sanity.models.autoencoder import Autoencoder
 from sanity.models.auxiliary import add_auxiliary
 from sanity.models.gradients import (
     Gradients,
-    Objective,
+    LossSpec,
     Outcome,
     dense_gradients,
     sparse_gradients,
@@ -25,11 +25,10 @@ from sanity.models.kernels import MAX_DENSITY, select_sparse
 from sanity.models.sparsity import BatchTopK, JumpReLU
 from sanity.models.start import Start
 
-Kernel = Literal["auto", "sparse", "dense"]
 Precision = Literal["float32", "bf16"]
 
 SHORTEST = 1e-3
-"""Least length of an encoder row whose direction is frozen: at 0 it would have none, and no way back."""
+"""Least length of an encoder row whose direction is frozen: at 0 it would lose its direction for good."""
 
 
 class Learner:
@@ -41,8 +40,8 @@ class Learner:
         Initial weights, calibrated on the first batch.
     steps
         Length of the whole run: the learning rate's schedule depends on it.
-    kernel
-        "auto" takes the sparse way unless too many latents are active; the others force one.
+    training
+        Hyper-parameters, which the arm's objective may change.
     """
 
     def __init__(
@@ -53,16 +52,17 @@ class Learner:
         steps: int,
         training: Training,
         precision: Precision = "float32",
-        kernel: Kernel = "auto",
     ) -> None:
-        self.arm, self.training, self.steps = arm, training, steps
-        self.precision, self.kernel = precision, kernel
+        self.arm, self.steps, self.precision = arm, steps, precision
+        self.training = arm.objective.settings(training)
         self.anchor = start.directions
         self.weights = start.weights
         self.threshold = start.threshold
         self.controller = start.controller
         self.step = 0
         self.tokens = 0
+        self.curve: list[dict[str, float]] = []
+        """Rows recorded so far."""
         self.last_fired = torch.zeros(arm.d_sae, dtype=torch.int64, device=self.anchor.device)
         named = self.weights.by_name()
         self.learns = [name for name in sorted(named) if name in arm.constraint.learns]
@@ -90,12 +90,6 @@ class Learner:
             fused=True,
         )
 
-    @property
-    def objective(self) -> Objective:
-        """What the next step minimises."""
-        coefficient = self.controller.coefficient if self.controller else 0.0
-        return Objective(self.arm.architecture, frozenset(self.learns), coefficient)
-
     def dead(self) -> Bool[Tensor, " d_sae"]:
         """Latents that have not fired in the last `dead_after_tokens` samples; passive: in none."""
         if self.passive:
@@ -103,27 +97,25 @@ class Learner:
         return self.tokens - self.last_fired >= self.training.dead_after_tokens
 
     def outcome(self, x: Float[Tensor, "batch d_in"], *, learn: bool = True) -> Outcome:
-        """Loss of a batch, with gradients when `learn`; nothing changes."""
-        objective = (
-            self.objective
-            if learn
-            else Objective(self.arm.architecture, frozenset(), self.objective.coefficient)
+        """Loss of a batch, with gradients when `learn`; nothing changes.
+
+        The sparse way, unless too many latents are active for it to be the cheaper one.
+        """
+        architecture, weights = self.arm.architecture, self.weights
+        coefficient = self.controller.coefficient if self.controller else 0.0
+        spec = LossSpec(architecture, frozenset(self.learns if learn else ()), coefficient)
+        centred = x - weights.b_dec
+        found = select_sparse(
+            centred,
+            weights.W_enc_t,
+            weights.b_enc,
+            architecture.training_rule(weights.threshold),
+            precision=self.precision,
+            max_density=MAX_DENSITY,
         )
-        weights, centred = self.weights, x - self.weights.b_dec
-        found = None
-        if self.kernel != "dense":
-            threshold = None if weights.log_threshold is None else weights.log_threshold.exp()
-            found = select_sparse(
-                centred,
-                weights.W_enc_t,
-                weights.b_enc,
-                self.arm.architecture.training_rule(threshold),
-                precision=self.precision,
-                max_density=MAX_DENSITY if self.kernel == "auto" else 1.0,
-            )
         if found is None:
-            return dense_gradients(weights, centred, objective)
-        return sparse_gradients(weights, centred, found, objective)
+            return dense_gradients(weights, centred, spec)
+        return sparse_gradients(weights, centred, found, spec)
 
     @property
     def passive(self) -> bool:
@@ -131,12 +123,12 @@ class Learner:
         return not self.arm.constraint.learns
 
     def skip(self, samples: int) -> None:
-        """Let a batch go by: all that a passive arm does with it."""
+        """Count a batch without learning from it: all that a passive arm does."""
         self.tokens += samples
         self.step += 1
 
     def learn(self, x: Float[Tensor, "batch d_in"]) -> Outcome:
-        """One step on a batch: gradients, optimiser, unit norms, constraint, threshold, controller."""
+        """One step on a batch: gradients, optimiser, norms, constraint, threshold, controller, objective."""
         outcome = self.outcome(x)
         if not math.isfinite(outcome.loss):
             raise SanityError(
@@ -157,6 +149,8 @@ class Learner:
         if isinstance(architecture, BatchTopK) and averages:
             decay = architecture.threshold_decay
             self.threshold = decay * self.threshold + (1 - decay) * outcome.smallest
+        if not self.passive:
+            self.arm.objective.after_step(self, x, outcome)
         return outcome
 
     def _auxiliary(self, x: Float[Tensor, "batch d_in"], outcome: Outcome) -> None:
@@ -168,7 +162,8 @@ class Learner:
             )
 
     def _update(self, gradients: Gradients) -> None:
-        """Move what learns; decoder rows stay of unit norm and where the constraint wants them."""
+        """Move what learns; decoder rows keep unit norm and stay where the constraint allows."""
+        self.arm.objective.add_gradient(self.weights, gradients)
         named, W_dec = self.weights.by_name(), self.weights.W_dec
         if "W_dec" in gradients:
             gradient = gradients["W_dec"]
@@ -190,23 +185,21 @@ class Learner:
         self.optimiser.step()
         for name in self.learns:
             named[name].grad = None
-        if only_lengths:  # Adam moves each coordinate by itself, so that the rows have turned a little
+        if only_lengths:  # Adam moves each coordinate by itself, so the rows have turned a little
             self._along_anchor(self.weights.W_enc_t, at_least=SHORTEST)
         if "W_dec" in gradients:
             W_dec.div_(torch.linalg.vector_norm(W_dec, dim=1, keepdim=True))
             self.arm.constraint.project(W_dec, self.anchor)
 
     def _along_anchor(self, rows: Float[Tensor, "d_sae d_in"], *, at_least: float = -math.inf) -> None:
-        """Leave of each row its part along its initial direction, in place."""
+        """Keep of each row its part along its initial direction, in place."""
         lengths = torch.linalg.vecdot(rows, self.anchor).clamp_min(at_least)
         torch.mul(self.anchor, lengths.unsqueeze(1), out=rows)
 
     def sae(self) -> Autoencoder:
-        """The present weights as an SAE that can be evaluated; a view, not a copy."""
-        weights, threshold = self.weights, None
-        if weights.log_threshold is not None:
-            threshold = weights.log_threshold.exp()
-        elif self.arm.architecture.threshold == "averaged":
+        """The current weights as an SAE that can be evaluated; a view, not a copy."""
+        weights, threshold = self.weights, self.weights.threshold
+        if self.arm.architecture.threshold == "averaged":
             threshold = torch.full_like(weights.b_enc, self.threshold)
         return Autoencoder(
             W_enc=weights.W_enc_t.T,

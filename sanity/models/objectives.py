@@ -1,20 +1,21 @@
-"""Aims beside reconstruction that might find more features, none of which looks at the true ones.
+"""Objectives next to reconstruction that might find more features; none looks at the true ones.
 
-An aim is one small frozen dataclass of plain values. It may change the hyper-parameters, add to the decoder's
-gradient, interfere after a step, or spend a part of the budget on finding directions to start from:
+An objective is one small frozen dataclass of plain values. It may change the hyper-parameters, add to the
+decoder's gradient, interfere after a step, or spend part of the budget on finding directions to start from:
 
-| aim | what it does |
+| objective | what it does |
 | --- | --- |
 | `Plain` | reconstruction alone |
-| `Auxiliary` | dead latents fit what the living leave over (Gao et al. 2406.04093) |
+| `Auxiliary` | dead latents fit the residual of the others (Gao et al. 2406.04093) |
 | `Incoherence` | each decoder row is pushed away from the one nearest to it (Korznikov et al. 2509.22033) |
 | `EvenEncoder` | encoder rows keep one common length |
 | `Restarts` | the learning rate falls and starts again, several times (Loshchilov and Hutter 1608.03983) |
 | `Resampling` | dead latents are pointed at what is badly reconstructed (Bricken et al. 2023) |
-| `Agreement` | short runs from other starts; the last one starts from what they agree upon |
+| `Agreement` | short runs from other starts; the last one starts from what they agree on |
 | `TopKFirst` | a part of the budget with TopK's rule, then the arm's own |
 
-`pursue` trains one arm with one aim. Every aim sees each batch of the budget once, so that budgets are equal.
+An arm has one, and `train` follows it. Each batch of the budget is learned from once, whatever the objective,
+so that budgets are equal.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import pandas as pd
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -32,15 +32,12 @@ from torch.nn import functional
 from typing_extensions import override
 
 from sanity.engine.config import digest
-from sanity.engine.progress import track
 from sanity.errors import BadInputError
-from sanity.models.arm import Arm, Objective, Plain, Probe, Stream, Training
+from sanity.models.arm import Arm, Objective, Training
 from sanity.models.autoencoder import Autoencoder
 from sanity.models.gradients import Gradients, Outcome, Weights
-from sanity.models.learner import Learner, Precision
+from sanity.models.learner import Learner
 from sanity.models.sparsity import TopK
-from sanity.models.start import calibrated_start, initial_directions
-from sanity.models.training import Run, probe_steps
 
 Teach = Callable[[Arm, int, int], Autoencoder]
 
@@ -278,87 +275,3 @@ class TopKFirst(Objective):
     def directions(self, teach: Teach, arm: Arm, steps: int) -> Float[Tensor, "d_sae d_in"] | None:
         first = replace(arm, architecture=TopK(k=round(arm.architecture.l0)))
         return teach(first, 0, self.spent(steps)).W_dec
-
-
-class _Guided(Learner):
-    """A learner with an aim."""
-
-    aim: Objective = Plain()
-
-    @override
-    def _update(self, gradients: Gradients) -> None:
-        self.aim.add_gradient(self.weights, gradients)
-        super()._update(gradients)
-
-    @override
-    def learn(self, x: Float[Tensor, "batch d_in"]) -> Outcome:
-        outcome = super().learn(x)
-        self.aim.after_step(self, x, outcome)
-        return outcome
-
-
-@torch.no_grad()
-def pursue(
-    aim: Objective,
-    arm: Arm,
-    stream: Stream,
-    *,
-    steps: int,
-    training: Training | None = None,
-    probes: Sequence[Probe] = (),
-    precision: Precision = "float32",
-) -> Run:
-    """Train one arm with an aim on the stream's first `steps` batches.
-
-    With `Plain` the SAE is bit-equal to that of `train`. The curve has a row per probed step, counted from
-    the beginning of the budget: step, tokens, and the probes' values. Raises what `train` raises.
-    """
-    settings = training or Training()
-    if steps < 1:
-        raise BadInputError(f"pursue was asked for {steps} steps: ask for at least 1")
-
-    def teach(other: Arm, first: int, n: int) -> Autoencoder:
-        learner = _learner(Plain(), other, stream, None, first, n, settings, precision)
-        for step in range(first, first + n):
-            learner.learn(stream.batch(step))
-        return learner.sae()
-
-    begun = aim.directions(teach, arm, steps)
-    first = aim.spent(steps)
-    learner = _learner(aim, arm, stream, begun, first, steps - first, settings, precision)
-    probed = probe_steps(steps, settings.probe_points)
-    curve = []
-    for step in track(range(first, steps + 1), description=f"training with {aim.label}", unit="step"):
-        if step in probed:
-            curve.append(_row(learner, step, stream.batch_size, probes))
-        if step < steps:
-            learner.learn(stream.batch(step))
-    return Run(arm, learner.sae(), pd.DataFrame(curve), learner.anchor)
-
-
-def _learner(
-    aim: Objective,
-    arm: Arm,
-    stream: Stream,
-    begun: Float[Tensor, "n d_in"] | None,
-    first: int,
-    steps: int,
-    training: Training,
-    precision: Precision,
-) -> _Guided:
-    """A learner that starts with the rows of `begun`, and the arm's own init where these end."""
-    x = stream.batch(first)
-    rows = initial_directions(arm, stream.d_in, stream.covariance, x.dtype).to(x.device)
-    if begun is not None:
-        rows = torch.cat([begun.to(rows), rows[len(begun) :]])
-    start = calibrated_start(arm, rows, x)
-    learner = _Guided(arm, start, steps=steps, training=aim.settings(training), precision=precision)
-    learner.aim = aim
-    return learner
-
-
-def _row(learner: Learner, step: int, batch_size: int, probes: Sequence[Probe]) -> dict[str, float]:
-    row: dict[str, float] = {"step": step, "tokens": step * batch_size}
-    for probe in probes:
-        row |= {f"{probe.name}.{name}": float(v) for name, v in probe(learner.sae(), step).items()}
-    return row

@@ -1,15 +1,15 @@
-"""Checkpoints of an arm under way: everything that the rest of its run depends on, to the bit.
+"""Checkpoints of an arm in training: everything that the rest of its run depends on, to the bit.
 
 A checkpoint is a folder `step-0000001234` that appears by one rename, after its files and the hashes of
 them have reached the disk. The one before is removed only then, so a kill at any moment leaves one that is
-whole. A damaged one, or one of another run, is refused and named.
+complete. A damaged checkpoint, or one of another run, is refused and named.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,6 @@ class Saved:
         """Updates that had been made."""
         return int(self.state["step"])
 
-    @property
-    def curve(self) -> list[dict[str, float]]:
-        """Rows recorded so far."""
-        return list(self.state["curve"])
-
     def on(self, device: torch.device) -> Saved:
         """The same on another device."""
         return Saved(self.state, {name: value.to(device) for name, value in self.tensors.items()})
@@ -70,8 +65,9 @@ class Saved:
         )
 
     def into(self, learner: Learner) -> None:
-        """Put counters and the optimiser's moments back."""
+        """Put counters, the curve and the optimiser's moments back."""
         learner.step, learner.tokens = self.step, int(self.state["tokens"])
+        learner.curve = list(self.state["curve"])
         learner.last_fired = self.tensors["last_fired"]
         named = learner.weights.by_name()
         if learner.optimiser is not None and f"{learner.learns[0]}.step" in self.tensors:
@@ -80,9 +76,7 @@ class Saved:
                 learner.optimiser.state[named[name]] = moments
 
 
-def save_progress(
-    folder: Path, learner: Learner, curve: Sequence[Mapping[str, float]], identity: Mapping[str, Json]
-) -> None:
+def save_progress(folder: Path, learner: Learner, identity: Mapping[str, Json]) -> None:
     """Write a checkpoint of a learner into `folder`, and remove the one before."""
     named = learner.weights.by_name()
     tensors = {"directions": learner.anchor, "last_fired": learner.last_fired}
@@ -97,16 +91,16 @@ def save_progress(
         "tokens": learner.tokens,
         "threshold": learner.threshold,
         "controller": None if learner.controller is None else asdict(learner.controller),
-        "curve": list(curve),
+        "curve": learner.curve,
     }
 
     def fill(where: Path) -> None:
         save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, where / _TENSORS)
         (where / _STATE).write_text(json.dumps(state))
 
-    place = write_folder(folder / f"step-{learner.step:010d}", fill)
+    newest = write_folder(folder / f"step-{learner.step:010d}", fill)
     for older in folder.glob("*step-*"):
-        if older != place:
+        if older != newest:
             shutil.rmtree(older, ignore_errors=True)
 
 
@@ -118,14 +112,14 @@ def load_progress(folder: Path, identity: Mapping[str, Json]) -> Saved | None:
     found = sorted(folder.glob("step-*")) if folder.is_dir() else []
     if not found:
         return None
-    place = found[-1]
-    verified(place)
-    state = read_json(place / _STATE)
-    _same_run(place, state.get("identity"), identity)
-    return Saved(state, load_tensors(place / _TENSORS))
+    newest = found[-1]
+    verified(newest)
+    state = read_json(newest / _STATE)
+    _same_run(newest, state.get("identity"), identity)
+    return Saved(state, load_tensors(newest / _TENSORS))
 
 
-def _same_run(place: Path, found: object, wanted: Mapping[str, Json]) -> None:
+def _same_run(folder: Path, found: object, wanted: Mapping[str, Json]) -> None:
     known = found if isinstance(found, dict) else {}
     # Through JSON, so that what was written is compared with what would be written.
     asked = json.loads(json.dumps(wanted))
@@ -133,6 +127,6 @@ def _same_run(place: Path, found: object, wanted: Mapping[str, Json]) -> None:
     if different:
         told = "; ".join(f"{name} {known.get(name)!r}, not {asked.get(name)!r}" for name in different)
         raise BadInputError(
-            f"{place} is a checkpoint of another run ({told}): "
+            f"{folder} is a checkpoint of another run ({told}): "
             "give this run another folder, or delete that one"
         )

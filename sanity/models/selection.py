@@ -1,20 +1,21 @@
-"""Which latents are active: exact rules that never sort more than they must.
+"""Which latents are active: exact rules that sort as little as possible.
 
 A rule works in two steps. `bound` gives, for a block of pre-activations, a value below which nothing can be
-selected; the few entries above it, the candidates, are collected in rows. `keep` then settles exactly which
-candidates stay. So the dense block is read twice (once for the bound, once for the comparison) and
-everything after is proportional to the candidates. `mask` is the same rule in plain dense form: the
-definition that tests hold the fast form against.
+selected; the few entries above it, the candidates, are collected in rows. `keep` then decides exactly which
+candidates stay. So the dense block is read twice (once for the bound, once for the comparison), and the cost
+of everything after is proportional to the candidates. `mask` is the same rule in plain dense form: the
+definition that the tests compare the fast form with.
 
-Only positive pre-activations are ever selected: the others would be zero after ReLU. Ties go to the lower
-row, then to the lower latent.
+Only positive pre-activations are ever selected: the others would be zero after ReLU. Of equal ones the lower
+row is taken, then the lower latent.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -25,6 +26,13 @@ from typing_extensions import override
 _GROUPS_PER_K, _LANES = 3, 64
 """Groups per wanted latent: with 3, about 1.2 k entries pass the bound (6 would give 1.1 k). Their number is
 a multiple of the lanes, which makes the maxima up to ten times as fast."""
+
+
+def offsets(counts: Int[Tensor, " n"] | Bool[Tensor, " n"]) -> Int[Tensor, " n_plus_1"]:
+    """Where each of some consecutive runs of entries begins, and the end of the last; int32."""
+    out = counts.new_zeros(counts.numel() + 1, dtype=torch.int32)
+    torch.cumsum(counts, 0, dtype=torch.int32, out=out[1:])
+    return out
 
 
 @dataclass
@@ -56,11 +64,8 @@ class Rows:
 
     def where(self, keep: Bool[Tensor, " n"]) -> Rows:
         """Only the entries that `keep` marks."""
-        kept_before = torch.zeros(keep.numel() + 1, dtype=torch.int32, device=keep.device)
-        torch.cumsum(keep, 0, dtype=torch.int32, out=kept_before[1:])
         index = keep.nonzero().squeeze(1)
-        starts = kept_before[self.starts.long()]
-        return Rows(starts, self.latents[index], self.values[index], self.width)
+        return Rows(offsets(keep)[self.starts.long()], self.latents[index], self.values[index], self.width)
 
     def rows_from(self, first: int, last: int) -> Rows:
         """The rows from `first` to before `last`."""
@@ -77,28 +82,33 @@ class Rows:
         return out
 
 
-@runtime_checkable
-class Rule(Protocol):
+Dense = Float[Tensor, "rows d_sae"]
+Marks = Bool[Tensor, "rows d_sae"]
+
+
+class Rule(ABC):
     """How latents are selected from pre-activations."""
 
-    whole_batch: ClassVar[bool]
-    """Whether rows compete with each other, so that only a whole batch can be settled."""
+    whole_batch: ClassVar[bool] = False
+    """Whether rows compete with each other, so that only a whole batch can be decided."""
 
-    def bound(
-        self, pre: Float[Tensor, "rows d_sae"], previous: Tensor | None, slack: float
-    ) -> Float[Tensor, ...]:
+    @abstractmethod
+    def bound(self, pre: Dense, previous: Tensor | None, slack: float) -> Float[Tensor, ...]:
         """What to collect from this block: entries at or above this (it broadcasts against `pre`).
 
         `previous` is the bound of the block before; `slack` widens a bound that is only an estimate.
         """
 
+    @abstractmethod
     def keep(self, candidates: Rows) -> Bool[Tensor, " n"]:
         """Exactly which candidates are selected."""
 
     def complete(self, candidates: Rows, bound: Tensor) -> bool:
-        """Whether the entries collected above `bound` are sure to hold all that can be selected."""
+        """Whether the entries collected above `bound` certainly hold all that can be selected."""
+        return True
 
-    def mask(self, pre: Float[Tensor, "rows d_sae"]) -> Bool[Tensor, "rows d_sae"]:
+    @abstractmethod
+    def mask(self, pre: Dense) -> Marks:
         """The same selection by its plain definition."""
 
 
@@ -121,11 +131,9 @@ class PerRow(Rule):
     """The k largest positive entries of each row."""
 
     k: int
-    whole_batch: ClassVar[bool] = False
 
-    def bound(
-        self, pre: Float[Tensor, "rows d_sae"], previous: Tensor | None, slack: float
-    ) -> Float[Tensor, "rows 1"]:
+    @override
+    def bound(self, pre: Dense, previous: Tensor | None, slack: float) -> Float[Tensor, "rows 1"]:
         """The k-th largest of the maxima of groups of latents: at least k entries are at or above it."""
         largest = kth_largest(_group_maxima(pre, self.k), self.k)
         return largest.clamp_min_(torch.finfo(largest.dtype).tiny)
@@ -148,11 +156,7 @@ class PerRow(Rule):
         return keep
 
     @override
-    def complete(self, candidates: Rows, bound: Tensor) -> bool:
-        return True
-
-    @override
-    def mask(self, pre: Float[Tensor, "rows d_sae"]) -> Bool[Tensor, "rows d_sae"]:
+    def mask(self, pre: Dense) -> Marks:
         order = pre.argsort(dim=1, descending=True, stable=True)[:, : self.k]
         chosen = torch.zeros_like(pre, dtype=torch.bool).scatter_(1, order, True)
         return chosen & (pre > 0)
@@ -165,13 +169,12 @@ class PerBatch(Rule):
     k: float
     whole_batch: ClassVar[bool] = True
 
-    def bound(
-        self, pre: Float[Tensor, "rows d_sae"], previous: Tensor | None, slack: float
-    ) -> Float[Tensor, ""]:
+    @override
+    def bound(self, pre: Dense, previous: Tensor | None, slack: float) -> Float[Tensor, ""]:
         """An estimate from the first block, `slack` times as generous as needed; later blocks keep it.
 
         It decides only how much is collected: too little is noticed (`select` then asks again with more
-        slack), and which of the candidates stay is settled exactly by `keep`.
+        slack), and `keep` decides exactly which of the candidates stay.
         """
         if previous is not None:
             return previous
@@ -199,7 +202,7 @@ class PerBatch(Rule):
         return float(bound) <= 0 or above >= round(self.k * candidates.n_rows)
 
     @override
-    def mask(self, pre: Float[Tensor, "rows d_sae"]) -> Bool[Tensor, "rows d_sae"]:
+    def mask(self, pre: Dense) -> Marks:
         order = pre.flatten().argsort(descending=True, stable=True)[: round(self.k * pre.shape[0])]
         chosen = torch.zeros_like(pre, dtype=torch.bool)
         chosen.view(-1)[order] = True
@@ -211,17 +214,14 @@ class Above(Rule):
     """Positive entries above their latent's threshold (0 without one).
 
     With a `margin` the candidates within it below the threshold are kept too: they carry the
-    straight-through gradient of the threshold. Their pre-activations may not be positive.
+    straight-through gradient of the threshold. Their pre-activations may be negative.
     """
 
     threshold: Float[Tensor, " d_sae"] | None
     margin: float = 0.0
-    whole_batch: ClassVar[bool] = False
 
     @override
-    def bound(
-        self, pre: Float[Tensor, "rows d_sae"], previous: Tensor | None, slack: float
-    ) -> Float[Tensor, ...]:
+    def bound(self, pre: Dense, previous: Tensor | None, slack: float) -> Float[Tensor, ...]:
         if self.threshold is None:
             return pre.new_zeros(())
         return self._lowest(self.threshold)
@@ -233,11 +233,7 @@ class Above(Rule):
         return candidates.values > self._lowest(self.threshold)[candidates.latents.long()]
 
     @override
-    def complete(self, candidates: Rows, bound: Tensor) -> bool:
-        return True
-
-    @override
-    def mask(self, pre: Float[Tensor, "rows d_sae"]) -> Bool[Tensor, "rows d_sae"]:
+    def mask(self, pre: Dense) -> Marks:
         return pre > (0.0 if self.threshold is None else self._lowest(self.threshold))
 
     def _lowest(self, threshold: Float[Tensor, " d_sae"]) -> Float[Tensor, " d_sae"]:
@@ -245,11 +241,11 @@ class Above(Rule):
 
 
 def _group_maxima(pre: Float[Tensor, "rows d_sae"], k: int) -> Float[Tensor, "rows groups"]:
-    """Maxima of disjoint groups of latents, at least k of them; groups are strided, so that it vectorises.
+    """Maxima of disjoint groups of latents, at least k of them; strided groups let it vectorise.
 
     The k-th largest group maximum is never above the k-th largest entry. A remainder of latents that fills
     no group is left out, which only lowers the bound. Numbers in bf16 are compared by their bits, seven
-    times as fast: right for all groups with a positive entry, and no other matters.
+    times as fast: correct for all groups with a positive entry, and no other matters.
     """
     groups = -(-_GROUPS_PER_K * k // _LANES) * _LANES
     size = pre.shape[1] // groups
@@ -262,11 +258,10 @@ def _group_maxima(pre: Float[Tensor, "rows d_sae"], k: int) -> Float[Tensor, "ro
 
 def _per_row(marked: Bool[Tensor, " n"], starts: Int[Tensor, " rows_plus_1"]) -> Int[Tensor, " rows"]:
     """How many entries of each row are marked."""
-    before = torch.cat([starts.new_zeros(1), marked.cumsum(0)])
-    return before[starts].diff()
+    return offsets(marked)[starts].diff()
 
 
 def _rank(marked: Bool[Tensor, " n"], start: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
     """For each entry, how many marked ones precede it, counted from `start`."""
-    before = torch.cat([start.new_zeros(1), marked.cumsum(0)])
+    before = offsets(marked)
     return before[:-1] - before[start]

@@ -14,7 +14,7 @@ from torch.nn import functional
 from sanity.errors import BadInputError
 from sanity.models.arm import Arm, gaussian_matrix
 from sanity.models.controller import Controller
-from sanity.models.gradients import Objective, Weights, sparse_gradients
+from sanity.models.gradients import LossSpec, Weights, sparse_gradients
 from sanity.models.kernels import select, weighted_sums
 from sanity.models.selection import PerBatch, PerRow
 from sanity.models.sparsity import JumpReLU, TopK
@@ -42,8 +42,8 @@ def initial_directions(
     directions = arm.init.directions(gaussian_matrix(arm.seed, arm.d_sae, d_in), covariance)
     if directions.shape != (arm.d_sae, d_in) or not bool(directions.isfinite().all()):
         raise BadInputError(
-            f"the init {arm.init.label} gave directions {list(directions.shape)}, wanted are finite unit "
-            f"rows [{arm.d_sae}, {d_in}]: check the stream's covariance"
+            f"the init {arm.init.label} gave directions {list(directions.shape)}, but finite unit "
+            f"rows [{arm.d_sae}, {d_in}] are needed: check the stream's covariance"
         )
     return functional.normalize(directions.to(dtype), dim=1)
 
@@ -53,10 +53,10 @@ def calibrated_start(
 ) -> Start:
     """The start of an arm with the given directions, calibrated on the first batch `x`.
 
-    The encoder is the transposed decoder times one scalar, the same for all latents: that at which the
-    first batch is reconstructed best. Scaling all pre-activations and thresholds together changes nothing
-    about which latents are active, so it has a closed form: alpha = <x, x_1> / <x_1, x_1>, with x_1 the
-    reconstruction at alpha = 1. L0 starts on target everywhere: TopK and BatchTopK have it by their rule,
+    The encoder is the transposed decoder times one scalar, the same for all latents: the one that
+    reconstructs the first batch best. Scaling all pre-activations and thresholds together does not change
+    which latents are active, so it has a closed form: alpha = <x, x_1> / <x_1, x_1>, with x_1 the
+    reconstruction at alpha = 1. L0 starts on target for all: TopK and BatchTopK have it by their rule,
     JumpReLU by one shared threshold, ReLU by one shared encoder bias. All other biases start at zero.
 
     Raises `BadInputError` when nothing can be calibrated on the batch because it is zero.
@@ -65,7 +65,7 @@ def calibrated_start(
     no_bias = directions.new_zeros(arm.d_sae)
     rule = PerRow(architecture.k) if isinstance(architecture, TopK) else PerBatch(architecture.l0)
     found = select(x, directions, no_bias, rule)
-    # A little below the smallest selected value, which is to stay selected.
+    # A little below the smallest selected value, which must stay selected.
     level = float(found.values.min()) * (1 - 1e-6) if found.values.numel() else 0.0
     if architecture.penalty == "l1":
         found.values = found.values - level
@@ -74,7 +74,7 @@ def calibrated_start(
     across = float(torch.linalg.vecdot(rebuilt, rebuilt).sum(dtype=torch.float64)) / batch
     if not (along > 0 and across > 0):
         raise BadInputError(
-            "the first batch cannot set the encoder's scale, for no latent answers to it: "
+            "the first batch cannot set the encoder's scale, since no latent is active on it: "
             "is the data constant or zero?"
         )
     alpha = along / across
@@ -96,15 +96,15 @@ def _balanced(arm: Arm, weights: Weights, x: Float[Tensor, "batch d_in"]) -> Con
     """A controller that starts where penalty and reconstruction balance on the first batch.
 
     That is the coefficient at which the gradients of the thresholds (ReLU: of the encoder's biases) sum to
-    0. They are linear in it, so two evaluations tell.
+    0. They are linear in it, so two evaluations give it.
     """
     architecture = arm.architecture
-    threshold = None if weights.log_threshold is None else weights.log_threshold.exp()
+    threshold = weights.threshold
     found = select(x, weights.W_enc_t, weights.b_enc, architecture.training_rule(threshold))
     moved = "b_enc" if threshold is None else "threshold"
     without, with_one = (
-        float(sparse_gradients(weights, x, found, objective).gradients[moved].sum())
-        for objective in (Objective(architecture, frozenset({moved}), c) for c in (0.0, 1.0))
+        float(sparse_gradients(weights, x, found, spec).gradients[moved].sum())
+        for spec in (LossSpec(architecture, frozenset({moved}), c) for c in (0.0, 1.0))
     )
     balance = -without / (with_one - without) if with_one != without else 0.0
     unit = float(found.values.square().mean()) if threshold is not None else float(found.values.mean())

@@ -2,9 +2,9 @@
 
 from sanity.stats.deciding import WORDS, Verdict, Word, has_range, open_verdict
 from sanity.stats.equivalence import equivalence_curve, tost
-from sanity.stats.families import BestOf, best_of, holm, intersection_union
+from sanity.stats.families import BestOf, best_of, holm
 from sanity.stats.interactions import Interaction, interaction
-from sanity.stats.intervals import Interval, bca, hierarchical_bootstrap, sign_flip, t_interval, t_test
+from sanity.stats.intervals import Interval, hierarchical_bootstrap, sign_flip, t_interval, t_test
 from sanity.stats.joint import verdict_all
 from sanity.stats.orders import compared_orders
 from sanity.stats.pairing import paired_differences, seed_table
@@ -14,7 +14,6 @@ from sanity.stats.power import (
     minimum_detectable_difference,
     minimum_margin,
     sd_upper_limit,
-    seeds_for_difference,
     seeds_for_margin,
 )
 from sanity.stats.validity import GATE_COLUMNS, Gate, gate, gates, not_available
@@ -29,7 +28,6 @@ __all__ = [
     "Interval",
     "Verdict",
     "Word",
-    "bca",
     "best_of",
     "compared_orders",
     "difference_power",
@@ -41,7 +39,6 @@ __all__ = [
     "hierarchical_bootstrap",
     "holm",
     "interaction",
-    "intersection_union",
     "minimum_detectable_difference",
     "minimum_margin",
     "not_available",
@@ -49,7 +46,6 @@ __all__ = [
     "paired_differences",
     "sd_upper_limit",
     "seed_table",
-    "seeds_for_difference",
     "seeds_for_margin",
     "sign_flip",
     "t_interval",

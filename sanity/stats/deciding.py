@@ -1,10 +1,10 @@
 """What a verdict is, and the rules by which measured differences become one.
 
 `trained better`, `baseline better`, `equivalent`, `inconclusive`; and `no range` where the metric cannot
-tell anything apart, `open` where there is no usable result. "Trained" is the arm that is judged and
+tell arms apart, `open` where there is no usable result. "Trained" is the arm that is judged and
 "baseline" whatever it is compared with.
 
-The rules for the cases that break the textbook:
+The rules for the cases that textbooks leave out:
 
 ===============================  ==================================================================
 a single seed                    inconclusive: the value is shown, without an interval
@@ -12,7 +12,7 @@ every difference exactly zero    equivalent (identical), from two seeds, whateve
 every difference the same        decided at face value from three seeds, else inconclusive
 a margin of zero                 only identical arms are equivalent; differences are still detected
 range within reseed noise        no range (see `has_range`)
-all arms at or below the floor   no range: neither which of them fails less nor that both fail decides
+all arms at or below the floor   no range: arms equally bad, or one less bad, decide nothing
 a metric that failed its gate    open: its verdicts are turned off, its number is still shown
 ===============================  ==================================================================
 """
@@ -49,7 +49,7 @@ class Verdict:
     verdict
         One of `WORDS`.
     qualifier
-        What the verdict leaves unsaid: "identical", "detectably better, within the margin", "single seed".
+        What the verdict does not say: "identical", "detectably better, within the margin", "single seed".
     value
         Mean paired difference, judged arm minus baseline, in the metric's own units and direction.
     interval
@@ -83,7 +83,7 @@ def open_verdict(qualifier: str, words: str, *, value: float | None = None, n_se
 
 
 def has_range(metric_range: float, *, reseed_sd: float | None, margin: float) -> bool:
-    """Whether a metric can tell anything apart: more than reseed noise, and more than two margins.
+    """Whether a metric can tell arms apart: its range exceeds reseed noise, and two margins.
 
     Parameters
     ----------
@@ -181,16 +181,4 @@ def finish(
     numbers = f"{measured.value:.4g} [{low:.4g}, {high:.4g}] over {n_seeds} seeds"
     held = f", margin {margin:.3g}" if margin is not None else ""
     words = f"{names[0]} against {names[1]}: {word} ({qualifier}); {numbers}{held}"
-    return Verdict(
-        verdict=word,
-        qualifier=qualifier,
-        value=measured.value,
-        interval=measured.interval,
-        n_seeds=n_seeds,
-        margin=margin,
-        words=words,
-        tight=measured.tight,
-        p_difference=measured.p_difference,
-        p_equivalence=measured.p_equivalence,
-        p_sign_flip=measured.p_sign_flip,
-    )
+    return Verdict(word, qualifier, n_seeds=n_seeds, margin=margin, words=words, **vars(measured))

@@ -42,9 +42,7 @@ def tost(differences: Numbers, *, margin: float) -> float:
 
 def tost_between(values: Numbers, *, low: float, high: float) -> float:
     """p-value of TOST that the mean lies between `low` and `high`, either of which may be infinite."""
-    numbers = vector(values, what="the values")
-    if numbers.size < 2:
-        raise BadInputError(f"an equivalence test needs at least 2 seeds, not {numbers.size}: run more seeds")
+    numbers = vector(values, what="the values", for_test="an equivalence test")
     if low >= high:
         return 1.0
     if constant(numbers) or math.isinf(low) or math.isinf(high):

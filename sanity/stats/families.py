@@ -1,4 +1,4 @@
-"""Several comparisons at once: Holm, intersection-union, and the best of several baselines."""
+"""Several comparisons at once: Holm's correction, and the best of several baselines."""
 
 from __future__ import annotations
 
@@ -21,15 +21,11 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     >>> holm({"ev": 0.01, "probing": 0.04})
     {'ev': 0.02, 'probing': 0.04}
     """
-    _check_p(p_values)
-    adjusted = multipletests(list(p_values.values()), method="holm")[1]
+    for name, p_value in p_values.items():
+        if not 0 <= p_value <= 1:
+            raise BadInputError(f"the p-value of {name} is {p_value}: it must lie between 0 and 1")
+    adjusted = multipletests(list(p_values.values()), method="holm")[1] if p_values else []
     return dict(zip(p_values, map(float, adjusted), strict=True))
-
-
-def intersection_union(p_values: Mapping[str, float]) -> float:
-    """p-value that *all* alternatives hold ("every metric matches"): the largest, with no correction."""
-    _check_p(p_values)
-    return max(p_values.values())
 
 
 @dataclass(frozen=True)
@@ -101,10 +97,10 @@ def best_of(differences: pd.DataFrame, *, alpha: float = 0.05, draws: int = 9_99
         high = min(t_interval(column, confidence=1 - 2 * tail / several).high for column in columns.values())
         return Interval(low, high)
 
-    flips = _flipped_means(np.stack(list(columns.values()), axis=1), draws, seed)
-    scale = np.sqrt(np.mean(np.square(np.stack(list(columns.values()), axis=1)), axis=0))
+    table = np.stack(list(columns.values()), axis=1)
+    scale = np.sqrt(np.mean(np.square(table), axis=0))
     scale = np.where(scale > 0, scale, 1.0)
-    extreme = np.abs(flips / scale).max(1)
+    extreme = np.abs(_flipped_means(table, draws, seed) / scale).max(1)
     observed = max(abs(mean) / size for mean, size in zip(means.values(), scale, strict=True))
     centred = np.stack([column - column.mean() for column in columns.values()], axis=1)
     return BestOf(
@@ -130,11 +126,3 @@ def _flipped_means(
         patterns = np.random.default_rng(seed).integers(0, 2, size=(draws, n_seeds))
         patterns = np.vstack([np.zeros((1, n_seeds), dtype=patterns.dtype), patterns])
     return np.asarray((1 - 2 * patterns) @ columns / n_seeds)
-
-
-def _check_p(p_values: Mapping[str, float]) -> None:
-    if not p_values:
-        raise BadInputError("no p-values were given")
-    for name, p_value in p_values.items():
-        if not 0 <= p_value <= 1:
-            raise BadInputError(f"the p-value of {name} is {p_value}: it must lie between 0 and 1")

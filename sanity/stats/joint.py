@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from sanity.errors import BadInputError
 from sanity.stats.deciding import Verdict, Word
-from sanity.stats.families import holm, intersection_union
+from sanity.stats.families import holm
 from sanity.stats.intervals import Interval
 
 
@@ -35,7 +35,7 @@ def verdict_all(parts: Mapping[str, Verdict], *, ranges: Mapping[str, float], al
 def _joint_word(parts: Mapping[str, Verdict], alpha: float) -> tuple[Word, str]:
     """The rule of `verdict_all`."""
     tested = {name: part.p_difference for name, part in parts.items() if part.p_difference is not None}
-    survive = [name for name, p_value in (holm(tested) if tested else {}).items() if p_value < alpha]
+    survive = [name for name, p_value in holm(tested).items() if p_value < alpha]
     for side, other in (("trained better", "baseline better"), ("baseline better", "trained better")):
         found = [name for name in survive if parts[name].verdict == side]
         if found and not any(parts[name].verdict == other for name in survive):
@@ -59,7 +59,8 @@ def _worst(parts: Mapping[str, Verdict], ranges: Mapping[str, float], word: Word
     }
     seeds = min(part.n_seeds for part in parts.values())
     joint = {name: part.p_equivalence for name, part in parts.items() if part.p_equivalence is not None}
-    p_equivalence = intersection_union(joint) if len(joint) == len(parts) else None
+    # Intersection-union: that all match has the largest of the p-values, with no correction.
+    p_equivalence = max(joint.values()) if len(joint) == len(parts) else None
     listed = "; ".join(f"{name}: {part.verdict}" for name, part in parts.items())
     empty = Verdict(word, qualifier, None, None, seeds, None, f"{word} ({qualifier}); {listed}")
     if not usable:

@@ -22,8 +22,8 @@ Numbers = Sequence[float | int] | Shaped[np.ndarray, " n"] | pd.Series
 ROUNDING = 1e-12
 
 
-def vector(values: Numbers, *, what: str) -> Float[np.ndarray, " n"]:
-    """`values` as a finite, one-dimensional float64 array.
+def vector(values: Numbers, *, what: str, for_test: str = "") -> Float[np.ndarray, " n"]:
+    """`values` as a finite, one-dimensional float64 array; for a test, which is named, of two seeds or more.
 
     Raises `BadInputError` for anything that is not a list of finite numbers, naming the first offender.
     """
@@ -39,6 +39,8 @@ def vector(values: Numbers, *, what: str) -> Float[np.ndarray, " n"]:
             f"{what} holds {array[broken[0]]} at position {broken[0]} ({broken.size} of {array.size} are not "
             "finite): find out why that score failed; it is not dropped here"
         )
+    if for_test and array.size < 2:
+        raise BadInputError(f"{for_test} needs at least 2 seeds, not {array.size}: run more seeds")
     return array
 
 
@@ -84,7 +86,7 @@ def seed_table(rows: pd.DataFrame, *, arms: str | list[str], what: str = "the sc
         first = broken.iloc[0]
         raise BadInputError(
             f"{what} hold {first['value']} for seed {first['seed']} of {_label(first, names)}: "
-            "a score that is not finite has no place in a comparison; repair or rerun that cell"
+            "a score that is not finite cannot be compared; repair or rerun that cell"
         )
     table = rows.pivot(index="seed", columns=arms, values="value").sort_index()
     holes = table.isna()

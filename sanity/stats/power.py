@@ -3,8 +3,9 @@
 Everything is in the units of the metric, with `sd` the standard deviation *of the paired differences*.
 Both powers are exact up to quadrature: given the sample SD, the mean must fall inside (TOST) or outside
 (t-test) an interval whose probability is normal, and that is integrated over the chi distribution of the SD.
-scipy and statsmodels have no power for TOST, and their noncentral t is NaN for the large effects that two
-or three seeds need; where it is a number, the tests hold ours to it.
+scipy and statsmodels have no power for TOST. Their noncentral t is NaN for the large effects that few seeds
+need (`TTestPower.solve_power` then answers wrongly, without a word); where it is a number, the tests compare
+ours with it.
 """
 
 from __future__ import annotations
@@ -42,14 +43,6 @@ def minimum_detectable_difference(
         return difference_power(n_seeds, difference=effect, sd=1.0, alpha=alpha) - power
 
     return sd * _root(shortfall)
-
-
-def seeds_for_difference(difference: float, *, sd: float, alpha: float = 0.05, power: float = 0.8) -> int:
-    """The fewest seeds with which a true `difference` is seen with probability `power`."""
-    if difference == 0:
-        raise BadInputError("no number of seeds detects a difference of 0: for sameness use seeds_for_margin")
-    _check(sd=sd, alpha=alpha, power=power)
-    return _fewest(lambda n: difference_power(n, difference=difference, sd=sd, alpha=alpha), power)
 
 
 def equivalence_power(
@@ -143,9 +136,7 @@ def _fewest(reached: Callable[[int], float], power: float) -> int:
     while reached(high) < power:
         high *= 2
         if high > MOST_SEEDS:
-            raise BadInputError(
-                f"more than {MOST_SEEDS} seeds are needed: ask for a larger difference or margin"
-            )
+            raise BadInputError(f"more than {MOST_SEEDS} seeds are needed: ask for a larger margin")
     low = high // 2
     while high - low > 1:
         middle = (low + high) // 2

@@ -1,9 +1,9 @@
 """The validity gate: may anything be concluded from a metric at all?
 
-A metric's own reference (a true dictionary, an intact activation, a labelled task) is corrupted in grades,
+A metric's own reference (a true dictionary, an intact activation, a labelled task) gets a graded corruption,
 and the metric must see it: fall as the corruption rises, by more than its noise, without calling two runs of
-the same thing different. The contrast of a trained with a random autoencoder takes no part: it is what the
-metric is to judge, and a metric that finds no difference there may be right.
+the same thing different. The contrast of a trained with a random autoencoder takes no part: the metric is
+there to judge it, and a metric that finds no difference may be right.
 
 ======================  ======================================================================================
 falls with corruption   Spearman's rho of level against value (turned so that falling is good) at least 0.8:
@@ -16,8 +16,8 @@ no false alarms         among reseeds of one level, the verdicts' own paired t-t
                         different: three times the nominal rate, since a few reseeds give a coarse share.
 ======================  ======================================================================================
 
-The last is met by almost any noise, for the test takes reseeds as its units, as verdicts do. It catches
-metrics that sit in a few states.
+Almost any noise passes the last, since the test takes reseeds as its units, as verdicts do. It catches
+metrics that jump between a few states.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from scipy import stats
 
 from sanity.errors import BadInputError
 from sanity.stats.deciding import RANGE_SDS, SEEDS_WITHOUT_NOISE
-from sanity.stats.pairing import ROUNDING
+from sanity.stats.pairing import ROUNDING, constant
 
 GATE_COLUMNS = ("metric", "level", "seed", "value", "floor", "ceiling", "n")
 
@@ -214,7 +214,7 @@ def _checked(graded: pd.DataFrame) -> str:
 def _falls(graded: pd.DataFrame, sign: float) -> tuple[float, float]:
     """Spearman's rho of level against the falling value, and its one-sided p-value; 0 and 1 when flat."""
     values = -sign * graded["value"].to_numpy(dtype=np.float64)
-    if np.ptp(values) <= ROUNDING * max(1.0, float(np.abs(values).max())):
+    if constant(values):
         return 0.0, 1.0
     found = stats.spearmanr(graded["level"].to_numpy(dtype=np.float64), values, alternative="greater")
     return float(found.statistic), float(found.pvalue)
@@ -237,12 +237,12 @@ def _false_alarms(graded: pd.DataFrame, draws: int) -> tuple[float | None, int]:
 
 
 def _different(differences: Float[np.ndarray, "draws pairs"]) -> np.ndarray:
-    """Which rows the verdicts would call a difference: the t-test, and its rules where there is no noise."""
+    """Which rows the verdicts call different: by the t-test, and by its rules where there is no noise."""
     largest = np.abs(differences).max(1)
-    constant = np.ptp(differences, axis=1) <= ROUNDING * np.maximum(1.0, largest)
-    found = constant & (largest > ROUNDING) & (differences.shape[1] >= SEEDS_WITHOUT_NOISE)
-    if not constant.all():
-        found[~constant] = stats.ttest_1samp(differences[~constant], 0.0, axis=1).pvalue < ALPHA
+    same = np.ptp(differences, axis=1) <= ROUNDING * np.maximum(1.0, largest)
+    found = same & (largest > ROUNDING) & (differences.shape[1] >= SEEDS_WITHOUT_NOISE)
+    if not same.all():
+        found[~same] = stats.ttest_1samp(differences[~same], 0.0, axis=1).pvalue < ALPHA
     return np.asarray(found)
 
 

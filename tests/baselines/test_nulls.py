@@ -7,7 +7,6 @@ import torch
 
 from sanity.baselines import (
     permuted_decoder,
-    random_decoder,
     random_latents,
     random_rotation,
     rotated_decoder,
@@ -15,7 +14,7 @@ from sanity.baselines import (
 from sanity.errors import BadInputError
 from sanity.models import Autoencoder, TopK
 
-NULLS = [permuted_decoder, rotated_decoder, random_decoder]
+NULLS = [permuted_decoder, rotated_decoder]
 
 
 @pytest.fixture

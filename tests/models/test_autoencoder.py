@@ -16,7 +16,6 @@ from sanity.models import (
     Arm,
     Autoencoder,
     BatchTopK,
-    JumpReLU,
     ReLU,
     TopK,
     check_sae,
@@ -104,20 +103,6 @@ def test_an_l0_out_of_reach_is_refused(stream: Any) -> None:
         sae.calibrate_l0(stream.batch(0), 25)
     with pytest.raises(BadInputError, match="reaches an L0 of"):
         sae.calibrate_l0(stream.batch(0), 23)
-
-
-def test_a_threshold_offset_is_global(stream: Any) -> None:
-    jumprelu = train([Arm(JumpReLU(3.0), 24)], stream, steps=5)[0].sae
-    x = stream.batch(7)
-    raised = jumprelu.with_threshold_offset(0.1)
-    assert jumprelu.threshold is not None
-    moved = dataclasses.replace(jumprelu, threshold=jumprelu.threshold + 0.1)
-    expected = finished_twin_of(moved).encode(x)
-    assert torch.allclose(raised.encode(x), expected, atol=1e-6)
-    assert (raised.encode(x) > 0).sum() < (jumprelu.encode(x) > 0).sum()
-    topk = train([Arm(TopK(3), 24)], stream, steps=0)[0].sae
-    with pytest.raises(BadInputError, match="no threshold to move"):
-        topk.with_threshold_offset(0.1)
 
 
 def test_normalisation_folds_into_the_weights(sae: Autoencoder, stream: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import warnings
 from pathlib import Path
@@ -59,7 +60,8 @@ def test_saelens_gives_the_same(sae: Autoencoder, stream: Any, tmp_path: Path) -
 
 
 def test_a_relu_with_a_threshold_keeps_it(stream: Any, tmp_path: Path) -> None:
-    sae = train([Arm(ReLU(3.0), 24)], stream, steps=0)[0].sae.with_threshold_offset(0.2)
+    relu = train([Arm(ReLU(3.0), 24)], stream, steps=0)[0].sae
+    sae = dataclasses.replace(relu, threshold=torch.full((24,), 0.2))
     read = load_sae(save_sae(sae, tmp_path / "sae"))
     assert torch.equal(read.encode(stream.batch(1)), sae.encode(stream.batch(1)))
     assert json.loads((tmp_path / "sae" / "cfg.json").read_text())["architecture"] == "jumprelu"

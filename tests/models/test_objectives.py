@@ -1,8 +1,10 @@
-"""Aims: what they add, and that they add nothing else."""
+"""Objectives: what they add, and that they add nothing else."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,24 +15,35 @@ from torch.nn import functional
 from sanity.data import SyntheticSpec, SyntheticStream, SyntheticWorld
 from sanity.engine.config import to_json
 from sanity.errors import BadInputError
-from sanity.models import Arm, BatchTopK, JumpReLU, Learner, TopK, Training, calibrated_start, train
-from sanity.models.gradients import Weights
+from sanity.models import (
+    Arm,
+    BatchTopK,
+    JumpReLU,
+    Learner,
+    Objective,
+    Plain,
+    Run,
+    Stream,
+    TopK,
+    Training,
+    calibrated_start,
+    train,
+)
+from sanity.models.gradients import Outcome, Weights
 from sanity.models.objectives import (
     Agreement,
     Auxiliary,
     EvenEncoder,
     Incoherence,
-    Plain,
     Resampling,
     RestartedTraining,
     Restarts,
     TopKFirst,
     agreed,
     agreed_latents,
-    pursue,
 )
 
-AIMS = [
+OBJECTIVES = [
     Auxiliary(dead_after_tokens=300),
     Incoherence(0.1),
     EvenEncoder(),
@@ -47,31 +60,27 @@ def stream() -> SyntheticStream:
     return SyntheticStream(world, batch_size=64, seed=0)
 
 
+def pursued(objective: Objective, arm: Arm, stream: Stream, steps: int, **more: Any) -> Run:
+    return train([replace(arm, objective=objective)], stream, steps=steps, **more)[0]
+
+
 def rows(n: int, d: int, seed: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return functional.normalize(torch.randn(n, d, generator=generator, dtype=torch.float64), dim=1)
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: objective.name)
 @pytest.mark.parametrize("architecture", [TopK(3), BatchTopK(3), JumpReLU(3)])
-def test_plain_is_ordinary_training_to_the_bit(stream: SyntheticStream, architecture: TopK) -> None:
-    arm = Arm(architecture, 40, learning_rate=3e-3)
-    ordinary, plain = train([arm], stream, steps=25)[0], pursue(Plain(), arm, stream, steps=25)
-    for name in ("W_enc", "W_dec", "b_enc", "b_dec"):
-        assert torch.equal(getattr(ordinary.sae, name), getattr(plain.sae, name)), name
-
-
-@pytest.mark.parametrize("aim", AIMS, ids=lambda aim: aim.name)
-@pytest.mark.parametrize("architecture", [TopK(3), BatchTopK(3), JumpReLU(3)])
-def test_every_aim_trains_every_architecture_and_changes_it(
-    stream: SyntheticStream, architecture: TopK, aim: Plain
+def test_every_objective_trains_every_architecture_and_changes_it(
+    stream: SyntheticStream, architecture: TopK, objective: Objective
 ) -> None:
     if isinstance(architecture, TopK) and not isinstance(
-        aim, Incoherence | Restarts | EvenEncoder | Agreement
+        objective, Incoherence | Restarts | EvenEncoder | Agreement
     ):
         pytest.skip("made for architectures whose latents die")
     arm = Arm(architecture, 40, learning_rate=1e-2)
-    first, again = (pursue(aim, arm, stream, steps=60) for _ in range(2))
-    plain = pursue(Plain(), arm, stream, steps=60)
+    first, again = (pursued(objective, arm, stream, 60) for _ in range(2))
+    plain = pursued(Plain(), arm, stream, 60)
     assert torch.equal(first.sae.W_dec, again.sae.W_dec)
     assert not torch.equal(first.sae.W_dec, plain.sae.W_dec)
     assert bool(first.sae.W_dec.isfinite().all())
@@ -80,41 +89,74 @@ def test_every_aim_trains_every_architecture_and_changes_it(
     assert first.curve["tokens"].iloc[-1] == 60 * 64
 
 
-def test_all_aims_see_every_batch_of_the_budget_once() -> None:
-    class Counting(SyntheticStream):
-        def batch(self, step: int) -> torch.Tensor:
-            self.seen.append(step)
-            return super().batch(step)
+def test_every_batch_of_the_budget_is_learned_from_once(
+    stream: SyntheticStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned: list[float] = []
 
-    world = SyntheticWorld.from_spec(SyntheticSpec(d_in=8, n_features=40, expected_l0=3.0))
-    for aim in (Plain(), Agreement(share=0.3), TopKFirst()):
-        stream = Counting(world, batch_size=64, seed=0)
-        stream.seen = []  # type: ignore[attr-defined]
-        pursue(aim, Arm(BatchTopK(3), 40), stream, steps=20)
-        seen = stream.seen  # type: ignore[attr-defined]
-        # The first batch of each phase calibrates its start, too, as in ordinary training.
-        phases = 3 if isinstance(aim, Agreement) else 2 if isinstance(aim, TopKFirst) else 1
-        assert len(seen) == 20 + phases
-        assert set(seen) == set(range(20))
+    def learn(learner: Learner, x: torch.Tensor) -> Outcome:
+        learned.append(float(x.sum()))
+        return original(learner, x)
+
+    original = Learner.learn
+    monkeypatch.setattr(Learner, "learn", learn)
+    for objective in (Plain(), Agreement(share=0.3), TopKFirst()):
+        learned.clear()
+        pursued(objective, Arm(BatchTopK(3), 40), stream, 20)
+        assert learned == [float(stream.batch(step).sum()) for step in range(20)], objective.name
+
+
+class Interrupted(SyntheticStream):
+    """A stream that notes what is drawn from it, and fails at a step."""
+
+    def __init__(self, world: SyntheticWorld, fails_at: int) -> None:
+        super().__init__(world, batch_size=64, seed=0)
+        self.drawn: list[int] = []
+        self.fails_at = fails_at
+
+    def batch(self, step: int) -> torch.Tensor:
+        if step == self.fails_at:
+            raise InterruptedError
+        self.drawn.append(step)
+        return super().batch(step)
+
+
+@pytest.mark.parametrize("objective", [Resampling(times=3, dead_after_tokens=300), Agreement(share=0.3)])
+@pytest.mark.parametrize("step", [4, 9, 25])
+def test_an_interrupted_run_goes_on_where_it_was_and_company_does_not_change_it(
+    stream: SyntheticStream, objective: Objective, step: int, tmp_path: Path
+) -> None:
+    arms = [Arm(BatchTopK(3), 40, learning_rate=1e-2, seed=seed, objective=objective) for seed in (0, 1)]
+    expected = train([*arms, Arm(TopK(3), 40)], stream, steps=30)[1]
+    cut = Interrupted(stream.world, step)
+    with pytest.raises(InterruptedError):
+        pursued(objective, arms[1], cut, 30, folder=tmp_path, checkpoint_every_s=0)
+    whole = Interrupted(stream.world, -1)
+    found = pursued(objective, arms[1], whole, 30, folder=tmp_path)
+    assert torch.equal(found.sae.W_dec, expected.sae.W_dec)
+    assert torch.equal(found.sae.W_enc, expected.sae.W_enc)
+    assert torch.equal(found.initial_directions, expected.initial_directions)
+    assert found.curve.equals(expected.curve)
+    assert min(whole.drawn) == step, "what was trained before is not trained again"
 
 
 @given(seed=st.integers(0, 1000), weight=st.floats(0.01, 10))
 def test_the_gradient_of_incoherence_is_autograds(seed: int, weight: float) -> None:
     W_dec = rows(12, 4, seed)
-    aim = Incoherence(weight)
+    objective = Incoherence(weight)
     leaf = W_dec.clone().requires_grad_(True)
-    aim.loss(leaf).backward()
+    objective.loss(leaf).backward()
     gradients = {"W_dec": torch.zeros_like(W_dec)}
     nothing = torch.zeros(12, dtype=torch.float64)
-    aim.add_gradient(Weights(W_dec, W_dec, nothing, nothing[:4]), gradients)
+    objective.add_gradient(Weights(W_dec, W_dec, nothing, nothing[:4]), gradients)
     torch.testing.assert_close(gradients["W_dec"], leaf.grad)
     frozen: dict[str, torch.Tensor] = {}
-    aim.add_gradient(Weights(W_dec, W_dec, nothing, nothing[:4]), frozen)
+    objective.add_gradient(Weights(W_dec, W_dec, nothing, nothing[:4]), frozen)
     assert not frozen
 
 
 def test_an_even_encoder_is_even(stream: SyntheticStream) -> None:
-    sae = pursue(EvenEncoder(), Arm(BatchTopK(3), 40, learning_rate=1e-2), stream, steps=30).sae
+    sae = pursued(EvenEncoder(), Arm(BatchTopK(3), 40, learning_rate=1e-2), stream, 30).sae
     lengths = sae.W_enc.norm(dim=0)
     torch.testing.assert_close(lengths, lengths.mean().expand(40))
 
@@ -164,7 +206,7 @@ def test_agreement_keeps_what_all_have() -> None:
 
 def test_topk_first_ends_as_the_arms_own_architecture(stream: SyntheticStream) -> None:
     arm = Arm(BatchTopK(3), 40, learning_rate=1e-2)
-    run = pursue(TopKFirst(0.5), arm, stream, steps=60)
+    run = pursued(TopKFirst(0.5), arm, stream, 60)
     assert run.sae.architecture == BatchTopK(3)
     assert run.curve["step"].min() == 30
     alone = train([replace(arm, architecture=TopK(3))], stream, steps=30)[0].sae
@@ -182,12 +224,7 @@ def test_topk_first_ends_as_the_arms_own_architecture(stream: SyntheticStream) -
         ("between 0 and 1", lambda: TopKFirst(1.0)),
     ],
 )
-def test_aims_that_cannot_be_are_refused(words: str, make: object) -> None:
+def test_objectives_that_make_no_sense_are_refused(words: str, make: object) -> None:
     assert callable(make)
     with pytest.raises(BadInputError, match=words):
         make()
-
-
-def test_a_budget_of_nothing_is_refused(stream: SyntheticStream) -> None:
-    with pytest.raises(BadInputError, match="0 steps"):
-        pursue(Plain(), Arm(TopK(3), 40), stream, steps=0)

@@ -35,7 +35,7 @@ class Interrupted(RuntimeError):
 
 def interrupt_at(stream: Any, step: int) -> Any:
     """The stream, until it fails."""
-    spoiled = dataclasses.replace(stream)
+    failing = dataclasses.replace(stream)
 
     def batch(wanted: int) -> torch.Tensor:
         if wanted == step:
@@ -43,8 +43,8 @@ def interrupt_at(stream: Any, step: int) -> Any:
         result: torch.Tensor = stream.batch(wanted)
         return result
 
-    spoiled.batch = batch
-    return spoiled
+    failing.batch = batch
+    return failing
 
 
 def bits(run: Run) -> list[bytes]:

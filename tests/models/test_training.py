@@ -39,7 +39,7 @@ from sanity.models import (
     initial_directions,
     train,
 )
-from sanity.models.training import probe_steps
+from sanity.models.loop import probe_steps
 
 FAST = Training(curve_points=5, probe_points=4)
 
@@ -283,7 +283,7 @@ def test_what_cannot_be_trained_is_refused(stream: Any) -> None:
 
 @dataclass
 class Broken:
-    """A stream whose batches are spoiled from one step on."""
+    """A stream whose batches are broken from one step on."""
 
     inner: Any
     value: float

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sanity.errors import BadInputError
-from sanity.stats import bca, hierarchical_bootstrap, sign_flip, t_interval, t_test
+from sanity.stats import hierarchical_bootstrap, sign_flip, t_interval, t_test
 
 differences = st.lists(st.floats(-1, 1).map(lambda x: round(x, 3)), min_size=2, max_size=8)
 
@@ -47,14 +47,6 @@ def test_one_seed_and_zero_variance_follow_their_rules() -> None:
     assert sign_flip([0.3]) == 1.0
     with pytest.raises(BadInputError, match="nan at position 1"):
         t_interval([0.3, float("nan")])
-
-
-def test_bca_is_refused_over_seeds_and_agrees_with_t_on_many_units() -> None:
-    with pytest.raises(BadInputError, match="use t_interval"):
-        bca([0.1, 0.2, 0.3, 0.4, 0.5])
-    units = np.random.default_rng(0).normal(size=400)
-    np.testing.assert_allclose(bca(units), t_interval(units), atol=0.02)
-    assert bca(np.full(200, 0.25)) == (0.25, 0.25)
 
 
 def nested(rng: np.random.Generator, n_seeds: int, sd: tuple[float, float, float]) -> pd.DataFrame:

@@ -14,7 +14,6 @@ from sanity.stats import (
     has_range,
     holm,
     interaction,
-    intersection_union,
     t_interval,
     t_test,
     tost,
@@ -127,10 +126,9 @@ def test_the_equivalence_curve_turns_at_its_smallest_margin() -> None:
     assert curve["p_equivalence"].is_monotonic_decreasing
 
 
-def test_holm_and_intersection_union() -> None:
+def test_holm() -> None:
     adjusted = holm({"a": 0.01, "b": 0.02, "c": 0.5})
     assert adjusted == pytest.approx({"a": 0.03, "b": 0.04, "c": 0.5})
-    assert intersection_union({"a": 0.01, "b": 0.04}) == 0.04
     with pytest.raises(BadInputError, match="b is nan"):
         holm({"a": 0.1, "b": float("nan")})
 

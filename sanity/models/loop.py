@@ -1,0 +1,212 @@
+"""The loop of `train`: the stream's batches in order, each given to every arm that has reached its step."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from sanity.engine.config import Json, digest, to_json
+from sanity.engine.progress import track
+from sanity.errors import BadInputError
+from sanity.models.arm import AnchoredProbe, Arm, Plain, Probe, Stream, Training
+from sanity.models.autoencoder import Autoencoder
+from sanity.models.gradients import Outcome
+from sanity.models.learner import Learner, Precision
+from sanity.models.resume import load_progress, save_progress
+from sanity.models.start import calibrated_start, initial_directions
+
+
+@dataclass(eq=False)
+class Loop:
+    """One call of `train`, over the stream's steps from `first` to before `last`.
+
+    Where an objective spends part of the budget on finding directions, another loop trains what it asks for
+    on those batches, and the arms start on the batches after them.
+    """
+
+    stream: Stream
+    last: int
+    training: Training
+    probes: tuple[Probe, ...] = ()
+    folder: Path | None = None
+    checkpoint_every_s: float = 60.0
+    precision: Precision = "float32"
+    first: int = 0
+    _directions: dict[str, Tensor] = field(default_factory=dict, init=False)
+    _drawn: tuple[int, Tensor] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.probed = probe_steps(self.last, self.training.probe_points)
+        even = np.linspace(0, self.last, self.training.curve_points + 1).round().astype(int)
+        self.recorded = self.probed | set(even.tolist())
+
+    def run(self, arms: Sequence[Arm]) -> list[Learner]:
+        """Train the arms, each from its checkpoint where there is one; arms that are behind join in time."""
+        learners = [self._learner(arm) for arm in arms]
+        saved = time.monotonic()
+        start = min(self._step(learner) for learner in learners)
+        words = f"training {len(arms)} arm{'s' if len(arms) > 1 else ''}"
+        bar: tqdm[int] = track(description=words, total=self.last, unit="step", initial=start)
+        with bar:
+            for step in range(start, self.last):
+                current = [learner for learner in learners if self._step(learner) == step]
+                for learner in current:
+                    self._advance(learner, step)
+                bar.update(1)
+                if time.monotonic() - saved >= self.checkpoint_every_s:
+                    self._save(current)
+                    saved = time.monotonic()
+        unfinished = [one for one in learners if not one.curve or one.curve[-1]["step"] != self.last]
+        for learner in unfinished:
+            self._advance(learner, self.last)
+        self._save(unfinished)
+        return learners
+
+    def folder_of(self, arm: Arm) -> Path | None:
+        """The folder of an arm's checkpoint."""
+        label = re.sub(r"[^\w.-]+", "-", arm.label)
+        return None if self.folder is None else self.folder / f"{label}-{digest(arm)[:8]}"
+
+    def _step(self, learner: Learner) -> int:
+        """The step of the stream that a learner is to see next."""
+        return self._begin(learner.arm) + learner.step
+
+    def _begin(self, arm: Arm) -> int:
+        """The first step of the stream that an arm itself learns from."""
+        return self.first + arm.objective.spent(self.last - self.first)
+
+    def _learner(self, arm: Arm) -> Learner:
+        """An arm as its checkpoint left it, or calibrated on its first batch."""
+        folder, begin = self.folder_of(arm), self._begin(arm)
+        saved = None if folder is None else load_progress(folder, self._identity(arm))
+        if saved is not None and begin + saved.step < self.last:
+            saved = saved.on(self._batch(begin + saved.step).device)
+        learner = Learner(
+            arm,
+            saved.start() if saved else calibrated_start(arm, self._rows(arm), self._batch(begin)),
+            steps=self.last - begin,
+            training=self.training,
+            precision=self.precision,
+        )
+        if saved is not None:
+            saved.into(learner)
+        return learner
+
+    def _rows(self, arm: Arm) -> Float[Tensor, "d_sae d_in"]:
+        """The directions an arm begins with: those its objective finds, then those of its init."""
+        found = arm.objective.directions(self._before, arm, self.last - self.first)
+        x = self._batch(self._begin(arm))
+        key = digest([arm.init, arm.seed, arm.d_sae])
+        if key not in self._directions:
+            rows = initial_directions(arm, self.stream.d_in, self.stream.covariance, x.dtype)
+            self._directions[key] = rows.to(x.device)
+        rows = self._directions[key]
+        return rows if found is None else torch.cat([found.to(rows), rows[len(found) :]])
+
+    def _before(self, arm: Arm, first: int, steps: int) -> Autoencoder:
+        """Plain training of an arm on some of the batches that the objective may spend."""
+        folder = None if self.folder is None else self.folder / "before"
+        first += self.first
+        loop = replace(self, first=first, last=first + steps, probes=(), folder=folder)
+        (learner,) = loop.run([replace(arm, objective=Plain())])
+        return learner.sae()
+
+    def _advance(self, learner: Learner, step: int) -> None:
+        """One step of one arm, recorded where the curve wants it; after the last, recorded only."""
+        recorded = step in self.recorded
+        if learner.passive and not recorded:
+            learner.skip(self.stream.batch_size)
+            return
+        x = self._batch(step)
+        row = self._row(learner, step) if recorded else {}
+        outcome = learner.learn(x) if step < self.last else learner.outcome(x, learn=False)
+        if recorded:
+            row |= {"loss": outcome.loss, "ev_batch": _explained(outcome, x), "l0": outcome.l0}
+            learner.curve.append(row)
+
+    def _row(self, learner: Learner, step: int) -> dict[str, float]:
+        """A row of the curve: the weights before they move, and room for what the batch will say."""
+        controller = learner.controller
+        row: dict[str, float] = {
+            "step": step,
+            "tokens": learner.tokens + self._begin(learner.arm) * self.stream.batch_size,
+            **dict.fromkeys(("loss", "ev_batch", "l0"), float("nan")),
+            "dead": float(learner.dead().double().mean()),
+            "coefficient": controller.coefficient if controller is not None else 0.0,
+        }
+        if step in self.probed:
+            for probe in self.probes:
+                asked = probe.anchored(learner.anchor) if isinstance(probe, AnchoredProbe) else probe
+                values = asked(learner.sae(), step)
+                row |= {f"{probe.name}.{name}": float(value) for name, value in values.items()}
+        return row
+
+    def _batch(self, step: int) -> Float[Tensor, "batch d_in"]:
+        """The batch of a step, drawn once for all arms, checked."""
+        if self._drawn is None or self._drawn[0] != step:
+            self._drawn = (step, _checked(self.stream, step))
+        return self._drawn[1]
+
+    def _identity(self, arm: Arm) -> dict[str, Json]:
+        """What a checkpoint must agree with for a run to go on from it."""
+        return {
+            "arm": to_json(arm),
+            "training": to_json(self.training),
+            "stream": self.stream.key,
+            "batch_size": self.stream.batch_size,
+            "first": self.first,
+            "steps": self.last,
+            "precision": self.precision,
+            "probes": [probe.name for probe in self.probes],
+        }
+
+    def _save(self, learners: Sequence[Learner]) -> None:
+        for learner in learners:
+            folder = self.folder_of(learner.arm)
+            if folder is not None:
+                save_progress(folder, learner, self._identity(learner.arm))
+
+
+def probe_steps(steps: int, points: int) -> set[int]:
+    """About `points` log-spaced steps from 1 to `steps`, and 0, 5, 10 and 50 % of the steps.
+
+    5 and 10 % are where the paper looks (Appendix D); half-way is where claims about the trajectory look.
+    """
+    if steps == 0:
+        return {0}
+    spaced = np.logspace(0, np.log10(steps), points).round().astype(int)
+    return {0, steps, steps // 20, steps // 10, steps // 2, *spaced.tolist()}
+
+
+def _explained(outcome: Outcome, x: Float[Tensor, "batch d_in"]) -> float:
+    """Explained variance of a batch, about its mean."""
+    variance = float((x - x.mean(0)).square().sum(dtype=torch.float64)) / x.shape[0]
+    return 1 - outcome.squared_error / variance if variance > 0 else float("nan")
+
+
+def _checked(stream: Stream, step: int) -> Float[Tensor, "batch d_in"]:
+    """A batch as training can use it, or an error that says where it is not."""
+    x = stream.batch(step)
+    if x.ndim != 2 or x.shape[1] != stream.d_in:
+        raise BadInputError(
+            f"batch {step} of the stream {stream.key} has shape {list(x.shape)}, not [batch, {stream.d_in}]: "
+            "an SAE must have the width of its activations"
+        )
+    if x.dtype not in (torch.float32, torch.float64):
+        x = x.float()
+    if not bool(x.sum().isfinite()) and not bool(x.isfinite().all()):
+        row, column = (~x.isfinite()).nonzero()[0].tolist()
+        raise BadInputError(
+            f"batch {step} of the stream {stream.key} holds {float(x[row, column])} in sample {row}, "
+            f"dimension {column}: harvest the activations again, or drop what overflows"
+        )
+    return x
