@@ -152,10 +152,10 @@ def test_constraints_say_what_learns() -> None:
     }
     assert learns == {
         "trained": PARAMETERS,
-        "frozen decoder": PARAMETERS - {"W_dec"},
-        "soft-frozen decoder 0.8": PARAMETERS,
-        "frozen encoder": PARAMETERS,
-        "both frozen": PARAMETERS - {"W_dec"},
+        "frozen_decoder": PARAMETERS - {"W_dec"},
+        "soft_frozen_decoder": PARAMETERS,
+        "frozen_encoder": PARAMETERS,
+        "frozen_both": PARAMETERS - {"W_dec"},
         "untrained": frozenset(),
     }
     assert not FrozenEncoder().encoder_turns
