@@ -108,17 +108,23 @@ pd.DataFrame(
 # changes both the cities and the wording. A city whose answer begins like a more frequent answer's is left out, and so
 # are cities that a template names as an example.
 
+
 # %%
+def of_references(table: str) -> pd.DataFrame:
+    """What was kept of the references, which are no arm's: of every hook and seed."""
+    tables = [
+        result.table(table).assign(
+            experiment="causal_editing", subject=one.source.subject, world_or_hook=one.place, seed=one.seed
+        )
+        for one, result in page.read.references("causal_editing")
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
 for what in ("known", "asked"):
     templates[what] = templates[f"{what}_train"] + templates[f"{what}_test"]
 best = templates.loc[templates.groupby("attribute", sort=False)["known_train"].idxmax()]
-pairs = pd.concat(
-    [
-        result.table("pairs").assign(subject=one.source.subject, world_or_hook=one.place, seed=one.seed)
-        for one, result in page.read.references("causal_editing")
-    ],
-    ignore_index=True,
-)
+pairs = of_references("pairs")
 refused = pairs[pairs["refused"] != ""].drop_duplicates(PAIR)
 determines = {tuple(one) for one in choice["determines"]}
 edited = pd.DataFrame(
@@ -191,16 +197,7 @@ page.table(
 
 # %%
 # A row per edit that was measured: through arms, both ends of the scale, and masks over bases that lose nothing.
-edits = pd.concat(
-    [
-        page.read.table("edits", "causal_editing"),
-        *(
-            result.table("edits").assign(subject=one.source.subject, world_or_hook=one.place, seed=one.seed)
-            for one, result in page.read.references("causal_editing")
-        ),
-    ],
-    ignore_index=True,
-)
+edits = pd.concat([page.read.table("edits", "causal_editing"), of_references("edits")], ignore_index=True)
 some = len(edits) > 0
 places = pairs[["subject", "world_or_hook"]].drop_duplicates()
 by = [*(places if len(places) > 1 else []), *PAIR]  # what tables tell apart
@@ -277,27 +274,30 @@ if led:
     rows = rows.merge(
         rows.loc[rows["arm"] == "trained", [*same, "value"]], on=same, suffixes=("", "_trained")
     )
-    rows["lead"] = rows["value_trained"] - rows["value"]
+    rows["lead"] = (rows["value_trained"] - rows["value"]).where(rows["arm"] != "trained")
     judged = rows.groupby([*by[: -len(PAIR)], "error term", "arm"], sort=False).agg(
         disentanglement=("value", "mean"), floor=("floor", "mean"), ceiling=("ceiling", "mean"),
         lead=("lead", "mean"), least=("lead", "min"), most=("lead", "max"),
     )  # fmt: skip
+    judged = judged.sort_index(level="error term", sort_remaining=False, kind="stable")
     above = judged["disentanglement"] > judged["floor"]
     judged.insert(3, "stands", above.map({True: "above the floor", False: "not above the floor"}))
 
 # %% tags=["hide-input"]
 lead = "No pair of attributes has range here, so no arm is judged."
 if led:
-    dropped = judged.xs("dropped", level="error term").drop(index="trained", level="arm")
-    lead = (
-        f"Without the error term the trained arm leads, mean of {len(grid.seeds)} paired difference(s): "
-        + "; ".join(
-            f"{key if isinstance(key, str) else ', '.join(key)} by {row['lead']:+.3f}"
-            for key, row in dropped.iterrows()
-        )
-    )
+    dropped = judged.reset_index().query("`error term` == 'dropped' and arm != 'trained'")
+    lead = f"Without the error term the trained arm leads, mean of {len(grid.seeds)} paired difference(s): "
+    where = dropped["arm"] + (", " + dropped["world_or_hook"] if "world_or_hook" in dropped else "")
+    lead += "; ".join(f"{arm} by {gap:+.3f}" for arm, gap in zip(where, dropped["lead"], strict=True)) + "."
 first = ends.iloc[0] if some else None
-here = lambda table: table[(table[[*places, *PAIR]] == first[[*places, *PAIR]]).all(axis=1)]  # noqa: E731
+
+
+def here(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the first pair, at the first hook."""
+    return table[(table[[*places, *PAIR]] == first[[*places, *PAIR]]).all(axis=1)]
+
+
 page.figure(
     figures.edits_by_arm(here(edits), here(ends)),
     alt=f"Cause, isolation and disentanglement of references, exact dictionaries and arms. {lead}",
@@ -308,9 +308,10 @@ page.figure(
 ) if some else nothing  # fmt: skip
 
 # %% tags=["hide-input"]
-signed = {name: judged[name].map("{:+.3f}".format) for name in ("lead", "least", "most")} if led else {}
 page.table(
-    judged.assign(**signed),
+    judged.assign(
+        **{n: judged[n].map("{:+.3f}".format, na_action="ignore") for n in ("lead", "least", "most")}
+    ),
     caption="Disentanglement of every arm, with the error term dropped and kept, between floor and ceiling (means over seeds "
     "and over pairs that have range); the trained arm's lead over each: mean, least and most of the differences paired by "
     "seed. Of two arms that are not above the floor, where the city is left alone, neither is called better: their "
@@ -435,7 +436,7 @@ printed.columns = [f"{model} L{layer} {architecture}" for model, layer, architec
 if led:
     ours = rows.pivot_table(index=["constraint", "init"], columns="error term", values="value", sort=False)
     ours.columns = [f"ours, error term {how}" for how in ours.columns]
-    printed = printed.join(ours.rename_axis(printed.index.names), how="outer", sort=False)
+    printed = pd.concat([printed, ours], axis=1)
 
 # %% tags=["hide-input"]
 page.table(

@@ -87,7 +87,7 @@ page.publish(table, "claims")
 counts = ", ".join(f"{n} *{verdict}*" for verdict, n in judged["verdict"].value_counts().items())
 missing = f"**{found.missing} tables of scores are not computed yet.** " if found.missing else ""
 Markdown(
-    f"{missing}Of {len(table)} claims, {len(judged)} are judged at the profile `{profile}` ({counts or 'none'}); "
+    f"{missing}Of {len(table)} claims, {len(judged)} are judged at the profile `{page.profile.name}` ({counts or 'none'}); "
     f"{len(table) - len(judged)} are open here. Scale: {page.profile.about}.\n\n"
     f"Of {len(state)} metrics, **{(state == 'passed').sum()} pass** their validity gate, "
     f"**{(state == 'failed').sum()} fail** it, and for {(state == 'not available').sum()} there is none."
@@ -107,7 +107,7 @@ columns = "claim, paper, ours, seeds, profile and scale, verdict, in detail, sta
 shown = (table["verdict"] != "open") | (table["in detail"] == "validity gate failed")
 page.table(
     table.loc[shown, columns.split(", ")].reset_index(drop=True),
-    caption=f"Claims that a result speaks to, at the profile {profile}; those on a metric that failed its validity "
+    caption=f"Claims that a result speaks to, at the profile {page.profile.name}; those on a metric that failed its validity "
     "gate with their number, and without a verdict.",
 )
 
@@ -146,6 +146,8 @@ page.table(reread, caption="Tables 2 to 4, cell by cell.", folded=True)
 
 # %% [markdown]
 # ## Where to go
+#
+# Start with [](anatomy): the whole check from scratch, with an SAE and its frozen twins trained in front of you.
 #
 # Where the truth is known:
 #

@@ -132,9 +132,9 @@ explained = pd.concat([at_mark(curves, mark) for mark in marks]).pivot_table(
 
 # %% tags=["hide-input"]
 places = list(dict.fromkeys(cosines["world_or_hook"]))
-in_words = {place: f"the world with {place} probabilities" for place in toy.sources} | {hook: f"`{hook}`"}
+where = {place: f"in the world with {place} probabilities" for place in toy.sources} | {hook: f"on `{hook}`"}
 turning = " ".join(
-    f"On {in_words[place]} the median decoder direction has a cosine of {turned.at['10 %', (place, 'decoder')]:.2f} "
+    f"The median decoder direction {where[place]} has a cosine of {turned.at['10 %', (place, 'decoder')]:.2f} "
     f"to its start after a tenth of the steps and {turned.at['end', (place, 'decoder')]:.2f} at the end "
     f"(encoder {turned.at['end', (place, 'encoder')]:.2f}); explained variance is {explained.at['10 %', place]:.2f} at "
     f"a tenth and {explained.at['end', place]:.2f} at the end."
@@ -167,7 +167,7 @@ page.table(
 # %% tags=["hide-input"]
 spread = everyone[everyone["side"] == "decoder"].assign(width=lambda t: t["q95"] - t["q05"])
 spread = spread[spread["steps"] == "end"].groupby("world_or_hook")["width"].mean()
-widths = "; ".join(f"{spread[place]:.2f} on {in_words[place]}" for place in places)
+widths = "; ".join(f"{spread[place]:.2f} {where[place]}" for place in places)
 Markdown(f"{turning} At the end, from the 5 % to the 95 % quantile, latents differ by {widths}.")
 
 # %% [markdown]
@@ -183,9 +183,9 @@ page.figure(
     figures.trajectories_by_frequency(cosines),
     alt="Median cosine to init of latents that are active rarely and often. Decoder, at the end: "
     + "; ".join(
-        f"{group} {value:.2f} on {in_words[place]}"
-        for place in places
-        for group, value in by_frequency[place, "decoder"].dropna().items()
+        f"{where[place]} " + ", ".join(f"{group} {value:.2f}" for group, value in column.dropna().items())
+        for (place, side), column in by_frequency.items()
+        if side == "decoder"
     ),
     caption="The same runs. Latents are grouped by the share of held-out samples in which they are active at the end; "
     "numbers of latents in the legends. Lines: medians.",
@@ -218,9 +218,11 @@ worlds = read.scores("lazy_training_cones", "lazy_training_cones_noise")
 activations = read.scores("lazy_training_cones_real", "lazy_training_cones_real_noise")
 sweep = with_tau(pd.concat([worlds, activations], ignore_index=True))
 
-primary = with_tau(read.scores("real_activations", "lazy_training_noise"))  # full budget, several seeds
-primary = primary[primary["tau"].isin([1.0, 0.8, -1.0]) & (primary["world_or_hook"] == hook)]
-primary = primary[(primary["init"] == "iso") & ~primary["constraint"].isin(["frozen_both", "untrained"])]
+full = read.scores("real_activations", "lazy_training_noise")  # full budget, several seeds
+cones_only = full["constraint"].isin(["frozen_decoder", "soft_frozen_decoder", "trained"]) & (
+    full["init"] == "iso"
+)
+primary = with_tau(full[cones_only & (full["world_or_hook"] == hook)])
 
 
 def at_the_papers_tau(scores):
@@ -377,7 +379,7 @@ page.figure(
     alt="Overlap of supports, explained variance of first-order models, and change of the tangent kernel along the "
     "training. "
     + " ".join(
-        f"On {in_words[place]}, at the end, supports overlap by {row['jaccard']:.0%} with those at init (chance "
+        f"At the end, {where[place]}, supports overlap by {row['jaccard']:.0%} with those at init (chance "
         f"{row['jaccard_chance']:.0%}), the first-order model explains {row['first_order_start']:.2f} of the variance with the "
         f"supports of init and {row['first_order_end']:.2f} with the final ones, where the trained one explains {row['ev']:.2f}, "
         f"and the kernel has changed by {row['kernel_change']:.2f} of its norm."
@@ -427,8 +429,7 @@ measures = {  # of a scaled run, and the same of the ordinary one
     "explained_variance": ("explained variance", "ev"),
 }
 held = scaled["held"].map({True: "held as at init", False: "switching"})
-scales = scaled.assign(supports=held).set_index(["supports", "alpha"])[list(measures)]
-scales.loc["ordinary training", ""] = [ordinary[usual] for _, usual in measures.values()]
+scales = scaled.assign(supports=held).set_index(["supports", "alpha"])[list(measures)].sort_index()
 less = (scaled["kernel_change"] < ordinary["kernel_change"]).sum()
 
 # %% tags=["hide-input"]
@@ -459,7 +460,7 @@ ranges = " ".join(
     f"{part['kernel_change'].iloc[0]:.2f} to {part['kernel_change'].iloc[-1]:.2f}, the share of the output's change that the "
     f"first-order model predicts from {part['predicted'].iloc[0]:.3f} to {part['predicted'].iloc[-1]:.3f}, and explained "
     f"variance from {part['explained_variance'].iloc[0]:.2f} to {part['explained_variance'].iloc[-1]:.2f}."
-    for name, part in ((name, scales.loc[name].sort_index()) for name in held.unique())
+    for name, part in ((name, scales.loc[name]) for name in held.unique())
 )
 page.figure(
     figure,
@@ -471,8 +472,11 @@ page.figure(
 )
 
 # %% tags=["hide-input"]
+last = {name: ordinary[usual] for name, (_, usual) in measures.items()}
 page.table(
-    scales.rename(columns={name: title for name, (title, _) in measures.items()}),
+    pd.concat([scales, pd.DataFrame(last, index=[("ordinary training", "")])])
+    .rename_axis(["supports", "alpha"])
+    .rename(columns={name: title for name, (title, _) in measures.items()}),
     caption="The same numbers: scaled runs, and the ordinary training at its end.",
 )
 
@@ -520,7 +524,7 @@ page.figure(
     ),
     alt="Largest cosines between latents of two seeds, by arm, with nulls. Medians: "
     + "; ".join(
-        f"{Constraint.named(arm).label} on {in_words[place]} {row['nearest']:.2f} (one to one {row['matched']:.2f}, null of "
+        f"{Constraint.named(arm).label} {where[place]} {row['nearest']:.2f} (one to one {row['matched']:.2f}, null of "
         f"equal second moments {row['null_dictionary']:.2f}, isotropic chance {row['null_isotropic']:.2f})"
         for (place, arm), row in medians.iterrows()
     ),
@@ -532,7 +536,9 @@ page.figure(
 
 # %% tags=["hide-input"]
 page.table(
-    medians.rename(columns=lambda name: name.replace("_", " ")).rename_axis(["", "arm"]),
+    medians.rename(columns=lambda name: name.replace("_", " "))
+    .rename(index=lambda name: Constraint.named(name).label, level="constraint")
+    .rename_axis(["", "arm"]),
     caption="Medians over latents: cosine to the nearest and to the one-to-one matched latent of another seed, the same for "
     "random directions (isotropic, with the data's covariance, with the dictionary's second moments), and cosine of a "
     "latent's encoder to its decoder direction.",
@@ -548,7 +554,7 @@ page.figure(
     ),
     alt="Cosine of encoder and decoder directions by arm. Medians: "
     + "; ".join(
-        f"{Constraint.named(arm).label} on {in_words[place]} {value:.2f}"
+        f"{Constraint.named(arm).label} {where[place]} {value:.2f}"
         for (place, arm), value in medians["encoder_decoder_cosine"].items()
     ),
     caption="The same latents. All arms start tied, with cosine 1. A frozen decoder's encoder was fitted to random directions; "

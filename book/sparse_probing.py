@@ -57,9 +57,10 @@ from IPython.display import Markdown
 from scipy.stats import bootstrap
 
 from sanity import figures
-from sanity.claims import paper_tables, read_ledger
+from sanity.claims import paper_tables
 from sanity.data.probing import GROUPS, WIDER
 from sanity.evals import sparse_probing as probing
+from sanity.experiments.verdicts import book_ledger
 from sanity.publishing import open_chapter
 
 page = open_chapter("sparse_probing", profile)
@@ -247,7 +248,7 @@ leads = pd.DataFrame(
 )  # fmt: skip
 
 # %% tags=["hide-input"]
-ledger = read_ledger()
+ledger = book_ledger()
 fraction, full = (
     ledger.claim("probing-frozen-decoder").margin.fraction,
     ledger.metrics["sparse_probing_top1"].range,

@@ -119,13 +119,20 @@ page.table(
 # %%
 real = ["real_activations", "real_activations_sweep", "interpretability", "judged_interpretability"]
 real += ["sparse_probing", "causal_editing"]
-better = [name for name, metric in ledger.metrics.items() if metric.direction == "higher"]
+shown = ["recovery", "frequency_weighted_recovery", "mean_max_cosine", "mean_matched_cosine", "detection_f1"]
+shown += ["explained_variance", "ce_recovered", "kl_recovered", "autointerp_judge", "autointerp_auroc"]
+shown += [
+    "autointerp_auroc_token_matched",
+    "sparse_probing_top1",
+    "sparse_probing_top5",
+    "ravel_disentanglement",
+]
 l0 = {
     "synthetic_recovery": found.primary["synthetic_recovery"]["l0_target"],
     **dict.fromkeys(real, found.primary["real_activations"]["l0_target"]),
 }
 rows = scores[
-    scores["metric"].isin(better)
+    scores["metric"].isin(shown)
     & (scores["l0_target"] == scores["experiment"].map(l0))
     & scores["ceiling"].notna()
     & ~scores["seed"].isin(ledger.pilot_seeds)
@@ -146,7 +153,8 @@ page.publish(shares.astype({"subject": str}), "places_between")
 for name, part in shares.groupby("world_or_hook", sort=False):
     labels = {
         metric: ledger.metrics[metric].label + (" (FAILED its validity gate)" if metric in failed else "")
-        for metric in dict.fromkeys(part["metric"])
+        for metric in shown
+        if metric in set(part["metric"])
     }
     subject = part["subject"].iloc[0]
     where = f"the world with {name} probabilities" if pd.isna(subject) else f"{subject}, {name}"
@@ -193,7 +201,7 @@ power_words = (
     )
 )
 Markdown(
-    f"{len(compared)} comparisons of the ledger have scores at the profile `{profile}`, {(compared['n_seeds'] == 1).sum()} of "
+    f"{len(compared)} comparisons of the ledger have scores at the profile `{page.profile.name}`, {(compared['n_seeds'] == 1).sum()} of "
     f"them on a single seed, which gives a number without an interval. {power_words}*Inconclusive* is the ordinary outcome "
     "of few seeds. It says that this run cannot tell, and is neither a match nor a difference.\n\n"
     f"Of {len(state)} metrics, **{(state == 'passed').sum()} pass** their validity gate, "
@@ -270,7 +278,7 @@ if len(known):
         Markdown(
             f"Of {len(known)} comparisons, {' and '.join(f'{n} {how}' for how, n in enough.items())} have the seeds that their "
             f"margin needs. The most demanding is `{hardest['claim']}`, whose margin of {hardest['margin']:.0%} takes "
-            f"{hardest['seeds_needed']:.0f} to {hardest['seeds_needed_high']:.0f} seeds; there are {hardest['seeds']}. "
+            f"{hardest['seeds_needed']:.0f} seeds at the observed SD and {hardest['seeds_needed_high']:.0f} at its limit; there are {hardest['seeds']}. "
             f"{len(power) - len(known)} more have a single seed or no spread at all, from which no number can be worked out."
         ),
     )
@@ -388,7 +396,7 @@ display(
 # %% [markdown]
 # ## What could be wrong
 #
-# - Seeds tell what a *re-run* would give: same model, same place, same text, same code. Nothing on this page says how
+# - Seeds tell what a *re-run* would give: same model, same layer and hook, same text, same code. Nothing on this page says how
 #   another language model would come out, or other text: intervals leave out the noise of what all seeds share (see the
 #   rules).
 # - The $t$-interval takes the differences to be about normal, which two or three numbers cannot show. The sign-flip test

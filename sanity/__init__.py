@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sanity.data.synthetic import SyntheticSpec as SyntheticSpec
     from sanity.data.synthetic import SyntheticWorld as SyntheticWorld
     from sanity.evals.score import Score as Score
+    from sanity.experiments.evaluating import evaluate as evaluate
     from sanity.models import Arm as Arm
     from sanity.models import Autoencoder as Autoencoder
     from sanity.models import check_sae as check_sae
@@ -27,6 +28,7 @@ _HOMES = {
     "SyntheticSpec": "sanity.data.synthetic",
     "SyntheticWorld": "sanity.data.synthetic",
     "check_sae": "sanity.models",
+    "evaluate": "sanity.experiments.evaluating",
     "load_sae": "sanity.models",
     "load_subject": "sanity.subject",
     "train": "sanity.models",

@@ -14,11 +14,10 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from declared_metrics import declare_missing
 from torch.nn import functional
 
 from sanity.baselines import FrozenDecoder, Untrained
-from sanity.claims import Ledger, Result, evaluate_all, failed_metrics, gate_table, read_ledger
+from sanity.claims import Ledger, Result, evaluate_all, failed_metrics, gate_table
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
 from sanity.evals import (
     Score,
@@ -31,6 +30,7 @@ from sanity.evals import (
 from sanity.evals.base import graded_row
 from sanity.experiments.reading import stack
 from sanity.experiments.steps import score_table
+from sanity.experiments.verdicts import book_ledger
 from sanity.models import Arm, Autoencoder, TopK, train
 from sanity.sources import Budget, RunSpec, World
 
@@ -110,7 +110,6 @@ def tidy(arms: Arms, evals: Mapping[str, Eval] = EVALS) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def ledger(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Ledger:
     """The book's margins, with one comparison per metric and baseline."""
-    declare_missing()
     book = yaml.safe_load((repository / "book" / "claims.yml").read_text())
     claims = [
         {
@@ -131,7 +130,7 @@ def ledger(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Ledger
     ]
     file = tmp_path_factory.mktemp("ledger") / "claims.yml"
     file.write_text(yaml.safe_dump({**book, "claims": claims}))
-    return read_ledger(file)
+    return book_ledger(file)
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,7 @@ grids:
     objectives: [plain, auxiliary(dead_after_tokens=500), topk_first]
     evals: [reconstruction, harder_recovery]
 evals:
-  recovery: {grades: {levels: [0.0, 0.5, 1.0], seeds: [0, 1, 2], size: 512}}
+  recovery: {grades: {levels: [0.0, 0.25, 0.5, 0.75, 1.0], seeds: [0, 1, 2, 3, 4], size: 512}}
   harder_recovery: {kind: recovery, detail: false, grades: null}
   reconstruction: {grades: {levels: [0.0, 0.5, 1.0], seeds: [0, 1], size: 200}}
   loss: {tokens: 160, grades: {levels: [0.0, 0.5, 1.0], seeds: [0, 1], size: 64}}
@@ -99,7 +99,8 @@ def tiny_profile(model: Path | None = None, text: Path | None = None, **changes:
     if model is not None and text is not None:
         hook = {
             "kind": "hook", "subject": str(model), "hook": "blocks.1.hook_resid_post", "d_model": 32,
-            "context": 16, "text": str(text), "train_tokens": 1600, "held_out_tokens": 480, "shard_tokens": 400,
+            "context": 16, "text": str(text), "train_tokens": 1600, "held_out_tokens": 480,
+            "shard_tokens": 400,
         }  # fmt: skip
         letters = f"sources:\n  letters: {json.dumps(hook)}\n"
         made = TEXT.replace("sources:\n", letters, 1).replace("\nevals:", f"{REAL}evals:", 1)

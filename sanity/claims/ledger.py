@@ -66,7 +66,8 @@ def book_folder() -> Path:
 def read_ledger(path: Path | str | None = None) -> Ledger:
     """Read and check the ledger, `book/claims.yml` by default.
 
-    A claim's metrics have to be declared before: import the evals, or the analyses, that measure them.
+    A claim's metrics have to be declared before, by evals (which this package imports) and by analyses:
+    `sanity.experiments.verdicts.book_ledger` sees to that.
     Raises `BadInputError` that lists every fault as "claim 'ID', field NAME: what is wrong".
     """
     file = Path(path) if path is not None else book_folder() / "claims.yml"
@@ -153,7 +154,7 @@ def _misfits(claim: Claim, metrics: Mapping[str, Metric]) -> list[str]:
     faults = []
     for name in metrics_of(claim):
         if name not in metrics:
-            faults.append(f"field metric: no eval declares {name}; {_there(sorted(metrics))}")
+            faults.append(f"field metric: nothing imported declares {name}; {_there(sorted(metrics))}")
         elif not isinstance(claim, Value):
             if metrics[name].direction == "none":
                 faults.append(f"field metric: {name} has no better side: state an expected range instead")

@@ -34,7 +34,7 @@ def clean_command(
     from sanity.engine.store import open_store
     from sanity.profiles import names
 
-    store, profiles = open_store(), [*names(), *(profile or [])]
+    store, profiles = open_store(), list(dict.fromkeys([*names(), *(profile or [])]))
     rows = unreached(store, profiles)
     if yes:
         for row in rows:

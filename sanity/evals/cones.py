@@ -12,7 +12,7 @@ from sanity.evals.base import Candidate, Eval, Scored, Setting
 from sanity.evals.cone import reach_of_anchors
 from sanity.evals.directions import smallest_cosine
 from sanity.evals.feature_recovery import mean_max_cosine_of, recovery_of
-from sanity.evals.metric import Metric
+from sanity.evals.metric import Metric, declare
 from sanity.sources import Source, World
 
 
@@ -58,3 +58,21 @@ class Cones(Eval):
                     replace(mean_max_cosine_of(reached, start), metric="reachable_cosine"),
                 ]
             )
+
+
+_FORMULA = "it is computed from a formula and measures nothing"
+declare(
+    {
+        "log10_cone_bound": Metric(
+            "log10 of the paper's bound on hitting a cone", "none", None, "none", "none", ungated=_FORMULA
+        ),
+        "cone_reach": Metric(
+            "largest cosine that the best of m cones can reach",
+            "none",
+            None,
+            "none",
+            "none",
+            ungated=_FORMULA,
+        ),
+    }
+)

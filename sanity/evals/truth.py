@@ -22,6 +22,7 @@ from sanity.evals.feature_recovery import (
     uniqueness,
 )
 from sanity.evals.geometry import antipodes, directions_geometry, span_recovery, subspace_overlap
+from sanity.evals.inputs import SparseAutoencoder
 from sanity.evals.latent_detection import absorption, latent_f1
 from sanity.evals.pursuit import pursuit_explained_variance
 from sanity.evals.reconstruction import reconstruction_scores
@@ -64,7 +65,7 @@ def truth_of(stream: SyntheticStream, n: int) -> Truth:
     )
 
 
-def truth_scores(sae: Autoencoder, truth: Truth) -> list[Score]:
+def truth_scores(sae: SparseAutoencoder, truth: Truth) -> list[Score]:
     """What a corrupted true dictionary is read by: reconstruction, recovery, detection, turning."""
     features = truth.features
     scores = [
@@ -80,7 +81,7 @@ def truth_scores(sae: Autoencoder, truth: Truth) -> list[Score]:
     return scores
 
 
-def recovery_scores(sae: Autoencoder, truth: Truth) -> list[Score]:
+def recovery_scores(sae: SparseAutoencoder, truth: Truth) -> list[Score]:
     """Which features an SAE has, and how well its latents detect them."""
     features, known = truth.features, {"features": truth.features, "active": truth.active}
     return [
@@ -94,7 +95,7 @@ def recovery_scores(sae: Autoencoder, truth: Truth) -> list[Score]:
     ]
 
 
-def absorption_of(sae: Autoencoder, truth: Truth) -> tuple[list[Score], pd.DataFrame]:
+def absorption_of(sae: SparseAutoencoder, truth: Truth) -> tuple[list[Score], pd.DataFrame]:
     """In a hierarchy, whether latents of recovered parents fall silent when a child is active."""
     if truth.parents is None:
         return [], pd.DataFrame()

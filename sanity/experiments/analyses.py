@@ -24,18 +24,19 @@ ANALYSES: tuple[str, ...] = (
 """Modules of this room with a function `cells(plan)`."""
 
 
-def _modules() -> list[ModuleType]:
+def analysis_modules() -> list[ModuleType]:
+    """The modules; importing them declares the metrics that they measure."""
     return [import_module(f"sanity.experiments.{name}") for name in ANALYSES]
 
 
 def analysis_cells(plan: Plan) -> list[Cell]:
     """The cells of all analyses."""
-    return [cell for module in _modules() for cell in module.cells(plan)]
+    return [cell for module in analysis_modules() for cell in module.cells(plan)]
 
 
 def scored_cells(plan: Plan) -> list[tuple[str, str, Cell]]:
     """Experiment, world or hook, and cell of every table of scores that analyses have for claims."""
-    return [one for module in _modules() if hasattr(module, "scored") for one in module.scored(plan)]
+    return [one for module in analysis_modules() if hasattr(module, "scored") for one in module.scored(plan)]
 
 
 def every_cell(profile: Profile) -> list[Cell]:

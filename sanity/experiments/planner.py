@@ -180,8 +180,8 @@ class _Planner:
         if one.has("refer"):
             inputs["references"] = self._reference(name, one, run, source, place)
             for seed in seeds if one.pools_references else ():
-                other = replace(run, arm=replace(run.arm, seed=seed))
-                inputs[f"references.{seed}"] = self._reference(name, one, other, source, place)
+                of_seed = replace(run, arm=replace(run.arm, seed=seed))
+                inputs[f"references.{seed}"] = self._reference(name, one, of_seed, source, place)
         if one.has("grade"):
             self._graded(name, one, run, source, place)
         for needed, other in one.needs().items():

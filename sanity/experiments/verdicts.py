@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -30,7 +31,7 @@ from sanity.engine.computing import compute
 from sanity.engine.store import LocalStore, missing, open_store, require
 from sanity.evals.base import Eval
 from sanity.evals.metric import METRICS, Metric
-from sanity.experiments.analyses import scored_cells
+from sanity.experiments.analyses import analysis_modules, scored_cells
 from sanity.experiments.gathering import gathered, gathering_cell
 from sanity.experiments.planner import Plan, plan_grids
 from sanity.experiments.reading import stack
@@ -110,7 +111,7 @@ class VerdictCells:
 
 def verdict_cells(plan: Plan, ledger: Ledger | None = None) -> VerdictCells:
     """The cells that judge a ledger (the book's) at a plan's profile."""
-    ledger = ledger or read_ledger()
+    ledger = ledger or book_ledger()
     metrics = _metrics(plan, ledger)
     scores = gathering_cell(plan, ledger, scored_cells(plan))
     readings = tuple((one.eval, one.place, one.source.subject, one.cell.key) for one in plan.graded)
@@ -129,6 +130,12 @@ def verdict_cells(plan: Plan, ledger: Ledger | None = None) -> VerdictCells:
         cost=Cost(5.0),
     )
     return VerdictCells(scores, gates, verdicts, ledger)
+
+
+def book_ledger(path: Path | None = None) -> Ledger:
+    """The book's ledger (or that at `path`), once all metrics are declared that it may name."""
+    analysis_modules()
+    return read_ledger(path)
 
 
 def book_verdict_cells(plan: Plan) -> list[Cell]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PALETTE = (BLUE, ORANGE, "#009E73", BLACK, "#CC79A7", "#E69F00")
 ARMS = (Trained(), SoftFrozenDecoder(), FrozenEncoder(), FrozenDecoder())
 PAPERS_TAU = 0.8
+RECOVERED = 0.8
+"""The cosine at which a feature counts as recovered."""
 FREE = -0.25
 """Where the trained arm (tau = -1) is drawn."""
 
@@ -81,7 +83,8 @@ def cone_laws(exact: pd.DataFrame, simulated: pd.DataFrame) -> Figure:
         )
         right.plot(line["tau"], line["log10_any_cap"], color=colour)
         right.plot(line["tau"], line["log10_cone_bound"].clip(upper=0), color=colour, linestyle="--")
-    reference(left, PAPERS_TAU, "counted as recovered", kind="ceiling")
+    left.axhline(RECOVERED, color="#555555", linewidth=1.1, linestyle="--", zorder=1)
+    left.text(0.0, RECOVERED + 0.01, "counted as recovered", fontsize="x-small", color="#555555")
     left.set_ylim(0, 1.02)
     left.set_ylabel("best cosine to an arbitrary direction")
     left.set_title("what the cones can reach")
@@ -133,7 +136,8 @@ def quantile_bars(
     axes[0, 0].set_yticks(range(len(arms)), [arm.label for arm in arms])
     if len(columns) > 1:
         handles = [Line2D([], [], color=colour, linewidth=4, label=name) for name, colour in columns.values()]
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+        ncols = len(handles) if len(places) > 1 else 1
+        figure.legend(handles=handles, loc="outside upper center", ncols=ncols)
     figure.supxlabel(xlabel, fontsize="small")
     return figure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from importlib import resources
@@ -96,7 +97,7 @@ def _source(profile: Profile, name: str) -> Source:
 
 def built(kind: type[Any], fields: dict[str, Any], what: str) -> Any:
     """A frozen dataclass of `kind` from plain data, every field checked against its type."""
-    known = set(kind.__dataclass_fields__)
+    known = {field.name for field in dataclasses.fields(kind)}
     if unknown := sorted(fields.keys() - known):
         raise BadInputError(f"{what} has no field {', '.join(unknown)}; it has: {', '.join(sorted(known))}")
     try:

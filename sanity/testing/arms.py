@@ -31,7 +31,7 @@ def check_architecture(architecture: Architecture) -> None:
     kind = type(architecture)
     one = kind.with_l0(L0)
     require(abs(one.l0 - L0) < 1e-9, f"{kind.__name__}.with_l0({L0}) asks for an L0 of {one.l0:g}")
-    other = Arm(TopK(L0), D_SAE)
+    other = Arm(TopK(L0), D_SAE, seed=1)
     (alone,) = _trained([Arm(one, D_SAE)])
     together, _ = _trained([Arm(one, D_SAE), other])
     same = [torch.equal(getattr(alone.sae, w), getattr(together.sae, w)) for w in ("W_enc", "W_dec")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def _check_keys(one: Eval, runs: list[RunSpec]) -> None:
         name = ""
         version = one.version + 1
 
-    later = Later(**{name: getattr(one, name) for name in one.__dataclass_fields__})
+    later = Later(**{field.name: getattr(one, field.name) for field in dataclasses.fields(one)})
     now, then = (plan_runs(runs[:1], {"it": made}).runs[0] for made in (one, later))
     require(now.trained.key == then.trained.key, "the version of an eval is part of the key of SAEs")
     require(now.scored["it"].key != then.scored["it"].key, "its version is no part of its scores' key")

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from declared_metrics import declare_missing
 
-from sanity.claims import SCORE_COLUMNS, Ledger, claims_table, evaluate, evaluate_all, read_ledger, repeated
+from sanity.claims import SCORE_COLUMNS, Ledger, claims_table, evaluate, evaluate_all, repeated
 from sanity.claims.schema import metrics_of
 from sanity.errors import BadInputError
+from sanity.experiments.verdicts import book_ledger
 
 TOY = {"experiment": "synthetic_recovery", "world_or_hook": "constant", "architecture": "topk"}
 SIZES = {"subject": None, "d_in": 100, "n_features": 3200, "d_sae": 3200, "samples": 10_000}
@@ -29,8 +29,7 @@ PROBING = "probing-frozen-decoder"
 
 @pytest.fixture(scope="module")
 def ledger(repository: Path) -> Ledger:
-    declare_missing()
-    return read_ledger(repository / "book" / "claims.yml")
+    return book_ledger(repository / "book" / "claims.yml")
 
 
 def scores(

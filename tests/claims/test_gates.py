@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from declared_metrics import declare_missing
 
 from sanity.claims import (
     SCORE_COLUMNS,
@@ -17,12 +16,12 @@ from sanity.claims import (
     failed_metrics,
     gate_state,
     gate_table,
-    read_ledger,
     result_rows,
     worst_state,
 )
 from sanity.errors import BadInputError
 from sanity.evals.metric import Metric
+from sanity.experiments.verdicts import book_ledger
 
 CLAIM = "real-frozen-decoder-ev"
 PRIMARY = {"real_activations": {"world_or_hook": "layer 1", "architecture": "topk", "l0_target": 16}}
@@ -38,8 +37,7 @@ def gates(**states: str) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def ledger(repository: Path) -> Ledger:
-    declare_missing()
-    return read_ledger(repository / "book" / "claims.yml")
+    return book_ledger(repository / "book" / "claims.yml")
 
 
 @pytest.fixture

@@ -5,17 +5,16 @@ from typing import Any
 
 import pytest
 import yaml
-from declared_metrics import declare_missing
 
 from sanity.claims import Ledger, ledger_of, read_ledger
 from sanity.claims.schema import AllMetrics, Value, metrics_of
 from sanity.errors import BadInputError
+from sanity.experiments.verdicts import book_ledger
 
 
 @pytest.fixture(scope="module")
 def ledger(repository: Path) -> Ledger:
-    declare_missing()
-    return read_ledger(repository / "book" / "claims.yml")
+    return book_ledger(repository / "book" / "claims.yml")
 
 
 def small() -> dict[str, Any]:
@@ -81,7 +80,7 @@ def test_the_literal_headline_is_one_arm_on_three_metrics(ledger: Ledger) -> Non
     [
         (
             {"metric": "acuracy"},
-            r"claim 'first', field metric: no eval declares acuracy; there are: .*recovery",
+            r"claim 'first', field metric: nothing imported declares acuracy; there are: .*recovery",
         ),
         ({"margin": {"fraction": 0.7, "why": "x", "blind": True}}, r"field margin.fraction: .*less than 0.5"),
         ({"margin": {"fraction": float("nan"), "why": "x", "blind": True}}, r"field margin.fraction"),
@@ -188,5 +187,5 @@ def test_a_ledger_is_made_again_from_its_content(ledger: Ledger) -> None:
     again = ledger_of(ledger.content, metrics=ledger.metrics)
     assert again == ledger
     few = {name: ledger.metrics[name] for name in ("recovery", "explained_variance")}
-    with pytest.raises(BadInputError, match="no eval declares"):
+    with pytest.raises(BadInputError, match="nothing imported declares"):
         ledger_of(ledger.content, metrics=few)

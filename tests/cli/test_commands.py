@@ -13,10 +13,12 @@ from typer.testing import CliRunner, Result
 
 import sanity.experiments
 from sanity.cli import app
-from sanity.engine.cells import Cost, Task, computes
+from sanity.engine.cells import Cell, Cost, Task, computes
+from sanity.engine.computing import compute
+from sanity.engine.store import open_store
 from sanity.errors import StorageError
 
-COMMANDS = ("fetch", "plan", "harvest", "train", "reproduce", "book", "claims")
+COMMANDS = ("fetch", "plan", "harvest", "train", "judge", "reproduce", "book", "claims", "clean")
 
 
 @computes("test_commands.work", version=1)
@@ -29,8 +31,9 @@ def small_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SANITY_STORE", str(tmp_path / "store"))
     cost = Cost(120.0, 2_000_000, 3_000_000)
     harvest = work.cell({"n": 1}, label="activations", stage="harvest", cost=cost)
-    trained = work.cell({"n": 2}, inputs={"a": harvest}, label="sae", stage="arms", cost=cost)
-    monkeypatch.setattr(sanity.experiments, "plan", lambda _profile: [trained, harvest])
+    trained = work.cell({"n": 2}, inputs={"a": harvest}, label="sae", stage="train", cost=cost)
+    scored = work.cell({"n": 3}, inputs={"sae": trained}, label="score", stage="reconstruction", cost=cost)
+    monkeypatch.setattr(sanity.experiments, "plan", lambda _profile: [scored, trained, harvest])
 
 
 def run(*arguments: str) -> Result:
@@ -95,33 +98,106 @@ def test_an_interruption_says_that_nothing_is_lost(monkeypatch: pytest.MonkeyPat
 
 def test_plan_lists_cells_with_their_cost_inputs_first() -> None:
     value = document("plan", "--profile", "smoke", "--json")
-    assert [cell["label"] for cell in value["cells"]] == ["activations", "sae"]
-    assert value["missing"] == 2
+    assert [cell["label"] for cell in value["cells"]] == ["activations", "sae", "score"]
+    assert value["missing"] == 3
     assert value["cells"][0]["seconds"] == 120.0
     assert re.fullmatch("[0-9a-f]{20}", value["cells"][0]["key"])
     text = run("plan", "--profile", "smoke").stdout
-    assert "2 results in all: about 4 min on two cores, 4.0 MB of disk" in text
+    assert "3 results in all: about 6 min on two cores, 6.0 MB of disk" in text
     assert text.count(" missing") >= 2
 
 
-def test_harvest_computes_its_stage_only_and_train_the_rest() -> None:
+def test_harvest_and_train_compute_what_they_say_and_no_more() -> None:
     assert [row["label"] for row in document("harvest", "--profile", "smoke", "--json")] == ["activations"]
     value = document("plan", "--profile", "smoke", "--json")
-    assert [cell["done"] for cell in value["cells"]] == [True, False]
-    document("train", "--profile", "smoke", "--json")
-    assert document("plan", "--profile", "smoke", "--json")["missing"] == 0
+    assert [cell["done"] for cell in value["cells"]] == [True, False, False]
+    assert [row["label"] for row in document("train", "--profile", "smoke", "--json")] == ["sae"]
+    assert document("plan", "--profile", "smoke", "--json")["missing"] == 1
 
 
-def test_claims_without_results_are_open(
-    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def small_profile(tmp_path: Path) -> str:
+    """A profile file with one run on one small world."""
+    made = tmp_path / "tiny.yaml"
+    made.write_text(
+        "about: a test\n"
+        "sources: {constant: {kind: world, spec: {d_in: 8, n_features: 24, expected_l0: 2.0}}}\n"
+        "grids:\n"
+        "  synthetic_recovery:\n"
+        "    {sources: constant, architectures: topk, l0: 2, d_sae: 24, learning_rates: 0.01,\n"
+        "     batch_size: 32, steps: 4, evals: reconstruction}\n"
+    )
+    return str(made)
+
+
+def test_claims_without_results_are_open_and_say_what_is_missing(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_profile: str
 ) -> None:
     shutil.copytree(repository / "book", tmp_path / "book")
     monkeypatch.setenv("SANITY_HOME", str(tmp_path))
-    rows = document("claims", "--profile", "smoke", "--json")
+    rows = document("claims", "--profile", small_profile, "--json")
     assert {"id", "verdict", "value", "interval", "gate"} <= set(rows[0])
-    assert {(row["verdict"], row["gate"]) for row in rows} == {("open", "not available")}
-    text = run("claims", "--profile", "smoke").stdout
+    assert {(row["verdict"], row["gate"], row["missing_scores"]) for row in rows} == {
+        ("open", "not available", 2)
+    }
+    text = run("claims", "--profile", small_profile).stdout
     assert all(row["id"] in text for row in rows)
+    assert "2 tables of scores are not computed yet" in text
+    assert document("plan", "--profile", small_profile, "--json")["missing"] == 3
+
+
+# ------------------------------------------------------------------------------------------------ clean
+
+
+def test_clean_lists_what_no_profile_reaches_and_removes_it_when_told(tmp_path: Path) -> None:
+    store = open_store()
+    compute(sanity.experiments.plan(None), store)
+    old = [work.cell({"n": n}, label=f"old {n}", stage="train") for n in (11, 12)]
+    compute(old, store)
+    kept = set(store.list()) - {cell.key for cell in old}
+    value = document("clean", "--json")
+    assert {row["key"] for row in value["results"]} == {cell.key for cell in old}
+    assert {row["label"] for row in value["results"]} == {"old 11", "old 12"}
+    assert {row["stage"] for row in value["results"]} == {"train"}
+    folders = [tmp_path / "store" / "results" / cell.key for cell in old]
+    size = sum(file.stat().st_size for folder in folders for file in folder.iterdir())
+    assert (value["bytes"], value["removed"]) == (size, False)
+    text = run("clean").stdout
+    assert "2 results that no profile reaches" in text
+    assert "Nothing was removed" in text
+    assert set(open_store().list()) == kept | {cell.key for cell in old}
+    assert "2 results removed" in run("clean", "--yes").stdout
+    assert set(open_store().list()) == kept
+    assert not any(folder.exists() for folder in folders)
+    assert not list((tmp_path / "store" / "scratch").glob("removed-*"))
+    assert "nothing to remove" in run("clean", "--yes").stdout
+
+
+def test_clean_keeps_what_a_profile_that_is_named_reaches(
+    monkeypatch: pytest.MonkeyPatch, small_profile: str
+) -> None:
+    own = work.cell({"n": 21}, label="of my own profile")
+    plan = sanity.experiments.plan
+
+    def planned(profile: Any) -> list[Cell]:
+        return [own] if profile.name == "tiny" else plan(profile)
+
+    monkeypatch.setattr(sanity.experiments, "plan", planned)
+    compute([own], open_store())
+    assert [row["key"] for row in document("clean", "--json")["results"]] == [own.key]
+    named = document("clean", "--profile", small_profile, "--profile", "smoke", "--yes", "--json")
+    assert named["results"] == []
+    assert named["kept_for"] == ["smoke", "quick", "overnight", "gpu", "paper", small_profile]
+    assert open_store().list() == [own.key]
+
+
+def test_a_damaged_result_that_no_profile_reaches_is_removed_too(tmp_path: Path) -> None:
+    old = work.cell({"n": 31}, label="old")
+    compute([old], open_store())
+    (tmp_path / "store" / "results" / old.key / "answer.json").unlink()
+    (row,) = document("clean", "--yes", "--json")["results"]
+    assert (row["key"], row["label"]) == (old.key, "")
+    assert open_store().list() == []
 
 
 def test_fetch_lists_the_assets() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from plain_twin import finished_twin_of
 
 from sanity.errors import BadInputError
 from sanity.models import (
@@ -30,25 +30,15 @@ def sae(architecture: Architecture, stream: Any) -> Autoencoder:
     return train([Arm(architecture, 24, learning_rate=1e-2)], stream, steps=20)[0].sae
 
 
-def plainly(sae: Autoencoder, x: Tensor) -> Tensor:
-    """Dense latents by the formula."""
-    u = (x - sae.b_dec) @ sae.W_enc + sae.b_enc
-    if sae.threshold is not None:
-        return u * ((u > sae.threshold) & (u > 0))
-    if isinstance(sae.architecture, TopK):
-        top = u.topk(sae.architecture.k, dim=-1)
-        return torch.zeros_like(u).scatter(-1, top.indices, top.values.relu())
-    return u.relu()
-
-
 def test_sparse_and_dense_ways_agree(sae: Autoencoder, stream: Any) -> None:
     x = stream.batch(99)
-    z = plainly(sae, x)
+    plain = finished_twin_of(sae)
+    z = plain.encode(x).detach()
     assert 0.5 < float((z > 0).sum()) / len(x) < 8
     assert torch.allclose(sae.encode(x), z, atol=1e-5)
     assert torch.allclose(sae.encode_sparse(x).dense(), z, atol=1e-5)
     assert torch.allclose(sae.encode_sparse(x, precision="bf16").dense(), z, atol=1e-5)
-    rebuilt = z @ sae.W_dec + sae.b_dec
+    rebuilt = plain.decode(z).detach()
     assert torch.allclose(sae.decode(z), rebuilt, atol=1e-5)
     assert torch.allclose(sae.reconstruct(x), rebuilt, atol=1e-5)
     assert float((rebuilt - x).square().sum() / x.square().sum()) < 0.6
@@ -68,7 +58,8 @@ def test_gradients_flow_through_active_latents(sae: Autoencoder, stream: Any) ->
     x = stream.batch(99)
     asked, expected = x.clone().requires_grad_(), x.clone().requires_grad_()
     sae.decode(sae.encode(asked)).square().sum().backward()
-    (plainly(sae, expected) @ sae.W_dec + sae.b_dec).square().sum().backward()
+    plain = finished_twin_of(sae)
+    plain.decode(plain.encode(expected)).square().sum().backward()
     assert asked.grad is not None
     assert expected.grad is not None
     assert torch.allclose(asked.grad, expected.grad, atol=1e-4)
@@ -120,7 +111,8 @@ def test_a_threshold_offset_is_global(stream: Any) -> None:
     x = stream.batch(7)
     raised = jumprelu.with_threshold_offset(0.1)
     assert jumprelu.threshold is not None
-    expected = plainly(dataclasses.replace(jumprelu, threshold=jumprelu.threshold + 0.1), x)
+    moved = dataclasses.replace(jumprelu, threshold=jumprelu.threshold + 0.1)
+    expected = finished_twin_of(moved).encode(x)
     assert torch.allclose(raised.encode(x), expected, atol=1e-6)
     assert (raised.encode(x) > 0).sum() < (jumprelu.encode(x) > 0).sum()
     topk = train([Arm(TopK(3), 24)], stream, steps=0)[0].sae

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from plain_twin import finished_twin_of, twin_of
 from torch import Tensor
 
 from sanity.baselines import (
@@ -137,43 +138,41 @@ def test_every_constraint_holds_after_training(architecture: Architecture, strea
             assert float(cosine.min()) < 0.79
 
 
-def test_training_is_adam_on_the_plain_loss(stream: Any) -> None:
-    """Ten steps of TopK against autograd, `torch.optim.AdamW` and the unit-norm rule, written out."""
+def test_training_is_adam_on_the_plain_loss(architecture: Architecture, stream: Any) -> None:
+    """Ten steps against the plain autoencoder, `torch.optim.AdamW` and the unit-norm rule, written out."""
     stream.dtype = torch.float64
-    arm = Arm(TopK(3), 24, learning_rate=1e-2)
+    arm = Arm(architecture, 24, learning_rate=1e-2)
     settings = Training(warmup=0.3, decay=0.3, weight_decay=0.1, beta1=0.8, beta2=0.95, gradient_clip=2.0)
     run = train([arm], stream, steps=10, training=settings)[0]
 
     directions = initial_directions(arm, 8, stream.covariance, torch.float64)
-    weights = calibrated_start(arm, directions, stream.batch(0)).weights
-    W_enc, W_dec, b_enc, b_dec = (
-        value.clone().requires_grad_()
-        for value in (weights.W_enc_t, weights.W_dec, weights.b_enc, weights.b_dec)
-    )
-    groups = [
-        {"params": [W_enc, W_dec], "weight_decay": 0.1},
-        {"params": [b_enc, b_dec], "weight_decay": 0.0},
+    begun = calibrated_start(arm, directions, stream.batch(0))
+    plain, controller = twin_of(architecture, begun.weights, begun.threshold), begun.controller
+    rates = {"log_theta": getattr(architecture, "threshold_rate", 0.0)}
+    groups: list[dict[str, Any]] = [
+        {"params": [value], "weight_decay": 0.1 * (value.ndim == 2), "peak": rates.get(name, 1e-2)}
+        for name, value in plain.named_parameters()
     ]
     adam = torch.optim.AdamW(groups, lr=1e-2, betas=(0.8, 0.95), eps=1e-8, foreach=False, fused=False)
     for step in range(10):
         x = stream.batch(step)
-        u = (x - b_dec) @ W_enc.T + b_enc
-        top = u.topk(3, dim=1)
-        z = torch.zeros_like(u).scatter(1, top.indices, top.values.relu())
-        (z @ W_dec + b_dec - x).square().sum(1).mean().backward()  # type: ignore[no-untyped-call]
-        with torch.no_grad():
-            assert W_dec.grad is not None
-            W_dec.grad -= (W_dec.grad * W_dec).sum(1, keepdim=True) * W_dec
-            torch.nn.utils.clip_grad_norm_([W_enc, W_dec, b_enc, b_dec], 2.0)
-            for group in adam.param_groups:
-                group["lr"] = 1e-2 * min(1.0, (step + 1) / 4, (10 - step) / 4)
-            adam.step()
-            adam.zero_grad()
-            W_dec /= W_dec.norm(dim=1, keepdim=True)
-    assert torch.allclose(run.sae.W_enc.T, W_enc, rtol=1e-8, atol=1e-10)
-    assert torch.allclose(run.sae.W_dec, W_dec, rtol=1e-8, atol=1e-10)
-    assert torch.allclose(run.sae.b_enc, b_enc, rtol=1e-6, atol=1e-9)
-    assert torch.allclose(run.sae.b_dec, b_dec, rtol=1e-6, atol=1e-9)
+        smallest = plain.smallest.clone()
+        l0 = float((plain.encode(x) > 0).sum(1).double().mean())
+        plain.smallest.copy_(smallest)
+        loss = plain.loss(x, controller.coefficient if controller else 0.0)
+        loss.backward()  # type: ignore[no-untyped-call]
+        plain.only_turn()
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), 2.0)
+        for group in adam.param_groups:
+            group["lr"] = group["peak"] * min(1.0, (step + 1) / 4, (10 - step) / 4)
+        adam.step()
+        adam.zero_grad()
+        plain.make_unit()
+        if controller:
+            controller.observe(l0)
+    expected = finished_twin_of(run.sae)
+    for name, value in plain.state_dict().items():
+        assert torch.allclose(value, expected.state_dict()[name], rtol=1e-6, atol=1e-9), name
 
 
 @pytest.mark.parametrize("kind", [JumpReLU, ReLU])

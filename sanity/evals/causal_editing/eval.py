@@ -49,10 +49,12 @@ _NO_ERROR = "the rotation that is corrupted has no error term: see the metric th
 
 def _metric(part: str, suffix: str) -> Metric:
     label, mean = f"RAVEL {part}{', error term kept' if suffix else ''}", part == "disentanglement"
-    scale = (label, "higher", 0.5 if mean else 1.0, _FLOORS[part], "a learned rotation (DAS style)")
+    scaled = functools.partial(
+        Metric, label, "higher", 0.5 if mean else 1.0, _FLOORS[part], "a learned rotation (DAS style)"
+    )
     if mean and not suffix:
-        return Metric(*scale, gate=CEILING, reference="the learned rotation, turned to a random subspace")
-    return Metric(*scale, ungated=_NO_ERROR if mean else _HALF)
+        return scaled(gate=CEILING, reference="the learned rotation, turned to a random subspace")
+    return scaled(ungated=_NO_ERROR if mean else _HALF)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import torch
 
 from sanity.engine.cells import Task, computes
 from sanity.evals import (
-    Metric,
     log_any_above,
     log_cap_probability,
     log_cone_bound,
@@ -20,19 +19,12 @@ from sanity.evals import (
     reachable_cosine,
     simulated_nearest,
 )
-from sanity.evals.metric import declare
 
 PAPERS_TAU = 0.8
 BAR = 0.8
 """The cosine at which a feature counts as recovered."""
 TAUS = tuple(float(tau) for tau in np.linspace(0.0, 1.0, 41).round(6))
 SIMULATED = tuple(float(tau) for tau in np.linspace(0.1, 0.9, 5).round(6))
-
-METRICS = {
-    "log10_cone_bound": Metric("log10 of the paper's bound on hitting a cone", "none", None, "none", "none"),
-    "cone_reach": Metric("largest cosine that the best of m cones can reach", "none", None, "none", "none"),
-}
-declare(METRICS)
 
 
 @dataclass(frozen=True)

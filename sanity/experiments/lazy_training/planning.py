@@ -155,8 +155,8 @@ def _sizes(toy: Sequence[PlannedRun], real: Sequence[PlannedRun]) -> list[Size]:
     """The paper's sizes, and the profile's own where they are others."""
     own = [Size("this toy", None, run.run.source.d_in, run.run.arm.d_sae) for run in toy[:1]]
     for run in real[:1]:
-        subject = str(run.run.source.subject)
-        own.append(Size(subject, subject, run.run.source.d_in, run.run.arm.d_sae))
+        subject = run.run.source.subject
+        own.append(Size(subject or run.place, subject, run.run.source.d_in, run.run.arm.d_sae))
     known = {(size.d_in, size.d_sae) for size in PAPERS_SIZES}
     return [*PAPERS_SIZES, *(size for size in (*own, WIDE) if (size.d_in, size.d_sae) not in known)]
 

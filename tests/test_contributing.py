@@ -1,0 +1,112 @@
+"""CONTRIBUTING.md says how to add things: its code is run here, from a class to a verdict."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+from tiny_profile import TEXT
+
+from sanity.claims import read_ledger
+from sanity.engine.store import LocalStore
+from sanity.evals import METRICS, Eval
+from sanity.experiments.verdicts import verdict_tables
+from sanity.models import Architecture, Constraint
+from sanity.profiles import read_profile
+
+
+@pytest.fixture(scope="module")
+def blocks(repository: Path) -> dict[str, list[tuple[str, str]]]:
+    """Heading -> its blocks of code: (language, text)."""
+    text = (repository / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    parts = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
+    found = zip(parts[1::2], parts[2::2], strict=True)
+    return {
+        title.split(":")[0]: re.findall(r"```(\w+)\n(.*?)```", body, flags=re.DOTALL) for title, body in found
+    }
+
+
+@pytest.fixture(autouse=True)
+def as_found(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What is declared here is forgotten afterwards."""
+    monkeypatch.setattr("sanity.engine.computing.places", lambda **_: 1)
+    for family in (Architecture, Constraint, Eval):
+        monkeypatch.setattr(family, "known", dict(family.known))
+    metrics = dict(METRICS)
+    yield
+    METRICS.clear()
+    METRICS.update(metrics)
+
+
+def from_file(code: str, folder: Path, name: str) -> ModuleType:
+    """The code as a module of its own, from a file, as somebody would add it."""
+    path = folder / f"{name}.py"
+    path.write_text(code, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def python(blocks: list[tuple[str, str]]) -> str:
+    return "\n".join(text for language, text in blocks if language == "python")
+
+
+@pytest.mark.parametrize(
+    "title", ["An architecture", "A constraint", "An eval with metrics, floor, ceiling and gate"]
+)
+def test_one_class_and_its_check(
+    blocks: dict[str, list[tuple[str, str]]], title: str, tmp_path: Path
+) -> None:
+    from_file(python(blocks[title]), tmp_path, "added_by_a_reader")
+
+
+def test_a_new_eval_is_planned_scored_gated_judged_and_shown(
+    blocks: dict[str, list[tuple[str, str]]],
+    tmp_path: Path,
+    repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, title in (
+        ("added_constraint", "A constraint"),
+        ("added_eval", "An eval with metrics, floor, ceiling and gate"),
+    ):
+        definition = next(text for language, text in blocks[title] if language == "python")
+        from_file(definition, tmp_path, name)
+    grid, claim = (text for language, text in blocks["A chapter with a claim"] if language == "yaml")
+    profile = read_profile("tiny", TEXT.replace("grids:\n", f"grids:\n  {grid}", 1), only=["crowding"])
+
+    book = yaml.safe_load((repository / "book" / "claims.yml").read_text(encoding="utf-8"))
+    ledger_file = tmp_path / "claims.yml"
+    ledger_file.write_text(yaml.safe_dump({**book, "claims": [yaml.safe_load(claim)]}), encoding="utf-8")
+    store = LocalStore(tmp_path / "store")
+    found = verdict_tables(profile, store, ledger=read_ledger(ledger_file), compute_missing=True)
+
+    assert found.missing == 0
+    (gate,) = found.gates[found.gates["metric"] == "crowding"].to_dict("records")
+    assert gate["state"] == "passed", gate["reason"]
+    (result,) = found.results
+    assert result["n_seeds"] == 2
+    assert result["verdict"] in ("equivalent", "inconclusive", "trained better", "baseline better")
+    scores = found.scores[found.scores["metric"] == "crowding"]
+    assert set(scores["constraint"]) == {"trained", "half_frozen_decoder", "untrained"}
+
+    # The chapter's cell, as a reader's notebook would run it.
+    from sanity import publishing
+    from sanity.experiments.reading import Reader
+    from sanity.publishing.page import ChapterPage
+
+    page = ChapterPage("crowding", profile, tmp_path)
+    monkeypatch.setattr(ChapterPage, "read", Reader(profile, store))
+    monkeypatch.setattr(ChapterPage, "gates", lambda self, *metrics: metrics)
+    monkeypatch.setattr(publishing, "open_chapter", lambda name, profile: page)
+    exec(python(blocks["A chapter with a claim"]), {"profile": "tiny"})
