@@ -156,7 +156,7 @@ def _metrics(plan: Plan, ledger: Ledger) -> dict[str, Metric]:
 
     Evals that somebody has declared and the profile does not use are left out: they change no key.
     """
-    used = {type(plan.profile.eval_named(one)) for run in plan.runs for one in run.scored}
+    used = {type(cell.config.eval) for run in plan.runs for cell in run.scored.values()}
     unused = {name for kind in Eval.known.values() if kind not in used for name in kind.metrics}
     kept = {name for kind in used for name in kind.metrics} | {
         n for c in ledger.claims for n in metrics_of(c)

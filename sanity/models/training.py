@@ -23,7 +23,9 @@ from sanity.errors import BadInputError
 from sanity.models.arm import Arm, Probe, Stream, Training
 from sanity.models.autoencoder import Autoencoder
 from sanity.models.learner import Precision
-from sanity.models.loop import Loop
+from sanity.models.loop import Loop, probe_steps
+
+__all__ = ["Run", "probe_steps", "train"]
 
 
 @dataclass(eq=False)

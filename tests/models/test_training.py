@@ -39,7 +39,7 @@ from sanity.models import (
     initial_directions,
     train,
 )
-from sanity.models.loop import probe_steps
+from sanity.models.training import probe_steps
 
 FAST = Training(curve_points=5, probe_points=4)
 

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from sanity.engine.progress import track
@@ -20,7 +19,7 @@ from sanity.errors import BadInputError
 from sanity.evals.judging.budget import Spending, Usage, estimate
 from sanity.evals.judging.cache import Answer, AnswerCache
 from sanity.evals.judging.errors import JudgeError
-from sanity.evals.judging.limits import RateLimit
+from sanity.evals.judging.limits import RateLimit, retry_after
 from sanity.evals.judging.protocol import Conversation
 from sanity.evals.judging.settings import Endpoint
 
@@ -232,7 +231,7 @@ class EndpointJudge:
             raise _TryLater(f"a broken connection ({type(error).__name__})", charged=sent) from error
         if response.status_code in _LATER:
             raise _TryLater(
-                f"status {response.status_code}: {self._said(response)}", after=_retry_after(response)
+                f"status {response.status_code}: {self._said(response)}", after=retry_after(response.headers)
             )
         if response.status_code != 200:
             return self._refused(response, http, conversation)
@@ -278,21 +277,6 @@ class EndpointJudge:
 
     def _clean(self, text: str) -> str:
         return self.endpoint.key.hidden_in(text) if self.endpoint.key else text
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds that the header Retry-After asks for, given as seconds or as a date."""
-    given = response.headers.get("Retry-After", "").strip()
-    if not given:
-        return None
-    try:
-        return max(0.0, float(given))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(given).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
 
 
 def open_endpoint(model: str, *, seed: int = 0) -> EndpointJudge:

@@ -1,11 +1,12 @@
-"""How often an endpoint is called: so many requests and tokens in any minute."""
+"""How often an endpoint is called: so many requests and tokens in any minute, and not before it says so."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 
 _WINDOW = 60.0
 
@@ -48,3 +49,18 @@ class RateLimit:
                 self._sent.append((now, tokens))
                 return 0.0
             return max(0.01, self._sent[0][0] + _WINDOW - now)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the header Retry-After asks for, given as seconds or as a date."""
+    given = headers.get("Retry-After", "").strip()
+    if not given:
+        return None
+    try:
+        return max(0.0, float(given))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(given).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None
