@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ ARMS = ["trained", "soft_frozen_decoder", "frozen_decoder"]
 def profile_text(model: Path, text: Path) -> dict[str, Any]:
     """A world and a hook, with grids that the book's ledger speaks of."""
     hook = {
-        "kind": "hook", "subject": str(model), "backend": "nnsight", "hook": "blocks.1.hook_resid_post",
+        "kind": "hook", "subject": str(model), "hook": "blocks.1.hook_resid_post",
         "d_model": 32, "text": str(text), "train_tokens": 1600, "held_out_tokens": 480, "context": 16,
         "shard_tokens": 400,
     }  # fmt: skip
@@ -55,26 +55,15 @@ def profile_text(model: Path, text: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def file(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("text")
-    for i in range(40):
-        words = " ".join("abcdefgh"[(i * j) % 7 :] for j in range(60))
-        (folder / f"{i:02}.txt").write_text(f"story {i}. {words}")
+def file(letters_and_text: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("profile") / "tiny.yaml"
-    made.write_text(yaml.safe_dump(profile_text(tiny_llama, folder), sort_keys=False))
+    made.write_text(yaml.safe_dump(profile_text(*letters_and_text), sort_keys=False))
     return made
 
 
 @pytest.fixture(scope="module")
-def profile(file: Path) -> Iterator[Profile]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sanity.engine.computing.places", lambda **_: 1)
-        yield load(str(file))
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
-    return LocalStore(tmp_path_factory.mktemp("store"))
+def profile(file: Path) -> Profile:
+    return load(str(file))
 
 
 @pytest.fixture(scope="module")
