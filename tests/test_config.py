@@ -22,7 +22,8 @@ class Dog:
 
 def test_classes_with_equal_fields_differ() -> None:
     assert digest(Cat()) != digest(Dog())
-    assert to_json(Cat(3)) == {"kind": "Cat", "lives": 3}
+    cat = to_json(Cat(3))
+    assert (cat["kind"], cat["lives"]) == ("Cat", 3)
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers() | st.booleans() | st.text(max_size=5), max_size=6))

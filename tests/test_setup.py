@@ -225,4 +225,4 @@ def test_the_order_of_rooms_would_be_noticed(repository: Path, tmp_path: Path) -
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )
     assert done.returncode != 0
-    assert "sanity.engine.config is not allowed to import sanity.publishing" in done.stdout
+    assert "sanity.engine is not allowed to import sanity.publishing" in done.stdout

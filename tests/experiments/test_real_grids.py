@@ -43,15 +43,15 @@ def scores(reader: Reader) -> pd.DataFrame:
 
 def test_every_arm_has_every_score_on_every_seed(scores: pd.DataFrame) -> None:
     counts = scores.groupby("metric").size()
-    wanted = ["explained_variance", "l0", "cross_entropy", "kl_divergence", "ce_recovered", "cosine_to_init"]
+    wanted = ["explained_variance", "l0", "cross_entropy", "kl_divergence", "kl_recovered", "cosine_to_init"]
     assert (counts[wanted] == 5 * 2).all()
     assert set(scores["world_or_hook"]) == {"blocks.1.hook_resid_post"}
     trained = scores[(scores["metric"] == "l0") & (scores["constraint"] == "trained")]
     assert trained["value"].mean() == pytest.approx(4, abs=0.02)
-    floors = scores[scores["metric"] == "cross_entropy"]["floor"]
+    floors = scores[scores["metric"] == "kl_divergence"]["floor"]
     assert floors.nunique() == 1, "the floor of a task is the same for every arm"
-    share = scores[scores["metric"] == "ce_recovered"].set_index(["constraint", "init", "seed"])["value"]
-    loss = scores[scores["metric"] == "cross_entropy"].set_index(["constraint", "init", "seed"])
+    share = scores[scores["metric"] == "kl_recovered"].set_index(["constraint", "init", "seed"])["value"]
+    loss = scores[scores["metric"] == "kl_divergence"].set_index(["constraint", "init", "seed"])
     again = (loss["value"] - loss["floor"]) / (loss["ceiling"].astype(float) - loss["floor"])
     pd.testing.assert_series_equal(share, again, check_names=False)
 
@@ -81,9 +81,9 @@ def test_the_activation_on_its_way_to_its_mean_is_read_as_such(reader: Reader) -
     graded = reader.graded("reconstruction", "loss")
     ev = graded[graded["metric"] == "explained_variance"].groupby("level")["value"].mean()
     np.testing.assert_allclose(ev, [1, 0.75, 0], atol=0.03)
-    ce = graded[graded["metric"] == "ce_recovered"].groupby("level")["value"].mean()
-    assert ce[0.0] == pytest.approx(1, abs=1e-4)
-    assert ce[1.0] == pytest.approx(0, abs=1e-4)
+    kl = graded[graded["metric"] == "kl_recovered"].groupby("level")["value"].mean()
+    assert kl[0.0] == pytest.approx(1, abs=1e-4)
+    assert kl[1.0] == pytest.approx(0, abs=1e-4)
 
 
 def test_probes_have_floor_and_ceiling_and_fall_with_their_reference(reader: Reader) -> None:

@@ -11,7 +11,14 @@ from sanity.figures import budget_curves
 def test_every_floor_is_drawn_under_its_own_name() -> None:
     mpl.use("agg")
     rows = [
-        {"world_or_hook": world, "architecture": "topk", "seed": seed, "samples": samples, "a": 0.5, "b": 0.4}
+        {
+            "world_or_hook": world,
+            "architecture": "topk",
+            "seed": seed,
+            "samples_seen": samples,
+            "a": 0.5,
+            "b": 0.4,
+        }
         for world in ("constant", "variable")
         for seed in (0, 1)
         for samples in (0, 10, 100)

@@ -28,7 +28,7 @@ def curves() -> pd.DataFrame:
             "world_or_hook": world,
             "architecture": name,
             "seed": seed,
-            "samples": samples,
+            "samples_seen": samples,
             "explained_variance_held_out": 0.6,
             "recovery": samples / 1000,
             "frequency_weighted_recovery": samples / 500,

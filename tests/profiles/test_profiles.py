@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,7 @@ from sanity.engine.cells import Cell
 from sanity.engine.computing import total_cost
 from sanity.errors import BadInputError
 from sanity.experiments import plan
-
-# Stages of the ledger whose chapters are still to be written keep their share of the half hour.
-STAGES = {"setup", "harvest", "arms", "toy", "downstream", "verdicts", "own_sae", "book"}
+from sanity.profiles import inherited
 
 
 @functools.cache
@@ -32,44 +31,53 @@ def test_all_load_and_are_named_from_small_to_large() -> None:
 
 def test_the_papers_scale_is_the_papers() -> None:
     paper = profiles.load("paper")
-    assert [(m.subject, m.d_sae) for m in paper.models] == [
-        ("gemma-2-2b", 73728),
-        ("gemma-2-2b", 73728),
-        ("llama-3-8b", 131072),
+    blocks = paper.grids["real_activations"]
+    subjects = [
+        (paper.sources[source].subject, d_sae)
+        for block in blocks
+        for source, d_sae in itertools.product(block.sources, block.d_sae)
     ]
-    assert paper.real.steps * paper.real.batch_size == pytest.approx(5e8, rel=1e-4)
-    swept = {l0 for s in paper.real.sweeps if s.architecture == "batchtopk" for l0 in s.l0}
-    assert swept | {paper.real.l0} == {80, 115, 160, 225, 320}
-    worlds = [w.model_dump() for w in paper.toy.worlds]
-    assert all((w["d_in"], w["n_features"], w["expected_l0"]) == (100, 3200, 20.0) for w in worlds)
+    assert subjects == [("gemma-2-2b", 73728), ("gemma-2-2b", 73728), ("llama-3-8b", 131072)]
+    assert all(block.steps * block.batch_size == pytest.approx(5e8, rel=1e-4) for block in blocks)
+    compared = [*blocks, *paper.grids["real_activations_sweep"]]
+    swept = {l0 for block in compared if "batchtopk" in block.architectures for l0 in block.l0}
+    assert swept == {80, 115, 160, 225, 320}
+    worlds = [paper.source_named(name) for name in paper.grid("synthetic_recovery").sources]
+    assert [(world.spec.d_in, world.spec.n_features, world.spec.expected_l0) for world in worlds] == [
+        (100, 3200, 20.0)
+    ] * 2
 
 
 def test_quick_has_the_seven_arms_on_three_seeds() -> None:
-    grid = profiles.load("quick").real
-    assert (grid.architecture, grid.d_sae, len(grid.seeds), len(grid.arms)) == ("topk", 2304, 3, 7)
-    assert len({grid.learning_rate, *grid.other_learning_rates}) == 3
+    profile = profiles.load("quick")
+    grid = profile.grid("real_activations")
+    assert (grid.architectures, grid.d_sae) == (("topk",), (2304,))
+    assert (len(grid.seeds), len(grid.arms)) == (3, 7)
+    rates = {*grid.learning_rates, *profile.grid("real_activations_rates").learning_rates}
+    assert len(rates) == 3
 
 
 def test_pilot_seeds_are_the_ledgers_and_are_never_judged(repository: Path) -> None:
     pilots = read_ledger(repository / "book" / "claims.yml").pilot_seeds
     for name in profiles.names():
-        grid = profiles.load(name).real
-        judged = {*grid.seeds, *(s for more in (*grid.sweeps, *grid.widths) for s in more.seeds)}
-        assert set(grid.pilot_seeds) <= pilots
+        profile = profiles.load(name)
+        piloted = {s for block in profile.grids.get("real_activations_pilots", ()) for s in block.seeds}
+        judged = {
+            seed
+            for grid, blocks in profile.grids.items()
+            if grid != "real_activations_pilots"
+            for block in blocks
+            for seed in block.seeds
+        }
+        assert piloted <= pilots
         assert not judged & pilots
-        assert all(width.d_sae != grid.d_sae for width in grid.widths)
+        usual = profile.grid("real_activations").d_sae
+        widths = profile.grids.get("real_activations_widths", ())
+        assert all(not set(block.d_sae) & set(usual) for block in widths)
 
 
-def test_the_ledger_of_quick_sums_to_less_than_half_an_hour() -> None:
-    ledger = profiles.load("quick").ledger
-    assert set(ledger) == STAGES
-    assert sum(ledger.values()) <= 27 * 60
-
-
-def test_what_quick_plans_agrees_with_its_ledger() -> None:
-    ledger = profiles.load("quick").ledger
-    for stage in ("harvest", "arms", "toy", "downstream"):
-        assert total_cost(c for c in planned("quick") if c.stage == stage).seconds <= ledger[stage], stage
+def test_quick_is_planned_for_less_than_half_an_hour() -> None:
+    assert total_cost(planned("quick")).seconds <= 27 * 60
 
 
 def test_plans_list_every_cell_once_with_its_inputs_first() -> None:
@@ -93,6 +101,18 @@ def test_an_unknown_parameter_is_named() -> None:
 
 
 def test_a_sparsity_larger_than_the_dictionary_is_refused() -> None:
-    toy = profiles.load("smoke").toy.model_dump() | {"l0": 257}
+    grid = profiles.load("smoke").grid("synthetic_recovery").model_dump() | {"l0": 257, "d_sae": 256}
     with pytest.raises(BadInputError, match="L0 of 257 does not fit into d_sae 256"):
-        profiles.load("smoke", toy=toy)
+        profiles.load("smoke", only=["synthetic_recovery"], grids={"synthetic_recovery": grid})
+
+
+def test_an_unknown_source_or_eval_of_a_grid_is_named() -> None:
+    grid = profiles.load("smoke").grid("synthetic_recovery").model_dump()
+    for wrong in ({"sources": "elsewhere"}, {"evals": "taste"}):
+        with pytest.raises(BadInputError, match=next(iter(wrong.values()))):
+            profiles.load("smoke", grids={"synthetic_recovery": grid | wrong})
+
+
+def test_grids_that_are_like_each_other_are_refused() -> None:
+    with pytest.raises(BadInputError, match="like each other: b -> a -> b"):
+        inherited({"a": {"like": "b"}, "b": {"like": "a"}})

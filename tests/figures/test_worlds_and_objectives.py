@@ -1,4 +1,4 @@
-"""The figures of harder worlds and of objectives: one mark per arm or aim and seed, where it belongs."""
+"""The figures of harder worlds and of objectives: a mark per arm or objective and seed, where it belongs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pandas as pd
 matplotlib.use("Agg")
 
 from sanity import figures
+from sanity.models import Objective
 
 
 def rows(**about: object) -> list[dict[str, object]]:
@@ -35,23 +36,27 @@ def test_a_panel_per_world_and_a_dot_per_arm_and_seed() -> None:
     assert dots == [[[0.1, 0.2], [0.2, 0.4]]] * 2
 
 
-def test_a_mark_per_aim_and_seed_and_the_way_of_the_first_seed() -> None:
-    aims = ("plain", "TopK first")
-    scores = pd.DataFrame([row for aim in aims for row in rows(architecture="batchtopk", aim=aim)])
+def test_a_mark_per_objective_and_seed_and_the_way_of_the_first_seed() -> None:
+    objectives = ("plain", "topk_first")
+    scores = pd.DataFrame(
+        [row for objective in objectives for row in rows(architecture="batchtopk", objective=objective)]
+    )
     curves = pd.DataFrame(
         [
-            {"architecture": "batchtopk", "aim": aim, "seed": seed, "recovery": y}
+            {"architecture": "batchtopk", "objective": objective, "seed": seed, "recovery": y}
             | {"explained_variance_held_out": y / 2}
-            for aim in aims
+            for objective in objectives
             for seed in (0, 1)
             for y in (0.0, 0.2)
         ]
     )
-    figure = figures.recovery_against_variance_by_aim(scores, curves)
+    figure = figures.recovery_by_objective(scores, curves)
     (ax,) = figure.axes
     assert [len(collection.get_offsets()) for collection in ax.collections] == [2, 2]
     assert len(ax.lines) == 2
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(aims)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        Objective.named(spelled).title or spelled for spelled in objectives
+    ]
 
 
 def test_every_misfit_has_its_arrow_and_every_seed_its_misses() -> None:
