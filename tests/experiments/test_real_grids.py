@@ -89,7 +89,9 @@ def test_the_activation_on_its_way_to_its_mean_is_read_as_such(reader: Reader) -
 def test_probes_have_floor_and_ceiling_and_fall_with_their_reference(reader: Reader) -> None:
     scores = reader.scores("sparse_probing")
     assert len(scores) == 2 * 2 * 4
-    assert scores["n"].eq(15).all()
+    tasks = {result.table("tasks")["task"].nunique() for _, result in reader.references("sparse_probing")}
+    assert len(tasks) == 1, "every seed has the same tasks"
+    assert set(scores["n"]) == tasks
     ends = scores.groupby(["seed", "metric"])[["floor", "ceiling"]].nunique()
     assert (ends == 1).all(axis=None), "floor and ceiling of a seed are the same for every arm"
     assert scores["floor"].between(0.4, 0.6).all()
@@ -114,7 +116,7 @@ def test_seeds_divide_the_same_texts_in_different_ways(reader: Reader) -> None:
     assert (dense[0] != dense[1]).any()
     ((_, texts),) = reader.prepared("sparse_probing")
     counts, table = texts.table("counts"), texts.table("texts")
-    assert counts["used"].sum() == len(table) == len(GROUPS) * 3 * 20
+    assert counts["used"].sum() == len(table) >= len(GROUPS) * 3 * 20
     assert counts["cut"].sum() == table["cut"].sum() > 0
     assert (table["tokens"] <= 12).all()
     facts = reader.facts("sparse_probing", "sparse_probing")
@@ -142,7 +144,8 @@ def test_a_killed_reading_of_texts_goes_on_with_its_shards(
     with pytest.raises(KeyboardInterrupt):
         compute([shared.cell], again)
     compute([shared.cell], again)
-    assert calls == [100, 200, 200], "the first shard is not computed twice"
+    rest = len(whole.table("texts")) - 100
+    assert calls == [100, rest, rest], "the first shard is not computed twice"
     kept = again.get(shared.cell.key)
     assert kept is not None
     assert kept.table("texts").equals(whole.table("texts"))
