@@ -27,7 +27,7 @@ def size_of(rows: pd.DataFrame) -> Size:
     size: dict[str, int | str] = {}
     for field in Scale.model_fields:
         column = "l0_target" if field == "l0" else field
-        found = rows[column].dropna().unique() if column in rows else []
+        found = rows[column].dropna().unique().tolist() if column in rows else []
         if len(found) == 1:
             size[field] = found[0] if isinstance(found[0], str) else int(found[0])
     return size

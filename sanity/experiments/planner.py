@@ -59,16 +59,23 @@ class Shared:
 class Plan:
     """Everything that a profile asks for. Cells that several grids share are made once."""
 
-    profile: Profile | None
+    made_from: Profile | None
     """None for runs that are not from a profile."""
     runs: list[PlannedRun] = field(default_factory=list)
     prepared: list[Shared] = field(default_factory=list)
     references: list[Shared] = field(default_factory=list)
     graded: list[Shared] = field(default_factory=list)
 
+    @property
+    def profile(self) -> Profile:
+        """The profile that it was made from; refused where there was none."""
+        if self.made_from is None:
+            raise BadInputError("this plan was made from runs, not from a profile: use plan_grids(profile)")
+        return self.made_from
+
     def analysis(self, name: str) -> dict[str, Any]:
         """What the profile says of an analysis."""
-        return {} if self.profile is None else self.profile.analyses.get(name, {})
+        return {} if self.made_from is None else self.made_from.analyses.get(name, {})
 
     def grid(self, name: str) -> list[PlannedRun]:
         """The runs of a grid; none where the profile leaves it out."""
