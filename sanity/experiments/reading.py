@@ -31,7 +31,7 @@ class Reader:
     def __init__(self, profile: Profile | Plan, store: LocalStore | None = None) -> None:
         if isinstance(profile, Plan):
             self.plan = profile
-        self._profile = profile.profile if isinstance(profile, Plan) else profile
+        self._profile = profile.made_from if isinstance(profile, Plan) else profile
         self.store = store
         self.found: list[Result] = []
         """Results that were read, for a page's provenance."""

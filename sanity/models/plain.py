@@ -113,6 +113,6 @@ class PlainAutoencoder(nn.Module):
 
     @torch.no_grad()
     def make_unit(self) -> None:
-        """After an optimiser's step: bring the rows of W_dec back to length 1; a frozen W_dec keeps its bits."""
+        """After an optimiser's step: rows of W_dec back to length 1; a frozen one keeps its bits."""
         if self.W_dec.requires_grad:
             self.W_dec /= self.W_dec.norm(dim=1, keepdim=True)  # [d_sae, d_in]
