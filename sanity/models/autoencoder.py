@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sanity.errors import BadInputError
+from sanity.errors import BadInputError, SanityError, reason_of
 from sanity.models.kernels import block_rows, product, select, weighted_sums
 from sanity.models.selection import Rows
 from sanity.models.sparsity import Architecture, TopK
+from sanity.models.validation import check_weights, described
 
 _ROWS = 4096
 """Samples that `reconstruct` holds in sparse form at a time."""
@@ -47,6 +48,8 @@ class Autoencoder:
     threshold: Float[Tensor, " d_sae"] | None = None
 
     def __post_init__(self) -> None:
+        check_weights(f"an Autoencoder with {self.architecture.label}", vars(self), finite=False)
+        self.architecture.check(self.d_sae)
         if self.threshold is None and self.architecture.threshold != "none":
             raise BadInputError(
                 f"an Autoencoder with {self.architecture.label} needs a threshold to be evaluated: "
@@ -188,36 +191,49 @@ def check_sae(sae: Any) -> None:
     """Check that any object can be evaluated as an SAE, with an error that says what is missing.
 
     Wanted: `encode(x [n, d_in]) -> z [n, d_sae]`, `decode(z) -> x_hat [n, d_in]` and `W_dec [d_sae, d_in]`,
-    all finite. Gradients are not needed.
+    all finite, and of an `Autoencoder` every weight. Gradients are not needed. Whatever is wrong, also what
+    the object's own code raises, is a `BadInputError`.
     """
     kind = type(sae).__name__
+    try:
+        _check_parts(sae, kind)
+        with torch.no_grad():
+            _check_calls(sae, kind)
+    except SanityError:
+        raise
+    except Exception as error:
+        raise BadInputError(f"{kind} cannot be used as an SAE: it raises {reason_of(error)}") from error
+
+
+def _check_parts(sae: Any, kind: str) -> None:
     missing = [name for name in ("encode", "decode", "W_dec") if not hasattr(sae, name)]
     if missing:
         raise BadInputError(
             f"{kind} cannot be used as an SAE: it has no {', no '.join(missing)}; "
             "wanted are encode(x) -> z, decode(z) -> x_hat and W_dec [d_sae, d_in]"
         )
+    if isinstance(sae, Autoencoder):
+        check_weights(kind, vars(sae))
+        sae.architecture.check(sae.d_sae)
     W_dec = sae.W_dec
-    if not isinstance(W_dec, Tensor) or W_dec.ndim != 2 or not W_dec.is_floating_point():
+    if not isinstance(W_dec, Tensor) or W_dec.ndim != 2 or 0 in W_dec.shape or not W_dec.is_floating_point():
         raise BadInputError(
-            f"{kind}.W_dec must be a floating-point tensor [d_sae, d_in], not {_describe(W_dec)}"
+            f"{kind}.W_dec must be a floating-point tensor [d_sae, d_in], not {described(W_dec)}"
         )
-    d_sae, d_in = W_dec.shape
-    x = torch.randn(5, d_in, generator=torch.Generator().manual_seed(0)).to(W_dec)
-    with torch.no_grad():
-        z = sae.encode(x)
-        _check_output(f"{kind}.encode(x [5, {d_in}])", z, (5, d_sae))
-        _check_output(f"{kind}.decode(z [5, {d_sae}])", sae.decode(z), (5, d_in))
     if not bool(W_dec.isfinite().all()):
         raise BadInputError(f"{kind}.W_dec holds NaN or infinite values: load or train it again")
 
 
+def _check_calls(sae: Any, kind: str) -> None:
+    d_sae, d_in = sae.W_dec.shape
+    x = torch.randn(5, d_in, generator=torch.Generator().manual_seed(0)).to(sae.W_dec)
+    z = sae.encode(x)
+    _check_output(f"{kind}.encode(x [5, {d_in}])", z, (5, d_sae))
+    _check_output(f"{kind}.decode(z [5, {d_sae}])", sae.decode(z), (5, d_in))
+
+
 def _check_output(call: str, value: Any, shape: tuple[int, int]) -> None:
     if not isinstance(value, Tensor) or tuple(value.shape) != shape:
-        raise BadInputError(f"{call} must give a tensor of shape {list(shape)}, not {_describe(value)}")
+        raise BadInputError(f"{call} must give a tensor of shape {list(shape)}, not {described(value)}")
     if not bool(value.isfinite().all()):
         raise BadInputError(f"{call} gives NaN or infinite values: check the weights and the input's scale")
-
-
-def _describe(value: Any) -> str:
-    return f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
