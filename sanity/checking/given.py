@@ -109,6 +109,8 @@ class GivenSAE:
     notes: tuple[str, ...] = ()
     scales: tuple[Scale, ...] = ("raw",)
     """What it may take, where its configuration leaves that open: the one it explains most in is taken."""
+    path: str = ""
+    """Where it was found, as given; empty for an object."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """As read, for display only."""
 

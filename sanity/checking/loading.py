@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,13 @@ def load_given(path_or_name: str | Path) -> GivenSAE:
     AssetError
         A name that cannot be fetched.
     """
+    return replace(_found(path_or_name), path=str(path_or_name))
+
+
+def _found(path_or_name: str | Path) -> GivenSAE:
     path = Path(path_or_name).expanduser()
     if path.is_dir():
-        return read_folder(the_folder(path), name=path.name or str(path.resolve().name))
+        return read_folder(the_folder(path), name=path.resolve().name)
     if path.is_file():
         if zipfile.is_zipfile(path) and path.suffix == ".zip":
             return read_folder(the_folder(unzipped(path)), name=path.stem)
