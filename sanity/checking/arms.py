@@ -125,7 +125,7 @@ def _above_which(
     """The threshold of each latent above which it fires as often as asked; at most on half of the samples."""
     found = []
     wanted = (frequency * len(x)).round().long().clamp(0, len(x) // 2)
-    for rows, counts in zip(directions.split(512), wanted.split(512), strict=True):
+    for rows, counts in zip(torch.split(directions, 512), torch.split(wanted, 512), strict=True):
         pre = product(x, rows, x.new_zeros(len(rows))).sort(0, descending=True).values
         found.append(pre.gather(0, counts[None])[0].clamp_min(0))
         found[-1][counts == 0] = 2 * pre[0][counts == 0].abs() + 1
@@ -168,7 +168,7 @@ class Fitting:
     """A given SAE, and the source whose activations it is to take."""
 
     source: Source
-    scales: tuple[str, ...]
+    scales: tuple[Scale, ...]
     recipe: Arm
     """What it is held against: an untrained arm of its kind, at its L0."""
     device: str

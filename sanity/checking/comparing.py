@@ -174,7 +174,7 @@ def summarise(compared: pd.DataFrame) -> pd.DataFrame:
             answer = MATCHED
         else:
             answer = BEATS if wins[decided].all() else UNDECIDED
-        nearest = part.loc[_lead_of(part).idxmin()]
+        nearest = part.iloc[int(_lead_of(part).to_numpy().argmin())]
         rows.append(
             {
                 "eval": part["eval"].iloc[0],

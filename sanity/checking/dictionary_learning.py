@@ -54,7 +54,7 @@ def _parts(kind: str, trainer: Mapping[str, Any], tensors: Mapping[str, Tensor],
     b_dec = required(tensors, name, "b_dec", "bias", "decoder_bias", "decoder.bias")
     if kind == "GatedAutoEncoder":
         named = {"b_gate": "gate_bias", "b_mag": "mag_bias", "r_mag": "r_mag"}
-        biases = {ours: required(tensors, name, theirs) for ours, theirs in named.items()}
+        biases: dict[str, Any] = {ours: required(tensors, name, theirs) for ours, theirs in named.items()}
         return gated(W_enc=W_enc, W_dec=W_dec, b_dec=b_dec, **biases)
     b_enc = required(tensors, name, "b_enc", "encoder.bias")
     subtracts = kind not in ("AutoEncoderNew", "JumpReluAutoEncoder")

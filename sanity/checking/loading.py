@@ -7,8 +7,9 @@ configurations are parsed as JSON.
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -185,8 +186,6 @@ def _other_weights(folder: Path) -> str:
     )
 
 
-def _natural(name: str) -> Sequence[tuple[int, str]]:
+def _natural(name: str) -> list[tuple[int, str]]:
     """Numbers in names in the order of their size."""
-    import re
-
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]

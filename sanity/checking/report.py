@@ -82,11 +82,13 @@ class Report:
         """The answer in plain words."""
         rows = self.headline
         beats = rows[rows["answer"] == BEATS]
-        parts = [f"beats every null in {_listed(beats['label'])}" if len(beats) else ""]
+        parts = [f"beats every null in {_listed(list(beats['label']))}" if len(beats) else ""]
         for row in rows[rows["answer"] == MATCHED].itertuples():
             parts.append(f"is matched in {row.label} by {row.matched_by}")
         open_ = rows[~rows["answer"].isin([BEATS, MATCHED])]
-        parts.append(f"cannot be told from its nulls yet in {_listed(open_['label'])}" if len(open_) else "")
+        parts.append(
+            f"cannot be told from its nulls yet in {_listed(list(open_['label']))}" if len(open_) else ""
+        )
         said = "; it ".join(part for part in parts if part) or "was asked nothing that has a better side"
         return f"{self.facts['name']} {said}."
 
@@ -119,7 +121,7 @@ class Report:
 
 
 def _listed(labels: Sequence[str]) -> str:
-    *first, last = list(labels)
+    *first, last = labels
     return f"{', '.join(first)} and {last}" if first else last
 
 

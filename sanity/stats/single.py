@@ -92,20 +92,21 @@ def place(
     sign = 1 if higher_is_better else -1
     better = int((sign * values <= 0).sum())
     rank, of = better + 1, values.size + 1
-    common = {"rank": rank, "of": of, "p_rank": rank / of, "spread": spread}
+
+    def placed_with(found: Verdict, smallest: float | None = None) -> Placement:
+        return Placement(found, rank, of, rank / of, spread, smallest)
+
     known = spread.df > 0
     reseed = spread.sd if known else None
     refused = refusal(values, margin, metric_range, reseed, gate_failure, all_at_floor)
     if refused is not None and refused.qualifier != "single seed":
-        return Placement(refused, **common, smallest_margin=None)
+        return placed_with(refused)
     value = float(values.mean())
     placed = f"{names[0]} against {names[1]}: rank {rank} of {of} (p {rank / of:.2g})"
     if not known:
         words = f"{placed}; {value:.4g} ahead of one seed: two or more show how much seeds differ"
-        return Placement(
-            Verdict("inconclusive", "single seed of the null", value, None, 1, margin, words),
-            **common, smallest_margin=None,
-        )  # fmt: skip
+        qualifier = "single seed of the null"
+        return placed_with(Verdict("inconclusive", qualifier, value, None, 1, margin, words))
     measured = _measured(value, values, spread, margin, alpha)
     word, qualifier = decide(measured, margin, higher_is_better, alpha, "one SAE, prediction interval")
     low, high = measured.interval
@@ -115,7 +116,7 @@ def place(
     )
     found = Verdict(word, qualifier, n_seeds=values.size, margin=margin, words=words, **vars(measured))
     smallest = max(abs(measured.tight.low), abs(measured.tight.high))
-    return Placement(found, **common, smallest_margin=smallest)
+    return placed_with(found, smallest)
 
 
 def _measured(
