@@ -60,6 +60,23 @@ def _found(path_or_name: str | Path) -> GivenSAE:
     return fetch_named(str(path_or_name))
 
 
+def given_of(sae: Any) -> GivenSAE:
+    """The SAE that is given: a path or name, or an object."""
+    if isinstance(sae, str | Path):
+        return load_given(sae)
+    kind, home = type(sae).__name__, type(sae).__module__.partition(".")[0]
+    if isinstance(sae, Autoencoder):
+        return of_ours(sae, "an Autoencoder")
+    if home == "sae_lens":
+        return saelens.read_object(sae)
+    if home == "dictionary_learning":
+        trainer = {"dict_class": kind, "k": getattr(sae, "k", None)}
+        return dictionary_learning.read({"trainer": trainer}, dict(sae.state_dict()), kind)
+    if home == "sparsify":
+        return sparsify.read(vars(sae.cfg), dict(sae.state_dict()), kind, hook="", model=None)
+    raise BadInputError(f"{kind} is no SAE of a library known here")
+
+
 def read_folder(folder: Path, *, name: str) -> GivenSAE:
     """The SAE whose configuration and weights lie in `folder`."""
     weights = next((w for w in WEIGHTS if (folder / w).is_file()), None)
