@@ -43,13 +43,13 @@ def sha256_of(path: Path) -> str:
 
 
 def sha256_once(path: Path) -> str:
-    """As `sha256_of`, but read only once in a session while the file's size and time stay the same."""
+    """As `sha256_of`, but read only once in a session while it is the same file of the same size and time."""
     stat = path.stat()
-    return _sha256_of_version(path.resolve(), stat.st_size, stat.st_mtime_ns)
+    return _sha256_of_version(path.resolve(), stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 
 @functools.cache
-def _sha256_of_version(path: Path, size: int, time: int) -> str:
+def _sha256_of_version(path: Path, inode: int, size: int, time: int) -> str:
     return sha256_of(path)
 
 
