@@ -94,9 +94,10 @@ def plan_words(plan: dict[str, Any]) -> str:
 
     cost = Cost(plan["seconds"], plan["disk_bytes"], plan["memory_bytes"])
     return (
-        f"{plan['sae']} at {plan['hook']} of {plan['model']}: {', '.join(plan['evals'])}; {plan['seeds']} seeds "
-        f"of {', '.join(plan['baselines'])}; {plan['tokens']:,} tokens to train on, {plan['held_out_tokens']:,} "
-        f"held out. {plan['results']} results, {plan['missing']} to compute: {cost_words(cost)}."
+        f"{plan['sae']} at {plan['hook']} of {plan['model']}: {', '.join(plan['evals'])}; "
+        f"{plan['seeds']} seeds of {', '.join(plan['baselines'])}; {plan['tokens']:,} tokens to train on, "
+        f"{plan['held_out_tokens']:,} held out. {plan['results']} results, {plan['missing']} to compute: "
+        f"{cost_words(cost)}."
     )
 
 
@@ -109,8 +110,9 @@ def _require_room(check: Check, plan: dict[str, Any]) -> None:
     free = shutil.disk_usage(check.store.root).free
     if plan["disk_bytes"] > free:
         raise StorageError(
-            f"the check needs {size_words(plan['disk_bytes'])} in {check.store.root}, where {size_words(free)} "
-            "are free: set SANITY_STORE to a folder on another disk, or ask for fewer --tokens"
+            f"the check needs {size_words(plan['disk_bytes'])} in {check.store.root}, where "
+            f"{size_words(free)} are free: set SANITY_STORE to a folder on another disk, or ask for fewer "
+            "--tokens"
         )
 
 

@@ -24,7 +24,7 @@ def between_floor_and_ceiling(scores: pd.DataFrame, *, given: str, labels: dict[
     `labels` are the metrics in order, with their names. What lies below the panel is drawn at its edge.
     """
     nulls = [arm for arm in scores["arm"].unique() if arm != given]
-    figure, ax = plt.subplots(figsize=(8.4, 0.62 * len(labels) + 1.7), layout="constrained")
+    figure, ax = plt.subplots(figsize=(8.4, 0.6 * len(labels) + 2.1), layout="constrained")
     for height, metric in enumerate(labels):
         part = scores[scores["metric"] == metric]
         floor, ceiling = part["floor"].mean(), part["ceiling"].astype(float).mean()
@@ -45,7 +45,7 @@ def between_floor_and_ceiling(scores: pd.DataFrame, *, given: str, labels: dict[
     ax.set_yticks(range(len(labels)), list(labels.values()))
     ax.set_ylim(len(labels) - 0.5, -0.5)
     ax.set_xlabel("share of the way from floor to ceiling", fontsize="small")
-    figure.legend(loc="outside right upper")
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 

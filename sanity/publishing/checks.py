@@ -1,4 +1,4 @@
-"""`sanity.check`: an SAE against its random baselines, in a notebook or from the command line, with a report."""
+"""`sanity.check`: an SAE against its random baselines, with a report."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def check(
 ) -> Report:
     """Does an SAE beat its random baselines?
 
-    Its nulls are trained here, at its size and L0; then all are scored alike. Killed and called again, it goes
-    on where it was.
+    Its nulls are trained here, at its size and L0; then all are scored alike. Killed and called again, it
+    goes on where it was.
 
     Parameters
     ----------
@@ -84,9 +84,12 @@ def write_report(report: Report, folder: Path) -> Path:
     report.save(folder)
     template = resources.files(__package__) / NOTEBOOK
     notebook = folder / NOTEBOOK
-    with resources.as_file(template) as source, tempfile.TemporaryDirectory() as base:
-        with own_kernel(Path(base), home=folder):
-            partial = Path(base) / NOTEBOOK
-            run_notebook("the report", source, partial, parameters={}, cwd=folder)
-            shutil.copyfile(partial, notebook)
+    with (
+        resources.as_file(template) as source,
+        tempfile.TemporaryDirectory() as base,
+        own_kernel(Path(base), home=folder),
+    ):
+        partial = Path(base) / NOTEBOOK
+        run_notebook("the report", source, partial, parameters={}, cwd=folder)
+        shutil.copyfile(partial, notebook)
     return single_page(notebook, folder / PAGE, title=f"Sanity check of {report.facts['name']}")

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 _COLUMNS = {
     "null": "null", "null_mean": "its mean", "lead": "lead", "low": "from", "high": "to", "rank": "rank",
-    "p_rank": "p (rank)", "verdict": "verdict", "qualifier": "which is", "smallest_margin": "equal from margin",
-    "test": "test",
+    "p_rank": "p (rank)", "verdict": "verdict", "qualifier": "which is",
+    "smallest_margin": "equal from margin", "test": "test",
 }  # fmt: skip
+_VERDICTS = {"trained better": "the SAE is better", "baseline better": "the null is better"}
 _NOTHING = "Nothing of it was measured."
 
 
@@ -67,7 +68,7 @@ class ReportPage:
         return Html(
             figure_html(
                 figure,
-                alt=f"The given SAE and every seed of its nulls between floor and ceiling. {self.report.answer}",
+                alt=f"The given SAE and all seeds of its nulls, floor to ceiling. {self.report.answer}",
                 caption="Black bar: the given SAE; one mark per seed of each null. Dotted: floor, dashed: "
                 f"ceiling. {self.facts['held_out_tokens']:,} held-out tokens, "
                 f"{self.facts['seeds']} seeds. Arrows: below the panel.",
@@ -87,8 +88,8 @@ class ReportPage:
         return Html(
             table_html(
                 shown,
-                caption="Verdict per metric. A null matches the SAE where it is equivalent to it within a tenth "
-                "of the metric's range, or better.",
+                caption="Verdict per metric. A null matches the SAE where it is equivalent to it within a "
+                "tenth of the metric's range, or better.",
             )
         )
 
@@ -97,6 +98,7 @@ class ReportPage:
         parts = []
         for label, part in self.report.comparisons.groupby("label", sort=False):
             there = {name: shown for name, shown in _COLUMNS.items() if part[name].notna().any()}
+            part = part.replace({"verdict": _VERDICTS})
             table = part[list(there)].rename(columns=there).set_index("null")
             caption = f"{label}: given SAE {part['given'].iloc[0]:.4f}, margin {part['margin'].iloc[0]:.3g}"
             parts.append(table_html(table, caption=caption, folded=True, digits=4))
@@ -116,8 +118,8 @@ class ReportPage:
             figure_html(
                 figure,
                 alt="From which margin on each null would be called equivalent to the given SAE.",
-                caption="Bars: margins at which the null would be called equivalent to the given SAE. No bar: at "
-                "none up to half of the range.",
+                caption="Bars: margins at which the null would be called equivalent to the SAE. No bar: "
+                "at none up to half of the range.",
             )
         )
 
