@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -18,10 +18,11 @@ from typing_extensions import override
 from sanity.baselines import Cov, Untrained, permuted_decoder, rotated_decoder
 from sanity.checking.given import GivenSAE, Scale
 from sanity.engine.cells import Cell, Cost, Task, computes
-from sanity.engine.store import LocalStore
+from sanity.engine.store import LocalStore, require
 from sanity.errors import BadInputError, SanityError
 from sanity.evals import explained_variance, firing_frequency
-from sanity.experiments.steps import at_matched_l0
+from sanity.evals.inputs import reconstructed
+from sanity.experiments.steps import ONLY_HERE, at_matched_l0
 from sanity.models import (
     Arm,
     Autoencoder,
@@ -55,14 +56,22 @@ class Given(NotTrained):
     title: ClassVar[str] = "given SAE"
 
 
+@dataclass(frozen=True)
+class GivenObject(Given):
+    """An object that no other process has."""
+
+    only_here: ClassVar[bool] = True
+    name: ClassVar[str] = "given_object"
+
+
 class Null(NotTrained):
     """A dictionary that is wrong on purpose, made from the given one without training."""
 
     latents_too: ClassVar[bool] = False
     """Whether its latents differ from those of the given SAE, and not its decoder alone."""
 
-    def made(self, given: Autoencoder, opened: Opened, seed: int) -> Autoencoder:
-        """The dictionary of a seed."""
+    def made(self, given: Any, opened: Opened, seed: int) -> Autoencoder:
+        """The dictionary of a seed; `given` may be any object where `latents_too`."""
         raise BadInputError(f"{type(self).__name__} does not say what it is made of: define made")
 
 
@@ -73,7 +82,7 @@ class PermutedDecoder(Null):
     name: ClassVar[str] = "permuted_decoder"
 
     @override
-    def made(self, given: Autoencoder, opened: Opened, seed: int) -> Autoencoder:
+    def made(self, given: Any, opened: Opened, seed: int) -> Autoencoder:
         return permuted_decoder(given, seed=seed)
 
 
@@ -84,7 +93,7 @@ class RotatedDecoder(Null):
     name: ClassVar[str] = "rotated_decoder"
 
     @override
-    def made(self, given: Autoencoder, opened: Opened, seed: int) -> Autoencoder:
+    def made(self, given: Any, opened: Opened, seed: int) -> Autoencoder:
         lengths = torch.linalg.vector_norm(given.W_dec, dim=1, keepdim=True)
         turned = rotated_decoder(given, seed=seed)
         return dataclasses.replace(turned, W_dec=turned.W_dec * lengths)
@@ -99,17 +108,18 @@ class RandomLatents(Null):
     latents_too: ClassVar[bool] = True
 
     @override
-    def made(self, given: Autoencoder, opened: Opened, seed: int) -> Autoencoder:
-        arm = Arm(JumpReLU(1.0), given.d_sae, init=Cov(), seed=seed)
-        directions = initial_directions(arm, given.d_in, opened.stream.covariance)
+    def made(self, given: Any, opened: Opened, seed: int) -> Autoencoder:
+        d_sae, d_in = given.W_dec.shape
+        arm = Arm(JumpReLU(1.0), d_sae, init=Cov(), seed=seed)
+        directions = initial_directions(arm, d_in, opened.stream.covariance)
         x = opened.stream.batch(0)
         x = torch.cat([x, *(opened.stream.batch(i) for i in range(1, max(2, 8192 // len(x))))]).cpu()
         threshold = _above_which(x, directions, firing_frequency(given, [x]).float())
         null = Autoencoder(
             directions.T,
             directions,
-            torch.zeros(given.d_sae),
-            torch.zeros(given.d_in),
+            torch.zeros(d_sae),
+            torch.zeros(d_in),
             arm.architecture,
             threshold,
         )
@@ -154,11 +164,15 @@ def keep_given(task: Task) -> None:
 def published(given: GivenSAE, store: LocalStore) -> Cell:
     """The cell of a given SAE, whose result is put into the store unless it is there."""
     cell = keep_given.cell(GivenWeights(given.weights), label=f"the given SAE {given.name}", stage="given")
+    if not given.can_be_kept:
+        ONLY_HERE[cell.key] = given.sae
     if store.get(cell.key) is None:
         with store.claim(cell.key, patience=60.0):
             if store.get(cell.key) is None:
                 task = store.start(cell, {})
-                save_sae(given.sae, task.folder / "sae")
+                task.save_json("given", {"library": given.library})
+                if given.can_be_kept:
+                    save_sae(given.sae, task.folder / "sae")
                 store.put(task, seconds=0.0)
     return cell
 
@@ -182,16 +196,18 @@ def fit_given(task: Task) -> None:
     """
     config: Fitting = task.config
     opened = config.source.open(task.inputs, batch_size=1024, seed=0, device=config.device)
-    raw = load_sae(task.inputs["given"].folder("sae")).to(device=config.device)
+    key = task.inputs["given"].key
+    raw = ONLY_HERE.get(key) or load_sae(task.inputs["given"].folder("sae")).to(device=config.device)
     tried = {scale: _rescaled(raw, scale, opened) for scale in SCALES}
-    explained = {scale: float(explained_variance(opened.sample, sae.reconstruct(opened.sample)))
+    explained = {scale: float(explained_variance(opened.sample, reconstructed(sae, opened.sample)))
                  for scale, sae in tried.items()}  # fmt: skip
     chosen = max(config.scales, key=lambda scale: explained[scale])
     sae = tried[chosen]
     frequency = firing_frequency(sae, [opened.sample])
     l0 = float(frequency.sum())
     untrained = _untrained(config.recipe, opened, max(1, round(l0)))
-    save_sae(sae.to(device="cpu"), task.folder / "sae")
+    if isinstance(sae, Autoencoder):
+        save_sae(sae.to(device="cpu"), task.folder / "sae")
     fit = {
         "scale": chosen,
         "explained_variance": explained,
@@ -203,11 +219,42 @@ def fit_given(task: Task) -> None:
     task.save_json("fit", fit)
 
 
-def _rescaled(sae: Autoencoder, scale: Scale, opened: Opened) -> Autoencoder:
+@dataclass(frozen=True, eq=False)
+class Rescaled:
+    """An object that takes x * gain + offset, as an SAE that takes x."""
+
+    sae: Any
+    gain: float
+    offset: Float[Tensor, " d_in"]
+
+    @property
+    def W_dec(self) -> Tensor:
+        """Of the object."""
+        found: Tensor = self.sae.W_dec
+        return found.detach()
+
+    def encode(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_sae"]:
+        """Its latents."""
+        with torch.no_grad():
+            z: Tensor = self.sae.encode(x * self.gain + self.offset)
+        return z
+
+    def decode(self, z: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_in"]:
+        """Its reconstruction, in the scale of x."""
+        with torch.no_grad():
+            x_hat: Tensor = self.sae.decode(z)
+        return (x_hat - self.offset) / self.gain
+
+
+def _rescaled(sae: Any, scale: Scale, opened: Opened) -> Any:
     """The SAE for what the source gives, (x - mean) * factor, where it takes x in a scale."""
     if scale == "centred" or opened.kept is None:
         return sae
-    centre, factor = opened.kept.mean.to(sae.b_dec), opened.kept.factor
+    centre, factor = opened.kept.mean.to(sae.W_dec), opened.kept.factor
+    if not isinstance(sae, Autoencoder):
+        norm = float((opened.sample / factor + centre).norm(dim=1).mean())
+        more = sae.W_dec.shape[1] ** 0.5 / norm if scale == "expected norm" else 1.0
+        return Rescaled(sae, more / factor, centre * more)
     if scale == "expected norm":
         norm = float((opened.sample / factor + centre).norm(dim=1).mean())
         sae = sae.fold_normalisation(torch.zeros_like(sae.b_dec), sae.d_in**0.5 / norm)
@@ -237,13 +284,22 @@ def make_null(task: Task) -> None:
     """The null, as `sae`."""
     config: MakingNull = task.config
     opened = config.source.open(task.inputs, batch_size=1024, seed=config.seed, device="cpu")
-    given = load_sae(task.inputs["fit"].folder("sae"))
+    fit = task.inputs["fit"]
+    given = ONLY_HERE.get(fit.key) or load_sae(fit.folder("sae"))
     save_sae(config.null.made(given, opened, config.seed), task.folder / "sae")
+
+
+def stand_in(fit: Cell, given: GivenSAE, store: LocalStore, scale: Scale) -> None:
+    """Let the cell of an object's fit stand for the object in this process, in the scale that was found."""
+    config: Fitting = fit.config
+    inputs = {name: require(cell, store) for name, cell in fit.inputs}
+    opened = config.source.open(inputs, batch_size=1024, seed=0, device=config.device)
+    ONLY_HERE[fit.key] = _rescaled(given.sae, scale, opened)
 
 
 def fit_cell(given: Cell, weights: GivenSAE, source: Source, scales: tuple[Scale, ...], device: str) -> Cell:
     """The cell that fits a given SAE to a source."""
-    arm = Arm(weights.recipe_at(1), weights.sae.d_sae)
+    arm = Arm(weights.recipe_at(1), weights.d_sae)
     seconds = 5.0 + 4 * 4096 * arm.d_sae * source.d_in * 1e-10
     return fit_given.cell(
         Fitting(source, scales, arm, device),

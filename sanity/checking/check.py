@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from sanity.checking.arms import SCALES, fit_cell, published
+from sanity.checking.arms import NULLS, SCALES, fit_cell, published, stand_in
 from sanity.checking.given import GivenSAE
 from sanity.checking.report import Report, make_report
 from sanity.checking.request import CheckedArm, Recipe, Request, Size, asked_arms, budget_of, measured_pace
@@ -72,6 +72,13 @@ class Check:
         """Seeds of every null; as many as given SAEs where there are several, so that both can be paired."""
         return max(self.request.seeds, len(self.givens)) if len(self.givens) > 1 else self.request.seeds
 
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """Those asked for; of an object whose decoder is its own code none that would change it."""
+        kept = all(one.can_be_kept for one in self.givens)
+        named = self.request.baselines
+        return tuple(name for name in named if kept or name not in NULLS or NULLS[name].latents_too)
+
     @cached_property
     def pace(self) -> Pace:
         """How fast this machine is."""
@@ -121,10 +128,12 @@ class Check:
     def _arms(self, size: Size, l0: float) -> list[CheckedArm]:
         first = self.givens[0]
         recipe = Recipe(
-            first.recipe_at(l0), first.sae.d_sae, self._source(size), budget_of(size), self.request.device
+            first.recipe_at(l0), first.d_sae, self._source(size), budget_of(size), self.request.device
         )
         evals = list(self.request.eval_fields(size))
-        return list(asked_arms(recipe, self._fits(size), self.request.baselines, evals, self.seeds))
+        kept = all(one.can_be_kept for one in self.givens)
+        fits = self._fits(size)
+        return list(asked_arms(recipe, fits, self.baselines, evals, self.seeds, can_be_kept=kept))
 
     def _plan(self, size: Size, l0: float) -> Plan:
         asked = [arm.asked for arm in self._arms(size, l0)]
@@ -153,6 +162,8 @@ class Check:
         facts = [fit.json("fit") for fit in results(self.fits, self.store)]
         for given, fit in zip(self.givens, facts, strict=True):
             self._require_fit(given, fit)
+            if not given.can_be_kept:
+                stand_in(self.fits[self.givens.index(given)], given, self.store, fit["scale"])
         l0 = sum(fit["l0"] for fit in facts) / len(facts)
         arms = {arm.asked.run: arm for arm in self._arms(self.size, l0)}
         plan = self._plan(self.size, l0)
@@ -164,7 +175,7 @@ class Check:
         here = explained[fit["scale"]]
         if fit["alive"] == 0:
             raise BadInputError(
-                f"all {given.sae.d_sae} latents of {given.name} are dead on {fit['rows']} activations at "
+                f"all {given.d_sae} latents of {given.name} are dead on {fit['rows']} activations at "
                 f"{self.hook} of {self.model}: is it for another hook, model or scale?"
             )
         if here >= min(untrained / 2, untrained - 0.05):
@@ -194,7 +205,7 @@ def planned(check: Check) -> dict[str, Any]:
         "tokens": check.size.tokens,
         "held_out_tokens": check.size.held_out,
         "seeds": check.seeds,
-        "baselines": list(check.request.baselines),
+        "baselines": list(check.baselines),
         "evals": list(check.request.evals),
         "results": len(cells),
         "missing": len(absent),

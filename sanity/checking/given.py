@@ -98,8 +98,8 @@ def _with_unit_rows(given: dict[str, Tensor], *, fold: bool, scaled: bool) -> li
 class GivenSAE:
     """An SAE that was trained elsewhere."""
 
-    sae: Autoencoder
-    """For activations in one of `scales`."""
+    sae: Any
+    """For activations in one of `scales`: an `Autoencoder`, or an object that passes `check_sae`."""
     name: str
     library: str
     recipe: Architecture
@@ -116,16 +116,38 @@ class GivenSAE:
 
     @cached_property
     def weights(self) -> str:
-        """A hash of what it computes."""
-        state = [self.sae.architecture, list(self.sae.W_dec.shape)]
+        """A hash of what it computes; of an object, on some random inputs."""
+        d_sae, d_in = self.sae.W_dec.shape
+        if not self.can_be_kept:
+            x = 3 * torch.randn(64, d_in, generator=torch.Generator().manual_seed(0))
+            with torch.no_grad():
+                z = self.sae.encode(x.to(self.sae.W_dec))
+                said = {"W_dec": self.sae.W_dec, "z": z, "x_hat": self.sae.decode(z)}
+            return digest({name: _hash_of(value) for name, value in said.items()})
+        state = [self.sae.architecture, [d_sae, d_in]]
         named = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
         there = {name: value for name in named if (value := getattr(self.sae, name)) is not None}
         return digest([*state, {name: _hash_of(value) for name, value in there.items()}])
 
+    @property
+    def can_be_kept(self) -> bool:
+        """Whether its weights say all of it; any other object exists in this process alone."""
+        return isinstance(self.sae, Autoencoder)
+
+    @property
+    def d_sae(self) -> int:
+        """Number of latents."""
+        return int(self.sae.W_dec.shape[0])
+
+    @property
+    def d_in(self) -> int:
+        """Width of what it takes."""
+        return int(self.sae.W_dec.shape[1])
+
     def recipe_at(self, l0: float) -> Architecture:
         """What its nulls are trained as, at a whole L0 of at least 1."""
         first = fields(self.recipe)[0]
-        whole = max(1, min(self.sae.d_sae, round(l0)))
+        whole = max(1, min(self.d_sae, round(l0)))
         return replace(self.recipe, **{first.name: whole})
 
 
@@ -148,4 +170,4 @@ def required(tensors: Mapping[str, Tensor], where: str, *names: str) -> Tensor:
 
 
 def _hash_of(value: Tensor) -> str:
-    return hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest()
+    return hashlib.sha256(value.detach().cpu().float().contiguous().numpy().tobytes()).hexdigest()

@@ -21,7 +21,7 @@ from sanity.checking import dictionary_learning, saelens, sparsify
 from sanity.checking.given import GivenSAE
 from sanity.engine.files import read_json
 from sanity.errors import BadInputError, CorruptFileError, reason_of
-from sanity.models import Autoencoder, load_sae
+from sanity.models import Architecture, Autoencoder, BatchTopK, TopK, check_sae, load_sae
 from sanity.models.checkpoint import load_tensors
 
 WEIGHTS = ("sae_weights.safetensors", "sae.safetensors", "ae.safetensors", "ae.pt")
@@ -74,7 +74,23 @@ def given_of(sae: Any) -> GivenSAE:
         return dictionary_learning.read({"trainer": trainer}, dict(sae.state_dict()), kind)
     if home == "sparsify":
         return sparsify.read(vars(sae.cfg), dict(sae.state_dict()), kind, hook="", model=None)
-    raise BadInputError(f"{kind} is no SAE of a library known here")
+    check_sae(sae)
+    return GivenSAE(
+        sae,
+        kind,
+        "an object",
+        _looks_like(sae),
+        notes=("an object: read through its own code",),
+        scales=("raw", "expected norm", "centred"),
+    )
+
+
+def _looks_like(sae: Any) -> Architecture:
+    """TopK where all samples have as many active latents, else BatchTopK."""
+    x = 3 * torch.randn(64, sae.W_dec.shape[1], generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        active = (sae.encode(x.to(sae.W_dec)) > 0).sum(1)
+    return TopK(1) if bool((active == active[0]).all()) else BatchTopK(1)
 
 
 def read_folder(folder: Path, *, name: str) -> GivenSAE:

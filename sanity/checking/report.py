@@ -172,7 +172,7 @@ def facts_of(check: Check, fits: Sequence[Mapping[str, Any]], seconds: float) ->
         "name": check.name,
         "saes": [
             {"name": one.name, "library": one.library, "weights": one.weights, "notes": list(one.notes),
-             "fit": dict(fit), "d_sae": one.sae.d_sae, "d_in": one.sae.d_in}
+             "fit": dict(fit), "d_sae": one.d_sae, "d_in": one.d_in}
             for one, fit in zip(check.givens, fits, strict=True)
         ],
         "config": json.loads(json.dumps(dict(first.config), default=str)),
@@ -185,7 +185,7 @@ def facts_of(check: Check, fits: Sequence[Mapping[str, Any]], seconds: float) ->
         "tokens_seen": EPOCHS * size.tokens,
         "held_out_tokens": size.held_out,
         "seeds": check.seeds,
-        "baselines": list(check.request.baselines),
+        "baselines": list(check.baselines),
         "evals": list(check.request.evals),
         "given": GIVEN,
         "not_matched": not_matched(check),
@@ -212,6 +212,10 @@ def not_matched(check: Check) -> list[str]:
     ]
     if isinstance(first.recipe, JumpReLU) and first.config.get("architecture") == "gated":
         found.append("Architecture: a gated SAE is a JumpReLU at inference; its nulls train as such.")
+    if left := sorted(set(check.request.baselines) - set(check.baselines)):
+        found.append(
+            f"Left out, since the SAE is an object with a decoder of its own code: {', '.join(left)}."
+        )
     if len(check.givens) == 1:
         found.append(
             "Seeds: one given SAE is one seed. What is said is about this SAE and not about its recipe; "

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from sanity.baselines import Trained
-from sanity.checking.arms import NULLS, Given, null_cell
+from sanity.checking.arms import NULLS, Given, GivenObject, null_cell
 from sanity.checking.given import Scale
 from sanity.engine.cells import Cell
 from sanity.errors import BadInputError
@@ -142,7 +142,13 @@ class CheckedArm:
 
 
 def asked_arms(
-    recipe: Recipe, fits: Sequence[Cell], baselines: Sequence[str], evals: Sequence[str], seeds: int
+    recipe: Recipe,
+    fits: Sequence[Cell],
+    baselines: Sequence[str],
+    evals: Sequence[str],
+    seeds: int,
+    *,
+    can_be_kept: bool = True,
 ) -> Iterator[CheckedArm]:
     """Every arm: the given SAEs first, then each null.
 
@@ -150,7 +156,8 @@ def asked_arms(
     is a seed.
     """
     for seed in range(seeds if len(fits) == 1 else len(fits)):
-        asked = Asked(recipe.run(seed, constraint=Given()), made=fits[seed % len(fits)])
+        arm = Given() if can_be_kept else GivenObject()
+        asked = Asked(recipe.run(seed, constraint=arm), made=fits[seed % len(fits)])
         yield CheckedArm(Given().label, "given", asked)
     for name in baselines:
         for seed in range(seeds):

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from sanity.checking.given import GivenSAE
 from sanity.errors import BadInputError
@@ -14,6 +15,8 @@ from sanity.profiles.sources import HookEntry
 from sanity.sources import Hook
 from sanity.subject import known_subjects, prepare
 
+CONTEXT = 128
+"""Tokens per sequence, where the model reads as many."""
 _RESIDUAL = re.compile(r"blocks\.(\d+)\.hook_resid_(pre|post)")
 
 
@@ -38,7 +41,8 @@ def find_model(given: GivenSAE, model: str | None) -> str:
 
 def find_hook(given: GivenSAE, hook: str | None, model: str) -> str:
     """The hook: as asked for, else as the checkpoint names it; one that cannot be read is refused."""
-    width, layers = shape_of(model)
+    shape = shape_of(model)
+    width, layers = shape.width, shape.layers
     there = f"blocks.K.hook_resid_pre and blocks.K.hook_resid_post for K from 0 to {layers - 1}"
     chosen = hook or given.hook
     if chosen is None:
@@ -51,25 +55,37 @@ def find_hook(given: GivenSAE, hook: str | None, model: str) -> str:
         )
     if int(match[1]) >= layers:
         raise BadInputError(f"{model} has no hook {chosen!r}: it has {there}")
-    if given.sae.d_in != width:
-        fitting = [name for name in known_subjects() if _width(name) == given.sae.d_in]
+    if given.d_in != width:
+        fitting = [name for name in known_subjects() if _width(name) == given.d_in]
         others = f"; as wide is that of {', '.join(fitting)}" if fitting else ""
         raise BadInputError(
-            f"{given.name} takes activations {given.sae.d_in} wide, and the residual stream of {model} is "
+            f"{given.name} takes activations {given.d_in} wide, and the residual stream of {model} is "
             f"{width} wide at every hook, {chosen} among them: give the model that it was trained on{others}"
         )
     return chosen
 
 
+class Shape(NamedTuple):
+    """Of a language model."""
+
+    width: int
+    """Of its residual stream."""
+    layers: int
+    context: int
+    """Longest sequence, in tokens."""
+
+
 @functools.cache
-def shape_of(model: str) -> tuple[int, int]:
-    """Width of the residual stream and number of blocks, from the model's configuration alone."""
+def shape_of(model: str) -> Shape:
+    """From the model's configuration alone."""
     path = prepare(model) / "config.json"
     if not path.is_file():
         from sanity.subject import load_module
 
         config = load_module(model).config.get_text_config()
-        return int(config.hidden_size), int(config.num_hidden_layers)
+        return Shape(
+            int(config.hidden_size), int(config.num_hidden_layers), int(config.max_position_embeddings)
+        )
     said = json.loads(path.read_text())
     said = said.get("text_config", said)
     width = next((said[n] for n in ("hidden_size", "n_embd", "d_model") if n in said), None)
@@ -78,22 +94,25 @@ def shape_of(model: str) -> tuple[int, int]:
         raise BadInputError(
             f"{path} does not say how wide and deep the model is: give a causal language model"
         )
-    return int(width), int(layers)
+    longest = (said[n] for n in ("max_position_embeddings", "n_positions", "n_ctx") if n in said)
+    return Shape(int(width), int(layers), int(next(longest, CONTEXT)))
 
 
 def _width(model: str) -> int | None:
     """Width of a known model if it is at hand: nothing is fetched for an error message."""
     try:
-        return shape_of(model)[0]
+        return shape_of(model).width
     except Exception:
         return None
 
 
 def source_of(model: str, hook: str, text: Sequence[str], *, tokens: int, held_out: int) -> Hook:
     """The source: the same as a profile would make, so that its harvest is shared with the book's."""
+    shape = shape_of(model)
     entry = HookEntry(
-        kind="hook", subject=model, hook=hook, d_model=shape_of(model)[0], text=tuple(text),
-        train_tokens=tokens, held_out_tokens=held_out, shard_tokens=min(8192, max(1024, tokens // 4)),
+        kind="hook", subject=model, hook=hook, d_model=shape.width, text=tuple(text),
+        context=min(CONTEXT, shape.context), train_tokens=tokens, held_out_tokens=held_out,
+        shard_tokens=min(8192, max(1024, tokens // 4)),
     )  # fmt: skip
     made = entry.made(_no_other)
     assert isinstance(made, Hook)

@@ -150,8 +150,14 @@ class ReportPage:
         for arm, of_arm in rows.groupby("arm", sort=False):
             for latent, of_latent in list(of_arm.groupby("latent", sort=False))[:each]:
                 found = [
-                    Context(one.window, one.document, one.source, tuple(one.pieces), tuple(one.activations))
-                    for one in of_latent.head(contexts).itertuples()
+                    Context(
+                        row["window"],
+                        row["document"],
+                        row["source"],
+                        tuple(row["pieces"]),
+                        tuple(row["activations"]),
+                    )
+                    for row in of_latent.head(contexts).to_dict("records")
                 ]
                 shown.append((str(arm), f"latent {latent}", found))
         return Html(

@@ -36,7 +36,8 @@ def agrees(given: GivenSAE, x: torch.Tensor, z: torch.Tensor, x_hat: torch.Tenso
 
 DICTIONARIES = {
     "AutoEncoder": ReLU, "AutoEncoderNew": ReLU, "GatedAutoEncoder": JumpReLU,
-    "JumpReluAutoEncoder": JumpReLU, "AutoEncoderTopK": TopK, "BatchTopKSAE": BatchTopK, "MatryoshkaBatchTopKSAE": Matryoshka,
+    "JumpReluAutoEncoder": JumpReLU, "AutoEncoderTopK": TopK,
+    "BatchTopKSAE": BatchTopK, "MatryoshkaBatchTopKSAE": Matryoshka,
 }  # fmt: skip
 
 
