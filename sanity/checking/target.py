@@ -86,7 +86,7 @@ def shape_of(model: str) -> Shape:
         return Shape(
             int(config.hidden_size), int(config.num_hidden_layers), int(config.max_position_embeddings)
         )
-    said = json.loads(path.read_text())
+    said = json.loads(path.read_text(encoding="utf-8"))
     said = said.get("text_config", said)
     width = next((said[n] for n in ("hidden_size", "n_embd", "d_model") if n in said), None)
     layers = next((said[n] for n in ("num_hidden_layers", "n_layer", "num_layers") if n in said), None)
