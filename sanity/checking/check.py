@@ -187,7 +187,8 @@ class Check:
             else "; it is probably for another hook or model, or its input was scaled in another way"
         )
         raise BadInputError(
-            f"{given.name} does not fit {self.hook} of {self.model}: it explains {here:.3g} of the variance, "
+            f"{given.name} does not fit {self.hook} of {self.model}: it explains {here:.3g} of the variance "
+            f"at an L0 of {fit['l0']:.3g}, "
             f"an untrained dictionary of its size and L0 {untrained:.3g}: a comparison with its nulls "
             f"would say nothing about it{hint}"
         )

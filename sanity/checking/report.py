@@ -22,6 +22,7 @@ from sanity.checking.comparing import (
 )
 from sanity.checking.request import BASELINES, EPOCHS, EVALS, LEARNING_RATE, CheckedArm
 from sanity.claims import failed_metrics, gate_table
+from sanity.engine.cells import Result
 from sanity.engine.files import read_json, replacing, write_atomically
 from sanity.engine.machine import provenance
 from sanity.errors import BadInputError
@@ -66,6 +67,8 @@ class Report:
     curves: pd.DataFrame
     examples: pd.DataFrame
     gates: pd.DataFrame
+    found: Sequence[Result] = ()
+    """What it was made from, for provenance; not kept with the report."""
 
     @property
     def headline(self) -> pd.DataFrame:
@@ -149,6 +152,7 @@ def make_report(
         equivalence_curves(compared),
         examples[examples["seed"] == 0] if len(examples) else examples,
         gates,
+        list(reader.found),
     )
 
 
