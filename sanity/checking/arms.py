@@ -35,6 +35,7 @@ from sanity.models import (
 )
 from sanity.models.kernels import product
 from sanity.sources import Opened, Pace, RunSpec, Source
+from sanity.subject import Normalisation
 
 SCALES: tuple[Scale, ...] = ("raw", "expected norm", "centred")
 
@@ -198,7 +199,7 @@ def fit_given(task: Task) -> None:
     opened = config.source.open(task.inputs, batch_size=1024, seed=0, device=config.device)
     key = task.inputs["given"].key
     raw = ONLY_HERE.get(key) or load_sae(task.inputs["given"].folder("sae")).to(device=config.device)
-    tried = {scale: _rescaled(raw, scale, opened) for scale in SCALES}
+    tried = {scale: _on(opened, raw, scale) for scale in SCALES}
     explained = {scale: float(explained_variance(opened.sample, reconstructed(sae, opened.sample)))
                  for scale, sae in tried.items()}  # fmt: skip
     chosen = max(config.scales, key=lambda scale: explained[scale])
@@ -246,17 +247,22 @@ class Rescaled:
         return (x_hat - self.offset) / self.gain
 
 
-def _rescaled(sae: Any, scale: Scale, opened: Opened) -> Any:
-    """The SAE for what the source gives, (x - mean) * factor, where it takes x in a scale."""
-    if scale == "centred" or opened.kept is None:
+def _on(opened: Opened, sae: Any, scale: Scale) -> Any:
+    assert opened.kept is not None
+    return rescaled(sae, scale, opened.kept.normalisation, opened.sample)
+
+
+def rescaled(sae: Any, scale: Scale, normal: Normalisation, sample: Float[Tensor, "n d_in"]) -> Any:
+    """The SAE for (x - centre) * factor, such as `sample`, where it takes x in a scale."""
+    if scale == "centred":
         return sae
-    centre, factor = opened.kept.mean.to(sae.W_dec), opened.kept.factor
+    centre, factor = normal.centre.to(sae.W_dec), normal.factor
     if not isinstance(sae, Autoencoder):
-        norm = float((opened.sample / factor + centre).norm(dim=1).mean())
+        norm = float((sample / factor + centre).norm(dim=1).mean())
         more = sae.W_dec.shape[1] ** 0.5 / norm if scale == "expected norm" else 1.0
         return Rescaled(sae, more / factor, centre * more)
     if scale == "expected norm":
-        norm = float((opened.sample / factor + centre).norm(dim=1).mean())
+        norm = float((sample / factor + centre).norm(dim=1).mean())
         sae = sae.fold_normalisation(torch.zeros_like(sae.b_dec), sae.d_in**0.5 / norm)
     # The inverse of what makes an SAE for raw activations of one for centred and scaled ones.
     return sae.fold_normalisation(-centre * factor, 1 / factor)
@@ -294,7 +300,7 @@ def stand_in(fit: Cell, given: GivenSAE, store: LocalStore, scale: Scale) -> Non
     config: Fitting = fit.config
     inputs = {name: require(cell, store) for name, cell in fit.inputs}
     opened = config.source.open(inputs, batch_size=1024, seed=0, device=config.device)
-    ONLY_HERE[fit.key] = _rescaled(given.sae, scale, opened)
+    ONLY_HERE[fit.key] = _on(opened, given.sae, scale)
 
 
 def fit_cell(given: Cell, weights: GivenSAE, source: Source, scales: tuple[Scale, ...], device: str) -> Cell:

@@ -186,8 +186,17 @@ def test_nulls_without_training_are_what_they_say(
 def test_an_sae_of_other_activations_is_refused_and_not_called_beaten(
     shifted: Autoencoder, model: Path, text: Path, store: LocalStore
 ) -> None:
-    with pytest.raises(BadInputError, match="does not fit"):
+    with pytest.raises(BadInputError, match=r"does not fit.*nor does it fit another hook"):
         Check([given_of(shifted)], request(text), str(model), HOOK, store).run()
+
+
+def test_an_sae_at_another_hook_is_told_where_it_fits(
+    trained: list[Autoencoder], model: Path, text: Path, store: LocalStore
+) -> None:
+    """Raw activations differ in scale and place from hook to hook, so that it fits its own alone."""
+    asked = request(text, baselines=("untrained",), evals=("reconstruction",), scale="raw")
+    with pytest.raises(BadInputError, match=rf"0\.\d\d at {HOOK}"):
+        Check([given_of(trained[0])], asked, str(model), "blocks.0.hook_resid_pre", store).run()
 
 
 def test_dead_latents_wrong_hooks_and_odd_ones_are_refused(
