@@ -102,6 +102,10 @@ def batches():
         yield from (rows[chosen] for chosen in order[: len(rows) // BATCH * BATCH].split(BATCH))
 
 
+# %% tags=["remove-cell"]
+if "google.colab" in sys.modules:
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "sae-lens>=6,<7"], check=True)
+
 # %%
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
