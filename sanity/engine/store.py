@@ -93,8 +93,7 @@ class LocalStore:
                 raise SanityError(f"computing {cell.label} left no file: its function must save some")
             self._publish(task)
             self._throw_away(task.attempt)
-            with contextlib.suppress(OSError):  # another attempt is there
-                task.attempt.parent.rmdir()
+            self.abandon(task)
         result = self.get(task.cell.key)
         if result is None:
             raise StorageError(
@@ -102,6 +101,12 @@ class LocalStore:
                 "is another process cleaning up? Run again when it is done."
             )
         return result
+
+    def abandon(self, task: Task) -> None:
+        """Delete what an attempt has written, also after it was taken over."""
+        with contextlib.suppress(OSError):  # another attempt is there
+            remove(task.attempt)
+            task.attempt.parent.rmdir()
 
     def _publish(self, task: Task) -> None:
         """Rename the filled folder into place; what another process has published meanwhile stays."""
