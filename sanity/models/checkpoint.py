@@ -21,6 +21,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from sanity.engine.arguments import checked
 from sanity.engine.config import to_json
 from sanity.engine.files import disk_errors, read_json, sha256_of
 from sanity.errors import BadInputError, CorruptFileError
@@ -32,6 +33,7 @@ from sanity.models.validation import TENSORS, check_weights
 _MANIFEST, _CONFIG, _WEIGHTS = "manifest.json", "cfg.json", "sae_weights.safetensors"
 
 
+@checked
 def save_sae(sae: Autoencoder, folder: str | Path) -> Path:
     """Write an SAE in SAELens's folder format; an SAE that was there before is replaced.
 
@@ -50,6 +52,7 @@ def save_sae(sae: Autoencoder, folder: str | Path) -> Path:
     return write_folder(folder, fill)
 
 
+@checked
 def load_sae(folder: str | Path) -> Autoencoder:
     """The SAE that `save_sae` wrote.
 
@@ -75,7 +78,9 @@ def load_sae(folder: str | Path) -> Autoencoder:
     )
     # What it would say if it were saved now. `json` makes lists of tuples, as in the file.
     agreed = json.loads(json.dumps(_config(sae)))
-    wrong = [name for name in agreed if name not in ("device", "metadata") and config.get(name) != agreed[name]]
+    wrong = [
+        name for name in agreed if name not in ("device", "metadata") and config.get(name) != agreed[name]
+    ]
     if wrong:
         told = "; ".join(f"{name} {config.get(name)!r}, not {agreed[name]!r}" for name in wrong)
         raise CorruptFileError(

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sanity.engine.arguments import checked
 from sanity.engine.config import digest
 from sanity.errors import BadInputError
 from sanity.models.arm import Arm, Probe, Stream, Training
@@ -49,6 +50,7 @@ class Run:
         return float(self.curve["l0"].iloc[-1])
 
 
+@checked
 def train(
     arms: Sequence[Arm],
     stream: Stream,
@@ -56,7 +58,7 @@ def train(
     steps: int,
     training: Training | None = None,
     probes: Sequence[Probe] = (),
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     checkpoint_every_s: float = 60.0,
     precision: Precision = "float32",
 ) -> list[Run]:
@@ -100,7 +102,7 @@ def train(
         steps,
         training or Training(),
         tuple(probes),
-        folder,
+        None if folder is None else Path(folder),
         checkpoint_every_s,
         precision,
     )

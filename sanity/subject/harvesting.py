@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from sanity.engine.arguments import Count, checked
 from sanity.engine.files import free_space_words, read_json, replacing, write_atomically
 from sanity.engine.progress import track
 from sanity.errors import BadInputError, CorruptFileError, StorageError
@@ -48,18 +49,19 @@ _PER_THREAD = 1024
 _PER_ACCELERATOR = 16_384
 
 
+@checked
 def harvest(
     subject: Subject,
     sequences: Chunks,
     *,
     hook: str,
     folder: str | Path,
-    shard_tokens: int = 32_768,
+    shard_tokens: Count = 32_768,
     dtype: torch.dtype = torch.float32,
     drop_first: bool = True,
     document_ids: Chunks | None = None,
     text_hash: str | None = None,
-    batch_tokens: int | None = None,
+    batch_tokens: Count | None = None,
 ) -> ActivationStore:
     """The residual stream at `hook` for every position of `sequences`, as an `ActivationStore`.
 

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sanity.engine.arguments import checked
 from sanity.errors import BadInputError
 from sanity.subject.modules import find_blocks, weights_sha256
 from sanity.subject.running_on import EditablePrompts, editable_prompts
@@ -130,12 +131,14 @@ class LoadedSubject(ABC):
         """Of all parameters: the same for both backends, different for other weights or another dtype."""
         return weights_sha256(self._plain)
 
+    @checked
     def logits(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos vocab"]:
         """Next-token logits, without gradients."""
         tokens = self._checked(tokens)
         with torch.no_grad():
             return self._logits(tokens)
 
+    @checked
     def residual(self, tokens: Int[Tensor, "batch pos"], hook: str) -> Float[Tensor, "batch pos d_model"]:
         """The residual stream at `hook`, without gradients; the blocks after it are not run."""
         depth, tokens = self._depth(hook), self._checked(tokens)
@@ -144,6 +147,7 @@ class LoadedSubject(ABC):
         check_finite(found, hook, self.name)
         return found
 
+    @checked
     def logits_from(
         self, residual: Float[Tensor, "batch pos d_model"], hook: str
     ) -> Float[Tensor, "batch pos vocab"]:
@@ -154,6 +158,7 @@ class LoadedSubject(ABC):
         check_finite(residual, hook, self.name)
         return self._logits_from(residual.to(self.device, self.dtype), depth)
 
+    @checked
     def logits_with(
         self, tokens: Int[Tensor, "batch pos"], hook: str, edit: Edit
     ) -> Float[Tensor, "batch pos vocab"]:
@@ -172,6 +177,7 @@ class LoadedSubject(ABC):
 
         return self._logits_with(tokens, depth, checked_edit)
 
+    @checked
     def editable(self, tokens: Int[Tensor, "batch pos"], hook: str, position: int) -> EditablePrompts:
         """Prompts of one length, ready to be run on from `hook` with another residual at `position`.
 
