@@ -69,7 +69,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "target='3'": lambda sae: sae.calibrate_l0(torch.zeros(2, 8), "3"),
     "centre of 5 numbers": lambda sae: sae.fold_normalisation(torch.zeros(5), 1.0),
     "factor 0": lambda sae: sae.fold_normalisation(torch.zeros(8), 0.0),
-    "x is ndarray": lambda sae: reconstruction_scores(sae, [np.zeros((3, 8))]),  # type: ignore[list-item]
+    "batches=": lambda sae: reconstruction_scores(sae, [np.zeros((3, 8))]),  # type: ignore[list-item]
     "wanted is SparseAutoencoder": lambda sae: reconstruction_scores(None, []),  # type: ignore[arg-type]
     r"float64 \[2, 3\]": lambda sae: explained_variance(np.zeros((2, 3)), np.zeros((2, 3))),  # type: ignore[arg-type]
     r"float32 \[3\]": lambda sae: explained_variance(torch.zeros(3), torch.zeros(3)),
@@ -85,7 +85,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "name_or_folder=3": lambda sae: sanity.load_subject(3),  # type: ignore[arg-type]
     "device 'tpu:8'": lambda sae: sanity.load_subject("nothing", device="tpu:8"),
     "dtype='float32'": lambda sae: sanity.load_subject("nothing", dtype="float32"),  # type: ignore[arg-type]
-    "dtype torch.int64": lambda sae: sanity.load_subject("nothing", dtype=torch.int64),
+    "cannot be of torch.int64": lambda sae: sanity.load_subject("nothing", dtype=torch.int64),
     "seed=": lambda sae: sanity.load_subject("nothing", seed=2**65),
 }
 

@@ -52,6 +52,7 @@ Seed = Annotated[int, Within(0, 2**64 - 1)]
 Count = Annotated[int, Within(1)]
 
 _PLAIN = {int: "a whole number", float: "a finite number", str: "text", bool: "True or False"}
+_MANY = (collections.abc.Sequence, collections.abc.Iterable)
 _KINDS = {"Int": "whole numbers", "Float": "floating-point numbers", "Bool": "true or false"}
 
 
@@ -127,9 +128,10 @@ def fits(value: Any, hint: Any) -> bool:
     if origin is tuple:
         each = [parts[0]] * len(value) if isinstance(value, tuple) and parts[1:] == (...,) else parts
         return isinstance(value, tuple) and len(value) == len(each) and all(map(fits, value, each))
-    if origin is collections.abc.Sequence:
-        listed = isinstance(value, origin) and not isinstance(value, str)
-        return listed and all(fits(item, parts[0]) for item in value)
+    if origin in _MANY and isinstance(value, list | tuple):
+        return all(fits(item, parts[0]) for item in value)
+    if origin in _MANY and isinstance(value, str):
+        return False
     kind = hint if origin is None else origin
     try:
         return isinstance(value, kind)
@@ -162,7 +164,7 @@ def _words(hint: Any) -> str:
         return " or ".join(_words(part) for part in parts)
     if origin is Literal:
         return " or ".join(map(repr, parts))
-    if origin in (tuple, collections.abc.Sequence):
+    if origin in (tuple, *_MANY):
         many = " or ".join(_words(part) for part in parts if part is not ...)
         return f"a {'tuple' if origin is tuple else 'list'} of {many}"
     if hasattr(hint, "dim_str"):  # a tensor of jaxtyping

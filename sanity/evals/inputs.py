@@ -35,8 +35,6 @@ class SparseAutoencoder(Protocol):
 
 def require_finite(name: str, values: Float[Tensor, "*any"]) -> None:
     """Raise `BadInputError` with the place of the first NaN or infinite value, if `values` hold one."""
-    if not isinstance(values, Tensor):
-        raise BadInputError(f"{name} is {type(values).__name__}: an eval needs a tensor")
     # A sum is NaN or infinite whenever a term is, and takes no second array; it may also overflow by itself.
     if bool(torch.isfinite(values.sum())):
         return

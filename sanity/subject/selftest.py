@@ -1,0 +1,57 @@
+"""A dozen tokens through a subject when it is loaded: does its backend do what the plain module does?
+
+Families of models differ in what their blocks take and return, and a backend that does not know one may fail
+in the middle of a run, or answer with other numbers and say nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from sanity.errors import BadInputError, reason_of
+from sanity.subject.interface import LoadedSubject, agree
+
+
+def self_test(subject: LoadedSubject) -> None:
+    """Raise `BadInputError` in words unless reading and splicing agree with the plain module.
+
+    At the first, the middle and the last hook, and after the first block of every class: the residual stream
+    run on from, the identity spliced in, and that an edit changes the logits, the same in both ways.
+    """
+    tokens, wanted = subject.reference
+
+    def holds(what: str, check: Callable[[], None]) -> None:
+        try:
+            check()
+        except Exception as error:
+            reason = str(error) if type(error) in (ValueError, BadInputError) else reason_of(error)
+            raise BadInputError(
+                f"{subject.backend} does not run {subject.name} ({type(subject._plain).__name__}) as "
+                f"transformers does, at {what}: {reason}"
+            ) from error
+
+    holds("its logits", lambda: agree(subject.logits(tokens), wanted))
+    holds("attention, which is not causal", lambda: agree(subject.logits(tokens[:, :3]), wanted[:, :3]))
+    for depth in _depths(subject):
+        hook = f"blocks.{depth - 1}.hook_resid_post" if depth else "blocks.0.hook_resid_pre"
+        holds(hook, lambda hook=hook: _check_hook(subject, tokens, wanted, hook))  # type: ignore[misc]
+
+
+def _check_hook(subject: LoadedSubject, tokens: Tensor, wanted: Tensor, hook: str) -> None:
+    residual = subject.residual(tokens, hook)
+    if residual.shape != (*tokens.shape, subject.d_model):
+        raise ValueError(f"the residual stream has shape {list(residual.shape)}")
+    agree(subject.logits_from(residual, hook), wanted)
+    agree(subject.logits_with(tokens, hook, lambda x: x), wanted)
+    edited = subject.logits_with(tokens, hook, lambda x: x.roll(1, -1))
+    agree(edited, subject.logits_from(residual.roll(1, -1), hook))
+    if bool((edited == wanted).all()):
+        raise ValueError("an edit changes nothing")
+
+
+def _depths(subject: LoadedSubject) -> list[int]:
+    kinds = [type(block) for block in subject._plain_blocks]
+    first = {kinds.index(kind) + 1 for kind in set(kinds)}
+    return sorted({0, subject.n_layers // 2, subject.n_layers, *first})
