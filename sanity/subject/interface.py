@@ -24,6 +24,8 @@ from sanity.subject.running_on import EditablePrompts, editable_prompts
 
 Edit = Callable[[Tensor], Tensor]
 
+ALIKE = 3
+"""With how many tokens both sequences of the self-test begin."""
 _LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "context_length", "seq_length")
 _ENDLESS = 2**31 - 1
 """The context of a model whose configuration names no longest sequence."""
@@ -144,6 +146,7 @@ class LoadedSubject(ABC):
         self._plain_blocks = find_blocks(module)[1]
         # A dozen tokens through the module itself, before anything wraps it: see `selftest`.
         dozen = (torch.arange(1, 13) * max(1, self.vocab // 13) % self.vocab).view(2, 6).to(self.device)
+        dozen[1, :ALIKE] = dozen[0, :ALIKE]
         with torch.no_grad():
             logits, self._forms = forms_of(module, self._plain_blocks, dozen)
         self.reference = (dozen, logits)
