@@ -75,6 +75,13 @@ class Rows:
         inside = slice(int(starts[0]), int(starts[-1]))
         return Rows(starts - starts[0], self.latents[inside], self.values[inside], self.width)
 
+    @classmethod
+    def of(cls, matrix: Float[Tensor, "n_rows width"]) -> Rows:
+        """The entries of a matrix that are not 0, of either sign."""
+        marked = matrix != 0
+        row, latent = marked.nonzero(as_tuple=True)
+        return cls(offsets(marked.sum(1)), latent.to(torch.int32), matrix[row, latent], matrix.shape[1])
+
     def dense(self) -> Float[Tensor, "n_rows width"]:
         """The whole matrix."""
         out = self.values.new_zeros(self.n_rows, self.width)

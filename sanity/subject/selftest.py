@@ -45,15 +45,21 @@ def _check_hook(subject: LoadedSubject, tokens: Tensor, wanted: Tensor, hook: st
     residual = subject.residual(tokens, hook)
     if residual.shape != (*tokens.shape, subject.d_model):
         raise ValueError(f"the residual stream has shape {list(residual.shape)}")
-    edited = subject.logits_with(tokens, hook, _second_moved)
+    moved = torch.cat([residual[:1], residual[1:].roll(1, -1)])
+    seen: list[Tensor] = []
+
+    def splice(found: Tensor) -> Tensor:
+        seen.append(found)
+        return moved
+
+    edited = subject.logits_with(tokens, hook, splice)
+    if not seen:
+        raise ValueError("no edit is asked for")
+    agree(seen[0], residual)
     agree(edited[0], wanted[0])
-    agree(edited, subject.logits_from(_second_moved(residual), hook))
+    agree(edited, subject.logits_from(moved, hook))
     if bool((edited[1] == wanted[1]).all()):
         raise ValueError("an edit changes nothing")
-
-
-def _second_moved(residual: Tensor) -> Tensor:
-    return torch.cat([residual[:1], residual[1:].roll(1, -1)])
 
 
 def _depths(subject: LoadedSubject) -> list[int]:
