@@ -126,11 +126,11 @@ def kth_largest(values: Float[Tensor, "*rows n"], k: int) -> Float[Tensor, "*row
     """
     if values.device.type != "cpu":
         return values.topk(k, dim=-1, sorted=False).values.amin(-1, keepdim=True)
-    if values.dtype == torch.bfloat16:
-        values = values.float()  # numpy has no bf16
     n = values.shape[-1]
-    parted = np.partition(values.numpy(), n - k, axis=-1)
-    return torch.from_numpy(parted[..., n - k : n - k + 1])
+    # numpy has no bf16.
+    known = values.float() if values.dtype == torch.bfloat16 else values
+    parted = np.partition(known.numpy(), n - k, axis=-1)
+    return torch.from_numpy(parted[..., n - k : n - k + 1]).to(values.dtype)
 
 
 @dataclass(frozen=True)
