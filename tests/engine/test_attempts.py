@@ -1,4 +1,4 @@
-"""Two owners of one key: a stopped one that wakes neither breaks nor publishes anything of its successor's."""
+"""Two owners of one key: a stopped one that wakes neither breaks nor publishes its successor's work."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The whole campaign from one seed: kills, damages, bad calls; it counts them and stops at the first that shows.
+"""The whole campaign from one seed: kills, damages, bad calls; it counts them, and stops at what shows.
 
-    PYTHONPATH=tests:tests/subject python -m torture.campaign --seed 0
+PYTHONPATH=tests:tests/subject python -m torture.campaign --seed 0
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pathlib import Path
 os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg"}
 
 import torch
-
-from sanity.engine.cells import Cell
 from torture import calls, commands
 from torture.damaging import DAMAGES, parent_is_file
 from torture.killing import kill_often
 from torture.workplace import cells, make_book, run_all
+
+from sanity.engine.cells import Cell
 
 UNTOUCHED = ("book", "_toc.yml", "_config.yml", "book.lock")
 """Sources, which are not ours to mend, and a lock that has no content."""
