@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from sanity.subject.activations import ActivationStore, Normalisation, Shard
+from sanity.subject.files import known_subjects
 from sanity.subject.harvesting import harvest
 from sanity.subject.interface import Subject
 from sanity.subject.loading import (
-    known_subjects,
     load_module,
     load_subject,
     load_tokenizer,
