@@ -64,6 +64,6 @@ def _is_whole(target: Path) -> bool:
         listing = read_json(target / _LISTING)
     except CorruptFileError:
         return False
-    return all(
+    return bool(listing) and all(
         (target / name).is_file() and sha256_once(target / name) == sha for name, sha in listing.items()
     )
