@@ -56,6 +56,7 @@ class ModelFiles:
                 dtype=dtype,
                 use_safetensors=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # and says so, which is refused below
                 **self._common(),
                 **gguf,
             )
