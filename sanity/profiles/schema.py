@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -58,8 +57,10 @@ class Profile(Entry):
         return self
 
     def source_named(self, name: str) -> Source:
-        """The source that the profile calls `name`."""
-        return _source(self, name)
+        """The source that the profile calls `name`, with local text as it is now."""
+        if name not in self.sources:
+            raise BadInputError(f"no source is called {name!r}; there are: {', '.join(self.sources)}")
+        return self.sources[name].made(self.source_named)
 
     def place_of(self, source: str) -> str:
         """What tables call a source: the hook, or the world's name.
@@ -81,18 +82,6 @@ class Profile(Entry):
                 f"the profile {self.name} has no grid {name!r}; it has: {', '.join(self.grids)}"
             )
         return self.grids[name][0]
-
-
-@functools.lru_cache(maxsize=256)
-def _source_of(entry: SourceEntry, profile_sources: tuple[tuple[str, SourceEntry], ...]) -> Source:
-    others = dict(profile_sources)
-    return entry.made(lambda name: _source_of(others[name], profile_sources))
-
-
-def _source(profile: Profile, name: str) -> Source:
-    if name not in profile.sources:
-        raise BadInputError(f"no source is called {name!r}; there are: {', '.join(profile.sources)}")
-    return _source_of(profile.sources[name], tuple(profile.sources.items()))
 
 
 def built(kind: type[Any], fields: dict[str, Any], what: str) -> Any:
