@@ -125,7 +125,8 @@ sources:
     train_tokens: 4096, held_out_tokens: 1024, {source}}}
   noise: {{kind: noise, like: text}}
 grids:
-  one: {{sources: text, architectures: topk, l0: 4, d_sae: 64, learning_rates: 0.1, batch_size: 8, steps: 2, {block}}}
+  one: {{sources: text, architectures: topk, l0: 4, d_sae: 64, learning_rates: 0.1, batch_size: 8, steps: 2,
+    {block}}}
 evals: {{reconstruction: {{}}}}
 {more}
 """
