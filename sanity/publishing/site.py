@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel, ConfigDict
 
 from sanity.engine.files import (
     disk_errors,
@@ -28,7 +29,8 @@ from sanity.engine.files import (
     write_atomically,
     write_sealed,
 )
-from sanity.errors import BadInputError, SanityError
+from sanity.engine.yamlfile import read_yaml, validated
+from sanity.errors import SanityError
 from sanity.publishing.chapters import Chapter
 from sanity.publishing.remote import Remote, buttons, fill_colab_cell, find_remote, published_ref
 from sanity.publishing.stamps import tables_of
@@ -39,6 +41,25 @@ _BUILT = ".built.json"
 NOT_PAGES = (".ipynb", ".py", ".md")
 MARKS = {"sanity-profile": "page.banner()", "sanity-provenance": "page.provenance()"}
 """What every executed chapter must show, and the call that shows it."""
+
+
+class _Sphinx(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    config: dict[str, Any] = {}
+
+
+class _Settings(BaseModel):
+    """The book's settings: what is filled in here has to be a mapping, the rest is the builder's business."""
+
+    model_config = ConfigDict(extra="allow")
+
+    sphinx: _Sphinx = _Sphinx()
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The builder's settings, with `sphinx` and its `config` as mappings that can be filled in."""
+    return validated(_Settings, read_yaml(path), str(path)).model_dump()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,10 +123,10 @@ def stage(chapters: Sequence[Chapter], notebooks: Mapping[str, Path], *, profile
         for table in tables_of(root, profile, chapter.name) if chapter.runs else ():
             shutil.copyfile(table, data / table.name)
     shown = {c.name: buttons(remote, ref, c.source.relative_to(root).as_posix()) for c in chapters if c.runs}
-    config = _read_yaml(root / "_config.yml")
+    config = read_settings(root / "_config.yml")
     # The builder's own default points at the builder's repository, so that none is said outright.
     config["repository"] = {"url": "", "branch": "", "path_to_book": ""}
-    config.setdefault("sphinx", {}).setdefault("config", {})["sanity_buttons"] = shown
+    config["sphinx"]["config"]["sanity_buttons"] = shown
     (site / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=True))
     toc = re.sub(r"(?m)((?:root|file)\s*:\s*[\"']?)book/", r"\1", (root / "_toc.yml").read_text())
     (site / "_toc.yml").write_text(toc)
@@ -187,13 +208,3 @@ def _replace(html: Path, built: Path) -> None:
     os.rename(built, html)
     remove(old)
     remove(html.with_name("pages"))
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        value = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise BadInputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(value, dict):
-        raise BadInputError(f"{path} holds no settings")
-    return value

@@ -20,7 +20,6 @@ from embedding_subject import HOOK, EmbeddingSubject
 from sanity.engine.cells import Cell, Task, computes, in_order
 from sanity.engine.computing import compute
 from sanity.engine.files import sha256_of, write_atomically, write_sealed
-from sanity.engine.results import MANIFEST
 from sanity.engine.store import LocalStore, require
 from sanity.experiments import plan
 from sanity.profiles import read_profile
