@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from torture.workplace import PROFILE
 from typer.testing import CliRunner
 
 from sanity.cli import app
@@ -38,6 +39,8 @@ def table(folder: Path) -> list[Row]:
     for name, content in PROFILES.items():
         (folder / f"{name}.yaml").write_bytes(content)
     (folder / "yaml-folder.yaml").mkdir()
+    tiny = folder / "tiny.yaml"
+    tiny.write_text(PROFILE.replace("STEPS", "2"))
     odd = [folder / "file", folder / "loop", folder / ("n" * 300), folder / "file" / "deep"]
     odd_names = [*map(str, odd), "~nobody-of-that-name/x"]
     home = {"SANITY_HOME": str(folder / "home")}
@@ -46,14 +49,11 @@ def table(folder: Path) -> list[Row]:
         *((f"plan -p {folder / name}.yaml", home) for name in [*PROFILES, "yaml-folder", "nothing"]),
         *((f"{command} -p huge", home) for command in asking if command != "clean"),
         *((f"{command} --no-such-option", home) for command in asking),
-        *(("plan -p smoke", {"SANITY_HOME": name}) for name in [*odd_names, str(folder / "typo")]),
-        *(
-            (f"{command} -p smoke", {**home, "SANITY_STORE": name})
-            for command in ("plan", "claims")
-            for name in odd_names
-        ),
-        ("book -p smoke", home),
-        ("reproduce -p smoke", {**home, "SANITY_STORE": str(folder / "file")}),
+        *((f"plan -p {tiny}", {"SANITY_HOME": name}) for name in [*odd_names, str(folder / "typo")]),
+        *((f"plan -p {tiny}", {**home, "SANITY_STORE": name}) for name in odd_names),
+        *((f"train -p {tiny}", {**home, "SANITY_STORE": name}) for name in odd_names),
+        (f"book -p {tiny}", home),
+        (f"reproduce -p {tiny}", home),
         ("fetch nothing", home),
         *(("fetch sotu", {**home, "SANITY_CACHE": name}) for name in odd_names),
         ("judge", home),
