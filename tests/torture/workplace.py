@@ -101,9 +101,7 @@ def contents_of(store: LocalStore, todo: Sequence[Cell]) -> Mapping[str, str]:
 
 
 def _publish(root: Path, store: LocalStore, todo: Sequence[Cell]) -> Mapping[str, str]:
-    tables = [
-        f"{cell.key}/{name}" for cell in todo for name in require(cell, store).files if name != MANIFEST
-    ]
+    tables = [f"{cell.key}/{name}" for cell in todo for name in require(cell, store).files]
 
     def execute(name: str, source: Path, notebook: Path, noted: Path, *, profile: str) -> float:
         shown = {"cells": [], "metadata": {}, "name": name, "outputs": [*site.MARKS]}
