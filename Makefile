@@ -3,12 +3,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test reproduce book bench lint lock clean clean-all
+.PHONY: help setup test torture reproduce book bench lint lock clean clean-all
 
 PYTHON ?= python3.11
 PROFILE ?= quick
 # How many processes the tests run in: a number, or one per core. Each takes a gigabyte of memory.
 WORKERS ?= auto
+# What 'make torture' draws its kills and damages from.
+SEED ?= 0
 # 'make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu' takes the CPU-only build of torch, which
 # saves gigabytes on a machine without an NVIDIA GPU. To change it later: 'make clean-all' first.
 TORCH_INDEX ?=
@@ -29,6 +31,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:  ## say what there is
 	@echo "make setup       create .venv, install the locked packages, fetch and check the assets"
 	@echo "make test        set up what is missing and run the tests    WORKERS=a number of processes (now: $(WORKERS))"
+	@echo "make torture     kill, damage and misuse everything, from a seed    SEED=a number (now: $(SEED))"
 	@echo "make reproduce   run every chapter and build the book    PROFILE=smoke|quick|gpu|paper (now: $(PROFILE))"
 	@echo "make book        build the book again from the chapters that ran    PROFILE=..."
 	@echo "make bench       measure training against other libraries on this machine"
@@ -76,6 +79,9 @@ $(STAMPS)/package: pyproject.toml $(STAMPS)/lock
 test: export PYTHONDONTWRITEBYTECODE =
 test: setup  ## every test
 	$(PY) -m pytest --numprocesses "$(WORKERS)" --maxprocesses 8 --dist loadfile
+
+torture: setup  ## kills, damages and bad calls, counted: about ten minutes
+	PYTHONPATH=tests:tests/subject $(PY) -m torture.campaign --seed "$(SEED)"
 
 reproduce: setup  ## from cells to pages
 	$(BIN)/sanity reproduce --profile "$(PROFILE)"

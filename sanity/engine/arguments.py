@@ -188,5 +188,5 @@ def _described(value: Any) -> str:
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         own = type(value)
         return f"a {own.__module__.partition('.')[0]} {own.__name__} of {value.dtype} {list(value.shape)}"
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return f"{text if len(text) < 60 else text[:56] + ' ...'} ({type(value).__name__})"

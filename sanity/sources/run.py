@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from sanity.engine.arguments import Checked
+from sanity.engine.arguments import Checked, Count, Within
 from sanity.models import Arm, Training
 from sanity.sources.base import Source
 from sanity.sources.noise import Noise
@@ -15,8 +15,8 @@ from sanity.sources.noise import Noise
 class Budget(Checked):
     """How long arms train, and on how much at a time."""
 
-    steps: int
-    batch_size: int
+    steps: Annotated[int, Within(0)]
+    batch_size: Count
     training: Training = Training()
     precision: Literal["float32", "bf16"] = "float32"
 

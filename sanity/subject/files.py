@@ -6,6 +6,7 @@ Weights come as safetensors or GGUF, never pickled, and no code that a model bri
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +115,7 @@ def find_files(name_or_folder: str | Path) -> ModelFiles:
     names, given = known_subjects(), str(name_or_folder)
     if given in names or given in names.values():
         return _files_in(assets.path(names.get(given, given)))
-    if not Path(given).is_dir():
+    if not os.path.isdir(given):
         raise BadInputError(
             f"there is no language model {given!r}: choose one of {', '.join(names)}, or give a folder that "
             "holds a model"
