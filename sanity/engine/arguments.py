@@ -133,7 +133,7 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, tuple) and len(value) == len(each) and all(map(fits, value, each))
     if origin in _MANY and isinstance(value, list | tuple):
         return all(fits(item, parts[0]) for item in value)
-    if origin in _MANY and isinstance(value, str):
+    if origin in _MANY and (isinstance(value, str) or hasattr(value, "dtype")):
         return False
     kind = hint if origin is None else origin
     try:
