@@ -339,6 +339,15 @@ def test_swapping_everything_below_the_model_is_asking_about_the_source(
         assert (found.cause, found.isolation, found.disentanglement) == (cause, 1 - cause, 0.5)
 
 
+@pytest.mark.parametrize("template", ["7% of %s is ", "100%d in %s, 7 % "])
+def test_a_template_is_text_but_for_the_entity(
+    subjects: dict[str, Subject], facts: Facts, template: str
+) -> None:
+    asked = ce.ask(subjects["nnsight"], facts, "one", template, NAMES, hook=HOOK, most_tokens=1)
+    assert set(asked.entities) <= set(NAMES)
+    assert len(asked.entities) >= 3
+
+
 def test_backends_give_the_same_edits(subjects: dict[str, Subject], facts: Facts) -> None:
     hook = "blocks.1.hook_resid_post"
     lens, sight = (make_task(subjects[b], facts, hook=hook) for b in ("transformer_lens", "nnsight"))
