@@ -7,6 +7,9 @@ SHELL := /bin/bash
 
 PYTHON ?= python3.11
 PROFILE ?= quick
+# Taken as it was written: neither make nor a shell looks for commands in it.
+override PROFILE := $(value PROFILE)
+export PROFILE
 # How many processes the tests run in: a number, or one per core. Each takes a gigabyte of memory.
 WORKERS ?= auto
 # 'make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu' takes the CPU-only build of torch, which
@@ -29,7 +32,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:  ## say what there is
 	@echo "make setup       create .venv, install the locked packages, fetch and check the assets"
 	@echo "make test        set up what is missing and run the tests    WORKERS=a number of processes (now: $(WORKERS))"
-	@echo "make reproduce   run every chapter and build the book    PROFILE=smoke|quick|gpu|paper (now: $(PROFILE))"
+	@echo "make reproduce   run every chapter and build the book    PROFILE=smoke|quick|gpu|paper (now: $$PROFILE)"
 	@echo "make book        build the book again from the chapters that ran    PROFILE=..."
 	@echo "make bench       measure training against other libraries on this machine"
 	@echo "make lint        ruff, mypy, the order of the rooms"
@@ -78,10 +81,10 @@ test: setup  ## every test
 	$(PY) -m pytest --numprocesses "$(WORKERS)" --maxprocesses 8 --dist loadfile
 
 reproduce: setup  ## from cells to pages
-	$(BIN)/sanity reproduce --profile "$(PROFILE)"
+	$(BIN)/sanity reproduce --profile "$$PROFILE"
 
 book: $(STAMPS)/package
-	$(BIN)/sanity book --profile "$(PROFILE)"
+	$(BIN)/sanity book --profile "$$PROFILE"
 
 # Every library that training is measured against has an environment of its own, with the same torch.
 $(ENVS)/%/stamp: benchmarks/peers/%.txt $(STAMPS)/torch-$(TORCH_VERSION)
