@@ -370,6 +370,7 @@ page.table(
 # | `SANITY_JUDGE_BUDGET_MONEY` | most money of all runs together | no limit |
 # | `SANITY_JUDGE_PRICE_PROMPT`, `SANITY_JUDGE_PRICE_ANSWER` | price per million tokens | 0 |
 # | `SANITY_JUDGE_REQUESTS_PER_MINUTE`, `SANITY_JUDGE_TOKENS_PER_MINUTE` | rate limits | 60, 100,000 |
+# | `SANITY_JUDGE_UNENCRYPTED_HOST` | a host of your own network to which the key may go over http | none |
 # | `SANITY_JUDGE_CONCURRENCY`, `SANITY_JUDGE_TIMEOUT`, `SANITY_JUDGE_ATTEMPTS` | calls at once, seconds, tries | 4, 60, 5 |
 #
 # ```shell

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import HOSTILE
+from hostile import HOSTILE
 
 import sanity.experiments
 from sanity.engine.cells import Task, computes
