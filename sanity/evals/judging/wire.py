@@ -55,7 +55,11 @@ class Wire:
         direct = self.endpoint.on_this_machine or (key and self.endpoint.url.startswith("http:"))
         try:
             self._http = httpx.AsyncClient(
-                headers=headers, timeout=None, follow_redirects=False, trust_env=not direct
+                headers=headers,
+                timeout=None,  # a deadline over all of a call is in `_post`
+                limits=httpx.Limits(max_connections=None),
+                follow_redirects=False,
+                trust_env=not direct,
             )
         except (ImportError, ValueError, httpx.InvalidURL, OSError) as error:
             raise JudgeError(
@@ -87,8 +91,8 @@ class Wire:
         reply = read_json(body)
         error = error_in(reply)
         if error:
-            code = error.get("code") if isinstance(error, Mapping) else None
-            raise self._refusal(code if isinstance(code, int) else 200, json.dumps({"error": error}), None)
+            code = str(error.get("code")) if isinstance(error, Mapping) else ""
+            raise self._refusal(int(code) if code.isdecimal() else 200, json.dumps({"error": error}), None)
         answer = read_answer(reply, expected)
         self._answered = True
         return replace(answer, text=self._clean(answer.text), model=self._clean(answer.model))

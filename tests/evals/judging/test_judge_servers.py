@@ -168,7 +168,7 @@ def test_a_refusal_of_the_question_itself_is_final(server: Server, open_judge: O
 
 
 @pytest.mark.parametrize("where", ["whole", "choice"])
-@pytest.mark.parametrize(("code", "tries"), [(429, 2), (502, 2), (401, 1), ("invalid_key", 1)])
+@pytest.mark.parametrize(("code", "tries"), [(429, 2), ("502", 2), (401, 1), ("invalid_key", 1), (None, 1)])
 def test_an_error_inside_status_200_is_an_error(
     server: Server, open_judge: Open, where: str, code: Any, tries: int
 ) -> None:
@@ -217,6 +217,13 @@ def test_a_run_in_which_nothing_was_said_ends_in_a_sentence(server: Server, open
     assert judge.spending.booked.calls == 5
     server.policy = lambda request: None  # silence was not kept: it is asked again
     assert [a.text for a in open_judge().answer(asked(5))] == ["Yes"] * 5
+
+
+def test_what_a_server_says_does_not_steer_the_terminal(server: Server, open_judge: Open) -> None:
+    server.bad = [status(418, "a\x1b[2J\x07 teapot")]
+    with pytest.raises(JudgeError, match=r"a\[2J teapot") as caught:
+        open_judge().answer(asked(1))
+    assert str(caught.value).isprintable()
 
 
 def test_some_empty_answers_are_answers(server: Server, open_judge: Open) -> None:
