@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import ssl
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -34,6 +36,13 @@ _HINTS = {
 }
 
 
+class _Lookups(ThreadPoolExecutor):
+    """Looks names up; a look-up that takes longer than its call may is left behind."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait=False, cancel_futures=True)
+
+
 class Wire:
     """Connections to an endpoint, for as long as the context is open."""
 
@@ -48,6 +57,7 @@ class Wire:
             "Accept-Encoding": "identity",
             "Content-Type": "application/json",
         }
+        asyncio.get_running_loop().set_default_executor(_Lookups())
         key = self.endpoint.key
         if key:
             headers["Authorization"] = f"Bearer {key.reveal()}"

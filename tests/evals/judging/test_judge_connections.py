@@ -99,6 +99,14 @@ def test_a_pause_without_end_is_not_made(server: Server, open_judge: Open, after
         open_judge().answer(asked(1))
 
 
+def test_a_look_up_that_hangs_ends_at_the_deadline(open_judge: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(3.0) or [])
+    began = time.monotonic()
+    with pytest.raises(JudgeError, match="time-out"):
+        open_judge(url="https://judge.invalid/v1", timeout=0.3, attempts=1).answer(asked(1))
+    assert time.monotonic() - began < 2.0
+
+
 def test_an_unknown_name_is_said_and_not_tried_again(
     open_judge: Open, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
 ) -> None:
