@@ -7,6 +7,9 @@ SHELL := /bin/bash
 
 PYTHON ?= python3.11
 PROFILE ?= quick
+# Taken as it was written: neither make nor a shell looks for commands in it.
+override PROFILE := $(value PROFILE)
+export PROFILE
 # How many processes the tests run in: a number, or one per core. Each takes a gigabyte of memory.
 WORKERS ?= auto
 # What 'make torture' draws its kills and damages from.
@@ -32,7 +35,7 @@ help:  ## say what there is
 	@echo "make setup       create .venv, install the locked packages, fetch and check the assets"
 	@echo "make test        set up what is missing and run the tests    WORKERS=a number of processes (now: $(WORKERS))"
 	@echo "make torture     kill, damage and misuse everything, from a seed    SEED=a number (now: $(SEED))"
-	@echo "make reproduce   run every chapter and build the book    PROFILE=smoke|quick|gpu|paper (now: $(PROFILE))"
+	@echo "make reproduce   run every chapter and build the book    PROFILE=smoke|quick|gpu|paper (now: $$PROFILE)"
 	@echo "make book        build the book again from the chapters that ran    PROFILE=..."
 	@echo "make bench       measure training against other libraries on this machine"
 	@echo "make lint        ruff, mypy, the order of the rooms"
@@ -84,10 +87,10 @@ torture: setup  ## kills, damages and bad calls, counted: about ten minutes
 	PYTHONPATH=tests:tests/subject $(PY) -m torture.campaign --seed "$(SEED)"
 
 reproduce: setup  ## from cells to pages
-	$(BIN)/sanity reproduce --profile "$(PROFILE)"
+	$(BIN)/sanity reproduce --profile "$$PROFILE"
 
 book: $(STAMPS)/package
-	$(BIN)/sanity book --profile "$(PROFILE)"
+	$(BIN)/sanity book --profile "$$PROFILE"
 
 # Every library that training is measured against has an environment of its own, with the same torch.
 $(ENVS)/%/stamp: benchmarks/peers/%.txt $(STAMPS)/torch-$(TORCH_VERSION)

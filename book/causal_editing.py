@@ -69,12 +69,11 @@ profile = "quick"
 
 # %% tags=["hide-input"]
 import pandas as pd
-from IPython.display import Markdown
 
 from sanity import figures
 from sanity.claims import paper_tables
 from sanity.evals.causal_editing import CEILING, PAIR, PARTS
-from sanity.publishing import open_chapter
+from sanity.publishing import Markdown, open_chapter
 
 page = open_chapter("causal_editing", profile)
 figures.house_style()

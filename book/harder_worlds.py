@@ -52,11 +52,10 @@ profile = "quick"
 
 # %% tags=["hide-input"]
 import pandas as pd
-from IPython.display import Markdown
 
 from sanity import figures
 from sanity.experiments import sae_lens_comparison
-from sanity.publishing import open_chapter
+from sanity.publishing import Markdown, open_chapter
 from sanity.stats import compared_orders
 
 page = open_chapter("harder_worlds", profile)

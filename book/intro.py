@@ -50,11 +50,9 @@ if "google.colab" in sys.modules:
 profile = "quick"
 
 # %% tags=["hide-input"]
-from IPython.display import Markdown
-
 from sanity import claims
 from sanity.experiments.verdicts import verdict_tables
-from sanity.publishing import open_chapter
+from sanity.publishing import Markdown, open_chapter
 
 page = open_chapter("intro", profile)
 page.banner()

@@ -52,13 +52,12 @@ profile = "quick"
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import Markdown
 
 from sanity import figures
 from sanity.evals import expected_max_cosine, smallest_cosine
 from sanity.experiments import lazy_training
 from sanity.models import Constraint
-from sanity.publishing import open_chapter
+from sanity.publishing import Markdown, open_chapter
 
 page = open_chapter("lazy_training", profile)
 figures.house_style()

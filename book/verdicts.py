@@ -50,13 +50,12 @@ profile = "quick"
 # %% tags=["hide-input"]
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
 
 from sanity import claims, figures, profiles
 from sanity.experiments.planner import runs_of
 from sanity.experiments.verdicts import verdict_tables
 from sanity.models import Architecture
-from sanity.publishing import open_chapter
+from sanity.publishing import Markdown, open_chapter
 from sanity.stats import interaction, minimum_margin, t_interval
 
 page = open_chapter("verdicts", profile)
