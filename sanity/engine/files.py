@@ -82,7 +82,7 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 def read_json(path: Path) -> dict[str, object]:
     """A JSON object from `path`; `CorruptFileError` when it is half-written or not an object."""
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text("utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CorruptFileError(f"{path} is not readable JSON ({error}): delete it and run again") from error
     if not isinstance(value, dict):

@@ -61,7 +61,7 @@ def save_sae(sae: Autoencoder, folder: Path) -> Path:
         tensors["threshold"] = sae.threshold.detach().cpu().contiguous()
 
     def fill(where: Path) -> None:
-        (where / _CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True))
+        (where / _CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
         save_file(tensors, where / _WEIGHTS)
 
     if folder.exists() and not (folder / _MANIFEST).exists() and any(folder.iterdir()):
@@ -110,7 +110,9 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
         try:
             fill(part)
             hashes = {path.name: sha256_of(path) for path in sorted(part.iterdir())}
-            (part / _MANIFEST).write_text(json.dumps({"format": 1, "files": hashes}, indent=2))
+            (part / _MANIFEST).write_text(
+                json.dumps({"format": 1, "files": hashes}, indent=2), encoding="utf-8"
+            )
             for path in part.iterdir():
                 _sync(path)
             _sync(part)

@@ -58,7 +58,7 @@ def read_chapters(root: Path) -> list[Chapter]:
     if not toc.exists():
         raise BadInputError(f"{root} has no _toc.yml: run this in the project's folder, or set SANITY_HOME")
     found = []
-    for position, entry in enumerate(_files_of(yaml.safe_load(toc.read_text()))):
+    for position, entry in enumerate(_files_of(yaml.safe_load(toc.read_text("utf-8")))):
         sources = [root / f"{entry}{suffix}" for suffix in (".ipynb", ".md")]
         source = next((s for s in sources if s.exists()), None)
         if source is None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
+
+from sanity.engine.machine import git
 
 HOSTS = {"github.com": "gh", "gitlab.com": "gl", "bitbucket.org": "git", "codeberg.org": "git"}
 """Known hosts and the name of each one's provider at mybinder.org."""
@@ -31,8 +32,7 @@ if "google.colab" in sys.modules:
     import json
     import os
     import re
-    import subprocess
-    import urllib.parse
+        import urllib.parse
     import urllib.request
 
     REMOTE, COMMIT = "", ""
@@ -91,11 +91,11 @@ def parse_remote(text: str) -> Remote | None:
 
 def find_remote(root: Path) -> Remote | None:
     """The remote of the checkout at `root`: the current branch's, else `origin`, else any known one."""
-    branch = _git(root, "symbolic-ref", "--short", "HEAD")
-    names = [_git(root, "config", f"branch.{branch}.remote"), "origin", *_git(root, "remote").split()]
+    branch = git(root, "symbolic-ref", "--short", "HEAD")
+    names = [git(root, "config", f"branch.{branch}.remote"), "origin", *git(root, "remote").split()]
     for name in dict.fromkeys(n for n in names if n):
         # The configured text, not what `insteadOf` rules of this machine make of it.
-        remote = parse_remote(_git(root, "config", "--get", f"remote.{name}.url"))
+        remote = parse_remote(git(root, "config", "--get", f"remote.{name}.url"))
         if remote is not None:
             return remote
     return None
@@ -103,9 +103,9 @@ def find_remote(root: Path) -> Remote | None:
 
 def published_ref(root: Path) -> str:
     """The commit that links should name, or the branch while that commit is not on any remote yet."""
-    if _git(root, "branch", "--remotes", "--contains", "HEAD"):
-        return _git(root, "rev-parse", "HEAD")
-    return _git(root, "symbolic-ref", "--short", "HEAD") or "main"
+    if git(root, "branch", "--remotes", "--contains", "HEAD"):
+        return git(root, "rev-parse", "HEAD")
+    return git(root, "symbolic-ref", "--short", "HEAD") or "main"
 
 
 def buttons(remote: Remote | None, ref: str, path: str) -> list[dict[str, Any]]:
@@ -151,14 +151,3 @@ def fill_colab_cell(source: str, remote: Remote | None, commit: str) -> str:
 
 def _link(text: str, url: str, icon: str, tooltip: str) -> dict[str, Any]:
     return {"type": "link", "text": text, "url": url, "icon": icon, "tooltip": tooltip}
-
-
-def _git(root: Path, *arguments: str) -> str:
-    """What git answers, or nothing where there is no checkout, no git, or no answer."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

@@ -53,6 +53,7 @@ def reproduce_book(profile: str) -> Build:
     from sanity.engine.computing import compute
     from sanity.engine.store import home, missing, open_store
     from sanity.experiments import plan
+    from sanity.experiments.readiness import make_ready
     from sanity.profiles import load
 
     began = time.perf_counter()
@@ -62,6 +63,7 @@ def reproduce_book(profile: str) -> Build:
     seconds = {}
     store = open_store()
     announce(profile, cells, missing(cells, store), store.root)
+    make_ready(cells, store)
     compute(cells, store)
     seconds["results"] = time.perf_counter() - began
     with _alone(root):

@@ -84,7 +84,7 @@ def stage(chapters: Sequence[Chapter], notebooks: Mapping[str, Path], *, profile
         target = site / f"{chapter.name}{chapter.source.suffix}"
         target.parent.mkdir(parents=True, exist_ok=True)
         if chapter.runs:
-            target.write_text(_page(chapter, notebooks[chapter.name], remote, ref))
+            target.write_text(_page(chapter, notebooks[chapter.name], remote, ref), encoding="utf-8")
         else:
             shutil.copyfile(chapter.source, target)
     data = site / "extra" / "data"
@@ -96,9 +96,9 @@ def stage(chapters: Sequence[Chapter], notebooks: Mapping[str, Path], *, profile
     # The builder's own default points at the builder's repository, so that none is said outright.
     config["repository"] = {"url": "", "branch": "", "path_to_book": ""}
     config.setdefault("sphinx", {}).setdefault("config", {})["sanity_buttons"] = shown
-    (site / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=True))
-    toc = re.sub(r"(?m)((?:root|file)\s*:\s*[\"']?)book/", r"\1", (root / "_toc.yml").read_text())
-    (site / "_toc.yml").write_text(toc)
+    (site / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=True), encoding="utf-8")
+    toc = re.sub(r"(?m)((?:root|file)\s*:\s*[\"']?)book/", r"\1", (root / "_toc.yml").read_text("utf-8"))
+    (site / "_toc.yml").write_text(toc, encoding="utf-8")
     return site
 
 
@@ -151,7 +151,8 @@ def _run_builder(root: Path) -> Path:
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         cwd=root,
         env={**os.environ, "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"},
     )
@@ -180,7 +181,7 @@ def _replace(html: Path, built: Path) -> None:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        value = yaml.safe_load(path.read_text())
+        value = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise BadInputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(value, dict):

@@ -22,6 +22,7 @@ from sanity.subject import (
     ActivationStream,
     Normalisation,
     Subject,
+    assets_of,
     harvest,
     load_subject,
     load_tokenizer,
@@ -42,6 +43,11 @@ class LanguageModelHook:
     backend: str = "transformer_lens"
     dtype: str = "float32"
     random_weights: bool = False
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """What loading it needs."""
+        return assets_of(self.subject)
 
     def load(self, device: str) -> Subject:
         """The language model."""

@@ -9,6 +9,7 @@ from sanity.subject.activations import ActivationStore, Normalisation, Shard
 from sanity.subject.harvesting import harvest
 from sanity.subject.interface import Subject
 from sanity.subject.loading import (
+    assets_of,
     known_subjects,
     load_module,
     load_subject,
@@ -26,6 +27,7 @@ __all__ = [
     "Normalisation",
     "Shard",
     "Subject",
+    "assets_of",
     "harvest",
     "known_subjects",
     "load_module",

@@ -35,6 +35,13 @@ def known_subjects() -> dict[str, str]:
     return found
 
 
+def assets_of(name_or_folder: str | Path) -> tuple[str, ...]:
+    """The asset that holds a language model; none for a folder."""
+    names, given = known_subjects(), str(name_or_folder)
+    name = names.get(given, given)
+    return (name,) if name in names.values() else ()
+
+
 def load_subject(
     name_or_folder: str | Path = "smollm2-135m",
     *,
@@ -121,15 +128,13 @@ def weights_of(name_or_folder: str | Path) -> str:
 
     Nothing has to be fetched for it; a folder's files are read once a session.
     """
-    names, given = known_subjects(), str(name_or_folder)
-    if given in names or given in names.values():
-        asset = assets.asset(names.get(given, given))
+    for asset in map(assets.asset, assets_of(name_or_folder)):
         if isinstance(asset, assets.HubAsset):
             return asset.revision
         return digest([[member.name, member.sha256] for member in asset.members])
-    folder = Path(given)
+    folder = Path(name_or_folder)
     if not folder.is_dir():
-        return _find(given).folder.name  # says which models there are
+        return _find(folder).folder.name  # says which models there are
     files = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".json", ".gguf"))
     return digest([[path.name, sha256_of(path)] for path in files])
 
@@ -186,15 +191,14 @@ class _ModelFiles:
 
 def _find(name_or_folder: str | Path) -> _ModelFiles:
     """The files of a model, from its name, its hub name or its folder."""
-    names, given = known_subjects(), str(name_or_folder)
-    if given in names or given in names.values():
-        return _files_in(assets.path(names.get(given, given)))
-    if not Path(given).is_dir():
+    for name in assets_of(name_or_folder):
+        return _files_in(assets.path(name))
+    if not Path(name_or_folder).is_dir():
         raise BadInputError(
-            f"there is no language model {given!r}: choose one of {', '.join(names)}, or give a folder that "
-            "holds a model"
+            f"there is no language model {str(name_or_folder)!r}: choose one of "
+            f"{', '.join(known_subjects())}, or give a folder that holds a model"
         )
-    return _files_in(Path(given))
+    return _files_in(Path(name_or_folder))
 
 
 def _files_in(folder: Path) -> _ModelFiles:

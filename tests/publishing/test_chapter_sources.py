@@ -22,7 +22,7 @@ def chapter(request: pytest.FixtureRequest) -> Path:
 
 
 def cells(chapter: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(chapter.read_text())["cells"]
+    found: list[dict[str, Any]] = json.loads(chapter.read_text(encoding="utf-8"))["cells"]
     return found
 
 

@@ -28,7 +28,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def pretend(chapter: Chapter, notebook: Path, **_: object) -> float:
         notebook.parent.mkdir(parents=True, exist_ok=True)
-        notebook.write_text(chapter.source.read_text())
+        notebook.write_text(chapter.source.read_text(), encoding="utf-8")
         names.append(chapter.name)
         return 1.5
 
@@ -162,7 +162,7 @@ def test_chapters_run_side_by_side_and_the_front_page_after_all(
         if chapter.name in ("toy", "second"):
             both.wait()  # passes only when the two are under way at the same time
         notebook.parent.mkdir(parents=True, exist_ok=True)
-        notebook.write_text(chapter.source.read_text())
+        notebook.write_text(chapter.source.read_text(), encoding="utf-8")
         ended.append(chapter.name)
         return 1.0
 

@@ -95,6 +95,7 @@ class CausalEditing(FactQuestions, Eval):
 
     name: ClassVar[str] = "causal_editing"
     version: ClassVar[int] = 2
+    assets: ClassVar = ("geonames",)
     prepare_threads: ClassVar[int | None] = 1
     pools_references: ClassVar[bool] = True
     metrics: ClassVar = {
