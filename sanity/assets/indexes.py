@@ -1,7 +1,7 @@
 """Where this machine takes packages from: pip's settings, and nothing else that pip is configured for.
 
-pip's mirror, certificate and proxy count for every step that installs, uv's too, which does not read them. Where
-pip puts packages by habit (`--user`, `--target`, constraints) counts for none.
+pip's mirror, certificate and proxy count for every step that installs; uv by itself does not read them.
+Where pip puts packages by habit (`--user`, `--target`, constraints) counts for none.
 
 Set-up runs this file before anything is installed: `python sanity/assets/indexes.py COMMAND...`.
 """
@@ -64,7 +64,7 @@ def for_installing(environment: Mapping[str, str], listing: str) -> dict[str, st
 
 
 def _settings(listing: str) -> dict[str, str]:
-    """The settings that are kept, by name; a command's own come before global ones, the environment's first."""
+    """The settings that are kept, by name; the environment's come first, then those of `pip install`."""
     found: dict[int, dict[str, str]] = {0: {}, 1: {}, 2: {}}
     for line in listing.splitlines():
         where, _, value = line.partition("=")

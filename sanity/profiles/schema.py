@@ -117,26 +117,38 @@ def names() -> list[str]:
     return [n for n in order if n in found] + sorted(found - set(order))
 
 
+def name_of(profile: str) -> str:
+    """What a profile is called: a file of one's own by its name without suffix."""
+    own = Path(profile)
+    return own.stem if own.suffix in (".yaml", ".yml") else profile
+
+
 def load(name: str, *, only: Sequence[str] | None = None, **changes: Any) -> Profile:
     """The profile `name`, with top-level entries replaced by `changes`; unknown names are refused.
 
     With `only`, it has the named grids and no others.
 
-    `name` may also be the path of a YAML file of one's own, such as `my.yaml`.
+    `name` may also be the path of a YAML file of one's own, such as `my.yaml`; folders with models and texts
+    that it names are looked for next to it.
     """
     own = Path(name)
-    if own.suffix in (".yaml", ".yml"):
+    if name_of(name) != name:
         if not own.is_file():
             raise BadInputError(f"there is no profile file {own}: give the path of a YAML file")
-        return read_profile(own.stem, own.read_text(encoding="utf-8"), only=only, **changes)
+        if own.stem in names():
+            raise BadInputError(f"{own} is called like the profile {own.stem} that is there: rename it")
+        text, folder = own.read_text(encoding="utf-8"), own.resolve().parent
+        return read_profile(own.stem, text, only=only, folder=folder, **changes)
     if name not in names():
         raise BadInputError(f"no profile is called {name!r}; there are: {', '.join(names())}")
     text = (resources.files(__package__) / f"{name}.yaml").read_text(encoding="utf-8")
     return read_profile(name, text, only=only, **changes)
 
 
-def read_profile(name: str, text: str, *, only: Sequence[str] | None = None, **changes: Any) -> Profile:
-    """A profile from YAML text; see `load`."""
+def read_profile(
+    name: str, text: str, *, only: Sequence[str] | None = None, folder: Path | None = None, **changes: Any
+) -> Profile:
+    """A profile from YAML text; see `load`. `folder` is where the folders that it names are looked for."""
     try:
         given = yaml.safe_load(text)
         if not isinstance(given, dict):
@@ -150,7 +162,7 @@ def read_profile(name: str, text: str, *, only: Sequence[str] | None = None, **c
                 )
             grids = {grid: blocks for grid, blocks in grids.items() if grid in only}
         given["grids"] = grids
-        return Profile.model_validate({"name": name, **given})
+        return Profile.model_validate({"name": name, **given}, context={"folder": folder})
     except yaml.YAMLError as error:
         raise BadInputError(f"profile {name!r} cannot be read: {error}") from error
     except ValidationError as error:

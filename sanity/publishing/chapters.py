@@ -84,7 +84,7 @@ def run_chapters(
     chapters : sequence of Chapter
         All pages; those that are plain text are skipped.
     profile : str
-        Handed to each notebook as its parameter `profile`.
+        Handed to each notebook as its parameter `profile`: a name, or the absolute path of a file.
     root : Path
         The project's folder; executed notebooks lie below `_build/executed/PROFILE`.
     result_keys : sequence of str
@@ -141,19 +141,25 @@ def _side_by_side(run: Callable[[int], Execution], count: int) -> list[Execution
     return [future.result() for future in futures]
 
 
+def _name_of(profile: str) -> str:
+    from sanity.profiles import name_of  # loads torch, which whoever asks for help does not need
+
+    return name_of(profile)
+
+
 def executed_path(root: Path, profile: str, chapter: Chapter) -> Path:
     """Where the executed notebook of a chapter lies."""
-    return root / "_build" / "executed" / profile / f"{chapter.name}.ipynb"
+    return root / "_build" / "executed" / _name_of(profile) / f"{chapter.name}.ipynb"
 
 
 def tables_path(root: Path, profile: str, name: str) -> Path:
     """Where a chapter notes which result tables it has published."""
-    return root / "_build" / "executed" / profile / f"{name}.tables.json"
+    return root / "_build" / "executed" / _name_of(profile) / f"{name}.tables.json"
 
 
 def results_folder(root: Path, profile: str) -> Path:
     """Where the result tables of a profile lie."""
-    return root / "_build" / "results" / profile
+    return root / "_build" / "results" / _name_of(profile)
 
 
 def shared_digest(root: Path, profile: str, result_keys: Sequence[str]) -> str:
@@ -162,7 +168,8 @@ def shared_digest(root: Path, profile: str, result_keys: Sequence[str]) -> str:
     state = hashlib.sha256()
     sources = [p for p in package.rglob("*") if p.suffix in (".py", ".yaml")]
     data = [p for p in (root / "book").rglob("*") if p.suffix in (".yml", ".yaml", ".csv", ".json")]
-    for base, files in ((package, sources), (root, [*data, root / "requirements.lock"])):
+    groups = [(package, sources), (root, [*data, root / "requirements.lock"])]
+    for base, files in (*groups, (Path(profile).parent, [Path(profile)])):  # a file of the reader's, perhaps
         for path in sorted(files):
             if path.is_file() and ".ipynb_checkpoints" not in path.parts:
                 state.update(f"{path.relative_to(base)}\0{sha256_of(path)}\n".encode())

@@ -13,6 +13,8 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from sanity.engine.machine import git
+from sanity.engine.store import home
+from sanity.errors import BadInputError
 
 HOSTS = {"github.com": "gh", "gitlab.com": "gl", "bitbucket.org": "git", "codeberg.org": "git"}
 """Known hosts and the name of each one's provider at mybinder.org."""
@@ -25,28 +27,33 @@ _RAW = {
 }
 
 COLAB_CELL = """\
-# In Colab: install the package from the repository this notebook came from. Elsewhere: nothing.
+# In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
 import sys
 
 if "google.colab" in sys.modules:
-    import json
     import os
-    import re
-        import urllib.parse
-    import urllib.request
+    import subprocess
 
-    REMOTE, COMMIT = "", ""
-    if not REMOTE:
-        api = "http://{COLAB_JUPYTER_IP}:{KMP_TARGET_PORT}/api/sessions".format_map(os.environ)
-        opened = urllib.parse.unquote(json.load(urllib.request.urlopen(api))[0]["path"])
-        REMOTE, COMMIT = re.search(r"(https://github\\.com/[^/]+/[^/]+)/blob/([^/]+)/", opened).groups()
-    subprocess.run(["git", "clone", "--quiet", REMOTE, "/content/sae-sanity"], check=True)
-    subprocess.run(["git", "-C", "/content/sae-sanity", "checkout", "--quiet", COMMIT], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "/content/sae-sanity"], check=True)
-    os.chdir("/content/sae-sanity/book")
+    REPOSITORY, REF = "", ""
+    checkout = "/content/sae-sanity"
+    if not os.path.exists(f"{checkout}/book/claims.yml"):
+        if not REPOSITORY:
+            raise ValueError(
+                "Write the https address of this notebook's repository between the first quotes after "
+                "REPOSITORY above (and a branch or commit between the second), and run this cell again."
+            )
+        subprocess.run(["rm", "-rf", checkout], check=True)
+        subprocess.run(["git", "clone", "--quiet", REPOSITORY, checkout], check=True)
+    if REF:
+        subprocess.run(["git", "-C", checkout, "fetch", "--quiet", "origin", REF], check=True)
+        subprocess.run(["git", "-C", checkout, "checkout", "--quiet", "FETCH_HEAD"], check=True)
+    # Colab's own torch and numpy stay where they are recent enough.
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", checkout], check=True)
+    os.chdir(f"{checkout}/book")
 """
-"""The first cell of every chapter. Colab opens a chapter from its repository, where no commit can name
-itself, so the cell asks Colab which file it has opened; copies made by `fill_colab_cell` say it outright."""
+"""The first cell of every chapter; it can run again at any time. `write_address` fills in the repository, and
+`fill_colab_cell` that and the commit, which no committed file can name."""
+_ADDRESS = re.compile(r'REPOSITORY, REF = (\\?")[^"\\]*\\?", \\?"[^"\\]*\\?"')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,11 +149,29 @@ def buttons(remote: Remote | None, ref: str, path: str) -> list[dict[str, Any]]:
     ]
 
 
-def fill_colab_cell(source: str, remote: Remote | None, commit: str) -> str:
-    """`source` with the Colab cell's `REMOTE, COMMIT` filled in; unchanged without a remote."""
+def fill_colab_cell(source: str, remote: Remote | None, ref: str) -> str:
+    """`source`, a cell or the text of a notebook, with the Colab cell's address filled in."""
     if remote is None:
         return source
-    return source.replace('REMOTE, COMMIT = "", ""', f'REMOTE, COMMIT = "{remote.url}", "{commit}"')
+    return _ADDRESS.sub(
+        lambda found: f"REPOSITORY, REF = {found[1]}{remote.url}{found[1]}, {found[1]}{ref}{found[1]}", source
+    )
+
+
+def write_address(root: Path | None = None) -> str:
+    """Write the checkout's own remote into the first cell of every chapter, for Colab; gives the address.
+
+    Raises `BadInputError` where there is no remote on a known host.
+    """
+    root = root or home()
+    remote = find_remote(root)
+    if remote is None:
+        raise BadInputError(
+            f"{root} has no remote on {', '.join(HOSTS)}: add one with `git remote add origin ADDRESS`"
+        )
+    for path in sorted([*(root / "book").glob("*.ipynb"), *(root / "book").glob("*.py")]):
+        path.write_text(fill_colab_cell(path.read_text("utf-8"), remote, ""), encoding="utf-8", newline="\n")
+    return remote.url
 
 
 def _link(text: str, url: str, icon: str, tooltip: str) -> dict[str, Any]:

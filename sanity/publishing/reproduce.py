@@ -58,6 +58,7 @@ def reproduce_book(profile: str) -> Build:
 
     began = time.perf_counter()
     cells = plan(load(profile))
+    profile = _for_kernels(profile)
     root = home()
     chapters = read_chapters(root)
     seconds = {}
@@ -83,6 +84,7 @@ def build_book(profile: str) -> Build:
     from sanity.profiles import load
 
     load(profile)
+    profile = _for_kernels(profile)
     root = home()
     chapters = read_chapters(root)
     notebooks = {c.name: executed_path(root, profile, c) for c in chapters if c.runs}
@@ -95,6 +97,13 @@ def build_book(profile: str) -> Build:
     with _alone(root):
         site = build_site(chapters, notebooks, profile=profile, root=root)
     return Build(site.front_page, {"pages": site.seconds})
+
+
+def _for_kernels(profile: str) -> str:
+    """A profile as chapters, which run in another folder, find it."""
+    from sanity.profiles import name_of
+
+    return profile if name_of(profile) == profile else str(Path(profile).resolve())
 
 
 def announce(profile: str, cells: Sequence[Cell], absent: Sequence[Cell], where: Path) -> None:

@@ -149,7 +149,7 @@ def test_a_remote_brings_buttons_and_fills_the_colab_cell(
     assert "https://mybinder.org/v2/gh/owner/name/f00d?urlpath=lab/tree/book/intro.ipynb" in leads
     assert "https://github.com/owner/name/raw/f00d/book/intro.ipynb" in leads
     staged = (book / "_build" / "site" / "intro.ipynb").read_text()
-    assert r"REMOTE, COMMIT = \"https://github.com/owner/name\", \"f00d\"" in staged
+    assert r"REPOSITORY, REF = \"https://github.com/owner/name\", \"f00d\"" in staged
 
 
 def test_a_warning_stops_the_build_and_leaves_the_old_pages(book: Path) -> None:
