@@ -128,7 +128,7 @@ lock: $(STAMPS)/package
 	@mv $(STAMPS)/new.lock requirements.lock
 
 clean:
-	rm -rf _build/site _build/html _build/executed _build/.doctrees .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf _build/site _build/html _build/unrun _build/executed _build/.doctrees _build/jupyter_execute .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 clean-all:
 	rm -rf $(VENV) $(NEWEST) _build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -48,6 +48,13 @@ def pytest_unconfigure() -> None:
     _hook.uninstall()
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """`WORKERS=auto`: one process per core of this machine's or its container's, as far as memory goes."""
+    from sanity.engine.machine import cores, memory_bytes
+
+    return max(1, min(cores(), memory_bytes() // 10**9))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A store in a temporary folder: no test reads or writes the user's results."""

@@ -290,6 +290,7 @@ def _own_kernel(root: Path) -> Iterator[None]:
             "SANITY_HOME": str(root),
             "OMP_NUM_THREADS": "1",
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            "PYTHONUTF8": "1",
         },
     }
     write_atomically(base / "kernels" / "python3" / "kernel.json", json.dumps(spec))

@@ -154,7 +154,7 @@ def _run_builder(root: Path) -> Path:
         encoding="utf-8",
         errors="replace",
         cwd=root,
-        env={**os.environ, "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"},
+        env={**os.environ, "PYTHONWARNINGS": "ignore", "NO_COLOR": "1", "PYTHONUTF8": "1"},
     )
     record = root / "_build" / "site.log"
     said = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
