@@ -23,6 +23,10 @@ from sanity.sources import Pace, Source
 assert evals  # importing the room makes its evals known
 
 
+_BY_NAME = ("sources", "grids", "evals", "analyses")
+"""Parts of a profile whose entries have names: one that is based on another replaces single ones."""
+
+
 class Profile(Entry):
     """How much of everything a run does: sources, grids of arms, and the evals that score them."""
 
@@ -145,6 +149,20 @@ def load(name: str, *, only: Sequence[str] | None = None, **changes: Any) -> Pro
     return read_profile(name, text, only=only, **changes)
 
 
+def _completed(given: dict[str, Any]) -> dict[str, Any]:
+    """The entries of a profile with `based_on: NAME`, and all others of the profile NAME that is there."""
+    if (base := given.pop("based_on", None)) is None:
+        return given
+    if base not in names():
+        raise BadInputError(f"a profile is based on {base!r}; there are: {', '.join(names())}")
+    below = yaml.safe_load((resources.files(__package__) / f"{base}.yaml").read_text(encoding="utf-8"))
+    below = _completed(below)
+    merged = {
+        part: below.get(part, {}) | given[part] for part in _BY_NAME if isinstance(given.get(part), dict)
+    }
+    return below | given | merged
+
+
 def read_profile(
     name: str, text: str, *, only: Sequence[str] | None = None, folder: Path | None = None, **changes: Any
 ) -> Profile:
@@ -153,7 +171,7 @@ def read_profile(
         given = yaml.safe_load(text)
         if not isinstance(given, dict):
             raise BadInputError(f"profile {name!r} cannot be used: it is no mapping of names to entries")
-        given |= changes
+        given = _completed(given) | changes
         grids = inherited(given.get("grids") or {})
         if only is not None:
             if unknown := sorted(set(only) - set(grids)):

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 
 from sanity.data import HarderSpec, SyntheticSpec, named_sources
 from sanity.data.sources import SOURCES
@@ -73,7 +73,7 @@ class HookEntry(Entry):
 
     @field_validator("subject", "text")
     @classmethod
-    def _next_to_the_profile(cls, value: str | Names, info: ValidationInfo) -> str | Names:
+    def _next_to_the_profile(cls, value: str | Names, info: Any) -> str | Names:
         folder = (info.context or {}).get("folder")
 
         def found(name: str) -> str:

@@ -99,6 +99,18 @@ def test_profiles_are_kept_apart(tiny_book: Path, runs: list[str]) -> None:
     assert run(tiny_book, "smoke") == [True, True]
 
 
+def test_what_a_file_of_ones_own_computes_lies_under_its_name_and_changes_with_it(
+    tiny_book: Path, runs: list[str]
+) -> None:
+    own = tiny_book / "my.v2.yaml"
+    toy = read_chapters(tiny_book)[1]
+    assert executed_path(tiny_book, str(own), toy) == executed_path(tiny_book, "my.v2", toy)
+    assert results_folder(tiny_book, str(own)) == tiny_book / "_build" / "results" / "my.v2"
+    for text, reused in (("about: one", False), ("about: one", True), ("about: another", False)):
+        own.write_text(text, encoding="utf-8")
+        assert run(tiny_book, str(own)) == [reused, reused]
+
+
 def test_a_damaged_or_half_written_notebook_is_run_again(tiny_book: Path, runs: list[str]) -> None:
     run(tiny_book)
     toy = read_chapters(tiny_book)[1]
