@@ -50,7 +50,7 @@ if "google.colab" in sys.modules:
     os.chdir(f"{checkout}/book")
 
 # %% tags=["parameters"]
-profile = "quick"
+profile = "demo"
 
 # %% tags=["hide-input"]
 from IPython.display import Markdown

@@ -53,7 +53,7 @@ if "google.colab" in sys.modules:
     os.chdir(f"{checkout}/book")
 
 # %% tags=["parameters"]
-profile = "quick"
+profile = "demo"
 
 # %% tags=["hide-input"]
 from itertools import combinations

@@ -59,7 +59,7 @@ if "google.colab" in sys.modules:
     os.chdir(f"{checkout}/book")
 
 # %% tags=["parameters"]
-profile = "quick"
+profile = "demo"
 
 # %% tags=["hide-input"]
 import pandas as pd

@@ -1,7 +1,7 @@
 """Profiles: how much of everything a run does, as data.
 
-`smoke` is for tests, `quick` for a laptop, `overnight` for a laptop's night, `gpu` and `paper` for a graphics
-card; each is one YAML file next to this module, validated when it is loaded.
+`demo` is for a first look, `smoke` for tests, `quick` for a laptop, `overnight` for a laptop's night, `gpu` and
+`paper` for a graphics card; each is one YAML file next to this module, validated when it is loaded.
 """
 
 from sanity.profiles.grids import Block, inherited, named_arm, spelled_arm

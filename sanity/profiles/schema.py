@@ -117,7 +117,7 @@ def names() -> list[str]:
         for p in resources.files(__package__).iterdir()
         if p.name.endswith(".yaml")
     }
-    order = ["smoke", "quick", "overnight", "gpu", "paper"]
+    order = ["demo", "smoke", "quick", "overnight", "gpu", "paper"]
     return [n for n in order if n in found] + sorted(found - set(order))
 
 

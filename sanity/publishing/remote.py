@@ -19,13 +19,6 @@ from sanity.errors import BadInputError
 HOSTS = {"github.com": "gh", "gitlab.com": "gl", "bitbucket.org": "git", "codeberg.org": "git"}
 """Known hosts and the name of each one's provider at mybinder.org."""
 
-_RAW = {
-    "github.com": "{url}/raw/{ref}/{path}",
-    "gitlab.com": "{url}/-/raw/{ref}/{path}?inline=false",
-    "bitbucket.org": "{url}/raw/{ref}/{path}",
-    "codeberg.org": "{url}/raw/commit/{ref}/{path}",
-}
-
 COLAB_CELL = """\
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
 import sys
@@ -115,27 +108,29 @@ def published_ref(root: Path) -> str:
     return git(root, "symbolic-ref", "--short", "HEAD") or "main"
 
 
-def buttons(remote: Remote | None, ref: str, path: str) -> list[dict[str, Any]]:
-    """The header buttons of the notebook at `path` in the repository: launch and download; or none.
+def buttons(remote: Remote | None, ref: str, path: str, download: str) -> list[dict[str, Any]]:
+    """The header buttons of the notebook at `path` in the repository: launch, and download from `download`.
 
-    In the form that sphinx-book-theme's `header_buttons` have. Colab opens only what is on GitHub.
+    In the form that sphinx-book-theme's `header_buttons` have. Colab opens only what is on GitHub; without a
+    remote there is nothing to launch.
     """
+    saved = {
+        **_link("", download, "fas fa-download", "Download notebook"),
+        "label": "download-notebook-button",
+    }
     if remote is None:
-        return []
-    where = {"url": remote.url, "ref": quote(ref, safe=""), "path": quote(path)}
+        return [saved]
+    where, path = quote(ref, safe=""), quote(path)
     spec = {
         "gh": remote.path,
         "gl": quote(remote.path, safe=""),
         "git": quote(remote.url, safe=""),
     }[HOSTS[remote.host]]
-    binder = (
-        f"https://mybinder.org/v2/{HOSTS[remote.host]}/{spec}/{where['ref']}?urlpath=lab/tree/{where['path']}"
-    )
+    binder = f"https://mybinder.org/v2/{HOSTS[remote.host]}/{spec}/{where}?urlpath=lab/tree/{path}"
     launch = [_link("Binder", binder, "_static/images/logo_binder.svg", "Launch on Binder")]
     if remote.host == "github.com":
-        colab = f"https://colab.research.google.com/github/{remote.path}/blob/{where['ref']}/{where['path']}"
+        colab = f"https://colab.research.google.com/github/{remote.path}/blob/{where}/{path}"
         launch.insert(0, _link("Colab", colab, "_static/images/logo_colab.png", "Launch on Colab"))
-    download = _link(".ipynb", _RAW[remote.host].format_map(where), "fas fa-download", "Download notebook")
     return [
         {
             "type": "group",
@@ -144,7 +139,7 @@ def buttons(remote: Remote | None, ref: str, path: str) -> list[dict[str, Any]]:
             "buttons": launch,
             "label": "launch-buttons",
         },
-        {**download, "text": "", "label": "download-notebook-button"},
+        saved,
         {**_link("", remote.url, "fas fa-code-branch", "Repository"), "label": "source-repository-button"},
     ]
 

@@ -91,7 +91,14 @@ def stage(chapters: Sequence[Chapter], notebooks: Mapping[str, Path], *, profile
     data.mkdir(parents=True)
     for table in results_folder(root, profile).glob("*.parquet"):
         shutil.copyfile(table, data / table.name)
-    shown = {c.name: buttons(remote, ref, c.source.relative_to(root).as_posix()) for c in chapters if c.runs}
+    shown = {}
+    for chapter in (chapter for chapter in chapters if chapter.runs):
+        saved = site / "extra" / "notebooks" / f"{chapter.name}.ipynb"
+        saved.parent.mkdir(parents=True, exist_ok=True)
+        saved.write_text(fill_colab_cell(chapter.source.read_text("utf-8"), remote, ref), encoding="utf-8")
+        up = "../" * chapter.name.count("/")
+        download = f"{up}notebooks/{chapter.name}.ipynb"
+        shown[chapter.name] = buttons(remote, ref, chapter.source.relative_to(root).as_posix(), download)
     config = _read_yaml(root / "_config.yml")
     # The builder's own default points at the builder's repository, so that none is said outright.
     config["repository"] = {"url": "", "branch": "", "path_to_book": ""}

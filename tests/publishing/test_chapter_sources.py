@@ -47,9 +47,9 @@ def test_the_first_code_cell_installs_in_colab(chapter: Path) -> None:
     assert source == COLAB_CELL.rstrip()
 
 
-def test_one_cell_takes_the_profile(chapter: Path) -> None:
+def test_one_cell_takes_the_profile_and_opens_at_the_smallest(chapter: Path) -> None:
     tagged = [c for c in cells(chapter) if "parameters" in c["metadata"].get("tags", [])]
-    assert ["".join(cell["source"]) for cell in tagged] == ['profile = "quick"']
+    assert ["".join(cell["source"]) for cell in tagged] == ['profile = "demo"']
 
 
 def test_text_pair_is_the_same_notebook(chapter: Path) -> None:

@@ -127,7 +127,7 @@ def test_links_name_the_commit_once_it_is_published_and_the_branch_before(
 
 
 def links(remote: Remote | None) -> dict[str, str]:
-    made = buttons(remote, "abc/1", "book/a b.ipynb")
+    made = buttons(remote, "abc/1", "book/a b.ipynb", "notebooks/a b.ipynb")
     flat = [item for button in made for item in button.get("buttons", [button])]
     return {item["tooltip"]: item["url"] for item in flat}
 
@@ -136,7 +136,7 @@ def test_github_gets_colab_binder_and_download() -> None:
     assert links(Remote("github.com", "owner/name")) == {
         "Launch on Colab": "https://colab.research.google.com/github/owner/name/blob/abc%2F1/book/a%20b.ipynb",
         "Launch on Binder": "https://mybinder.org/v2/gh/owner/name/abc%2F1?urlpath=lab/tree/book/a%20b.ipynb",
-        "Download notebook": "https://github.com/owner/name/raw/abc%2F1/book/a%20b.ipynb",
+        "Download notebook": "notebooks/a b.ipynb",
         "Repository": "https://github.com/owner/name",
     }
 
@@ -145,13 +145,12 @@ def test_other_hosts_get_what_works_there() -> None:
     gitlab = links(Remote("gitlab.com", "group/sub/name"))
     assert "Launch on Colab" not in gitlab
     assert gitlab["Launch on Binder"].startswith("https://mybinder.org/v2/gl/group%2Fsub%2Fname/abc%2F1?")
-    assert gitlab["Download notebook"].startswith("https://gitlab.com/group/sub/name/-/raw/abc%2F1/")
     codeberg = links(Remote("codeberg.org", "owner/name"))
     assert "https%3A%2F%2Fcodeberg.org%2Fowner%2Fname" in codeberg["Launch on Binder"]
 
 
-def test_no_remote_no_buttons() -> None:
-    assert buttons(None, "main", "book/intro.ipynb") == []
+def test_without_a_remote_a_notebook_can_still_be_downloaded() -> None:
+    assert links(None) == {"Download notebook": "notebooks/a b.ipynb"}
 
 
 @pytest.fixture
