@@ -1,6 +1,6 @@
 """Profiles: how much of everything a run does, as data.
 
-`demo` is for a first look, `smoke` for tests, `quick` for a laptop, `overnight` for a laptop's night, `gpu` and
+`demo` is for a first look, `smoke` for tests, `quick` for a laptop, `overnight` for its night, `gpu` and
 `paper` for a graphics card; each is one YAML file next to this module, validated when it is loaded.
 """
 
