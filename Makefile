@@ -94,7 +94,7 @@ book: $(STAMPS)/package
 serve:  ## the built book, on this machine only
 	@test -f _build/html/index.html || { echo "make serve: there are no pages yet: make reproduce" >&2; exit 1; }
 	@echo "The book is at http://127.0.0.1:$(PORT)/ (stop with Ctrl-C)"
-	@$(PY) -m http.server "$(PORT)" --bind 127.0.0.1 --directory _build/html >/dev/null 2>&1
+	@$(PY) -m http.server "$(PORT)" --bind 127.0.0.1 --directory _build/html >/dev/null
 
 address: $(STAMPS)/package
 	$(PY) -c "from sanity.publishing.remote import write_address; print(write_address())"

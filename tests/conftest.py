@@ -13,8 +13,9 @@ import hypothesis
 import pytest
 from jaxtyping import install_import_hook
 
-# Set before anything reads them: tests reach no hub, and figures need no display.
+# Set before anything reads them: tests reach no hub, fetch nothing unasked, and figures need no display.
 os.environ.update(
+    SANITY_OFFLINE="1",
     HF_HUB_OFFLINE="1",
     HF_DATASETS_OFFLINE="1",
     TRANSFORMERS_OFFLINE="1",
