@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from sanity.engine import machine
 from sanity.errors import BadInputError
+from sanity.publishing.buttons import keep_apart
 from sanity.publishing.remote import (
     COLAB_CELL,
     Remote,
@@ -248,3 +249,12 @@ def test_the_address_is_written_into_cells_of_notebooks_and_their_pairs(
         assert line in (checkout / "book" / "anatomy.py").read_text(encoding="utf-8")
         cells = json.loads((checkout / "book" / "anatomy.ipynb").read_text(encoding="utf-8"))["cells"]
         assert sum(line in "".join(cell["source"]) for cell in cells) == 1
+
+
+@pytest.mark.parametrize(("staged", "folder"), [({}, "unrun"), ({"intro": []}, "html")])
+def test_a_plain_jupyter_book_does_not_write_into_the_books_pages(
+    tmp_path: Path, staged: dict[str, Any], folder: str
+) -> None:
+    app = types.SimpleNamespace(outdir=tmp_path / "html")
+    keep_apart(app, types.SimpleNamespace(sanity_buttons=staged))
+    assert app.outdir == tmp_path / folder
