@@ -150,17 +150,20 @@ def load(name: str, *, only: Sequence[str] | None = None, **changes: Any) -> Pro
 
 
 def _completed(given: dict[str, Any]) -> dict[str, Any]:
-    """The entries of a profile with `based_on: NAME`, and all others of the profile NAME that is there."""
+    """The entries of a profile with `based_on: NAME`, and all others of the profile NAME that is there.
+
+    A named entry that is null is left out.
+    """
     if (base := given.pop("based_on", None)) is None:
         return given
     if base not in names():
         raise BadInputError(f"a profile is based on {base!r}; there are: {', '.join(names())}")
     below = yaml.safe_load((resources.files(__package__) / f"{base}.yaml").read_text(encoding="utf-8"))
     below = _completed(below)
-    merged = {
-        part: below.get(part, {}) | given[part] for part in _BY_NAME if isinstance(given.get(part), dict)
-    }
-    return below | given | merged
+    for part in (part for part in _BY_NAME if isinstance(given.get(part), dict)):
+        merged = below.get(part, {}) | given[part]
+        given[part] = {name: entry for name, entry in merged.items() if entry is not None}
+    return below | given
 
 
 def read_profile(
