@@ -6,11 +6,13 @@ import io
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from sanity.engine.files import disk_errors
 from sanity.errors import SanityError
 from sanity.publishing.log import log_to_stderr
 
@@ -33,7 +35,8 @@ class CommandGroup(TyperGroup):
                 stream.reconfigure(errors="backslashreplace")
         log_to_stderr()
         try:
-            return super().invoke(ctx)
+            with disk_errors(Path()):
+                return super().invoke(ctx)
         except SanityError as error:
             if ctx.params.get("debug"):
                 raise

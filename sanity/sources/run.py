@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sanity.engine.arguments import Checked
 from sanity.models import Arm, Training
 from sanity.sources.base import Source
 from sanity.sources.noise import Noise
 
 
 @dataclass(frozen=True)
-class Budget:
+class Budget(Checked):
     """How long arms train, and on how much at a time."""
 
     steps: int
@@ -26,7 +27,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class RunSpec:
+class RunSpec(Checked):
     """One arm on one source with one budget: everything that decides which SAE comes out."""
 
     arm: Arm
