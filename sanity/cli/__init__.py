@@ -19,6 +19,11 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from sanity.cli import cleaning, fetching, judging, models, reading, running
 from sanity.cli.common import CommandGroup
+from sanity.engine.machine import cores
+
+# torch would take the host's cores where a container has a share of them.
+if cores() < (os.cpu_count() or 1):
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
 
 app = typer.Typer(
     name="sanity",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from sanity.engine.cells import Cell, Result
     from sanity.experiments.reading import Reader
     from sanity.profiles import Profile
+
+log = logging.getLogger("sanity")
 
 
 class ChapterPage:
@@ -74,7 +77,9 @@ class ChapterPage:
     def results(self, cells: Sequence[Cell]) -> list[Result]:
         """The results of `cells`, computed if missing, and remembered for the provenance block."""
         from sanity.engine.computing import results
+        from sanity.experiments.readiness import make_ready
 
+        make_ready(cells)
         found = results(cells)
         self._results.extend(found)
         return found
@@ -145,11 +150,12 @@ def open_chapter(name: str, profile: str) -> ChapterPage:
     """Begin the chapter `name` at the profile called `profile`; an unknown profile is refused."""
     import pandas as pd
 
-    from sanity.engine.store import home
+    from sanity.engine.store import home, open_store
     from sanity.profiles import load
 
     page = ChapterPage(name, load(profile), home())
     log_to_stderr()
+    log.info("chapter %s at the profile %s: results lie in %s", name, page.profile.name, open_store().root)
     # A page shows its tables whole: pandas would cut a text at fifty characters.
     pd.set_option("display.max_colwidth", None)
     return page

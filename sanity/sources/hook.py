@@ -23,6 +23,7 @@ from sanity.subject import (
     ActivationStream,
     Normalisation,
     Subject,
+    assets_of,
     harvest,
     load_subject,
     load_tokenizer,
@@ -43,6 +44,11 @@ class LanguageModelHook(Checked):
     backend: str = "transformer_lens"
     dtype: str = "float32"
     random_weights: bool = False
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """What loading it needs."""
+        return assets_of(self.subject)
 
     def load(self, device: str) -> Subject:
         """The language model."""

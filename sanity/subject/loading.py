@@ -13,7 +13,7 @@ from sanity.engine.arguments import Seed, checked, usable_device
 from sanity.engine.config import digest
 from sanity.engine.files import sha256_of
 from sanity.errors import BadInputError, SanityError, reason_of
-from sanity.subject.files import find_files, known_subjects, quiet_transformers
+from sanity.subject.files import assets_of, find_files, quiet_transformers
 from sanity.subject.interface import LoadedSubject, Subject
 from sanity.subject.selftest import self_test
 
@@ -150,14 +150,12 @@ def weights_of(name_or_folder: str | Path) -> str:
 
     Nothing has to be fetched for it; a folder's files are read once a session.
     """
-    names, given = known_subjects(), str(name_or_folder)
-    if given in names or given in names.values():
-        asset = assets.asset(names.get(given, given))
+    for asset in map(assets.asset, assets_of(name_or_folder)):
         if isinstance(asset, assets.HubAsset):
             return asset.revision
         return digest([[member.name, member.sha256] for member in asset.members])
-    folder = Path(given)
+    folder = Path(name_or_folder)
     if not folder.is_dir():
-        return find_files(given).folder.name  # says which models there are
+        return find_files(folder).folder.name  # says which models there are
     files = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".json", ".gguf"))
     return digest([[path.name, sha256_of(path)] for path in files])

@@ -10,10 +10,11 @@ import pytest
 
 from sanity import profiles
 from sanity.claims import read_ledger
-from sanity.engine.cells import Cell
+from sanity.engine.cells import Cell, in_order
 from sanity.engine.computing import total_cost
 from sanity.errors import BadInputError
 from sanity.experiments import plan
+from sanity.experiments.planner import plan_grids
 from sanity.profiles import inherited
 
 
@@ -24,7 +25,7 @@ def planned(name: str) -> list[Cell]:
 
 
 def test_all_load_and_are_named_from_small_to_large() -> None:
-    assert profiles.names() == ["smoke", "quick", "overnight", "gpu", "paper"]
+    assert profiles.names() == ["demo", "smoke", "quick", "overnight", "gpu", "paper"]
     for name in profiles.names():
         assert profiles.load(name).name == name
 
@@ -76,6 +77,13 @@ def test_pilot_seeds_are_the_ledgers_and_are_never_judged(repository: Path) -> N
         assert all(not set(block.d_sae) & set(usual) for block in widths)
 
 
+def test_demo_shows_any_chapter_in_about_a_minute() -> None:
+    grids = plan_grids(profiles.load("demo"))
+    for grid in profiles.load("demo").grids:
+        cells = [cell for run in grids.grid(grid) for cell in (run.trained, *run.scored.values())]
+        assert total_cost(in_order(cells)).seconds <= 80, grid
+
+
 def test_quick_is_planned_for_less_than_half_an_hour() -> None:
     assert total_cost(planned("quick")).seconds <= 27 * 60
 
@@ -91,7 +99,7 @@ def test_plans_list_every_cell_once_with_its_inputs_first() -> None:
 
 
 def test_an_unknown_profile_is_refused_with_those_that_exist() -> None:
-    with pytest.raises(BadInputError, match=r"'fast'.*smoke, quick, overnight, gpu, paper"):
+    with pytest.raises(BadInputError, match=r"'fast'.*demo, smoke, quick, overnight, gpu, paper"):
         profiles.load("fast")
 
 
