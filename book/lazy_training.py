@@ -582,10 +582,9 @@ page.gates("explained_variance", "recovery", "cosine_to_init")
 # - Gradient descent at the output scales has one step size, few steps and random batches. How far the runs with supports
 #   that switch fall at large scales depends on these; that they do not settle does not, for the jumps remain.
 # - Gaussian noise of equal covariance is one control for drift. It has no features, and no sparse structure either.
-# - Every arm of the sweep, on noise as on samples, is brought to its L0 by one offset to its thresholds. In the world and
-#   on noise that offset is set on samples of their own, on activations on some of the held-out ones that the arm is then
-#   scored on. It is one number per arm, found without regard to the reconstruction; cosines, recovery and the share on the
-#   edge do not depend on it.
+# - Every arm of the sweep, on noise as on samples, is brought to its L0 by one offset to its thresholds, set on held-out
+#   samples of its own: on activations every fifth window of the held-out text, which is not scored. Cosines and recovery
+#   do not depend on it.
 # - Adam moves every weight by about the learning rate whatever the gradient's size. How far directions turn is in part
 #   a fact about the optimiser, which gradient descent at the output scales above does not share.
 # - One-to-one matching and nearest latents read decoder directions only; two seeds may share a subspace without sharing
