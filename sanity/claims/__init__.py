@@ -14,6 +14,7 @@ from sanity.claims.gates import (
 )
 from sanity.claims.ledger import Claim, Ledger, book_folder, ledger_of, read_ledger
 from sanity.claims.margins import MARGINS, best_of_table, margin_sweep, power_table
+from sanity.claims.papernumbers import on_printed_numbers, printed_score
 from sanity.claims.papertables import headline_pairs, paper_tables, reread_tables
 from sanity.claims.reporting import claims_table, ledger_metrics, result_rows
 from sanity.claims.schema import Experiment
@@ -49,9 +50,11 @@ __all__ = [
     "ledger_metrics",
     "ledger_of",
     "margin_sweep",
+    "on_printed_numbers",
     "paired_levels",
     "paper_tables",
     "power_table",
+    "printed_score",
     "read_ledger",
     "repeated",
     "reread_tables",

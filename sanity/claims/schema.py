@@ -66,7 +66,7 @@ class Experiment(_Entry):
     """What of them is taken, by the profile's names; empty: everything."""
     only_first: bool = False
     """Whether only the first of the grids whose scores count is taken; else all of them are."""
-    at: Annotated[float, Field(gt=0, lt=1)] | None = None
+    at: Annotated[float, Field(gt=0, le=1)] | None = None
     """The share of their samples at which runs are read, from their curves; None: at the end, as scored."""
     metrics: tuple[Text, ...] = ()
     """What is read from the curves."""
@@ -100,13 +100,31 @@ class ArmOf(_Entry):
     experiment: str | None = None
     world_or_hook: str | None = None
     architecture: ArchitectureName | None = None
+    l0_target: Annotated[int, Field(gt=0)] | None = None
 
     @property
     def label(self) -> str:
         """The arm in words: "frozen decoder (cov)"."""
         objective = "" if self.objective == "plain" else Objective.named(self.objective).label
-        parts = (self.init, objective, self.architecture, self.world_or_hook, self.experiment)
+        l0 = f"L0 = {self.l0_target}" if self.l0_target else ""
+        parts = (self.init, objective, self.architecture, l0, self.world_or_hook, self.experiment)
         return f"{Constraint.named(self.constraint).label} ({', '.join(part for part in parts if part)})"
+
+
+class Control(_Entry):
+    """An arm that an equivalence has to be told from: see `sanity.claims.sensitivity`."""
+
+    label: Text
+    arm: ArmOf
+    metrics: tuple[Text, ...] = ()
+    """Those that it says something about; empty: all."""
+    required: bool = True
+    """Whether no equivalence stands where it was not run; else it is said that it was not."""
+
+    def is_arm(self, arm: ArmOf) -> bool:
+        """Whether an arm of a comparison is this control."""
+        elsewhere = self.arm.experiment
+        return arm.constraint == self.arm.constraint and elsewhere in (None, arm.experiment)
 
 
 class Expected(_Entry):
@@ -143,6 +161,8 @@ class _Claim(_Entry):
     overturned_by: Text
     """What would change our mind."""
     note: str = ""
+    only_at_scale: bool = False
+    """Whether it stays open at another scale, as expected values do: claims about the course of training."""
 
 
 class Comparison(_Claim):

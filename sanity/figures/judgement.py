@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 VERDICT_COLOURS = {
     "trained better": "#0072B2",
     "equivalent": "#009E73",
+    "equivalent, but so is an untrained dictionary": "#9ad9c3",
     "baseline better": "#D55E00",
     "inconclusive": "#dddddd",
     "no range": "#ffffff",
