@@ -71,9 +71,8 @@ def on_printed_numbers(claim: Claim, ledger: Ledger) -> str:
         return "as expected" if inside else "outside the expected range"
     found = {metric: _compared(claim, metric, ledger) for metric in metrics_of(claim)}
     if isinstance(claim, AllMetrics):
-        return "; ".join(
-            f"{ledger.metrics[name].label}: {words or 'not printed'}" for name, words in found.items()
-        )
+        labels = {name: ledger.metrics[name].label for name in found}
+        return "; ".join(f"{labels[name]}: {words or 'not printed'}" for name, words in found.items())
     return found[claim.metric]
 
 

@@ -31,12 +31,12 @@ def claims_table(
 ) -> pd.DataFrame:
     """The front page's table: one row per claim, in words.
 
-    Columns: `id`, `claim`, `by`, `where`, `paper`, `the paper's own numbers` (what they would say at the margin
-    here: of `printed`, by claim), `ours` (a comparison: other arm against judged arm, as
-    the paper prints pairs, and their difference with the interval that decides it: 90 % for equivalences), `seeds`, `profile and scale`, `verdict`,
-    `in detail` (what qualifies it), `stands` (yes, no, undecided), `margin or range`, `scale` (in what
-    ours differs from the claim's), `would change our mind`, and with `gates` the `validity gate` of the
-    claim's metrics: passed, failed or not available.
+    Columns: `id`, `claim`, `by`, `where`, `paper`, `the paper's own numbers` (what they would be worth at the
+    margin here: `printed`, by claim), `ours` (a comparison: other arm against judged arm, as the paper prints
+    pairs, and their difference with the interval that decides it: 90 % for equivalences), `seeds`,
+    `profile and scale`, `verdict`, `in detail` (what qualifies it), `stands` (yes, no, undecided),
+    `margin or range`, `scale` (in what ours differs from the claim's), `would change our mind`, and with
+    `gates` the `validity gate` of the claim's metrics: passed, failed or not available.
     """
     rows = [
         {

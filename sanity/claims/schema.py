@@ -189,7 +189,8 @@ class AllMetrics(_Claim):
     """One arm against one other on every one of several metrics."""
 
     kind: Literal["all metrics"]
-    metrics: Annotated[tuple[Text, ...], Field(min_length=2)]
+    metrics: Annotated[dict[Text, Text], Field(min_length=2)]
+    """Metric -> the experiment in which it is read."""
     judged: ArmOf
     against: ArmOf
     margin: Margin
@@ -213,7 +214,14 @@ AnyClaim = Annotated[Comparison | BestOfSeveral | AllMetrics | Value, Field(disc
 
 def metrics_of(claim: Comparison | BestOfSeveral | AllMetrics | Value) -> tuple[Text, ...]:
     """The metrics that a claim reads."""
-    return claim.metrics if isinstance(claim, AllMetrics) else (claim.metric,)
+    return tuple(claim.metrics) if isinstance(claim, AllMetrics) else (claim.metric,)
+
+
+def scope_of(claim: Comparison | BestOfSeveral | AllMetrics | Value, metric: str) -> Scope:
+    """Where a claim is made on one of its metrics."""
+    if not isinstance(claim, AllMetrics):
+        return claim.scope
+    return claim.scope.model_copy(update={"experiment": claim.metrics[metric]})
 
 
 def is_blind(claim: Comparison | BestOfSeveral | AllMetrics | Value) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from sanity.claims.choosing import Chosen
-from sanity.claims.schema import AllMetrics, ArmOf, BestOfSeveral, Comparison, Control
+from sanity.claims.schema import AllMetrics, ArmOf, BestOfSeveral, Comparison, Control, scope_of
 from sanity.claims.selection import NoRowsError
 from sanity.stats import HOLLOW, Verdict, Word, t_interval
 
@@ -52,15 +52,12 @@ def leads_over_controls(
     others = claim.against if isinstance(claim, BestOfSeveral) else (claim.against,)
     known = [one for one in choice.ledger.controls.values() if not one.metrics or metric in one.metrics]
     compared = [
-        arm if arm.experiment else arm.model_copy(update={"experiment": claim.scope.experiment})
+        arm if arm.experiment else arm.model_copy(update={"experiment": scope_of(claim, metric).experiment})
         for arm in (claim.judged, *others)
     ]
     if any(one.is_arm(arm) for one in choice.ledger.controls.values() for arm in compared):
         return ()
-    at = {
-        name: getattr(claim.judged, name)
-        for name in ("experiment", "world_or_hook", "architecture", "l0_target")
-    }
+    at = claim.judged.model_dump(exclude={"constraint", "init", "objective"})
     trained = ArmOf(constraint="trained", **at)
     sign = 1.0 if choice.ledger.metrics[metric].direction == "higher" else -1.0
     found = []
@@ -94,8 +91,7 @@ def if_sensitive(found: Verdict, leads: Iterable[LeadOverControl]) -> Verdict:
     word: Word = HOLLOW if alike else found.verdict
     if not alike and any(one.control.required for one in absent):
         word = "inconclusive"
-    qualifier = "; ".join(
-        part for part in (found.qualifier, *(one.words(margin) for one in (*alike, *absent))) if part
-    )
+    notes = [found.qualifier, *(one.words(margin) for one in (*alike, *absent))]
+    qualifier = "; ".join(note for note in notes if note)
     words = "; ".join((found.words, *(one.words(margin) for one in leads)))
     return replace(found, verdict=word, qualifier=qualifier, words=words.replace(found.verdict, word, 1))

@@ -1,9 +1,9 @@
 """What a verdict is, and the rules by which measured differences become one.
 
 `trained better`, `baseline better`, `equivalent`, `inconclusive`; `equivalent, but so is an untrained
-dictionary` where the metric does not see what training adds (`sanity.claims.sensitivity`); and `no range`
-where it cannot tell arms apart, `open` where there is no usable result. "Trained" is the arm that is judged and
-"baseline" whatever it is compared with.
+dictionary` where the metric does not see what training adds (`sanity.claims.sensitivity`); `no range` where
+it cannot tell arms apart, and `open` where there is no usable result. "Trained" is the arm that is judged
+and "baseline" whatever it is compared with.
 
 The rules for the cases that textbooks leave out:
 

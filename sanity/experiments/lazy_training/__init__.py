@@ -26,9 +26,10 @@ def cells(plan: Plan) -> list[Cell]:
 def scored(plan: Plan) -> list[tuple[str, str, Cell]]:
     """Experiment, place and cell of the tables `scores` that claims may read.
 
-    `lazy_training` is the trained arm of the primary grid on real activations at its end, the untrained one for
-    comparison, and the directions of the soft-frozen arm; `lazy_training_tenth` are the same trainings at a tenth of their steps;
-    `cone_geometry` is what the paper's formula and the cones' reach give at the paper's sizes.
+    `lazy_training` is the trained arm of the primary grid on real activations at its end, next to it the
+    untrained one, and the directions of the soft-frozen arm; `lazy_training_tenth` are the same trainings at
+    a tenth of their steps; `cone_geometry` is what the paper's formula and the cones' reach give, at its
+    sizes.
     """
     found = parts(plan)
     wanted = {SoftFrozenDecoder(): "directions", Untrained(): "reconstruction"}
