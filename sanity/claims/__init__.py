@@ -13,7 +13,7 @@ from sanity.claims.gates import (
     worst_state,
 )
 from sanity.claims.ledger import Claim, Ledger, book_folder, ledger_of, read_ledger
-from sanity.claims.margins import MARGINS, best_of_table, margin_sweep, power_table
+from sanity.claims.margins import MARGINS, best_of_table, margin_sweep, power_table, sensitivity_table
 from sanity.claims.papernumbers import on_printed_numbers, printed_score
 from sanity.claims.papertables import headline_pairs, paper_tables, reread_tables
 from sanity.claims.reporting import claims_table, ledger_metrics, result_rows
@@ -59,5 +59,6 @@ __all__ = [
     "repeated",
     "reread_tables",
     "result_rows",
+    "sensitivity_table",
     "worst_state",
 ]

@@ -178,3 +178,18 @@ def test_only_rows_that_differ_in_the_factor_alone_are_compared() -> None:
     (lead,) = claims.leads(along, "d_sae").values()
     assert lead.to_numpy().ravel() == pytest.approx([0.05, 0.1, 0.1, 0.1])
     assert claims.along(frame.iloc[:0], "d_sae").empty
+
+
+def test_what_training_adds_is_told_metric_by_metric(ledger: Ledger) -> None:
+    table = claims.sensitivity_table(compared(ledger, five(untrained=0.55)).values())
+    row = (
+        table.set_index(["metric", "control"])
+        .loc[("explained_variance", "an untrained dictionary")]
+        .squeeze()
+    )
+    assert row["seeds"] == 5
+    assert row["low"] < row["lead"] < row["high"]
+    assert row["wanted"] == pytest.approx(0.2)
+    assert not row["shown"]
+    assert claims.sensitivity_table(compared(ledger, five(untrained=0.1)).values())["shown"].all()
+    assert claims.sensitivity_table([]).empty
