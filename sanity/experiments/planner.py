@@ -248,7 +248,7 @@ class _Planner:
         return known["references"]
 
     def _graded(self, name: str, one: Eval, run: RunSpec, source: Source, place: str) -> None:
-        if getattr(one, "grades", True) is None or not one.grades_on(source):
+        if source.is_control or getattr(one, "grades", True) is None or not one.grades_on(source):
             return
         if any((made.eval, made.place, made.source) == (name, place, source) for made in self.plan.graded):
             return

@@ -101,7 +101,17 @@ class Hook(Source):
     @property
     @override
     def where(self) -> str:
-        return self.at.hook
+        return f"{self.at.hook}, random weights" if self.at.random_weights else self.at.hook
+
+    @property
+    @override
+    def is_control(self) -> bool:
+        return self.at.random_weights
+
+    @override
+    def columns(self) -> dict[str, object]:
+        named = f"{self.subject} with random weights" if self.at.random_weights else self.subject
+        return {**super().columns(), "subject": named}
 
     @property
     def bytes_per_token(self) -> int:
@@ -127,7 +137,7 @@ class Hook(Source):
         return {
             split: read_hook.cell(
                 self.reading(split, n, device),
-                label=f"{split.replace('_', '-')} activations at {self.at.hook} of {self.at.subject}",
+                label=f"{split.replace('_', '-')} activations at {self.where} of {self.at.subject}",
                 stage="harvest",
                 cost=Cost(
                     10.0 + n / pace.tokens_per_second,
