@@ -111,7 +111,8 @@ def test_what_is_there_is_judged_and_the_rest_is_counted(
     keys = {cell.key for run in synthetic for cell in (run.trained, *run.scored.values())}
     part = with_results(tmp_path, store, keys)
     tables = verdict_tables(profile, part)
-    assert set(tables.scores["experiment"]) == {"synthetic_recovery", "synthetic_recovery_early"}
+    read = {"synthetic_recovery", "synthetic_recovery_early", "synthetic_recovery_end"}
+    assert set(tables.scores["experiment"]) == read
     assert verdict_of(tables, LATE) | {"gate": "passed"} == verdict_of(found, LATE)
     assert verdict_of(tables, EV)["verdict"] == "open"
     assert 0 < tables.missing < len(plan(profile))
@@ -171,7 +172,8 @@ def test_the_command_reads_the_same_rows(
 def test_every_run_has_one_value_of_a_metric(found: VerdictTables, profile: Profile) -> None:
     assert claims.repeated(found.scores).empty
     assert {name for name in found.scores["experiment"] if not name.startswith("lazy_training")} == {
-        "synthetic_recovery", "synthetic_recovery_early", "real_activations", "real_activations_widths",
+        "synthetic_recovery", "synthetic_recovery_early", "synthetic_recovery_end", "real_activations",
+        "real_activations_half", "real_activations_end", "real_activations_widths",
     }  # fmt: skip
     pilots = found.scores[found.scores["seed"] >= 1000]
     assert "real_activations" in set(pilots["experiment"])
