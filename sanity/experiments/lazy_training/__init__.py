@@ -27,9 +27,9 @@ def scored(plan: Plan) -> list[tuple[str, str, Cell]]:
     """Experiment, place and cell of the tables `scores` that claims may read.
 
     `lazy_training` is the trained arm of the primary grid on real activations at its end, next to it the
-    untrained one, and the directions of the soft-frozen arm; `lazy_training_tenth` are the same trainings at
-    a tenth of their steps; `cone_geometry` is what the paper's formula and the cones' reach give, at its
-    sizes.
+    untrained one, the directions of the soft-frozen arm, and what releasing its cone gains beyond noise;
+    `lazy_training_tenth` are the same trainings at a tenth of their steps; `cone_geometry` is what the
+    paper's formula and the cones' reach give, at its sizes.
     """
     found = parts(plan)
     wanted = {SoftFrozenDecoder(): "directions", Untrained(): "reconstruction"}
@@ -40,7 +40,7 @@ def scored(plan: Plan) -> list[tuple[str, str, Cell]]:
     ]
     papers = {size.name for size in PAPERS_SIZES}
     named = {
-        NAME: [*found["end"], *others],
+        NAME: [*found["end"], *others, *found["releasing"]],
         f"{NAME}_tenth": found["tenth"],
         "cone_geometry": [(size, cell) for size, cell in found["geometry"] if size in papers],
     }
