@@ -303,14 +303,19 @@ release = pd.DataFrame(
 )
 release = release.unstack("trained_on_noise").rename(columns={False: "activations", True: "noise"})
 
+
 # %% tags=["hide-input"]
+def shown(value: float) -> str:
+    """The number; an edge that was not reached has none."""
+    return "never" if np.isnan(value) else f"{value:.3f}"
+
+
 both_ways = "; ".join(
-    f"{name} {', '.join(f'{value:.3f}' for value in part['activations'])} on activations and "
-    f"{', '.join(f'{value:.3f}' for value in part['noise'])} on noise"
+    f"{name} {', '.join(map(shown, part['activations']))} on activations and {', '.join(map(shown, part['noise']))} on noise"
     for name, part in ((name, release[name]) for name in release.columns.unique(0))
 )
 Markdown(
-    f"By seed, as a share of the training and in explained variance: {both_ways}. A share that is as large on noise is no "
+    f"By seed, as a share of the training (the nearest recorded step) and in explained variance: {both_ways}. A share that is as large on noise is no "
     "sign of features: Adam moves every weight by about the learning rate. What releasing gains beyond noise is judged in "
     "[](verdicts)."
 )

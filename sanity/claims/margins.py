@@ -64,8 +64,9 @@ def sensitivity_table(compared: Iterable[Paired]) -> pd.DataFrame:
         margin = one.fraction * one.span.for_margin
         for control in one.controls:
             values = control.values
-            known = values is not None and len(values) > 1
-            ends = t_interval(values, confidence=CONFIDENCE) if known else (np.nan, np.nan)
+            ends: tuple[float, float] = (np.nan, np.nan)
+            if values is not None and len(values) > 1:
+                ends = t_interval(values, confidence=CONFIDENCE)
             rows.append(
                 {
                     "metric": one.metric,

@@ -44,7 +44,7 @@ def printed_score(claim: Claim, arm: ArmOf, metric: str) -> float:
     architecture = Architecture.class_named(asked).title
     if claim.scale == "toy":
         rows, world = printed_worlds(), arm.world_or_hook or claim.scope.world_or_hook
-        rows = rows[rows["probability_model"].eq(world) & rows["architecture"].eq(architecture)]
+        rows = rows[rows["probability_model"].eq(str(world)) & rows["architecture"].eq(architecture)]
         known = arm.constraint == "trained" and metric in WORLD_COLUMNS and not arm.experiment
         return float(rows[WORLD_COLUMNS[metric]].iloc[0]) if known and len(rows) else math.nan
     rows = printed_numbers()

@@ -63,8 +63,10 @@ def leads_over_controls(
     found = []
     for one in known:
         own = {name: value for name, value in one.arm.model_dump().items() if value is not None}
-        scores = [_on(seeds, claim, arm, metric, choice) for arm in (trained, ArmOf(**{**at, **own}))]
-        values = None if any(s is None for s in scores) else sign * (scores[0] - scores[1])
+        judged, against = (
+            _on(seeds, claim, arm, metric, choice) for arm in (trained, ArmOf(**{**at, **own}))
+        )
+        values = None if judged is None or against is None else sign * (judged - against)
         found.append(LeadOverControl(one, values))
     return tuple(found)
 
