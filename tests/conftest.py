@@ -24,12 +24,6 @@ os.environ.update(
     MPLBACKEND="Agg",
 )
 
-# Test processes that run next to each other (`make test`) keep to one thread each, and so do the processes
-# that they start. Libraries read this when they are loaded.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
-
 # Nor do they ask a judge that the user has set up, and pays for.
 for name in [name for name in os.environ if name.startswith("SANITY_JUDGE_") or name == "OPENAI_API_KEY"]:
     del os.environ[name]
@@ -42,6 +36,17 @@ _hook = install_import_hook("sanity", "beartype.beartype(conf=beartype.BeartypeC
 hypothesis.settings.register_profile("repeatable", deadline=None, max_examples=25, derandomize=True)
 hypothesis.settings.register_profile("explore", deadline=None, max_examples=300)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One thread for each process, where several run tests next to each other (`make test`).
+
+    Set in the process that starts them: libraries read it when they are loaded, which plugins do before a
+    worker reads this file.
+    """
+    if config.getoption("numprocesses", None):
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            os.environ[name] = os.environ.get(name) or "1"
 
 
 def pytest_unconfigure() -> None:
@@ -62,7 +67,7 @@ def threads() -> int:
     """torch's threads for the session: what `OMP_NUM_THREADS` says, and two otherwise."""
     import torch
 
-    count = int(os.environ.get("OMP_NUM_THREADS", "2"))
+    count = int(os.environ.get("OMP_NUM_THREADS") or "2")
     torch.set_num_threads(count)
     return count
 
