@@ -253,6 +253,25 @@ page.table(
 )
 
 # %% [markdown]
+# A metric that does not rise along one arm's own training cannot rank arms either. Where the profile scores the trained arm
+# on the way, this is how each moves from the first snapshot to the end.
+
+# %%
+course = scores[scores["experiment"] == "trajectory"]
+risen = claims.rises(course) if len(course) else pd.DataFrame()
+
+# %% tags=["hide-input"]
+if len(risen):
+    page.publish(risen, "trajectory")
+    risen["metric"] = [ledger.metrics[name].label for name in risen["metric"]]
+    risen["rises"] = risen["rises"].map({True: "yes", False: "no"}.get).fillna("one seed cannot tell")
+page.table(
+    risen,
+    caption="The trained arm after shares of its samples, means over seeds; gain: from the first share to the end, in the "
+    "metric's better direction, with its 90 % interval.",
+) if len(risen) else Markdown(f"The profile `{page.profile.name}` keeps no snapshots.")
+
+# %% [markdown]
 # ## With another margin
 #
 # A reader with a stricter or a laxer idea of "the same" finds their own verdict here. The black mark is the margin that

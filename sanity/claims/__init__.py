@@ -1,5 +1,6 @@
 """The ledger: what the paper said, what we expect, what we found, and how sure we are."""
 
+from sanity.claims.budget import rises
 from sanity.claims.choosing import Chosen, chosen
 from sanity.claims.comparing import Paired, comparisons
 from sanity.claims.evaluation import Result, evaluate, evaluate_all
@@ -59,6 +60,7 @@ __all__ = [
     "repeated",
     "reread_tables",
     "result_rows",
+    "rises",
     "sensitivity_table",
     "worst_state",
 ]

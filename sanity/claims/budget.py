@@ -10,6 +10,7 @@ from sanity.claims.choosing import Chosen
 from sanity.claims.schema import ArmOf, BestOfSeveral, Comparison
 from sanity.claims.selection import NoRowsError
 from sanity.errors import BadInputError
+from sanity.evals.metric import METRICS
 from sanity.stats import t_interval
 
 READ = "explained_variance"
@@ -57,3 +58,25 @@ def _lead(claim: Comparison | BestOfSeveral, against: ArmOf, at: float, choice: 
         for arm in (claim.judged, against)
     )
     return (judged - other).dropna()
+
+
+def rises(scores: pd.DataFrame) -> pd.DataFrame:
+    """Whether metrics rise along one arm's own training: a row for every metric of a grid of snapshots.
+
+    Columns: `metric`, `seeds`, the mean after each share of the samples, `gain` from the first to the last in
+    the better direction with its 90 % interval (`low`, `high`), and `rises`: whether the interval is above 0
+    (None on a single seed). A metric that does not rise cannot rank arms.
+    """
+    rows = []
+    for name, part in scores.groupby("metric", sort=False):
+        metric = METRICS.get(str(name))
+        if metric is None or metric.direction == "none":
+            continue
+        wide = part.pivot_table(index="seed", columns="samples", values="value").dropna()
+        sign = 1.0 if metric.direction == "higher" else -1.0
+        gain = sign * (wide.iloc[:, -1] - wide.iloc[:, 0])
+        low, high = t_interval(gain, confidence=0.90) if len(gain) > 1 else (math.nan, math.nan)
+        shares = {f"{samples / wide.columns[-1]:.0%}": value for samples, value in wide.mean().items()}
+        ends = {"gain": gain.mean(), "low": low, "high": high, "rises": low > 0 if len(gain) > 1 else None}
+        rows.append({"metric": str(name), "seeds": len(gain), **shares, **ends})
+    return pd.DataFrame(rows)

@@ -17,6 +17,7 @@ def _several(value: Any) -> Any:
 Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
 Numbers = Annotated[tuple[Positive, ...], BeforeValidator(_several)]
 Rates = Annotated[tuple[Rate, ...], BeforeValidator(_several)]
+Shares = Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], BeforeValidator(_several)]
 Seeds = Annotated[tuple[int, ...], BeforeValidator(_several)]
 """One value or a list of them."""
 
