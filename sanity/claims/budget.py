@@ -76,7 +76,8 @@ def rises(scores: pd.DataFrame) -> pd.DataFrame:
         sign = 1.0 if metric.direction == "higher" else -1.0
         gain = sign * (wide.iloc[:, -1] - wide.iloc[:, 0])
         low, high = t_interval(gain, confidence=0.90) if len(gain) > 1 else (math.nan, math.nan)
-        shares = {f"{samples / wide.columns[-1]:.0%}": value for samples, value in wide.mean().items()}
+        at = wide.columns.to_numpy(dtype=float) / float(wide.columns[-1])
+        shares = dict(zip(map("{:.0%}".format, at), wide.mean().to_list(), strict=True))
         ends = {"gain": gain.mean(), "low": low, "high": high, "rises": low > 0 if len(gain) > 1 else None}
         rows.append({"metric": str(name), "seeds": len(gain), **shares, **ends})
     return pd.DataFrame(rows)

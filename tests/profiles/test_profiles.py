@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from sanity import profiles
-from sanity.claims import read_ledger
 from sanity.engine.cells import Cell
 from sanity.engine.computing import total_cost
 from sanity.errors import BadInputError
 from sanity.experiments import plan
 from sanity.experiments.planner import plan_grids
+from sanity.experiments.verdicts import book_ledger
 from sanity.profiles import inherited
 
 
@@ -59,7 +59,7 @@ def test_quick_has_the_seven_arms_on_three_seeds() -> None:
 
 
 def test_pilot_seeds_are_the_ledgers_and_are_never_judged(repository: Path) -> None:
-    pilots = read_ledger(repository / "book" / "claims.yml").pilot_seeds
+    pilots = book_ledger(repository / "book" / "claims.yml").pilot_seeds
     for name in profiles.names():
         profile = profiles.load(name)
         piloted = {s for block in profile.grids.get("real_activations_pilots", ()) for s in block.seeds}
