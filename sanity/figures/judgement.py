@@ -96,7 +96,7 @@ def verdict_strips(sweep: pd.DataFrame) -> Figure:
     ax.set_xlabel("margin, as a share of the metric's range (black: the declared one)")
     shown = [word for word in VERDICT_COLOURS if word in set(sweep["verdict"])]
     patches = [Patch(facecolor=VERDICT_COLOURS[word], edgecolor="#bbbbbb", label=word) for word in shown]
-    figure.legend(handles=patches, loc="outside upper right", ncols=len(shown))
+    figure.legend(handles=patches, loc="outside upper center", ncols=4)
     return figure
 
 
