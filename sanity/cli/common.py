@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from sanity.engine.files import disk_errors
 from sanity.errors import SanityError
 from sanity.publishing.log import log_to_stderr
 
@@ -28,7 +30,8 @@ class CommandGroup(TyperGroup):
         """Run the command; with `--debug` the error is raised with its traceback."""
         log_to_stderr()
         try:
-            return super().invoke(ctx)
+            with disk_errors(Path()):
+                return super().invoke(ctx)
         except SanityError as error:
             if ctx.params.get("debug"):
                 raise

@@ -33,7 +33,7 @@ def supports(sae: Autoencoder, x: Float[Tensor, "n d_in"]) -> Bool[Tensor, "n d_
     """Which latents are active in each sample."""
     require_width("x", x.shape[1], sae.d_in, "the decoder")
     require_finite("x", x)
-    return sae.encode(x.to(sae.W_dec)) > 0
+    return sae.encode(x.to(sae.W_dec)) != 0
 
 
 def overlap(a: Bool[Tensor, "n d_sae"], b: Bool[Tensor, "n d_sae"]) -> float:

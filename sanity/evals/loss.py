@@ -95,6 +95,7 @@ def losses_at(
         hook=source.at.hook,
         centre=kept.mean,
         factor=kept.factor,
+        mean=kept.mean,
         leave_first=held_out.drop_first,
         documents=documents,
     )

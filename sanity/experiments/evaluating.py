@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from sanity.engine.arguments import Seed, checked, usable_device
 from sanity.engine.computing import results
 from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
@@ -23,12 +24,13 @@ _BATCH = 1024
 """Samples drawn at a time."""
 
 
+@checked
 def evaluate(
     sae: Any,
     source: Source,
     evals: Sequence[Eval | str] = ("reconstruction",),
     *,
-    seed: int = 0,
+    seed: Seed = 0,
     device: str = "cpu",
     store: LocalStore | None = None,
 ) -> pd.DataFrame:
@@ -55,6 +57,7 @@ def evaluate(
     >>> evaluate(sae, World(), ["reconstruction", "recovery"])                     # doctest: +SKIP
     """
     check_sae(sae)
+    usable_device(device)
     d_sae, d_in = sae.W_dec.shape
     if d_in != source.d_in:
         raise BadInputError(f"the SAE is {d_in} wide, and {source.where} is {source.d_in} wide")

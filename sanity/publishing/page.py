@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
-import json
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,12 +12,12 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sanity.engine.files import write_atomically
+from sanity.engine.files import write_atomically, write_sealed
 from sanity.errors import BadInputError
-from sanity.publishing.chapters import results_folder, tables_path
 from sanity.publishing.display import figure_html, table_html
 from sanity.publishing.log import log_to_stderr
 from sanity.publishing.provenance import provenance, provenance_html, with_inputs
+from sanity.publishing.stamps import results_folder, tables_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +51,7 @@ class ChapterPage:
         self._began = time.perf_counter()
         self._results: list[Result] = []
         self._read: Reader | None = None
-        self._tables: list[str] = []
+        self._tables: dict[str, str] = {}
 
     def banner(self) -> Html:
         """The strip below the title: at which profile this page was run, and what that leaves out."""
@@ -116,10 +116,8 @@ class ChapterPage:
         table.to_parquet(buffer, index=False)
         path = results_folder(self.root, self.profile.name) / f"{name}.parquet"
         write_atomically(path, buffer.getvalue())
-        if name not in self._tables:
-            self._tables.append(name)
-        noted = tables_path(self.root, self.profile.name, self.name)
-        write_atomically(noted, json.dumps(dict.fromkeys(self._tables, True)))
+        self._tables[name] = hashlib.sha256(buffer.getvalue()).hexdigest()
+        write_sealed(tables_path(self.root, self.profile.name, self.name), self._tables)
         size = f"{table.shape[0]:,} rows, {table.shape[1]} columns"
         return Html(
             f'<p class="sanity-data">Data: <a href="data/{name}.parquet" download>{name}.parquet</a> '

@@ -15,6 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from sanity.data.text import TextSpec, Windows, window_blocks
+from sanity.engine.arguments import Checked
 from sanity.engine.cells import Cell, Cost, Result, Task, computes
 from sanity.errors import BadInputError
 from sanity.sources.base import Opened, Pace, Source
@@ -33,7 +34,7 @@ SAMPLE_ROWS = 4096
 
 
 @dataclass(frozen=True)
-class LanguageModelHook:
+class LanguageModelHook(Checked):
     """A language model and the hook at which it is read."""
 
     subject: str

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from typing_extensions import override
 
+from sanity.engine.arguments import Checked
 from sanity.models import Arm, Training
 from sanity.models.training import probe_steps
 from sanity.sources.base import Source
@@ -14,7 +15,7 @@ from sanity.sources.noise import Noise
 
 
 @dataclass(frozen=True)
-class Budget:
+class Budget(Checked):
     """How long arms train, and on how much at a time."""
 
     steps: int
@@ -29,7 +30,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class RunSpec:
+class RunSpec(Checked):
     """One arm on one source with one budget: everything that decides which SAE comes out."""
 
     arm: Arm
@@ -80,8 +81,9 @@ class Snapshot(RunSpec):
     @property
     @override
     def steps(self) -> int:
-        probed = probe_steps(self.budget.steps, self.budget.training.probe_points)
-        return min(probed - {0, self.budget.steps}, key=lambda step: abs(step - self.at * self.budget.steps))
+        last = self.budget.steps
+        probed = probe_steps(last, self.budget.training.probe_points) - {0, last}
+        return min(probed or {last}, key=lambda step: abs(step - self.at * last))
 
     @property
     @override
