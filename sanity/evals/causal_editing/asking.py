@@ -67,6 +67,12 @@ class FactQuestions:
         if self.facts not in (GEONAMES, *WORD_FACTS) and not self.facts_version:
             object.__setattr__(self, "facts_version", facts_version(self.facts))
 
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """What the facts are read from; none that this package fetches for RAVEL's own."""
+        words = ("lemminflect",) if self.facts in WORD_FACTS else ()
+        return ("geonames",) if self.facts == GEONAMES else words
+
     def load_facts(self, subject: Subject) -> Facts:
         """The facts, with entities of few enough tokens where they are chosen here."""
 

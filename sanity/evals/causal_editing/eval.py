@@ -106,7 +106,6 @@ class CausalEditing(FactQuestions, Eval):
 
     name: ClassVar[str] = "causal_editing"
     version: ClassVar[int] = 3
-    assets: ClassVar = ("geonames",)
     prepare_threads: ClassVar[int | None] = 1
     pools_references: ClassVar[bool] = True
     metrics: ClassVar = {
