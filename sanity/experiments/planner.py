@@ -9,7 +9,7 @@ one cell for all of them, whichever grids ask for it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -99,15 +99,37 @@ def plan_grids(profile: Profile) -> Plan:
     return planner.plan
 
 
-def plan_runs(runs: Sequence[RunSpec], evals: Mapping[str, Eval], *, grid: str = "runs") -> Plan:
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A run that is asked for by itself: what keeps its SAE where it is not trained, where it is scored."""
+
+    run: RunSpec
+    made: Cell | None = None
+    """The cell that keeps its SAE as `sae`; None: training."""
+    scored_on: Source | None = None
+    """None: what it is trained on."""
+    evals: Collection[str] | None = None
+    """Names of those evals that it is scored by; None: all."""
+
+
+def plan_runs(
+    runs: Sequence[RunSpec | Asked],
+    evals: Mapping[str, Eval],
+    *,
+    grid: str = "runs",
+    pace: Pace | None = None,
+) -> Plan:
     """The cells of some runs, each scored by some evals on the source that it is trained on.
 
     >>> plan = plan_runs([run], {"reconstruction": Reconstruction()})          # doctest: +SKIP
     """
-    planner = _Planner(Plan(None), runs[0].device if runs else "cpu", Pace())
-    seeds = sorted({run.arm.seed for run in runs})
-    for run in runs:
-        planner.add_run(grid, run.source.where, run, run.source, evals, seeds)
+    asked = [one if isinstance(one, Asked) else Asked(one) for one in runs]
+    planner = _Planner(Plan(None), asked[0].run.device if asked else "cpu", pace or Pace())
+    seeds = sorted({one.run.arm.seed for one in asked})
+    for one in asked:
+        chosen = {n: each for n, each in evals.items() if one.evals is None or n in one.evals}
+        source = one.scored_on or one.run.source
+        planner.add_run(grid, source.where, one.run, source, chosen, seeds, made=one.made)
     return planner.plan
 
 
@@ -145,9 +167,10 @@ class _Planner:
         scored_on: Source,
         evals: Mapping[str, Eval],
         seeds: Sequence[int],
+        made: Cell | None = None,
     ) -> None:
-        """One run of a grid with these seeds, and its scores."""
-        trained = self._trained(run)
+        """One run of a grid with these seeds, and its scores; `made` keeps its SAE if it is not trained."""
+        trained = made or self._trained(run)
         scored = {
             name: self._scored(name, one, run, trained, scored_on, place, seeds)
             for name, one in evals.items()

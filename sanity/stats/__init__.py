@@ -16,6 +16,8 @@ from sanity.stats.power import (
     sd_upper_limit,
     seeds_for_margin,
 )
+from sanity.stats.single import Placement, Spread, place, pooled_spread
+from sanity.stats.unpaired import verdict_unpaired
 from sanity.stats.validity import GATE_COLUMNS, Gate, gate, gates, not_available
 from sanity.stats.verdicts import verdict, verdict_best_of, verdict_within
 
@@ -28,6 +30,8 @@ __all__ = [
     "Gate",
     "Interaction",
     "Interval",
+    "Placement",
+    "Spread",
     "Verdict",
     "Word",
     "best_of",
@@ -46,6 +50,8 @@ __all__ = [
     "not_available",
     "open_verdict",
     "paired_differences",
+    "place",
+    "pooled_spread",
     "sd_upper_limit",
     "seed_table",
     "seeds_for_margin",
@@ -56,5 +62,6 @@ __all__ = [
     "verdict",
     "verdict_all",
     "verdict_best_of",
+    "verdict_unpaired",
     "verdict_within",
 ]
