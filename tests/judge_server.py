@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+SECRET = "sk-very-secret-0123456789"
+
 Reply = Callable[["Server", BaseHTTPRequestHandler, dict[str, Any]], None]
 
 
@@ -24,6 +26,8 @@ class Server:
         """Used up one by one, before `good`."""
         self.dies_after: int | None = None
         """From this many requests on, every connection is dropped."""
+        self.policy: Callable[[dict[str, Any]], Reply | None] = lambda request: None
+        """The reply to a request that is not liked, after those of `bad`."""
         self.say: Callable[[str], str] = judge
         self.usage: dict[str, int] | None = {"prompt_tokens": 100, "completion_tokens": 5}
 
@@ -86,6 +90,41 @@ def body(raw: str) -> Reply:
     return lambda server, handler, request: send(handler, 200, raw.encode())
 
 
+def message(finish: str | None = "stop", usage: Any = None, **fields: Any) -> Reply:
+    """A completion whose message has these fields."""
+    choice = {"message": fields, "finish_reason": finish}
+    return body(json.dumps({"model": "served-model", "choices": [choice], "usage": usage}))
+
+
+def packed(raw: bytes, packing: str = "gzip") -> Reply:
+    """Status 200 and bytes that are said to be packed."""
+    return lambda server, handler, request: send(handler, 200, raw, {"Content-Encoding": packing})
+
+
+def drip(head: bytes, seconds: float) -> Reply:
+    """`head`, and then a byte every twentieth of a second."""
+
+    def reply(server: Server, handler: BaseHTTPRequestHandler, request: dict[str, Any]) -> None:
+        handler.close_connection = True
+        handler.wfile.write(head)
+        for _ in range(round(20 * seconds)):
+            handler.wfile.write(b"x")
+            handler.wfile.flush()
+            threading.Event().wait(0.05)
+
+    return reply
+
+
+def late(reply: Reply, seconds: float) -> Reply:
+    """A reply that takes its time."""
+
+    def wait(server: Server, handler: BaseHTTPRequestHandler, request: dict[str, Any]) -> None:
+        threading.Event().wait(seconds)
+        reply(server, handler, request)
+
+    return wait
+
+
 def says(text: str | None) -> Reply:
     """A well-formed completion that says `text`."""
     return lambda server, handler, request: send(handler, 200, completion(text, server.usage))  # type: ignore[arg-type]
@@ -133,7 +172,7 @@ def serving() -> Iterator[Server]:
                     return
                 server.requests.append(request)
                 server.authorizations.append(self.headers.get("Authorization"))
-                reply = server.bad.pop(0) if server.bad else None
+                reply = server.bad.pop(0) if server.bad else server.policy(request)
             if reply is None:
                 text = server.say(request["messages"][-1]["content"])
                 send(self, 200, completion(text, server.usage))

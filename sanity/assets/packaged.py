@@ -5,10 +5,9 @@ from __future__ import annotations
 from importlib import resources
 from typing import TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from sanity.errors import BadInputError
+from sanity.engine.yamlfile import parse_yaml, validated
 
 
 class Packaged(BaseModel):
@@ -25,10 +24,5 @@ def packaged(file: str, form: type[Form]) -> Form:
 
     Raises `BadInputError`, which names the entry, for a field that is missing, unknown or of a wrong type.
     """
-    try:
-        return form.model_validate(yaml.safe_load((resources.files("sanity") / file).read_text("utf-8")))
-    except (OSError, yaml.YAMLError) as error:
-        raise BadInputError(f"sanity/{file} cannot be read: {' '.join(str(error).split())}") from error
-    except ValidationError as error:
-        lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise BadInputError(f"sanity/{file} cannot be used: {lines}") from error
+    where = f"sanity/{file}"
+    return validated(form, parse_yaml((resources.files("sanity") / file).read_bytes(), where), where)

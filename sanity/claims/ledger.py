@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from sanity.claims.schema import (
@@ -16,19 +15,21 @@ from sanity.claims.schema import (
     AnyClaim,
     BestOfSeveral,
     Comparison,
+    Control,
     Experiment,
+    Parts,
     Scale,
     Value,
     metrics_of,
 )
+from sanity.engine.yamlfile import read_yaml, validated
 from sanity.errors import BadInputError
 from sanity.evals.metric import METRICS, Metric
 
 Claim = Comparison | BestOfSeveral | AllMetrics | Value
 
 _CLAIM: TypeAdapter[Claim] = TypeAdapter(AnyClaim)
-_Kind = TypeVar("_Kind", Experiment, Scale)
-_PARTS = {"pilot_seeds", "experiments", "scales", "margins", "claims"}
+_Kind = TypeVar("_Kind", Experiment, Scale, Control)
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Ledger:
     scales: Mapping[str, Scale]
     experiments: Mapping[str, Experiment]
     """Those that are more, or something else, than the grid of their name."""
+    controls: Mapping[str, Control]
+    """Arms that an equivalence has to be told from."""
     pilot_seeds: frozenset[int]
     content: Mapping[str, Any]
     """What the file says, as plain data: `ledger_of` makes the same ledger of it."""
@@ -71,17 +74,10 @@ def read_ledger(path: Path | str | None = None) -> Ledger:
     Raises `BadInputError` that lists every fault as "claim 'ID', field NAME: what is wrong".
     """
     file = Path(path) if path is not None else book_folder() / "claims.yml"
-    try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_OnceLoader)
-    except FileNotFoundError:
-        raise BadInputError(
-            f"there is no ledger at {file}: run in the project's folder or give its path"
-        ) from None
-    except yaml.YAMLError as error:
-        raise BadInputError(f"{file} is not readable as YAML: {error}") from error
-    if not isinstance(content, dict) or set(content) != _PARTS:
-        found = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
-        raise BadInputError(f"{file} must hold exactly {', '.join(sorted(_PARTS))}, not {found}")
+    if not file.exists():
+        raise BadInputError(f"there is no ledger at {file}: run in the project's folder or give its path")
+    content = read_yaml(file)
+    validated(Parts, content, str(file))
     return ledger_of(content, str(file))
 
 
@@ -93,18 +89,17 @@ def ledger_of(
     faults: list[str] = []
     experiments = _entries(Experiment, "experiment", content["experiments"], faults)
     scales = _entries(Scale, "scale", content["scales"], faults)
+    controls = _entries(Control, "control", content["controls"], faults)
     claims = _claims(content["claims"], content["margins"], known, faults)
     faults += [
         f"claim {claim.id!r}, field scale: no scale is called {claim.scale!r}; {_there([ANY_SCALE, *scales])}"
         for claim in claims
         if claim.scale not in (ANY_SCALE, *scales)
     ]
-    pilots = content["pilot_seeds"]
-    if not isinstance(pilots, list) or not all(isinstance(seed, int) for seed in pilots):
-        faults.append(f"pilot_seeds: must be a list of whole numbers, not {pilots!r}")
     if faults:
         raise BadInputError(f"{where}: " + "; ".join(faults))
-    return Ledger(tuple(claims), known, scales, experiments, frozenset(pilots), content)
+    pilots = frozenset(content["pilot_seeds"])
+    return Ledger(tuple(claims), known, scales, experiments, controls, pilots, content)
 
 
 def _entries(kind: type[_Kind], what: str, raw: Any, faults: list[str]) -> dict[str, _Kind]:
@@ -178,18 +173,3 @@ def _words(error: ValidationError) -> list[str]:
 
 def _there(names: Iterable[str]) -> str:
     return f"there are: {', '.join(names)}"
-
-
-class _OnceLoader(yaml.SafeLoader):
-    """YAML in which a field given twice is an error: the plain loader keeps the last one silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the field {key!r} is given twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)

@@ -6,9 +6,12 @@
 """
 
 from sanity.data.dependence import Correlation, Hierarchy
+from sanity.data.documents import Document, Source
 from sanity.data.gaussian import GaussianStream
+from sanity.data.hub import HubText
+from sanity.data.local import TextFolder
 from sanity.data.probing import Pool, named_pools
-from sanity.data.sources import SOURCES, Document, HubText, Source, Speeches, Tables, TextFolder
+from sanity.data.sources import SOURCES, Speeches, Tables
 from sanity.data.synthetic import SyntheticBatch, SyntheticSpec, SyntheticStream, SyntheticWorld
 from sanity.data.text import TextSpec, Windows, named_sources, sequences, window_blocks
 from sanity.data.worlds import HarderSpec, HarderWorld, Zipf, world_of

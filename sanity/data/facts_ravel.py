@@ -6,14 +6,13 @@ Model Representations", 2024 (arXiv 2402.17700).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from sanity.data.facts import TEST, TRAIN, Facts, read_json_file
-from sanity.data.sources import hub_errors
-from sanity.engine.files import sha256_of
+from sanity.data.hub import hub_errors
+from sanity.data.local import content_hash, files_below
 from sanity.errors import BadInputError
 
 REPOSITORY = "hij/ravel"
@@ -68,11 +67,7 @@ def facts_version(source: str | Path = REPOSITORY) -> str:
     folder = Path(source)
     if not folder.is_dir():
         return REVISION
-    digest = hashlib.sha256()
-    for path in sorted([*folder.rglob("*.json"), *folder.rglob("*.parquet")]):
-        digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size} ".encode())
-        digest.update(bytes.fromhex(sha256_of(path)))
-    return digest.hexdigest()
+    return content_hash(folder, files_below(folder, "*.json", "*.parquet"))
 
 
 def _from_json(folder: Path, kind: str) -> Facts:

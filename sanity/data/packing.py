@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sanity.data.sources import Document
+from sanity.data.documents import Document
 
 
 @dataclass(frozen=True)

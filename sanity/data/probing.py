@@ -16,7 +16,8 @@ from typing import Literal, Protocol, runtime_checkable
 
 from sanity.assets.packaged import Packaged, packaged
 from sanity.data.catalogues import parallel_messages
-from sanity.data.sources import half_of, opening, read_table
+from sanity.data.documents import half_of, opening
+from sanity.data.sources import read_table
 from sanity.errors import BadInputError
 
 # The names of the groups in `pools.yaml`.

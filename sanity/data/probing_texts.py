@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
 
+from sanity.data.documents import in_seeded_order, opening
 from sanity.data.probing import Pool, Row
-from sanity.data.sources import in_seeded_order, opening
 from sanity.data.text import token_ids
 from sanity.errors import BadInputError
 

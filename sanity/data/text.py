@@ -21,9 +21,13 @@ from typing import Any, Literal
 import torch
 from tqdm import tqdm
 
+from sanity.data.documents import Document, Source, position
+from sanity.data.hub import HubText
+from sanity.data.local import TextFolder, files_below
 from sanity.data.packing import Packer
 from sanity.data.packing import Windows as Windows
-from sanity.data.sources import SOURCES, Document, Source, TextFolder, position
+from sanity.data.sources import SOURCES
+from sanity.engine.arguments import Checked, Seed
 from sanity.engine.progress import track
 from sanity.errors import BadInputError
 
@@ -35,17 +39,18 @@ REGISTRY_MIX = ("speeches", "news", "web", "stories", "reviews", "code", "medici
 
 # Documents read and tokenised at a time for each source.
 _BATCH = 16
+_CHARACTERS_PER_TOKEN, _SPARE = 8, 128
 
 
 @dataclass(frozen=True)
-class TextSpec:
+class TextSpec(Checked):
     """Which text, in which order; part of the key of everything computed from it.
 
     Raises `BadInputError` for values that define no text.
     """
 
     sources: tuple[Source, ...] = field(default_factory=lambda: named_sources(REGISTRY_MIX))
-    seed: int = 0
+    seed: Seed = 0
     """Of the order of the documents; the splits do not depend on it."""
     held_out: float = 0.1
     """Share of the documents in the split "held_out"; the others are "train"."""
@@ -68,13 +73,16 @@ class TextSpec:
         if self.document_tokens is not None and self.document_tokens < 1:
             raise BadInputError(f"document_tokens must be 1 or more, not {self.document_tokens}")
 
-    def split_of(self, text: str) -> Split:
-        """Which split a document is in, by a hash of its opening words."""
-        return "held_out" if position(text, "held-out documents") < self.held_out else "train"
+    def split_of(self, text: str, *, whole: bool = False) -> Split:
+        """Which split a document is in, by a hash of its opening words, or of the whole."""
+        place = position(text, "held-out documents", whole=whole)
+        return "held_out" if place < self.held_out else "train"
 
 
 def named_sources(names: Sequence[str]) -> tuple[Source, ...]:
-    """Sources by name: "registry" (the default mix), names in `SOURCES`, or folders of .txt files.
+    """Sources by name: "registry" (the default mix), names in `SOURCES`, or local text.
+
+    Local text is a text file, a folder of .txt files, or one of the hub's formats (parquet, jsonl).
 
     >>> [source.name for source in named_sources(["news", "code"])]
     ['news', 'code']
@@ -85,11 +93,16 @@ def named_sources(names: Sequence[str]) -> tuple[Source, ...]:
             found += (SOURCES[each] for each in REGISTRY_MIX)
         elif name in SOURCES:
             found.append(SOURCES[name])
-        elif Path(name).expanduser().is_dir():
-            found.append(TextFolder(name))
+        elif (path := Path(name).expanduser()).exists():
+            plain = (
+                path.is_file() or files_below(path, "*.txt") or not files_below(path, "*.jsonl", "*.parquet")
+            )
+            found.append(TextFolder(name) if plain else HubText(name))
         else:
             known = ", ".join(["registry", *SOURCES])
-            raise BadInputError(f"there is no text source {name!r}: choose from {known}, or name a folder")
+            raise BadInputError(
+                f"there is no text source {name!r}: choose from {known}, or name a text file or a folder"
+            )
     return tuple(found)
 
 
@@ -176,7 +189,7 @@ def _interleaved(spec: TextSpec, tokenizer: Any, split: Split) -> Iterator[tuple
             del progress[behind]
             continue
         document, ids = following
-        ids = [*ids[: spec.document_tokens], separator]
+        ids = [*ids, separator]
         progress[behind] += len(ids) / spec.sources[behind].weight
         yield document, ids
 
@@ -187,10 +200,26 @@ def _tokenised(
     documents = (
         document
         for document in source.documents(seed=spec.seed)
-        if spec.split_of(document.text) == split and not document.text.isspace() and document.text
+        if spec.split_of(document.text, whole=document.whole) == split and document.text.strip()
     )
     while batch := list(islice(documents, _BATCH)):
-        yield from zip(batch, token_ids(tokenizer, [document.text for document in batch]), strict=True)
+        ids = first_ids(tokenizer, [document.text for document in batch], spec.document_tokens)
+        yield from zip(batch, ids, strict=True)
+
+
+def first_ids(tokenizer: Any, texts: Sequence[str], most: int | None) -> list[list[int]]:
+    """The first `most` token ids of each text; no more of a text is tokenised than they need."""
+    if most is None:
+        return token_ids(tokenizer, texts)
+    found: dict[int, list[int]] = {}
+    length = _CHARACTERS_PER_TOKEN * (most + _SPARE)
+    while missing := [i for i in range(len(texts)) if i not in found]:
+        for i, ids in zip(missing, token_ids(tokenizer, [texts[i][:length] for i in missing]), strict=True):
+            # The last tokens before the cut may be others than in the whole text.
+            if len(texts[i]) <= length or len(ids) >= most + _SPARE:
+                found[i] = ids[:most]
+        length *= 4
+    return [found[i] for i in range(len(texts))]
 
 
 def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:

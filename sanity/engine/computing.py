@@ -114,8 +114,11 @@ def _computed(cells: Sequence[Cell], store: LocalStore) -> bool:
             unpublished.remove(task)
     except Exception as error:
         # What was stopped and woke again finds its files moved, and fails in whatever way that makes it fail.
-        if not any(task.superseded for task in unpublished):
+        superseded = [task for task in unpublished if task.superseded]
+        if not superseded:
             raise
+        for task in superseded:
+            store.abandon(task)
         log.info("%s: it is computed by another process now (%s)", cells[0].label, reason_of(error))
         return False
     return True
@@ -138,6 +141,7 @@ def compute(cells: Sequence[Cell], store: LocalStore | None = None, *, verify: b
     absent = missing(cells, store, verify=verify)
     if not absent:
         return store
+    store.sweep()
     log.info(
         "%d of %d results to compute, about %s",
         len(absent),

@@ -93,8 +93,7 @@ class LocalStore:
                 raise SanityError(f"computing {cell.label} left no file: its function must save some")
             self._publish(task)
             self._throw_away(task.attempt)
-            with contextlib.suppress(OSError):  # another attempt is there
-                task.attempt.parent.rmdir()
+            self.abandon(task)
         result = self.get(task.cell.key)
         if result is None:
             raise StorageError(
@@ -102,6 +101,12 @@ class LocalStore:
                 "is another process cleaning up? Run again when it is done."
             )
         return result
+
+    def abandon(self, task: Task) -> None:
+        """Delete what an attempt has written, also after it was taken over."""
+        with contextlib.suppress(OSError):  # another attempt is there
+            remove(task.attempt)
+            task.attempt.parent.rmdir()
 
     def _publish(self, task: Task) -> None:
         """Rename the filled folder into place; what another process has published meanwhile stays."""
@@ -143,9 +148,14 @@ class LocalStore:
         """Delete a result for good; a kill in between leaves nothing that looks like one."""
         with disk_errors(self.root):
             self._throw_away(self.root / "results" / key)
-            for left in (self.root / "scratch").glob("removed-*"):  # by a process that was killed
-                remove(left)
+        self.sweep()
         self._known.pop(key, None)
+
+    def sweep(self) -> None:
+        """Delete what processes were deleting when they were killed."""
+        with disk_errors(self.root):
+            for left in (self.root / "scratch").glob("removed-*"):
+                remove(left)
 
     def sound(self, cell: Cell, *, verify: bool = False) -> bool:
         """Whether there is a sound result of `cell`; with `verify`, every byte of it is read.
@@ -189,7 +199,7 @@ class LocalStore:
 
 
 def home() -> Path:
-    """The project's folder: `SANITY_HOME`, else the nearest parent that holds `_toc.yml`, else here.
+    """The project's folder: `SANITY_HOME`, else a checkout around here, else the package's own, else here.
 
     Raises `BadInputError` when `SANITY_HOME` names no folder.
     """
@@ -198,8 +208,10 @@ def home() -> Path:
         if not folder.is_dir():
             raise BadInputError(f"SANITY_HOME={named} is not a folder: name the project's own, or unset it")
         return folder
-    here = Path.cwd().resolve()
-    return next((parent for parent in (here, *here.parents) if (parent / "_toc.yml").exists()), here)
+    here, own = Path.cwd().resolve(), Path(__file__).resolve().parents[2]
+    # Not every folder with a table of contents is this book.
+    folders = (here, *here.parents, own)
+    return next((folder for folder in folders if (folder / "book" / "claims.yml").exists()), here)
 
 
 def open_store(root: Path | str | None = None) -> LocalStore:

@@ -8,6 +8,7 @@ one cell for all of them, whichever grids ask for it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,6 +17,7 @@ from typing import Any
 from sanity.engine.cells import Cell, Cost, in_order
 from sanity.errors import BadInputError
 from sanity.evals.base import Eval
+from sanity.experiments.snapshots import keep_snapshots
 from sanity.experiments.steps import (
     EvalOnSource,
     Scoring,
@@ -27,7 +29,7 @@ from sanity.experiments.steps import (
     without_grades,
 )
 from sanity.profiles import Block, Profile
-from sanity.sources import Pace, RunSpec, Source
+from sanity.sources import Pace, RunSpec, Snapshot, Source
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +181,8 @@ class _Planner:
     def _trained(self, run: RunSpec) -> Cell:
         arm, source = run.arm, run.source
         seconds = self.pace.training_seconds(samples=run.budget.samples, d_sae=arm.d_sae, d_in=source.d_in)
-        return train_arms.cell(
+        training = keep_snapshots if isinstance(run, Snapshot) else train_arms
+        return training.cell(
             run,
             inputs=self._source_cells(source),
             label=run.label,
@@ -271,7 +274,7 @@ class _Planner:
         return known["references"]
 
     def _graded(self, name: str, one: Eval, run: RunSpec, source: Source, place: str) -> None:
-        if getattr(one, "grades", True) is None or not one.grades_on(source):
+        if source.is_control or getattr(one, "grades", True) is None or not one.grades_on(source):
             return
         if any((made.eval, made.place, made.source) == (name, place, source) for made in self.plan.graded):
             return
@@ -311,9 +314,7 @@ def runs_of(profile: Profile, block: Block) -> Iterator[tuple[str, RunSpec]]:
     """Every combination of a block with the name of its place, seeds innermost."""
     for source in block.sources:
         made = profile.source_named(source)
-        for arm in block.every_arm():
+        for at, arm in itertools.product(block.at, block.every_arm()):
             bound = replace(arm, init=arm.init.on(made))
-            yield (
-                profile.place_of(source),
-                RunSpec(bound, made, block.budget(profile.precision), profile.device),
-            )
+            whole = RunSpec(bound, made, block.budget(profile.precision), profile.device)
+            yield profile.place_of(source), whole if at == 1 else Snapshot(**vars(whole), at=at)

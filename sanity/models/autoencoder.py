@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sanity.engine.arguments import Checked, checked, usable_device
 from sanity.errors import BadInputError, SanityError, reason_of
 from sanity.models.kernels import block_rows, product, select, weighted_sums
 from sanity.models.selection import Rows
@@ -22,7 +23,7 @@ _ROWS = 4096
 
 
 @dataclass(eq=False)
-class Autoencoder:
+class Autoencoder(Checked):
     """z = select((x - b_dec) W_enc + b_enc),  x_hat = z W_dec + b_dec, with unit rows in W_dec.
 
     Attributes
@@ -66,6 +67,7 @@ class Autoencoder:
         """Number of latents."""
         return self.W_dec.shape[0]
 
+    @checked
     def encode(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_sae"]:
         """Dense latents [*batch, d_sae]; for many samples `encode_sparse` needs far less memory.
 
@@ -77,6 +79,7 @@ class Autoencoder:
             z = product(rows - self.b_dec, self.W_enc.T, self.b_enc) * (z > 0)
         return z.view(*x.shape[:-1], self.d_sae)
 
+    @checked
     def decode(self, z: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_in"]:
         """The reconstruction [*batch, d_in] of dense latents."""
         return z @ self.W_dec + self.b_dec
@@ -97,6 +100,7 @@ class Autoencoder:
         with torch.no_grad():
             return weighted_sums(z, self.W_dec).add_(self.b_dec)
 
+    @checked
     def reconstruct(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
         """`decode(encode(x))` without ever holding dense latents of more than a block of rows.
 
@@ -110,6 +114,7 @@ class Autoencoder:
             out[first : first + _ROWS] = self.decode_sparse(self.encode_sparse(rows[first : first + _ROWS]))
         return out.view(x.shape)
 
+    @checked
     def calibrate_l0(self, x: Float[Tensor, "batch d_in"], target: float) -> Autoencoder:
         """The same SAE with one global threshold offset (TopK: another k) at which L0 on `x` is `target`.
 
@@ -136,11 +141,17 @@ class Autoencoder:
             )
         return calibrated
 
+    @checked
     def fold_normalisation(self, centre: Float[Tensor, " d_in"], factor: float) -> Autoencoder:
         """The SAE for raw activations, given that this one takes `(x_raw - centre) * factor`.
 
         Latents come out divided by `factor`; the decoder keeps its unit rows.
         """
+        if len(centre) != self.d_in or not factor > 0:
+            raise BadInputError(
+                f"an SAE of width {self.d_in} was given a centre of {len(centre)} numbers and factor "
+                f"{factor}: both are those of the activations it was trained on, the factor above 0"
+            )
         centre = centre.to(self.b_dec)
         return dataclasses.replace(
             self,
@@ -149,14 +160,17 @@ class Autoencoder:
             threshold=None if self.threshold is None else self.threshold / factor,
         )
 
+    @checked
     def to(
         self, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Autoencoder:
         """The same SAE elsewhere or in another floating type."""
-        move = {"device": device, "dtype": dtype}
-        encoder = self.W_enc.T.to(**move).T  # type: ignore[call-overload]
+        if dtype is not None and not dtype.is_floating_point:
+            raise BadInputError(f"an SAE cannot be of {dtype}: choose a floating type")
+        move: Any = {"device": None if device is None else usable_device(device), "dtype": dtype}
+        encoder = self.W_enc.T.to(**move).T
         others = {name: getattr(self, name).to(**move) for name in ("W_dec", "b_enc", "b_dec")}
-        threshold = None if self.threshold is None else self.threshold.to(**move)  # type: ignore[call-overload]
+        threshold = None if self.threshold is None else self.threshold.to(**move)
         return dataclasses.replace(self, W_enc=encoder, threshold=threshold, **others)
 
     def _rows_of(self, x: Tensor) -> Float[Tensor, "rows d_in"]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -124,7 +125,7 @@ def save_progress(folder: Path, learner: Learner, identity: Mapping[str, Json]) 
 
     def fill(where: Path) -> None:
         save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, where / _TENSORS)
-        (where / _STATE).write_text(json.dumps(state))
+        (where / _STATE).write_text(json.dumps(state), encoding="utf-8")
 
     newest = write_folder(folder / f"step-{learner.step:010d}", fill)
     for older in folder.glob("*step-*"):
@@ -137,7 +138,7 @@ def load_progress(folder: Path, identity: Mapping[str, Json]) -> Saved | None:
 
     Raises `CorruptFileError` for a damaged one, `BadInputError` for one of another run.
     """
-    found = sorted(folder.glob("step-*")) if folder.is_dir() else []
+    found = sorted(folder.glob("step-*")) if os.path.isdir(folder) else []
     if not found:
         return None
     newest = found[-1]

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sanity.engine.arguments import checked
 from sanity.engine.config import digest
 from sanity.errors import BadInputError
 from sanity.models.arm import Arm, Probe, Stream, Training
@@ -50,6 +51,7 @@ class Run:
         return float(self.curve["l0"].iloc[-1])
 
 
+@checked
 def train(
     arms: Sequence[Arm],
     stream: Stream,
@@ -57,7 +59,7 @@ def train(
     steps: int,
     training: Training | None = None,
     probes: Sequence[Probe] = (),
-    folder: Path | Sequence[Path] | None = None,
+    folder: str | Path | Sequence[Path] | None = None,
     checkpoint_every_s: float | None = None,
     precision: Precision = "float32",
 ) -> list[Run]:
@@ -113,11 +115,11 @@ def train(
         ]
 
 
-def _folders(arms: Sequence[Arm], folder: Path | Sequence[Path] | None) -> dict[str, Path]:
+def _folders(arms: Sequence[Arm], folder: str | Path | Sequence[Path] | None) -> dict[str, Path]:
     """Where the checkpoints of each arm go, by its digest."""
     if folder is None:
         return {}
-    each = [folder] * len(arms) if isinstance(folder, Path) else folder
+    each = [Path(folder)] * len(arms) if isinstance(folder, str | Path) else folder
     names = ((digest(arm), re.sub(r"[^\w.-]+", "-", arm.label)) for arm in arms)
     return {key: where / f"{label}-{key[:8]}" for (key, label), where in zip(names, each, strict=True)}
 

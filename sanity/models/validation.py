@@ -48,7 +48,9 @@ def check_weights(where: str, weights: Mapping[str, Any], *, finite: bool = True
         told = ", ".join(f"{name} {value.dtype} on {value.device}" for name, value in given.items())
         raise BadInputError(f"{where} mixes types or devices ({told}): convert all to one, with .to()")
     if finite and (bad := [name for name, value in given.items() if not bool(value.isfinite().all())]):
-        raise BadInputError(f"{where} holds NaN or infinite values in {', '.join(bad)}: train or load it again")
+        raise BadInputError(
+            f"{where} holds NaN or infinite values in {', '.join(bad)}: train or load it again"
+        )
 
 
 def described(value: Any) -> str:

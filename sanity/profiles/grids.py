@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from sanity.baselines import Iso
 from sanity.errors import BadInputError
 from sanity.models import Architecture, Arm, Constraint, Init, Objective, Training, objectives
-from sanity.profiles.entry import Entry, Names, Numbers, Positive, Rates, Seeds
+from sanity.profiles.entry import Entry, Names, NamesOrNone, Positive, Rates, Seeds, Shares, Size, Sizes
 from sanity.sources import Budget
 
 assert objectives  # importing them makes their names known
@@ -27,25 +27,25 @@ class Block(Entry):
     scored_on: str = ""
     """Another source on which the evals work; empty: that on which the arm was trained."""
     architectures: Names
-    l0: Numbers
-    d_sae: Numbers
+    l0: Sizes
+    d_sae: Sizes
     arms: Names = ("trained",)
     objectives: Names = ("plain",)
     seeds: Seeds = (0,)
     learning_rates: Rates
-    batch_size: Positive
+    batch_size: Size
     steps: Positive
+    at: Shares = (1.0,)
+    """After which shares of the steps arms are taken and scored; 1 is their end."""
     training: dict[str, Any] = Field(default_factory=dict)
     """What differs from the usual hyper-parameters."""
-    evals: Names = ()
+    evals: NamesOrNone = ()
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Block:
         for l0, d_sae in itertools.product(self.l0, self.d_sae):
             if l0 > d_sae:
                 raise ValueError(f"an L0 of {l0} does not fit into d_sae {d_sae}")
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds {list(self.seeds)} repeat themselves")
         try:
             list(self.every_arm())
             Training(**self.training)
@@ -98,16 +98,19 @@ def spelled_arm(constraint: Constraint, init: Init) -> str:
 def inherited(grids: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Grids as lists of blocks, with what `like: NAME` takes over from another grid's first block.
 
-    Raises `BadInputError` for a name that is not there, and for grids that are like each other.
+    Raises `BadInputError` for a name that is not there, grids that are like each other, and what is no block.
     """
-
     blocks = {name: list(grid) if isinstance(grid, list | tuple) else [grid] for name, grid in grids.items()}
 
-    def resolved(block: Any, seen: tuple[str, ...] = ()) -> Any:
-        if not isinstance(block, Mapping) or "like" not in block:
-            return block
+    def resolved(block: Any, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+        if not isinstance(block, Mapping):
+            raise BadInputError(
+                f"a grid is a block or a list of blocks, and a block is a mapping, not {block!r}"
+            )
+        if "like" not in block:
+            return dict(block)
         name = block["like"]
-        if name not in blocks:
+        if not isinstance(name, str) or not blocks.get(name):
             raise BadInputError(
                 f"a grid is like {name!r}, which is not there; there are: {', '.join(blocks)}"
             )

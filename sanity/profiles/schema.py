@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from sanity import evals
+from sanity.engine.yamlfile import parse_yaml, read_yaml, validated
 from sanity.errors import BadInputError
 from sanity.evals.base import Eval
-from sanity.profiles.entry import Entry
+from sanity.profiles.entry import Entry, FileName
 from sanity.profiles.grids import Block, inherited
 from sanity.profiles.sources import NoiseEntry, SourceEntry
 from sanity.sources import Pace, Source
@@ -23,10 +23,14 @@ from sanity.sources import Pace, Source
 assert evals  # importing the room makes its evals known
 
 
+_BY_NAME = ("sources", "grids", "evals", "analyses")
+"""Parts of a profile whose entries have names: one that is based on another replaces single ones."""
+
+
 class Profile(Entry):
     """How much of everything a run does: sources, grids of arms, and the evals that score them."""
 
-    name: str
+    name: FileName
     about: str
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Literal["float32", "bf16"] = "float32"
@@ -44,7 +48,16 @@ class Profile(Entry):
 
     @model_validator(mode="after")
     def _names_fit_together(self) -> Profile:
+        for name in self.sources:
+            self._origin_of(name)
+        for name in self.evals:
+            self.eval_named(name)
+        for pace, value in vars(self.pace).items():
+            if not 0 < value < math.inf:
+                raise ValueError(f"the pace {pace} is {value}: give a number above 0")
         for name, blocks in self.grids.items():
+            if not blocks:
+                raise ValueError(f"the grid {name} has no blocks")
             for block in blocks:
                 named = [*block.sources, *([block.scored_on] if block.scored_on else [])]
                 if unknown := [source for source in named if source not in self.sources]:
@@ -58,21 +71,38 @@ class Profile(Entry):
         return self
 
     def source_named(self, name: str) -> Source:
-        """The source that the profile calls `name`."""
-        return _source(self, name)
+        """The source that the profile calls `name`, with local text as it is now."""
+        if name not in self.sources:
+            raise BadInputError(f"no source is called {name!r}; there are: {', '.join(self.sources)}")
+        return self.sources[name].made(self.source_named)
 
     def place_of(self, source: str) -> str:
         """What tables call a source: the hook, or the world's name.
 
         Noise is at the place that it is like; the column `trained_on_noise` tells them apart.
         """
-        entry = self.sources[source]
-        return self.place_of(entry.like) if isinstance(entry, NoiseEntry) else entry.place(source)
+        origin = self._origin_of(source)
+        entry = self.sources[origin]
+        assert not isinstance(entry, NoiseEntry)
+        return entry.place(origin)
+
+    def _origin_of(self, source: str) -> str:
+        """The source that `source` is, or that it is noise like, or that this is noise like in turn."""
+        seen: list[str] = []
+        while isinstance(entry := self.sources.get(source), NoiseEntry):
+            seen.append(source)
+            source = entry.like
+            if source in seen:
+                raise BadInputError(f"noise is like itself: {' -> '.join((*seen, source))}")
+        if entry is None:
+            raise BadInputError(f"{seen[-1] if seen else 'a grid'} names {source!r}, which is no source")
+        return source
 
     def eval_named(self, name: str) -> Eval:
         """The eval that the profile calls `name`, with the fields that it gives it."""
         fields = dict(self.evals.get(name, {}))
-        return built(Eval.class_named(str(fields.pop("kind", name))), fields, f"the eval {name}")
+        made: Eval = built(Eval.class_named(str(fields.pop("kind", name))), fields, f"the eval {name}")
+        return made
 
     def grid(self, name: str) -> Block:
         """The first block of a grid, which is what chapters describe; unknown grids are refused."""
@@ -83,27 +113,13 @@ class Profile(Entry):
         return self.grids[name][0]
 
 
-@functools.lru_cache(maxsize=256)
-def _source_of(entry: SourceEntry, profile_sources: tuple[tuple[str, SourceEntry], ...]) -> Source:
-    others = dict(profile_sources)
-    return entry.made(lambda name: _source_of(others[name], profile_sources))
-
-
-def _source(profile: Profile, name: str) -> Source:
-    if name not in profile.sources:
-        raise BadInputError(f"no source is called {name!r}; there are: {', '.join(profile.sources)}")
-    return _source_of(profile.sources[name], tuple(profile.sources.items()))
-
-
 def built(kind: type[Any], fields: dict[str, Any], what: str) -> Any:
     """A frozen dataclass of `kind` from plain data, every field checked against its type."""
     known = {field.name for field in dataclasses.fields(kind)}
     if unknown := sorted(fields.keys() - known):
         raise BadInputError(f"{what} has no field {', '.join(unknown)}; it has: {', '.join(sorted(known))}")
-    try:
-        return TypeAdapter(kind).validate_python(fields)
-    except ValidationError as error:
-        raise BadInputError(f"{what} cannot be used: {_words(error)}") from error
+    made: Any = validated(kind, fields, what)
+    return made
 
 
 def names() -> list[str]:
@@ -113,8 +129,14 @@ def names() -> list[str]:
         for p in resources.files(__package__).iterdir()
         if p.name.endswith(".yaml")
     }
-    order = ["smoke", "quick", "overnight", "gpu", "paper"]
+    order = ["demo", "smoke", "quick", "overnight", "gpu", "paper"]
     return [n for n in order if n in found] + sorted(found - set(order))
+
+
+def name_of(profile: str) -> str:
+    """What a profile is called: a file of one's own by its name without suffix."""
+    own = Path(profile)
+    return own.stem if own.suffix in (".yaml", ".yml") else profile
 
 
 def load(name: str, *, only: Sequence[str] | None = None, **changes: Any) -> Profile:
@@ -122,40 +144,63 @@ def load(name: str, *, only: Sequence[str] | None = None, **changes: Any) -> Pro
 
     With `only`, it has the named grids and no others.
 
-    `name` may also be the path of a YAML file of one's own, such as `my.yaml`.
+    `name` may also be the path of a YAML file of one's own, such as `my.yaml`; folders with models and texts
+    that it names are looked for next to it.
     """
     own = Path(name)
-    if own.suffix in (".yaml", ".yml"):
-        if not own.is_file():
-            raise BadInputError(f"there is no profile file {own}: give the path of a YAML file")
-        return read_profile(own.stem, own.read_text(encoding="utf-8"), only=only, **changes)
+    if name_of(name) != name:
+        if own.stem in names():
+            raise BadInputError(f"{own} is called like the profile {own.stem} that is there: rename it")
+        return _profile(own.stem, read_yaml(own), only=only, folder=own.resolve().parent, **changes)
     if name not in names():
         raise BadInputError(f"no profile is called {name!r}; there are: {', '.join(names())}")
-    text = (resources.files(__package__) / f"{name}.yaml").read_text(encoding="utf-8")
+    text = (resources.files(__package__) / f"{name}.yaml").read_bytes()
     return read_profile(name, text, only=only, **changes)
 
 
-def read_profile(name: str, text: str, *, only: Sequence[str] | None = None, **changes: Any) -> Profile:
+def _completed(given: dict[str, Any]) -> dict[str, Any]:
+    """The entries of a profile with `based_on: NAME`, and all others of the profile NAME that is there.
+
+    A named entry that is null is left out.
+    """
+    given = dict(given)
+    if (base := given.pop("based_on", None)) is None:
+        return given
+    if base not in names():
+        raise BadInputError(f"a profile is based on {base!r}; there are: {', '.join(names())}")
+    text = (resources.files(__package__) / f"{base}.yaml").read_bytes()
+    below = _completed(parse_yaml(text, f"profile {base!r}"))
+    for part in (part for part in _BY_NAME if isinstance(given.get(part), dict)):
+        merged = below.get(part, {}) | given[part]
+        given[part] = {name: entry for name, entry in merged.items() if entry is not None}
+    return below | given
+
+
+def read_profile(
+    name: str, text: str | bytes, *, only: Sequence[str] | None = None, **changes: Any
+) -> Profile:
     """A profile from YAML text; see `load`."""
-    try:
-        given = yaml.safe_load(text)
-        if not isinstance(given, dict):
-            raise BadInputError(f"profile {name!r} cannot be used: it is no mapping of names to entries")
-        given |= changes
-        grids = inherited(given.get("grids") or {})
-        if only is not None:
-            if unknown := sorted(set(only) - set(grids)):
-                raise BadInputError(
-                    f"profile {name!r} has no grid {unknown[0]!r}; it has: {', '.join(grids)}"
-                )
-            grids = {grid: blocks for grid, blocks in grids.items() if grid in only}
-        given["grids"] = grids
-        return Profile.model_validate({"name": name, **given})
-    except yaml.YAMLError as error:
-        raise BadInputError(f"profile {name!r} cannot be read: {error}") from error
-    except ValidationError as error:
-        raise BadInputError(f"profile {name!r} cannot be used: {_words(error)}") from error
+    return _profile(name, parse_yaml(text, f"profile {name!r}"), only=only, **changes)
 
 
-def _words(error: ValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'as a whole'}: {e['msg']}" for e in error.errors())
+def _profile(
+    name: str,
+    given: dict[str, Any],
+    *,
+    only: Sequence[str] | None,
+    folder: Path | None = None,
+    **changes: Any,
+) -> Profile:
+    """A profile from its entries; `folder` is where the folders that it names are looked for."""
+    where = f"profile {name!r}"
+    given = _completed(given) | changes
+    if given.setdefault("name", name) != name:
+        raise BadInputError(f"{where} names itself {given['name']!r}: leave the name to its file")
+    if not isinstance(given.get("grids"), Mapping):
+        raise BadInputError(f"{where} cannot be used: its grids are no mapping of names to blocks")
+    grids = inherited(given["grids"])
+    if only is not None:
+        if unknown := sorted(set(only) - set(grids)):
+            raise BadInputError(f"{where} has no grid {unknown[0]!r}; it has: {', '.join(grids)}")
+        grids = {grid: blocks for grid, blocks in grids.items() if grid in only}
+    return validated(Profile, {**given, "grids": grids}, where, context={"folder": folder})

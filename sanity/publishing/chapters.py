@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-import yaml
+from pydantic import BaseModel
 
 from sanity.engine.files import read_sealed, sha256_of
 from sanity.engine.machine import cores
+from sanity.engine.yamlfile import read_yaml, validated
 from sanity.errors import BadInputError, SanityError
 from sanity.publishing.executing import execute, own_kernel
 from sanity.publishing.stamps import notebook_path, stamp, stamp_path, stamped, sweep, tables_path
@@ -53,7 +54,7 @@ def read_chapters(root: Path) -> list[Chapter]:
     if not toc.exists():
         raise BadInputError(f"{root} has no _toc.yml: run this in the project's folder, or set SANITY_HOME")
     found = []
-    for position, entry in enumerate(_files_of(yaml.safe_load(toc.read_text()))):
+    for position, entry in enumerate(_files_of(validated(_Contents, read_yaml(toc), str(toc)))):
         sources = [root / f"{entry}{suffix}" for suffix in (".ipynb", ".md")]
         source = next((s for s in sources if s.exists()), None)
         if source is None:
@@ -79,7 +80,7 @@ def run_chapters(
     chapters : sequence of Chapter
         All pages; those that are plain text are skipped.
     profile : str
-        Handed to each notebook as its parameter `profile`.
+        Handed to each notebook as its parameter `profile`: a name, or the absolute path of a file.
     root : Path
         The project's folder; executed notebooks lie below `_build/executed/PROFILE`.
     result_keys : sequence of str
@@ -145,7 +146,8 @@ def shared_digest(root: Path, profile: str, result_keys: Sequence[str]) -> str:
     state = hashlib.sha256()
     sources = [p for p in package.rglob("*") if p.suffix in (".py", ".yaml")]
     data = [p for p in (root / "book").rglob("*") if p.suffix in (".yml", ".yaml", ".csv", ".json")]
-    for base, files in ((package, sources), (root, [*data, root / "requirements.lock"])):
+    groups = [(package, sources), (root, [*data, root / "requirements.lock"])]
+    for base, files in (*groups, (Path(profile).parent, [Path(profile)])):  # a file of the reader's, perhaps
         for path in sorted(files):
             if path.is_file() and ".ipynb_checkpoints" not in path.parts:
                 state.update(f"{path.relative_to(base)}\0{sha256_of(path)}\n".encode())
@@ -153,17 +155,34 @@ def shared_digest(root: Path, profile: str, result_keys: Sequence[str]) -> str:
     return state.hexdigest()
 
 
-def _files_of(toc: Any) -> Iterator[str]:
-    """Every `root` and `file` entry of a table of contents, in order."""
-    if isinstance(toc, list):
-        for entry in toc:
-            yield from _files_of(entry)
-    elif isinstance(toc, Mapping):
-        for name in ("root", "file"):
-            if name in toc:
-                yield str(toc[name]).removesuffix(".ipynb").removesuffix(".md")
-        for name in ("parts", "chapters", "sections", "entries"):
-            yield from _files_of(toc.get(name, []))
+class _Entry(BaseModel):
+    """A page of the table of contents, and those below it; what else the builder knows is its business."""
+
+    file: str | None = None
+    sections: tuple[_Entry, ...] = ()
+
+
+class _Part(BaseModel):
+    chapters: tuple[_Entry, ...] = ()
+
+
+class _Contents(_Part):
+    root: str
+    parts: tuple[_Part, ...] = ()
+    sections: tuple[_Entry, ...] = ()
+
+
+def _files_of(toc: _Contents) -> Iterator[str]:
+    """Every file of a table of contents, in order, without suffix."""
+
+    def below(entries: Sequence[_Entry]) -> Iterator[str]:
+        for entry in entries:
+            yield from filter(None, [entry.file])
+            yield from below(entry.sections)
+
+    parts = [part.chapters for part in (*toc.parts, toc)]
+    for name in itertools.chain([toc.root], *map(below, [*parts, toc.sections])):
+        yield name.removesuffix(".ipynb").removesuffix(".md")
 
 
 def _unchanged(root: Path, profile: str, chapter: Chapter, fingerprint: str) -> bool:

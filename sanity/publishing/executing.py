@@ -99,6 +99,7 @@ def own_kernel(base: Path, *, home: Path) -> Iterator[None]:
             "SANITY_HOME": str(home),
             "OMP_NUM_THREADS": "1",
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            "PYTHONUTF8": "1",
         },
     }
     write_atomically(base / "kernels" / "python3" / "kernel.json", json.dumps(spec))

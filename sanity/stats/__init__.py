@@ -1,6 +1,6 @@
 """Statistics over training seeds: paired differences, equivalence, power, and verdicts."""
 
-from sanity.stats.deciding import WORDS, Verdict, Word, has_range, open_verdict
+from sanity.stats.deciding import HOLLOW, UNDECIDED, WORDS, Verdict, Word, has_range, open_verdict
 from sanity.stats.equivalence import equivalence_curve, tost
 from sanity.stats.families import BestOf, best_of, holm
 from sanity.stats.interactions import Interaction, interaction
@@ -23,6 +23,8 @@ from sanity.stats.verdicts import verdict, verdict_best_of, verdict_within
 
 __all__ = [
     "GATE_COLUMNS",
+    "HOLLOW",
+    "UNDECIDED",
     "WORDS",
     "BestOf",
     "Gate",

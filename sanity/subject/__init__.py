@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from sanity.subject.activations import ActivationStore, Normalisation, Shard
+from sanity.subject.files import assets_of, known_subjects
 from sanity.subject.harvesting import harvest
-from sanity.subject.interface import Subject
+from sanity.subject.interface import Subject, depth_of
 from sanity.subject.loading import (
-    known_subjects,
     load_module,
     load_subject,
     load_tokenizer,
@@ -17,6 +17,7 @@ from sanity.subject.loading import (
     weights_of,
 )
 from sanity.subject.running_on import EditablePrompts
+from sanity.subject.shape import Shape, shape_of
 from sanity.subject.streaming import ActivationStream
 
 __all__ = [
@@ -24,13 +25,17 @@ __all__ = [
     "ActivationStream",
     "EditablePrompts",
     "Normalisation",
+    "Shape",
     "Shard",
     "Subject",
+    "assets_of",
+    "depth_of",
     "harvest",
     "known_subjects",
     "load_module",
     "load_subject",
     "load_tokenizer",
     "prepare",
+    "shape_of",
     "weights_of",
 ]

@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from sanity.engine.arguments import Count, checked
 from sanity.engine.files import disk_errors, read_sealed, remove, replacing, write_sealed
 from sanity.engine.progress import track
 from sanity.errors import BadInputError, CorruptFileError
@@ -47,18 +48,19 @@ _PER_THREAD = 1024
 _PER_ACCELERATOR = 16_384
 
 
+@checked
 def harvest(
     subject: Subject,
     sequences: Chunks,
     *,
     hook: str,
     folder: str | Path,
-    shard_tokens: int = 32_768,
+    shard_tokens: Count = 32_768,
     dtype: torch.dtype = torch.float32,
     drop_first: bool = True,
     document_ids: Chunks | None = None,
     text_hash: str | None = None,
-    batch_tokens: int | None = None,
+    batch_tokens: Count | None = None,
 ) -> ActivationStore:
     """The residual stream at `hook` for every position of `sequences`, as an `ActivationStore`.
 

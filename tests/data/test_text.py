@@ -16,16 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sanity import assets
-from sanity.data.sources import (
-    SOURCES,
-    Document,
-    HubText,
-    Tables,
-    TextFolder,
-    half_of,
-    opening,
-    read_table,
-)
+from sanity.data.documents import Document, half_of, opening
+from sanity.data.hub import HubText
+from sanity.data.local import TextFolder
+from sanity.data.sources import SOURCES, Tables, read_table
 from sanity.data.text import SPLITS, TextSpec, named_sources, sequences, window_blocks
 from sanity.engine.config import canonical_json
 from sanity.errors import AssetError, BadInputError
@@ -297,8 +291,12 @@ def test_a_folder_of_text_files(tmp_path: Path) -> None:
     )
     assert first.text_hash == again.text_hash != other.text_hash
     changed = Path(tmp_path / next(document.name for document in first.used[:1]))
-    changed.write_text(changed.read_text().replace("text", "test"))
-    third = sequences(one, TOKENIZER, split="train", n_tokens=400, context=20)
+    changed.write_text(changed.read_text(encoding="utf-8").replace("text", "test"), encoding="utf-8")
+    with pytest.raises(BadInputError, match="have changed"):
+        sequences(one, TOKENIZER, split="train", n_tokens=400, context=20)
+    now = TextSpec((TextFolder(str(tmp_path)),))
+    assert canonical_json(now) != canonical_json(one)
+    third = sequences(now, TOKENIZER, split="train", n_tokens=400, context=20)
     assert third.text_hash != first.text_hash
 
 
@@ -306,7 +304,7 @@ def test_folders_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"holds no files \*\.txt"):
         list(TextFolder(str(tmp_path)).documents(seed=0))
     (tmp_path / "latin.txt").write_bytes("élan".encode("latin-1"))
-    with pytest.raises(BadInputError, match=r"latin\.txt is not UTF-8.*byte 0"):
+    with pytest.raises(BadInputError, match=r"no UTF-8 text \(latin\.txt"):
         list(TextFolder(str(tmp_path)).documents(seed=0))
 
 

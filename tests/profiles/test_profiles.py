@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from sanity import profiles
-from sanity.claims import read_ledger
-from sanity.engine.cells import Cell
+from sanity.engine.cells import Cell, in_order
 from sanity.engine.computing import total_cost
 from sanity.errors import BadInputError
 from sanity.experiments import plan
+from sanity.experiments.planner import plan_grids
+from sanity.experiments.verdicts import book_ledger
 from sanity.profiles import inherited
 
 
@@ -24,7 +25,7 @@ def planned(name: str) -> list[Cell]:
 
 
 def test_all_load_and_are_named_from_small_to_large() -> None:
-    assert profiles.names() == ["smoke", "quick", "overnight", "gpu", "paper"]
+    assert profiles.names() == ["demo", "smoke", "quick", "overnight", "gpu", "paper"]
     for name in profiles.names():
         assert profiles.load(name).name == name
 
@@ -58,7 +59,7 @@ def test_quick_has_the_seven_arms_on_three_seeds() -> None:
 
 
 def test_pilot_seeds_are_the_ledgers_and_are_never_judged(repository: Path) -> None:
-    pilots = read_ledger(repository / "book" / "claims.yml").pilot_seeds
+    pilots = book_ledger(repository / "book" / "claims.yml").pilot_seeds
     for name in profiles.names():
         profile = profiles.load(name)
         piloted = {s for block in profile.grids.get("real_activations_pilots", ()) for s in block.seeds}
@@ -76,6 +77,29 @@ def test_pilot_seeds_are_the_ledgers_and_are_never_judged(repository: Path) -> N
         assert all(not set(block.d_sae) & set(usual) for block in widths)
 
 
+def test_demo_shows_any_chapter_in_about_a_minute() -> None:
+    grids = plan_grids(profiles.load("demo"))
+    for grid in profiles.load("demo").grids:
+        cells = [cell for run in grids.grid(grid) for cell in (run.trained, *run.scored.values())]
+        assert total_cost(in_order(cells)).seconds <= 80, grid
+
+
+def test_overnight_runs_the_nulls_and_asks_no_gate_of_a_random_transformer() -> None:
+    nulls = plan_grids(profiles.load("overnight"))
+    probed = {run.trained.key for run in nulls.grid("sparse_probing")}
+    random, noise = nulls.grid("random_transformer"), nulls.grid("trained_on_noise")
+    assert {run.run.arm.seed for run in random} == {run.run.arm.seed for run in noise} == {0, 1, 2}
+    for run in (*random, *noise, *nulls.grid("latents_over_tau")):
+        assert {"interpretability", "sparse_probing"} <= run.scored.keys()
+        assert run.trained.key not in probed or run.run.arm.seed == 0
+    assert {run.run.columns()["subject"] for run in random} == {"smollm2-135m with random weights"}
+    assert all(run.scored_on == random[0].run.source for run in random)
+    assert all(run.scored_on != run.run.source and run.run.columns()["trained_on_noise"] for run in noise)
+    assert not any(one.source.is_control for one in nulls.graded)
+    arms = {run.run.arm.constraint.spelled for run in nulls.grid("interpretability")}
+    assert {"frozen_both", "untrained"} <= arms
+
+
 def test_quick_is_planned_for_less_than_half_an_hour() -> None:
     assert total_cost(planned("quick")).seconds <= 27 * 60
 
@@ -91,7 +115,7 @@ def test_plans_list_every_cell_once_with_its_inputs_first() -> None:
 
 
 def test_an_unknown_profile_is_refused_with_those_that_exist() -> None:
-    with pytest.raises(BadInputError, match=r"'fast'.*smoke, quick, overnight, gpu, paper"):
+    with pytest.raises(BadInputError, match=r"'fast'.*demo, smoke, quick, overnight, gpu, paper"):
         profiles.load("fast")
 
 
@@ -116,3 +140,119 @@ def test_an_unknown_source_or_eval_of_a_grid_is_named() -> None:
 def test_grids_that_are_like_each_other_are_refused() -> None:
     with pytest.raises(BadInputError, match="like each other: b -> a -> b"):
         inherited({"a": {"like": "b"}, "b": {"like": "a"}})
+
+
+HOOK = """
+about: it
+sources:
+  text: {{kind: hook, subject: smollm2-135m, hook: blocks.1.hook_resid_post, d_model: 576, text: registry,
+    train_tokens: 4096, held_out_tokens: 1024, {source}}}
+  noise: {{kind: noise, like: text}}
+grids:
+  one: {{sources: text, architectures: topk, l0: 4, d_sae: 64, learning_rates: 0.1, batch_size: 8, steps: 2,
+    {block}}}
+evals: {{reconstruction: {{}}}}
+{more}
+"""
+
+
+def own(path: Path, *, source: str = "", block: str = "", more: str = "") -> profiles.Profile:
+    path.write_text(HOOK.format(source=source, block=block, more=more), encoding="utf-8")
+    return profiles.load(str(path))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"source": "context: 2048"}, "held_out_tokens 1024 are not one window of 2048"),
+        ({"source": "context: 8192"}, "train_tokens 4096 are not one window"),
+        ({"source": "context: 0"}, "context"),
+        ({"source": "shard_tokens: 1e30"}, "shard_tokens"),
+        ({"more": "sources: {}"}, "given twice"),
+        ({"more": "name: other"}, "names itself 'other'"),
+        ({"more": "pace: {tokens_per_second: 0}"}, "tokens_per_second"),
+        ({"more": "pace: {tokens_per_second: .inf}"}, "tokens_per_second"),
+        ({"more": "analyses: 3"}, "analyses"),
+        ({"block": "seeds: [0, 1, 0]"}, "0 is named twice"),
+        ({"block": "seeds: []"}, "seeds"),
+        ({"block": "seeds: -1"}, "seeds"),
+        ({"block": "seeds: 18446744073709551616"}, "seeds"),
+        ({"block": "arms: []"}, "arms"),
+        ({"block": "arms: [trained, trained]"}, "'trained' is named twice"),
+        ({"block": "objectives: []"}, "objectives"),
+        ({"block": "training: {warmup: -3}"}, "warmup"),
+        ({"block": "scored_on: elsewhere"}, "elsewhere"),
+        ({"block": "evals: [reconstruction, reconstruction]"}, "named twice"),
+    ],
+)
+def test_entries_that_do_not_fit_together_are_named(
+    tmp_path: Path, given: dict[str, str], words: str
+) -> None:
+    assert own(tmp_path / "fine.yaml").name == "fine"
+    with pytest.raises(BadInputError, match=words):
+        own(tmp_path / "my.yaml", **given)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("learning_rates: 0.1", "learning_rates: .nan", "learning_rates"),
+        ("learning_rates: 0.1", "learning_rates: .inf", "learning_rates"),
+        ("learning_rates: 0.1", "learning_rates: 1.0e9", "learning_rates"),
+        ("learning_rates: 0.1", "learning_rates: []", "learning_rates"),
+        ("d_sae: 64", "d_sae: 1000000000000", "d_sae"),
+        ("d_sae: 64", "d_sae: 1.5", "d_sae"),
+        ("l0: 4", "l0: []", "l0"),
+        ("batch_size: 8", "batch_size: -8", "batch_size"),
+        ("steps: 2", "steps: 1000000000000000000000", "steps"),
+        ("sources: text, arch", "sources: [], arch", "sources"),
+        ("sources: text, arch", "sources: [text, text], arch", "'text' is named twice"),
+        ("architectures: topk", "architectures: []", "architectures"),
+        ("like: text", "like: noise", "like itself"),
+        ("like: text", "like: nothing", "'nothing', which is no source"),
+        ("one: {{", "two: []\n  one: {{", "two has no blocks"),
+        ("one: {{", "two: {{like: none}}\n  one: {{", "'none'"),
+        ("one: {{", "two: text\n  one: {{", "a block is a mapping"),
+        ("{{reconstruction: {{}}}}", "{{reconstruction: {{speed: 3}}}}", "speed"),
+        ("{{reconstruction: {{}}}}", "{{taste: {{}}}}", "taste"),
+        ("hook_resid_post, d_model", "hook_mlp_out, d_model", "hook"),
+        ("text: registry", "text: []", "text"),
+    ],
+)
+def test_numbers_and_names_that_make_no_sense_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, words: str
+) -> None:
+    assert old in HOOK
+    monkeypatch.setitem(globals(), "HOOK", HOOK.replace(old, new))
+    with pytest.raises(BadInputError, match=words):
+        own(tmp_path / "my.yaml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("blocks.1.hook", "blocks.3.hook", "has no hook 'blocks.3.hook_resid_post': it has 3 blocks"),
+        ("d_model: 32", "d_model: 64", "32 wide"),
+        ("context: 8", "context: 4096", "at most"),
+    ],
+)
+def test_a_source_is_held_against_its_model(
+    tmp_path: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, words: str
+) -> None:
+    text = HOOK.replace("smollm2-135m", str(tiny_llama)).replace("d_model: 576", "d_model: 32")
+    text = text.replace("train_tokens: 4096", "train_tokens: 8192").replace(
+        "held_out_tokens: 1024", "held_out_tokens: 4096"
+    )
+    monkeypatch.setitem(globals(), "HOOK", text.replace("{source}", "context: 8"))
+    assert own(tmp_path / "fine.yaml").source_named("text").d_in == 32
+    monkeypatch.setitem(globals(), "HOOK", HOOK.replace(old, new))
+    with pytest.raises(BadInputError, match=words):
+        own(tmp_path / "my.yaml").source_named("text")
+
+
+@pytest.mark.parametrize("name", ['"; touch X; "', "$(touch X)", "<b>x", "-x", ".hidden", "a\nb", "é"])
+def test_a_name_that_is_no_plain_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BadInputError, match="profile"):
+        own(tmp_path / f"{name}.yaml".replace("/", ""))
+    with pytest.raises(BadInputError, match="no profile is called"):
+        profiles.load(name)

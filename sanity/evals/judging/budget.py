@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 import math
 import os
-import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import NonNegativeInt, TypeAdapter, ValidationError
 
 from sanity.engine.files import disk_errors
 from sanity.errors import BadInputError
@@ -46,9 +47,9 @@ class Prices:
 class Usage:
     """Calls and tokens, of an estimate or booked."""
 
-    calls: int = 0
-    prompt_tokens: int = 0
-    answer_tokens: int = 0
+    calls: NonNegativeInt = 0
+    prompt_tokens: NonNegativeInt = 0
+    answer_tokens: NonNegativeInt = 0
 
     @property
     def tokens(self) -> int:
@@ -62,6 +63,13 @@ class Usage:
             self.answer_tokens + other.answer_tokens,
         )
 
+    def __sub__(self, other: Usage) -> Usage:
+        return Usage(
+            self.calls - other.calls,
+            self.prompt_tokens - other.prompt_tokens,
+            self.answer_tokens - other.answer_tokens,
+        )
+
     def words(self, prices: Prices) -> str:
         """Calls, tokens and, where prices are known, money."""
         money = prices.of(self.prompt_tokens, self.answer_tokens)
@@ -70,6 +78,9 @@ class Usage:
             f"{self.calls:,} calls, {self.prompt_tokens:,} prompt and {self.answer_tokens:,} answer "
             f"tokens{priced}"
         )
+
+
+_USAGE = TypeAdapter(Usage)
 
 
 def count_tokens(text: str) -> int:
@@ -156,34 +167,34 @@ class Spending:
         self._read = 0
         self._booked = Usage()
         self._flying = Usage()
-        self._lock = threading.Lock()
 
     @property
     def booked(self) -> Usage:
         """All that the journal holds."""
-        with self._lock:
-            self._catch_up()
-            return self._booked
+        self._catch_up()
+        return self._booked
 
     def check(self, wanted: Usage) -> None:
-        """Raise `BudgetError` if `wanted` on top of what was spent would pass the limit."""
-        with self._lock:
-            self._catch_up()
-            self._refuse_beyond(wanted)
+        """Raise `BudgetError` if `wanted` on top of what was spent would pass the limit.
+
+        Notes that it was asked: where the journal cannot be written, no call is made that would be paid for
+        and then lost.
+        """
+        self._catch_up()
+        self._refuse_beyond(wanted)
+        self._append(Usage())
 
     def reserve(self, wanted: Usage) -> None:
         """Set `wanted` aside for a call that is about to be made, or raise `BudgetError`."""
-        with self._lock:
-            self._catch_up()
-            self._refuse_beyond(wanted)
-            self._flying += wanted
+        self._catch_up()
+        self._refuse_beyond(wanted)
+        self._flying += wanted
 
     def settle(self, reserved: Usage, used: Usage | None) -> None:
         """The call is over: book what it used; `None` when it was refused and is not charged."""
-        with self._lock:
-            self._flying += Usage(-reserved.calls, -reserved.prompt_tokens, -reserved.answer_tokens)
-            if used is not None:
-                self._append(used)
+        self._flying -= reserved
+        if used is not None:
+            self._append(used)
 
     def _refuse_beyond(self, wanted: Usage) -> None:
         total = self._booked + self._flying + wanted
@@ -234,15 +245,9 @@ class Spending:
 
 def _booked(line: bytes, journal: Path) -> Usage:
     try:
-        entry = json.loads(line)
-        return Usage(int(entry["calls"]), int(entry["prompt_tokens"]), int(entry["answer_tokens"]))
-    except (ValueError, KeyError, TypeError) as error:
+        return _USAGE.validate_json(line, strict=True)
+    except ValidationError as error:
         raise BudgetError(
             f"{journal} has a line that cannot be read ({line[:80]!r}), so what was spent is not known: "
             "repair or delete it (deleting it starts the budget from nothing)"
         ) from error
-
-
-def total(usages: Sequence[Usage]) -> Usage:
-    """The sum."""
-    return sum(usages, Usage())

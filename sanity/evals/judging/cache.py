@@ -16,7 +16,7 @@ from typing import Any
 
 from sanity.engine.config import canonical_json
 from sanity.engine.files import read_json, write_atomically
-from sanity.errors import CorruptFileError
+from sanity.errors import CorruptFileError, SanityError
 
 log = logging.getLogger("sanity")
 
@@ -32,6 +32,8 @@ class Answer:
     """As the endpoint names the model that answered."""
     prompt_tokens: int = 0
     answer_tokens: int = 0
+    finish: str = ""
+    """Why it ended, as the endpoint says: "stop", or "length" where it was cut off."""
 
 
 class AnswerCache:
@@ -56,7 +58,7 @@ class AnswerCache:
             if entry["sha256"] != _checksum(entry["request"], answer):
                 raise CorruptFileError(f"{path} does not match its own checksum")
             return Answer(**answer)
-        except (CorruptFileError, KeyError, TypeError) as error:
+        except (SanityError, OSError, RecursionError, KeyError, TypeError) as error:
             log.warning("a judge's answer in %s is damaged (%s); it is asked for again", path, error)
             return None
 
@@ -64,7 +66,7 @@ class AnswerCache:
         """Keep the answer to `request`."""
         plain = asdict(answer)
         entry = {"request": request, "answer": plain, "sha256": _checksum(request, plain)}
-        write_atomically(self.path(request), json.dumps(entry, indent=1, ensure_ascii=False))
+        write_atomically(self.path(request), json.dumps(entry, indent=1))
 
 
 def _checksum(request: Any, answer: Any) -> str:

@@ -11,3 +11,12 @@ class JudgeError(SanityError):
 
 class BudgetError(JudgeError):
     """The next call would cost more than what is left of the budget; answers it gave are kept."""
+
+
+class TryLaterError(JudgeError):
+    """A call that may succeed if it is made again: why, when, and whether it may have been charged."""
+
+    def __init__(self, why: str, *, after: float | None = None, charged: bool = False) -> None:
+        super().__init__(why)
+        self.after = after
+        self.charged = charged

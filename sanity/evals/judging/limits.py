@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
+
+import anyio
 
 _WINDOW = 60.0
 
@@ -23,32 +24,30 @@ class RateLimit:
         tokens_per_minute: int,
         *,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self.requests = requests_per_minute
         self.tokens = tokens_per_minute
         self._clock = clock
         self._sleep = sleep
         self._sent: deque[tuple[float, int]] = deque()
-        self._lock = threading.Lock()
 
-    def wait(self, tokens: int) -> None:
+    async def wait(self, tokens: int) -> None:
         """Return when a call of about `tokens` tokens may be sent."""
         while (pause := self._try(tokens)) > 0:
-            self._sleep(pause)
+            await self._sleep(pause)
 
     def _try(self, tokens: int) -> float:
         """0 if the call may be sent now (and then it counts), else the seconds until it is worth asking."""
-        with self._lock:
-            now = self._clock()
-            while self._sent and self._sent[0][0] <= now - _WINDOW:
-                self._sent.popleft()
-            within = sum(size for _, size in self._sent)
-            fits = len(self._sent) < self.requests and within + tokens <= self.tokens
-            if fits or not self._sent:
-                self._sent.append((now, tokens))
-                return 0.0
-            return max(0.01, self._sent[0][0] + _WINDOW - now)
+        now = self._clock()
+        while self._sent and self._sent[0][0] <= now - _WINDOW:
+            self._sent.popleft()
+        within = sum(size for _, size in self._sent)
+        fits = len(self._sent) < self.requests and within + tokens <= self.tokens
+        if fits or not self._sent:
+            self._sent.append((now, tokens))
+            return 0.0
+        return max(0.01, self._sent[0][0] + _WINDOW - now)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -62,5 +61,5 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         pass
     try:
         return max(0.0, parsedate_to_datetime(given).timestamp() - time.time())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

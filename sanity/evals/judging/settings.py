@@ -10,18 +10,32 @@
 | SANITY_JUDGE_PRICE_PROMPT, ..._ANSWER | price per million tokens | 0 |
 | SANITY_JUDGE_REQUESTS_PER_MINUTE, SANITY_JUDGE_TOKENS_PER_MINUTE | rate limits | 60; 100,000 |
 | SANITY_JUDGE_CONCURRENCY | calls at the same time | 4 |
-| SANITY_JUDGE_TIMEOUT | seconds to wait for an answer | 60 |
+| SANITY_JUDGE_TIMEOUT | seconds that a call may take, from look-up to last byte | 60 |
 | SANITY_JUDGE_ATTEMPTS | tries per call | 5 |
+| SANITY_JUDGE_UNENCRYPTED_HOST | a host of your own network to which the key may go over http | none |
 """
 
 from __future__ import annotations
 
-import math
 import os
+import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
+from typing import Annotated, Any
 from urllib.parse import urlsplit
+
+import psutil
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from sanity.assets import cache_folder
 from sanity.errors import BadInputError
@@ -29,7 +43,9 @@ from sanity.evals.judging.asking import JudgeSpec
 from sanity.evals.judging.budget import Prices
 from sanity.subject import weights_of
 
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_OPENAI = "api.openai.com"
+_SECRET = {"url", "key"}
+"""What no message repeats: keys are pasted into addresses, too."""
 
 
 class Key:
@@ -38,6 +54,8 @@ class Key:
     __slots__ = ("_value",)
 
     def __init__(self, value: str) -> None:
+        if not value.isascii() or not value.isprintable() or " " in value or not value:
+            raise BadInputError("SANITY_JUDGE_KEY holds characters that no key has: copy it again")
         self._value = value
 
     def reveal(self) -> str:
@@ -55,38 +73,80 @@ class Key:
         raise TypeError("a key is not written anywhere")
 
 
-@dataclass(frozen=True)
-class Endpoint:
-    """An OpenAI-compatible endpoint and how it may be used."""
+def _digits(value: Any) -> Any:
+    return value.replace(",", "").strip() if isinstance(value, str) else value
+
+
+Limit = Annotated[int, BeforeValidator(_digits), Field(ge=1, le=10**12)]
+Price = Annotated[float, BeforeValidator(_digits), Field(ge=0, le=10**6)]
+
+
+class Endpoint(BaseModel):
+    """An OpenAI-compatible endpoint and how it may be used.
+
+    Raises `BadInputError` naming the variable that cannot be used.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+    )
 
     url: str
     key: Key | None = None
-    prices: Prices = field(default_factory=Prices)
-    budget_tokens: int = 2_000_000
-    budget_money: float | None = None
-    requests_per_minute: int = 60
-    tokens_per_minute: int = 100_000
-    concurrency: int = 4
-    timeout: float = 60.0
-    attempts: int = 5
-    folder: Path = field(default_factory=lambda: cache_folder() / "judge")
+    price_prompt: Price = 0.0
+    price_answer: Price = 0.0
+    budget_tokens: Limit = 2_000_000
+    budget_money: Annotated[float, BeforeValidator(_digits), Field(gt=0)] | None = None
+    requests_per_minute: Limit = 60
+    tokens_per_minute: Limit = 100_000
+    concurrency: Annotated[Limit, Field(le=1000)] = 4
+    timeout: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    attempts: Annotated[Limit, Field(le=100)] = 5
+    unencrypted_host: str = ""
+    folder: Path = Field(default_factory=lambda: cache_folder() / "judge")
     """Where answers and the journal of what was spent are kept."""
 
-    def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise BadInputError(
-                "SANITY_JUDGE_URL is no address of an endpoint: it looks like https://api.openai.com/v1"
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            raise BadInputError("; ".join(map(_fault, error.errors(include_url=False)))) from None
+
+    @field_validator("url")
+    @classmethod
+    def _is_an_address(cls, given: str) -> str:
+        try:
+            url = HttpUrl(given)
+        except ValidationError as error:
+            why = error.errors()[0]["msg"].removeprefix("Input should be a valid URL, ")
+            raise ValueError(
+                f"is no address of an endpoint ({why}): it looks like https://{_OPENAI}/v1"
+            ) from None
+        if url.username or url.password or url.query or url.fragment:
+            raise ValueError(
+                f"(host {url.host}) holds a user, a password or a query: give the bare address, and the key "
+                "in SANITY_JUDGE_KEY"
             )
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise BadInputError(
-                f"SANITY_JUDGE_URL (host {parts.hostname}) holds a user, a password or a query: give the "
-                "bare address, and the key in SANITY_JUDGE_KEY"
+        return str(url).rstrip("/")
+
+    @model_validator(mode="after")
+    def _key_is_safe(self) -> Endpoint:
+        exposed = self.url.startswith("http:") and not self.on_this_machine
+        if self.key and exposed and self.host != self.unencrypted_host:
+            raise ValueError(
+                f"the key would travel unencrypted to {self.host}: use https, unset SANITY_JUDGE_KEY, or, in "
+                f"a network of your own, set SANITY_JUDGE_UNENCRYPTED_HOST={self.host}"
             )
-        if self.key and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-            raise BadInputError(
-                f"the key would travel unencrypted to {parts.hostname}: use https, or unset SANITY_JUDGE_KEY"
-            )
+        return self
+
+    @property
+    def prices(self) -> Prices:
+        """Per million tokens."""
+        return Prices(self.price_prompt, self.price_answer)
 
     @property
     def host(self) -> str:
@@ -95,8 +155,30 @@ class Endpoint:
 
     @property
     def on_this_machine(self) -> bool:
-        """Whether the endpoint is a server on this machine."""
-        return self.host in _LOOPBACK
+        """Whether the endpoint is a server on this machine: by loopback, its own addresses or its name."""
+        try:
+            address = ip_address(self.host)
+        except ValueError:
+            # Other names are not looked up: what they mean now and what they mean later may differ.
+            return self.host.endswith(".localhost") or self.host in (
+                "localhost",
+                socket.gethostname().lower(),
+            )
+        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+        address = mapped or address
+        cards = {card.address.partition("%")[0] for some in psutil.net_if_addrs().values() for card in some}
+        return address.is_loopback or address.is_unspecified or str(address) in cards
+
+
+def _fault(fault: Mapping[str, Any]) -> str:
+    """One fault of an endpoint, in words that name the variable and no secret."""
+    said = str(fault["msg"]).removeprefix("Value error, ")
+    name = str(fault["loc"][0]) if fault["loc"] else ""
+    if not name:
+        return said
+    if name in _SECRET:
+        return f"SANITY_JUDGE_{name.upper()} {said}"
+    return f"SANITY_JUDGE_{name.upper()} is {fault['input']!r}: {said[:1].lower()}{said[1:]}"
 
 
 def endpoint_from(environment: Mapping[str, str] | None = None) -> Endpoint | None:
@@ -104,29 +186,28 @@ def endpoint_from(environment: Mapping[str, str] | None = None) -> Endpoint | No
 
     Raises `BadInputError` naming the variable that cannot be used.
     """
-    given = os.environ if environment is None else environment
-    url = given.get("SANITY_JUDGE_URL", "").strip()
-    if not url:
+    environment = os.environ if environment is None else environment
+    names = {name: f"SANITY_JUDGE_{name.upper()}" for name in Endpoint.model_fields if name != "folder"}
+    given: dict[str, Any] = {
+        name: value for name, variable in names.items() if (value := environment.get(variable, "").strip())
+    }
+    if "url" not in given:
         return None
-    money = _number(given, "BUDGET_MONEY", math.inf)
-    return Endpoint(
-        url=url.rstrip("/"),
-        key=_key(given, url),
-        prices=Prices(_number(given, "PRICE_PROMPT", 0.0), _number(given, "PRICE_ANSWER", 0.0)),
-        budget_tokens=_count(given, "BUDGET_TOKENS", 2_000_000),
-        budget_money=None if math.isinf(money) else money,
-        requests_per_minute=_count(given, "REQUESTS_PER_MINUTE", 60),
-        tokens_per_minute=_count(given, "TOKENS_PER_MINUTE", 100_000),
-        concurrency=_count(given, "CONCURRENCY", 4),
-        timeout=_number(given, "TIMEOUT", 60.0),
-        attempts=_count(given, "ATTEMPTS", 5),
-    )
+    # OpenAI's key goes to OpenAI: another host would be shown a key that is not its own.
+    if "key" not in given and given["url"].startswith(f"https://{_OPENAI}/"):
+        given["key"] = environment.get("OPENAI_API_KEY", "").strip()
+    given["key"] = Key(given["key"]) if given.get("key") else None
+    return Endpoint(**given)
 
 
 def model_names(environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """The models that SANITY_JUDGE_MODEL names; the first is the one whose scores claims are judged by."""
-    given = os.environ if environment is None else environment
-    return tuple(name.strip() for name in given.get("SANITY_JUDGE_MODEL", "").split(",") if name.strip())
+    given = (os.environ if environment is None else environment).get("SANITY_JUDGE_MODEL", "")
+    if not given.isprintable() or len(given) > 1000:
+        raise BadInputError(
+            f"SANITY_JUDGE_MODEL is {given[:100]!a}: give names of models, with commas between"
+        )
+    return tuple(name.strip() for name in given.split(",") if name.strip())
 
 
 def judges_called(model: str, *, texts_per_question: int, seed: int) -> tuple[JudgeSpec, ...]:
@@ -149,31 +230,3 @@ def judges_called(model: str, *, texts_per_question: int, seed: int) -> tuple[Ju
         JudgeSpec("endpoint", name, None, texts_per_question, seed) if remote else local(name)
         for name in names
     )
-
-
-def _key(given: Mapping[str, str], url: str) -> Key | None:
-    # OpenAI's key goes to OpenAI: another host would be shown a key that is not its own.
-    own = given.get("SANITY_JUDGE_KEY", "").strip()
-    openai = given.get("OPENAI_API_KEY", "").strip() if urlsplit(url).hostname == "api.openai.com" else ""
-    value = own or openai
-    return Key(value) if value else None
-
-
-def _number(given: Mapping[str, str], name: str, default: float) -> float:
-    text = given.get(f"SANITY_JUDGE_{name}", "").strip().replace("_", "").replace(",", "")
-    if not text:
-        return default
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not value >= 0:
-        raise BadInputError(f"SANITY_JUDGE_{name} is {text!r}: give a number of 0 or more")
-    return value
-
-
-def _count(given: Mapping[str, str], name: str, default: int) -> int:
-    value = _number(given, name, float(default))
-    if not value >= 1 or value != int(value):
-        raise BadInputError(f"SANITY_JUDGE_{name} is {value:g}: give a whole number of 1 or more")
-    return int(value)

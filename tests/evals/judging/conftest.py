@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from judge_server import Server, serving
+from judge_server import SECRET, Server, serving
 
 from sanity.evals.judging import Endpoint, EndpointJudge, Key
-
-SECRET = "sk-very-secret-0123456789"
 
 
 @pytest.fixture
@@ -41,7 +38,10 @@ def open_judge(server: Server, tmp_path: Path, pauses: list[float]) -> Callable[
         tokens_per_minute=10_000_000,
     )
 
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
     def made(**changes: Any) -> EndpointJudge:
-        return EndpointJudge(dataclasses.replace(plain, **changes), "test-model", sleep=pauses.append)
+        return EndpointJudge(Endpoint(**{**dict(plain), **changes}), "test-model", sleep=sleep)
 
     return made

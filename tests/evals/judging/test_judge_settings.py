@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import pickle
+from types import SimpleNamespace
 
+import anyio
 import pytest
 
 from sanity.errors import BadInputError
-from sanity.evals.judging import Endpoint, Key, Prices, endpoint_from, estimate_protocol, model_names
+from sanity.evals.judging import (
+    Endpoint,
+    Key,
+    Prices,
+    endpoint_from,
+    estimate_protocol,
+    model_names,
+    settings,
+)
 from sanity.evals.judging.limits import RateLimit
 
 SECRET = "sk-0123456789"
@@ -58,7 +68,7 @@ def test_openais_key_goes_to_openai_alone(url: str, has_key: bool) -> None:
 
 
 def test_a_key_does_not_show_itself() -> None:
-    endpoint = Endpoint("https://judge.example/v1", Key(SECRET))
+    endpoint = Endpoint(url="https://judge.example/v1", key=Key(SECRET))
     assert SECRET not in f"{endpoint} {endpoint!r} {endpoint.key} {endpoint.key!r} {vars(endpoint)}"
     with pytest.raises(TypeError, match="not written anywhere"):
         pickle.dumps(endpoint.key)
@@ -78,8 +88,8 @@ def test_a_key_does_not_show_itself() -> None:
             {"SANITY_JUDGE_URL": "https://a.b/v1", "SANITY_JUDGE_TIMEOUT": "soon"},
             "SANITY_JUDGE_TIMEOUT is 'soon'",
         ),
-        ({"SANITY_JUDGE_URL": "https://a.b/v1", "SANITY_JUDGE_CONCURRENCY": "0"}, "CONCURRENCY is 0"),
-        ({"SANITY_JUDGE_URL": "https://a.b/v1", "SANITY_JUDGE_ATTEMPTS": "1.5"}, "ATTEMPTS is 1.5"),
+        ({"SANITY_JUDGE_URL": "https://a.b/v1", "SANITY_JUDGE_CONCURRENCY": "0"}, "CONCURRENCY is '0'"),
+        ({"SANITY_JUDGE_URL": "https://a.b/v1", "SANITY_JUDGE_ATTEMPTS": "1.5"}, "ATTEMPTS is '1.5'"),
         ({"SANITY_JUDGE_URL": "https://a.b/v1", "SANITY_JUDGE_PRICE_PROMPT": "-1"}, "PRICE_PROMPT is '-1'"),
     ],
 )
@@ -90,13 +100,113 @@ def test_what_cannot_be_used_is_named_and_no_secret_with_it(given: dict[str, str
     assert SECRET not in str(caught.value)
 
 
+PLAIN = {"SANITY_JUDGE_URL": "https://a.b/v1"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("URL", "http://a.b:99999/v1"),
+        ("URL", "http://[::1/v1"),
+        ("URL", "ftp://a.b/v1"),
+        ("URL", "https://"),
+        ("URL", "http://a b/v1"),
+        ("KEY", "schlüssel"),
+        ("KEY", "two words"),
+        ("KEY", "a\x00b"),
+        ("KEY", "\udcff"),
+        ("TIMEOUT", "inf"),
+        ("TIMEOUT", "nan"),
+        ("TIMEOUT", "0"),
+        ("TIMEOUT", "1e9"),
+        ("BUDGET_TOKENS", "inf"),
+        ("BUDGET_TOKENS", "-1"),
+        ("BUDGET_TOKENS", "1e400"),
+        ("BUDGET_TOKENS", "9" * 5000),
+        ("BUDGET_MONEY", "inf"),
+        ("BUDGET_MONEY", "-inf"),
+        ("BUDGET_MONEY", "0"),
+        ("PRICE_PROMPT", "nan"),
+        ("PRICE_ANSWER", "inf"),
+        ("REQUESTS_PER_MINUTE", "inf"),
+        ("TOKENS_PER_MINUTE", "-inf"),
+        ("CONCURRENCY", "1000000"),
+        ("ATTEMPTS", "inf"),
+    ],
+)
+def test_every_variable_is_checked_once_and_named(name: str, value: str) -> None:
+    with pytest.raises(BadInputError, match=f"^SANITY_JUDGE_{name} ") as caught:
+        endpoint_from({**PLAIN, f"SANITY_JUDGE_{name}": value})
+    assert name != "KEY" or value not in str(caught.value)
+
+
+def test_thousands_may_be_set_apart() -> None:
+    endpoint = endpoint_from({**PLAIN, "SANITY_JUDGE_BUDGET_TOKENS": "3,000,000"})
+    assert endpoint is not None
+    assert endpoint.budget_tokens == 3_000_000
+
+
+@pytest.mark.parametrize("name", ["a\x00", "big\nmodel", "\udcff", "x" * 2000])
+def test_a_name_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(BadInputError, match="SANITY_JUDGE_MODEL"):
+        model_names({"SANITY_JUDGE_MODEL": name})
+
+
+@pytest.fixture
+def cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine called gpubox with a card at 192.168.7.5."""
+    found = {"eth0": [SimpleNamespace(address="192.168.7.5"), SimpleNamespace(address="fe80::1%eth0")]}
+    monkeypatch.setattr(settings.psutil, "net_if_addrs", lambda: found)
+    monkeypatch.setattr(settings.socket, "gethostname", lambda: "GPUbox")
+
+
+@pytest.mark.usefixtures("cards")
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.8.9.1", True),
+        ("[::1]", True),
+        ("[::ffff:127.0.0.1]", True),
+        ("0.0.0.0", True),
+        ("192.168.7.5", True),
+        ("[fe80::1]", True),
+        ("gpubox", True),
+        ("judge.localhost", True),
+        ("192.168.7.6", False),
+        ("localhost.example", False),
+        ("judge.example", False),
+    ],
+)
+def test_a_key_goes_unencrypted_to_this_machine_alone(host: str, local: bool) -> None:
+    given = {"SANITY_JUDGE_URL": f"http://{host}:8000/v1", "SANITY_JUDGE_KEY": SECRET}
+    if local:
+        endpoint = endpoint_from(given)
+        assert endpoint is not None
+        assert endpoint.on_this_machine
+    else:
+        with pytest.raises(BadInputError, match=f"SANITY_JUDGE_UNENCRYPTED_HOST={host}"):
+            endpoint_from(given)
+
+
+@pytest.mark.usefixtures("cards")
+def test_a_host_on_a_network_of_ones_own_is_named_to_get_the_key() -> None:
+    given = {"SANITY_JUDGE_URL": "http://192.168.7.6:8000/v1", "SANITY_JUDGE_KEY": SECRET}
+    endpoint = endpoint_from({**given, "SANITY_JUDGE_UNENCRYPTED_HOST": "192.168.7.6"})
+    assert endpoint is not None
+    assert not endpoint.on_this_machine
+    with pytest.raises(BadInputError, match="unencrypted"):
+        endpoint_from({**given, "SANITY_JUDGE_UNENCRYPTED_HOST": "192.168.7.9"})
+
+
 class Clock:
     """A time that only moves when somebody waits."""
 
     def __init__(self) -> None:
         self.now = 0.0
 
-    def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float) -> None:
         self.now += seconds
 
 
@@ -106,7 +216,7 @@ def test_no_minute_has_more_than_is_allowed(requests: int, tokens: int) -> None:
     limit = RateLimit(requests, tokens, clock=lambda: clock.now, sleep=clock.sleep)
     times = []
     for _ in range(17):
-        limit.wait(100)
+        anyio.run(limit.wait, 100)
         times.append(clock.now)
         clock.now += 1.0
     assert max(sum(start <= t < start + 60 for t in times) for start in times) == 5
@@ -117,7 +227,7 @@ def test_a_call_larger_than_a_minute_goes_alone() -> None:
     clock = Clock()
     limit = RateLimit(100, 500, clock=lambda: clock.now, sleep=clock.sleep)
     for _ in range(2):
-        limit.wait(2000)
+        anyio.run(limit.wait, 2000)
     assert clock.now == 60.0
 
 
