@@ -13,8 +13,9 @@ import hypothesis
 import pytest
 from jaxtyping import install_import_hook
 
-# Set before anything reads them: tests reach no hub, and figures need no display.
+# Set before anything reads them: tests reach no hub, fetch nothing unasked, and figures need no display.
 os.environ.update(
+    SANITY_OFFLINE="1",
     HF_HUB_OFFLINE="1",
     HF_DATASETS_OFFLINE="1",
     TRANSFORMERS_OFFLINE="1",
@@ -51,6 +52,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure() -> None:
     _hook.uninstall()
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """`WORKERS=auto`: one process per core of this machine's or its container's, as far as memory goes."""
+    from sanity.engine.machine import cores, memory_bytes
+
+    return max(1, min(cores(), memory_bytes() // 10**9))
 
 
 @pytest.fixture(scope="session", autouse=True)

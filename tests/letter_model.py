@@ -46,7 +46,7 @@ def save_letter_model(
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-    settings = {"vocab_size": len(letters), **_ARCHITECTURES[architecture], **settings}
+    settings = {"vocab_size": len(letters), **_ARCHITECTURES.get(architecture, {}), **settings}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # transformers draws weights from the global generator only
         module = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **settings))

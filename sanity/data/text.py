@@ -27,6 +27,7 @@ from sanity.data.local import TextFolder, files_below
 from sanity.data.packing import Packer
 from sanity.data.packing import Windows as Windows
 from sanity.data.sources import SOURCES
+from sanity.engine.arguments import Checked, Seed
 from sanity.engine.progress import track
 from sanity.errors import BadInputError
 
@@ -42,14 +43,14 @@ _CHARACTERS_PER_TOKEN, _SPARE = 8, 128
 
 
 @dataclass(frozen=True)
-class TextSpec:
+class TextSpec(Checked):
     """Which text, in which order; part of the key of everything computed from it.
 
     Raises `BadInputError` for values that define no text.
     """
 
     sources: tuple[Source, ...] = field(default_factory=lambda: named_sources(REGISTRY_MIX))
-    seed: int = 0
+    seed: Seed = 0
     """Of the order of the documents; the splits do not depend on it."""
     held_out: float = 0.1
     """Share of the documents in the split "held_out"; the others are "train"."""

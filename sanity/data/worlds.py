@@ -20,11 +20,12 @@ from typing_extensions import override
 
 from sanity.data.dependence import Copula, Correlation, Hierarchy
 from sanity.data.synthetic import SyntheticBatch, SyntheticSpec, SyntheticWorld
+from sanity.engine.arguments import Checked
 from sanity.errors import BadInputError
 
 
 @dataclass(frozen=True)
-class Zipf:
+class Zipf(Checked):
     """Frequencies that fall with rank as a power law, from `highest` to `lowest`."""
 
     exponent: float = 1.0

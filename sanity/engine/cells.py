@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sanity.engine.config import all_ours, canonical_json, digest, to_json
-from sanity.engine.files import disk_errors, read_json, sha256_of, write_atomically
-from sanity.errors import BadInputError, CorruptFileError
+from sanity.engine.files import disk_errors, write_atomically
+from sanity.engine.results import Result as Result
+from sanity.errors import BadInputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -189,92 +190,32 @@ def in_order(cells: Sequence[Cell]) -> list[Cell]:
     return list(found.values())
 
 
-class Result:
-    """A stored result: files that are checked against their manifest when they are first read."""
-
-    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
-        self.root = folder
-        self.manifest = manifest
-        self._verified: set[str] = set()
-
-    @property
-    def key(self) -> str:
-        """The key of the cell that this is the result of."""
-        return str(self.manifest["key"])
-
-    @property
-    def seconds(self) -> float:
-        """How long it took to compute, shared work divided evenly among cells computed together."""
-        return float(self.manifest["seconds"])
-
-    @property
-    def files(self) -> Mapping[str, Mapping[str, Any]]:
-        """Each file's size and SHA-256, by its name inside the result."""
-        files: Mapping[str, Mapping[str, Any]] = self.manifest["files"]
-        return files
-
-    def local(self, name: str) -> Path:
-        """A verified local copy of the file `name`. Raises `CorruptFileError` when it was damaged."""
-        if name not in self.files:
-            raise BadInputError(
-                f"result {self.key} has no file {name!r}; it has: {', '.join(sorted(self.files)) or 'none'}"
-            )
-        path = self.root / name
-        if name not in self._verified:
-            if not path.exists() or sha256_of(path) != self.files[name]["sha256"]:
-                raise CorruptFileError(
-                    f"{path} does not match its manifest (damaged or half-written): "
-                    f"delete {self.root} and run again; only this result is computed anew"
-                )
-            self._verified.add(name)
-        return path
-
-    def folder(self, name: str) -> Path:
-        """A folder inside the result whose files carry checksums of their own (activation shards, SAEs)."""
-        if not any(file.startswith(f"{name}/") for file in self.files):
-            raise BadInputError(f"result {self.key} has no folder {name!r}")
-        return self.root / name
-
-    def verify(self) -> None:
-        """Read every file once; raises `CorruptFileError` on the first that differs from the manifest."""
-        for name in self.files:
-            self.local(name)
-
-    def table(self, name: str) -> pd.DataFrame:
-        """The table `name` as a pandas frame."""
-        import pandas as pd
-
-        return pd.read_parquet(self.local(f"{name}.parquet"))
-
-    def json(self, name: str) -> dict[str, Any]:
-        """The JSON object `name`."""
-        return read_json(self.local(f"{name}.json"))
-
-    def tensors(self, name: str) -> dict[str, Tensor]:
-        """The tensors stored under `name`, on the CPU."""
-        from safetensors.torch import load_file
-
-        loaded: dict[str, Tensor] = load_file(self.local(f"{name}.safetensors"))
-        return loaded
+ATTEMPT = "attempt"
+"""A file that an attempt's folder has from its beginning, and that nothing puts there again."""
 
 
 class Task:
     """What a cell function is given: configuration, inputs, a folder to fill, and scratch space.
 
     `scratch` survives a kill and is handed to the next attempt: long computations keep their
-    checkpoints there. It is removed when the result is published. `shared` is the same for all cells
-    that are computed together, and is removed when all of them are published.
+    checkpoints there. It is removed when the result is published.
+
+    An attempt has a folder of its own. Whoever takes it over gives it another name, so that a process that
+    was stopped and wakes again can neither touch nor publish what its successor makes of it.
     """
 
-    def __init__(
-        self, cell: Cell, inputs: Mapping[str, Result], *, folder: Path, scratch: Path, shared: Path
-    ) -> None:
+    def __init__(self, cell: Cell, inputs: Mapping[str, Result], attempt: Path) -> None:
         self.cell = cell
         self.config = cell.config
         self.inputs = inputs
-        self.folder = folder
-        self.scratch = scratch
-        self.shared = shared
+        self.attempt = attempt
+        self.folder = attempt / "result"
+        self.scratch = attempt / "scratch"
+
+    @property
+    def superseded(self) -> bool:
+        """Whether another process has taken this attempt over, since this one gave no sign of life."""
+        return not (self.attempt / ATTEMPT).exists()
 
     def save_table(self, name: str, table: pd.DataFrame) -> None:
         """Keep a tidy table as `name`.parquet."""

@@ -16,9 +16,9 @@ from sanity.engine.cells import Cell, Cost, Result, in_order
 from sanity.engine.files import disk_errors
 from sanity.engine.progress import heartbeat
 from sanity.engine.reporting import Report, describe
-from sanity.engine.store import LEASE_SECONDS, LocalStore, missing, open_store, require
+from sanity.engine.store import LocalStore, missing, open_store, require
 from sanity.engine.workers import Workers, memory_for_results, on_threads, places
-from sanity.errors import SanityError
+from sanity.errors import SanityError, reason_of
 
 log = logging.getLogger("sanity")
 
@@ -88,26 +88,40 @@ def _memory_of(group: Sequence[Cell]) -> int:
 def _compute_group(group: Sequence[Cell], store: LocalStore) -> None:
     """Compute the cells of one call under a lease each; others may publish some meanwhile."""
     waited = False
-    while todo := [cell for cell in group if store.get(cell.key) is None]:
+    while todo := [cell for cell in group if not store.sound(cell)]:
         with contextlib.ExitStack() as leases:
             mine = [c for c in sorted(todo, key=lambda c: c.key) if leases.enter_context(store.claim(c.key))]
             mine = [c for c in mine if store.get(c.key) is None]
-            if mine:
-                tasks = [store.start(c, {n: require(i, store) for n, i in c.inputs}) for c in mine]
-                began = time.perf_counter()
-                with disk_errors(store.root), on_threads(mine[0].threads):
-                    mine[0].function.run(tasks)
-                seconds = (time.perf_counter() - began) / len(tasks)
-                for task in tasks:
-                    store.put(task, seconds=seconds, threads=mine[0].threads)
-                if len(mine) == len(todo):
-                    store.finish(mine)
+            if mine and _computed(mine, store):
                 continue
         if not waited:
             log.info("another process computes %s; waiting for it", todo[0].label)
             waited = True
-        with store.claim(todo[0].key, patience=2 * LEASE_SECONDS):
-            pass
+        store.outwait(todo[0].key)
+
+
+def _computed(cells: Sequence[Cell], store: LocalStore) -> bool:
+    """Compute and publish cells whose leases are held; False where another process took one over."""
+    tasks = [store.start(cell, {n: require(i, store) for n, i in cell.inputs}) for cell in cells]
+    unpublished = list(tasks)
+    began = time.perf_counter()
+    try:
+        with disk_errors(store.root), on_threads(cells[0].threads):
+            cells[0].function.run(tasks)
+        seconds = (time.perf_counter() - began) / len(tasks)
+        for task in tasks:
+            store.put(task, seconds=seconds, threads=cells[0].threads)
+            unpublished.remove(task)
+    except Exception as error:
+        # What was stopped and woke again finds its files moved, and fails in whatever way that makes it fail.
+        superseded = [task for task in unpublished if task.superseded]
+        if not superseded:
+            raise
+        for task in superseded:
+            store.abandon(task)
+        log.info("%s: it is computed by another process now (%s)", cells[0].label, reason_of(error))
+        return False
+    return True
 
 
 def _compute_elsewhere(group: Sequence[Cell], root: Path) -> None:
@@ -127,6 +141,7 @@ def compute(cells: Sequence[Cell], store: LocalStore | None = None, *, verify: b
     absent = missing(cells, store, verify=verify)
     if not absent:
         return store
+    store.sweep()
     log.info(
         "%d of %d results to compute, about %s",
         len(absent),

@@ -23,10 +23,11 @@ import ast
 import dataclasses
 from typing import Any, ClassVar
 
+from sanity.engine.arguments import Checked
 from sanity.errors import BadInputError
 
 
-class Named:
+class Named(Checked):
     """The base of all families; a direct subclass with `family=` opens one."""
 
     name: ClassVar[str] = ""

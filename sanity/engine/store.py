@@ -1,54 +1,37 @@
 """Every result in a folder named by the hash of what made it: atomic, leased, verified, resumable.
 
-A store has four operations, `get`, `put`, `claim` and `list`; `LocalStore` is its first backend. A
-result exists when its manifest exists, and the manifest arrives last (with one rename), so a kill at
+A result exists when its manifest exists, and the manifest arrives last (with one rename), so a kill at
 any moment leaves either nothing or the whole. `compute` fills a store with the cells that are missing.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
-import shutil
+import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
-from filelock import SoftFileLease, Timeout
-
-from sanity.engine.cells import Cell, Result, Task, in_order
-from sanity.engine.config import digest
-from sanity.engine.files import disk_errors, free_space_words, read_json, sha256_of, write_atomically
-from sanity.engine.machine import provenance
-from sanity.errors import CorruptFileError, SanityError
+from sanity.engine.cells import ATTEMPT, Cell, Result, Task, in_order
+from sanity.engine.files import disk_errors, folder_named, free_space_words, remove
+from sanity.engine.leases import leased, outwait
+from sanity.engine.results import read_manifest, write_manifest
+from sanity.errors import BadInputError, CorruptFileError, SanityError, StorageError
 
 log = logging.getLogger("sanity")
 
-# A live owner refreshes its lease every third of this; one that was killed is replaced after it.
-LEASE_SECONDS = 20.0
+KEPT_DAMAGED = 3
+"""How many damaged results are kept for inspection; the oldest go first."""
 
 
-class Store(Protocol):
-    """What a backend offers; nothing outside this module assumes that it is a local disk."""
-
-    def get(self, key: str) -> Result | None:
-        """The result of `key`, or `None`; a damaged manifest raises `CorruptFileError`."""
-
-    def put(self, task: Task, *, seconds: float, threads: int | None = None) -> Result:
-        """Publish what `task` put into its folder."""
-
-    def claim(self, key: str, *, patience: float = 0.0) -> contextlib.AbstractContextManager[bool]:
-        """Try to become the one who computes `key`: yields False if another live process does."""
-
-    def list(self) -> list[str]:
-        """The keys of all results."""
+class Superseded(SanityError):
+    """Another process took this work over, because this one was stopped for too long; it has the result."""
 
 
 class LocalStore:
-    """Results below one folder: `results/KEY`, unfinished work below `scratch/KEY`."""
+    """Results below one folder: `results/KEY`, unfinished work below `scratch/KEY`, a folder an attempt."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
@@ -60,92 +43,98 @@ class LocalStore:
     def get(self, key: str) -> Result | None:
         """The result of `key` with the sizes of its files checked, or `None` when it was never published."""
         folder = self.root / "results" / key
-        if not (folder / "manifest.json").exists():
+        if not os.path.lexists(folder):
             self._known.pop(key, None)
             return None
         if key not in self._known:
-            manifest = read_json(folder / "manifest.json")
-            if manifest.get("key") != key:
-                raise CorruptFileError(f"{folder}/manifest.json is not that of {key}: delete {folder}")
-            result = Result(folder, manifest)
-            for name, facts in result.files.items():
-                path = folder / name
-                if not path.exists() or path.stat().st_size != facts["bytes"]:
-                    raise CorruptFileError(f"{path} is missing or cut short: delete {folder} and run again")
-            self._known[key] = result
+            self._known[key] = Result(folder, read_manifest(folder, key))
         return self._known[key]
 
     def start(self, cell: Cell, inputs: Mapping[str, Result]) -> Task:
-        """A task for `cell` with an empty folder to fill and the scratch of an earlier attempt, if any."""
+        """A task for `cell` with an empty folder to fill, and the scratch of an earlier attempt, if any."""
         base = self.root / "scratch" / cell.key
-        folder, scratch, shared = base / "result", base / "scratch", self._shared(cell)
+        task = Task(cell, inputs, base / secrets.token_hex(6))
         with disk_errors(self.root):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            scratch.mkdir(exist_ok=True)
-            shared.mkdir(exist_ok=True)
-        return Task(cell, inputs, folder=folder, scratch=scratch, shared=shared)
-
-    def finish(self, group: Sequence[Cell]) -> None:
-        """Remove what the cells of one call shared while they were computed."""
-        for cell in group:
-            shutil.rmtree(self._shared(cell), ignore_errors=True)
-
-    def _shared(self, cell: Cell) -> Path:
-        return self.root / "scratch" / f"together-{digest(cell.company)}"
+            if not base.is_dir():
+                remove(base)
+                base.mkdir()
+            earlier = sorted(base.glob(f"*/{ATTEMPT}"), key=lambda path: path.stat().st_mtime_ns)
+            if earlier:
+                # The name that its owner knows, if that one still lives, is gone from here on.
+                os.rename(earlier[-1].parent, task.attempt)
+            for other in base.iterdir():
+                if other != task.attempt:
+                    self._throw_away(other)
+            remove(task.folder)
+            for folder in (task.folder, task.scratch):
+                folder.mkdir(parents=True, exist_ok=True)
+            (task.attempt / ATTEMPT).touch()
+        return task
 
     def put(self, task: Task, *, seconds: float, threads: int | None = None) -> Result:
-        """Publish `task`: hash its files, write the manifest last, and rename the folder into place."""
+        """Publish `task`: hash its files, write the manifest last, and rename the folder into place.
+
+        Raises `Superseded` when another process has taken the attempt over.
+        """
         # Whoever only reads results does not wait for torch to load.
         from torch import get_num_threads
 
-        files = {
-            path.relative_to(task.folder).as_posix(): {
-                "bytes": path.stat().st_size,
-                "sha256": sha256_of(path),
-            }
-            for path in sorted(task.folder.rglob("*"))
-            if path.is_file()
-        }
-        manifest = {
-            "key": task.cell.key,
-            "recipe": task.cell.recipe,
-            "label": task.cell.label,
-            "stage": task.cell.stage,
-            "files": files,
-            "seconds": seconds,
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "provenance": provenance(threads=threads or get_num_threads()),
-        }
-        write_atomically(task.folder / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True))
-        target = self.root / "results" / task.cell.key
         with disk_errors(self.root):
-            if not target.exists():
-                with contextlib.suppress(FileExistsError):
-                    os.rename(task.folder, target)
-            shutil.rmtree(task.folder.parent, ignore_errors=True)
+            if task.superseded:
+                raise Superseded(f"{task.cell.label} was taken over by another process")
+            cell = task.cell
+            made = write_manifest(
+                task.folder,
+                {"key": cell.key, "recipe": cell.recipe, "label": cell.label, "stage": cell.stage},
+                seconds=seconds,
+                threads=threads or get_num_threads(),
+            )
+            if not made["files"]:
+                raise SanityError(f"computing {cell.label} left no file: its function must save some")
+            self._publish(task)
+            self._throw_away(task.attempt)
+            self.abandon(task)
         result = self.get(task.cell.key)
         if result is None:
-            raise SanityError(f"{target} vanished while it was published: is another process cleaning up?")
+            raise StorageError(
+                f"{self.root / 'results' / task.cell.key} vanished while it was published: "
+                "is another process cleaning up? Run again when it is done."
+            )
         return result
 
-    @contextlib.contextmanager
-    def claim(self, key: str, *, patience: float = 0.0) -> Iterator[bool]:
-        """A lease on `key` with a heartbeat; yields False if another live process still holds it.
+    def abandon(self, task: Task) -> None:
+        """Delete what an attempt has written, also after it was taken over."""
+        with contextlib.suppress(OSError):  # another attempt is there
+            remove(task.attempt)
+            task.attempt.parent.rmdir()
 
-        Waits up to `patience` seconds. An owner on this host that was killed is replaced at once, one on
-        another host after `LEASE_SECONDS` of watching it give no sign of life.
-        """
-        lease = SoftFileLease(self.root / "leases" / f"{key}.lock", lease_duration=LEASE_SECONDS)
-        try:
-            lease.acquire(timeout=patience)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lease.release()
+    def _publish(self, task: Task) -> None:
+        """Rename the filled folder into place; what another process has published meanwhile stays."""
+        target = self.root / "results" / task.cell.key
+        for _ in range(2):
+            try:
+                os.rename(task.folder, target)
+                return
+            except OSError:
+                if not os.path.lexists(target):
+                    raise
+            try:
+                self.get(task.cell.key)
+                return
+            except CorruptFileError as error:
+                log.warning("%s; moved to %s", error, self._set_aside(task.cell.key))
+        raise StorageError(f"{target} cannot be replaced: delete it and run again")
+
+    def claim(self, key: str, *, patience: float = 0.0) -> contextlib.AbstractContextManager[bool]:
+        """A lease on `key`; see `leased`."""
+        return leased(self._lease(key), patience=patience)
+
+    def outwait(self, key: str) -> None:
+        """Wait until nobody holds the lease on `key`."""
+        outwait(self._lease(key))
+
+    def _lease(self, key: str) -> Path:
+        return self.root / "leases" / f"{key}.lock"
 
     def list(self) -> list[str]:
         """The keys of all published results."""
@@ -157,34 +146,79 @@ class LocalStore:
 
     def remove(self, key: str) -> None:
         """Delete a result for good; a kill in between leaves nothing that looks like one."""
-        aside = self.root / "scratch" / f"removed-{key}-{time.time_ns()}"
         with disk_errors(self.root):
-            os.rename(self.root / "results" / key, aside)
-            shutil.rmtree(aside)
+            self._throw_away(self.root / "results" / key)
+        self.sweep()
         self._known.pop(key, None)
 
-    def discard(self, key: str) -> Path:
-        """Move a damaged result out of the way, and say where it lies now."""
-        aside = self.root / "damaged" / f"{key}-{time.time_ns()}"
+    def sweep(self) -> None:
+        """Delete what processes were deleting when they were killed."""
         with disk_errors(self.root):
-            aside.parent.mkdir(exist_ok=True)
-            os.rename(self.root / "results" / key, aside)
+            for left in (self.root / "scratch").glob("removed-*"):
+                remove(left)
+
+    def sound(self, cell: Cell, *, verify: bool = False) -> bool:
+        """Whether there is a sound result of `cell`; with `verify`, every byte of it is read.
+
+        A damaged one is moved aside and named in the log, so that it is computed anew and never used.
+        """
+        try:
+            return self._read(cell.key, verify) is not None
+        except CorruptFileError as error:
+            with disk_errors(self.root), self.claim(cell.key, patience=5.0) as ours:
+                self._known.pop(cell.key, None)
+                try:  # another process may have found it first
+                    return self._read(cell.key, verify) is not None
+                except CorruptFileError:
+                    if ours:
+                        aside = self._set_aside(cell.key)
+                        log.warning("%s; moved to %s, computing %s anew", error, aside, cell.label)
+            return False
+
+    def _read(self, key: str, verify: bool) -> Result | None:
+        result = self.get(key)
+        if result is not None and verify:
+            result.verify()
+        return result
+
+    def _set_aside(self, key: str) -> Path:
+        aside = self.root / "damaged" / f"{key}-{time.time_ns()}"
+        aside.parent.mkdir(exist_ok=True)
+        os.rename(self.root / "results" / key, aside)
         self._known.pop(key, None)
+        by_age = sorted(aside.parent.iterdir(), key=lambda path: path.name.rpartition("-")[2])
+        for old in by_age[:-KEPT_DAMAGED]:
+            remove(old)
         return aside
+
+    def _throw_away(self, path: Path) -> None:
+        """Delete a folder that looks whole until it is gone."""
+        aside = self.root / "scratch" / f"removed-{secrets.token_hex(6)}"
+        os.rename(path, aside)
+        remove(aside)
 
 
 def home() -> Path:
-    """The project's folder: `SANITY_HOME`, else the nearest parent that holds `_toc.yml`, else here."""
-    named = os.environ.get("SANITY_HOME")
-    if named:
-        return Path(named).resolve()
-    here = Path.cwd().resolve()
-    return next((parent for parent in (here, *here.parents) if (parent / "_toc.yml").exists()), here)
+    """The project's folder: `SANITY_HOME`, else a checkout around here, else the package's own, else here.
+
+    Raises `BadInputError` when `SANITY_HOME` names no folder.
+    """
+    if named := os.environ.get("SANITY_HOME"):
+        folder = folder_named(named, "SANITY_HOME")
+        if not folder.is_dir():
+            raise BadInputError(f"SANITY_HOME={named} is not a folder: name the project's own, or unset it")
+        return folder
+    here, own = Path.cwd().resolve(), Path(__file__).resolve().parents[2]
+    # Not every folder with a table of contents is this book.
+    folders = (here, *here.parents, own)
+    return next((folder for folder in folders if (folder / "book" / "claims.yml").exists()), here)
 
 
 def open_store(root: Path | str | None = None) -> LocalStore:
     """The store at `root`, else at `SANITY_STORE`, else in `_build/store` of the project's folder."""
-    return LocalStore(Path(root or os.environ.get("SANITY_STORE") or home() / "_build" / "store"))
+    if named := root or os.environ.get("SANITY_STORE"):
+        return LocalStore(folder_named(named, "SANITY_STORE"))
+    return LocalStore(home() / "_build" / "store")
 
 
 def missing(cells: Sequence[Cell], store: LocalStore, *, verify: bool = False) -> list[Cell]:
@@ -193,19 +227,7 @@ def missing(cells: Sequence[Cell], store: LocalStore, *, verify: bool = False) -
     With `verify`, every byte of what exists is read; a damaged result is moved aside, named in the
     log, and counted as missing, so that it is computed anew and never used.
     """
-    absent = []
-    for cell in in_order(cells):
-        try:
-            result = store.get(cell.key)
-            if result is not None and verify:
-                result.verify()
-        except CorruptFileError as error:
-            aside = store.discard(cell.key)
-            log.warning("%s; moved to %s, computing %s anew", error, aside, cell.label)
-            result = None
-        if result is None:
-            absent.append(cell)
-    return absent
+    return [cell for cell in in_order(cells) if not store.sound(cell, verify=verify)]
 
 
 def require(cell: Cell, store: LocalStore) -> Result:
@@ -217,9 +239,3 @@ def require(cell: Cell, store: LocalStore) -> Result:
             + free_space_words(store.root)
         )
     return result
-
-
-def provenance_of(result: Result) -> Mapping[str, Any]:
-    """Commit, machine, threads and versions of the run that made `result`."""
-    record: Mapping[str, Any] = result.manifest["provenance"]
-    return record

@@ -6,8 +6,11 @@ Small matrices are no faster on two threads than on one, so two cores do twice a
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -16,7 +19,11 @@ from typing import Any
 
 from sanity.engine.machine import cores, memory_bytes
 from sanity.engine.progress import BESIDE
-from sanity.errors import SanityError
+from sanity.errors import SanityError, reason_of
+
+log = logging.getLogger("sanity")
+
+NO_POOL = "none"
 
 
 @contextlib.contextmanager
@@ -48,7 +55,8 @@ def memory_for_results() -> int:
 class Workers:
     """A pool of processes with `threads` threads each, started when it is first given work.
 
-    They end with the process that started them, however that ends.
+    They end with the process that started them, however that ends. Where the system has no shared memory
+    for them (a container's small `/dev/shm`, say), the calls are made one after the other in this process.
     """
 
     def __init__(self, count: int, *, threads: int = 1) -> None:
@@ -64,20 +72,24 @@ class Workers:
 
     def start(self, function: Callable[..., Any], *arguments: Any, name: str) -> Future[Any]:
         """Call an importable function in a process of its own; `name` stands for the call in errors."""
-        if self._pool is None:
-            # loky, unlike the standard library's pool, starts from notebooks and from unguarded scripts.
-            from joblib.externals.loky import ProcessPoolExecutor  # type: ignore[import-untyped]
-
-            threads = str(self._threads)
-            self._pool = ProcessPoolExecutor(
-                max_workers=self.count,
-                initializer=_begin,
-                initargs=(os.getpid(), self._threads),
-                env={"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, BESIDE: "1"},
-            )
-        future: Future[Any] = self._pool.submit(function, *arguments)
+        future = self._submit(function, *arguments)
+        if future is None:
+            future = Future()
+            with on_threads(self._threads):
+                future.set_result(function(*arguments))
         self._running[future] = name
         return future
+
+    def _submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any] | None:
+        """Give the call to the pool; None where there can be none."""
+        try:
+            if self._pool is None:
+                self._pool = _new_pool(self.count, self._threads)
+            return None if self._pool is NO_POOL else self._pool.submit(function, *arguments)
+        except (OSError, ImportError) as error:
+            log.warning("no processes side by side (%s): one thing is computed at a time", reason_of(error))
+            self._pool = NO_POOL
+            return None
 
     def finished(self) -> list[Future[Any]]:
         """Wait until a call is through, and give those that are; raises what they raised."""
@@ -99,8 +111,20 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pool is not None:
+        if self._pool not in (None, NO_POOL):
             self._pool.shutdown(wait=True, kill_workers=error is not None)
+
+
+def _new_pool(count: int, threads: int) -> Any:
+    # loky, unlike the standard library's pool, starts from notebooks and from unguarded scripts.
+    from joblib.externals.loky import ProcessPoolExecutor  # type: ignore[import-untyped]
+
+    return ProcessPoolExecutor(
+        max_workers=count,
+        initializer=_begin,
+        initargs=(os.getpid(), threads),
+        env={"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), BESIDE: "1"},
+    )
 
 
 def _begin(parent: int, threads: int) -> None:
@@ -113,5 +137,7 @@ def _begin(parent: int, threads: int) -> None:
 
 def _leave_with(parent: int) -> None:
     while os.getppid() == parent:
-        threading.Event().wait(1.0)
+        time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGTERM)  # who trains heeds it, and saves first
+    time.sleep(10.0)
     os._exit(1)

@@ -22,6 +22,7 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
+from sanity.engine.arguments import Checked
 from sanity.engine.cells import Cost, Result, Task
 from sanity.engine.naming import Named
 from sanity.errors import BadInputError
@@ -32,7 +33,7 @@ from sanity.sources import Opened, Pace, RunSpec, Source
 
 
 @dataclass(frozen=True)
-class Grades:
+class Grades(Checked):
     """How a reference is corrupted for the validity gate."""
 
     levels: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from sanity.errors import BadInputError
+from sanity.models.kernels import stacked
+from sanity.models.selection import Rows
 
 # Elements of the largest temporary array that an eval makes: 64 MiB in float32.
 CHUNK_ELEMENTS = 2**24
@@ -70,6 +72,21 @@ def unit_rows(name: str, vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
             f"{int(zero[0])}: a cosine with it is not defined"
         )
     return functional.normalize(vectors / largest, dim=1)
+
+
+def active_latents(sae: SparseAutoencoder, x: Float[Tensor, "n d_in"]) -> Rows:
+    """Every active latent of the rows of `x` with its value, sparse.
+
+    This is what *active* means in every eval: the value is not 0, whatever its sign. An SAE that has
+    `encode_sparse` is read through it, others in parts that keep memory bounded.
+    """
+    x = x.to(sae.W_dec)
+    encode_sparse = getattr(sae, "encode_sparse", None)
+    if callable(encode_sparse):
+        found: Rows = encode_sparse(x)
+        return found
+    codes = (sae.encode(part).detach() for part in torch.split(x, max(1, CHUNK_ELEMENTS // len(sae.W_dec))))
+    return stacked([Rows.of(z) for z in codes])
 
 
 def coded(

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from typing_extensions import override
 
+from sanity.engine.arguments import checked
 from sanity.engine.cells import Task
 from sanity.errors import BadInputError
 from sanity.evals.base import Candidate, Eval, Grades, Scored, Setting, graded_row
@@ -52,6 +53,7 @@ class ExplainedVariance:
         self._deviation = 0.0  # sum ||x - mean||^2
         self._residual = 0.0  # sum ||x - x_hat||^2
 
+    @checked
     @torch.no_grad()
     def update(self, x: Float[Tensor, "n d_in"], x_hat: Float[Tensor, "m d_hat"]) -> None:
         """Add samples `x` with their reconstructions `x_hat`.
@@ -97,6 +99,7 @@ class ExplainedVariance:
         return Score("explained_variance", value, 0.0, 1.0, True, n=self._n, unit="sample", version="1")
 
 
+@checked
 def explained_variance(x: Float[Tensor, "n d_in"], x_hat: Float[Tensor, "m d_hat"]) -> Score:
     """Share of the variance of `x` that `x_hat` explains; see `ExplainedVariance` for data in batches.
 
@@ -109,6 +112,7 @@ def explained_variance(x: Float[Tensor, "n d_in"], x_hat: Float[Tensor, "m d_hat
     return total.score()
 
 
+@checked
 def l0(sae: SparseAutoencoder, x: Float[Tensor, "n d_in"]) -> Score:
     """Active latents per sample, on average.
 
@@ -117,6 +121,7 @@ def l0(sae: SparseAutoencoder, x: Float[Tensor, "n d_in"]) -> Score:
     return reconstruction_scores(sae, [x], variance=False)["l0"]
 
 
+@checked
 def dead_latents(sae: SparseAutoencoder, batches: Iterable[Float[Tensor, "_ d_in"]]) -> Score:
     """Share of the latents that are active in no sample of `batches`.
 
@@ -125,6 +130,7 @@ def dead_latents(sae: SparseAutoencoder, batches: Iterable[Float[Tensor, "_ d_in
     return reconstruction_scores(sae, batches, variance=False)["dead_latents"]
 
 
+@checked
 @torch.no_grad()
 def firing_frequency(
     sae: SparseAutoencoder, batches: Iterable[Float[Tensor, "_ d_in"]]
@@ -134,6 +140,7 @@ def firing_frequency(
     return fired.double() / n
 
 
+@checked
 @torch.no_grad()
 def reconstruction_scores(
     sae: SparseAutoencoder, batches: Iterable[Float[Tensor, "_ d_in"]], *, variance: bool = True

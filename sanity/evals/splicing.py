@@ -7,7 +7,7 @@ share recovered: the floor replaces the activation by its mean, the ceiling leav
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sanity.engine.arguments import checked
 from sanity.engine.progress import track
 from sanity.errors import BadInputError
 from sanity.evals.inputs import SparseAutoencoder, reconstructed, require_finite, require_width
@@ -47,6 +48,7 @@ class LossRecovered:
     of both with `_floor`, and of cross_entropy_ceiling (the divergence's ceiling is 0)."""
 
 
+@checked
 @torch.no_grad()
 def loss_recovered(
     subject: SplicedModel,
@@ -56,6 +58,7 @@ def loss_recovered(
     hook: str,
     centre: Float[Tensor, " d_in"],
     factor: float,
+    mean: Float[Tensor, " d_model"] | None = None,
     leave_first: bool = False,
     documents: Int[Tensor, "*any"] | None = None,
     tokens_per_batch: int = 1024,
@@ -68,8 +71,11 @@ def loss_recovered(
     Parameters
     ----------
     centre, factor
-        The SAEs read (activation - centre) * factor, as the stream gave it; `centre` is also the mean that
-        mean ablation puts in place of the activation.
+        The SAEs read (activation - centre) * factor, as the stream gave it: zeros and 1 for SAEs of raw
+        activations.
+    mean
+        What mean ablation, the floor, puts in place of the activation, whatever the SAEs are given. By
+        default the mean over these sequences, which costs another pass of the layers below the hook.
     leave_first
         Keep the first position's activation as it is, in the splices and in mean ablation, and leave its
         prediction out: for SAEs that were trained without first positions.
@@ -85,18 +91,22 @@ def loss_recovered(
     first = int(leave_first)
     _check(saes, centre, factor, sequences, first)
     groups, labels = _groups(sequences, documents, first)
-    sums = {name: _Sums(len(labels)) for name in ("unspliced", "mean ablated", *(f"sae {s}" for s in saes))}
     per_batch = max(1, tokens_per_batch // sequences.shape[1])
+    if mean is None:
+        mean = _mean(subject, torch.split(sequences, per_batch), hook, first)
+    require_finite("mean", mean)
+    sums = {name: _Sums(len(labels)) for name in ("unspliced", "mean ablated", *(f"sae {s}" for s in saes))}
     starts = range(0, len(sequences), per_batch)
     for start in track(starts, description=f"splicing {len(saes)} SAEs at {hook}", unit="batch"):
         rows = slice(start, start + per_batch)
         residual = subject.residual(sequences[rows], hook)
         require_width("centre", len(centre), residual.shape[-1], f"the activation at {hook}")
+        require_width("mean", len(mean), residual.shape[-1], f"the activation at {hook}")
         require_finite(f"the activation at {hook}", residual)
         targets, group = sequences[rows, first + 1 :].to(residual.device), groups[rows]
         reference: Tensor | None = None
         for (_, total), changed in zip(
-            sums.items(), _spliced(residual, saes, centre, factor, first), strict=True
+            sums.items(), _spliced(residual, saes, centre, factor, mean, first), strict=True
         ):
             logits = subject.logits_from(changed, hook)[:, first:-1]
             if reference is None:
@@ -112,15 +122,16 @@ def _spliced(
     saes: Mapping[str, SparseAutoencoder],
     centre: Float[Tensor, " d_in"],
     factor: float,
+    mean: Float[Tensor, " d_in"],
     first: int,
 ) -> Iterator[Float[Tensor, "batch pos d_in"]]:
-    """The activation as it is, its mean, and each SAE's reconstruction of it, from position `first` on."""
+    """The activation as it is, the mean, and each SAE's reconstruction of it, from position `first` on."""
     yield residual.clone()  # the model may work in place
     # A model in bfloat16 is read and written in float32, as its activations were when they were harvested.
     read = residual[:, first:].to(torch.promote_types(residual.dtype, torch.float32))
     centre = centre.to(read)
     ablated = residual.clone()
-    ablated[:, first:] = centre.to(residual)
+    ablated[:, first:] = mean.to(residual)
     yield ablated
     x = ((read - centre) * factor).flatten(0, 1)
     for sae in saes.values():
@@ -147,6 +158,19 @@ def _losses(
         cross_entropy.append(-log_p.gather(-1, target.long()[:, None])[:, 0])
         divergence.append((expected.exp() * (expected - log_p)).sum(-1))
     return torch.cat(cross_entropy).view(targets.shape), torch.cat(divergence).view(targets.shape)
+
+
+def _mean(
+    subject: SplicedModel, batches: Sequence[Int[Tensor, "batch context"]], hook: str, first: int
+) -> Float[Tensor, " d_in"]:
+    """Mean activation over the positions that are replaced."""
+    sums, positions = [], 0
+    for batch in batches:
+        found = subject.residual(batch, hook)[:, first:]
+        require_finite(f"the activation at {hook}", found)
+        sums.append(found.double().sum((0, 1)))
+        positions += found.shape[0] * found.shape[1]
+    return (torch.stack(sums).sum(0) / positions).float()
 
 
 class _Sums:

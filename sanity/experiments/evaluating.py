@@ -9,11 +9,13 @@ from typing import Any
 
 import pandas as pd
 
+from sanity.engine.arguments import Seed, checked, usable_device
 from sanity.engine.computing import results
 from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
 from sanity.evals.base import Candidate, Eval, Scored, Setting
 from sanity.experiments.planner import plan_runs
+from sanity.experiments.readiness import make_ready
 from sanity.experiments.reading import stack
 from sanity.experiments.steps import score_table
 from sanity.models import Arm, TopK, check_sae
@@ -23,12 +25,13 @@ _BATCH = 1024
 """Samples drawn at a time."""
 
 
+@checked
 def evaluate(
     sae: Any,
     source: Source,
     evals: Sequence[Eval | str] = ("reconstruction",),
     *,
-    seed: int = 0,
+    seed: Seed = 0,
     device: str = "cpu",
     store: LocalStore | None = None,
 ) -> pd.DataFrame:
@@ -55,6 +58,7 @@ def evaluate(
     >>> evaluate(sae, World(), ["reconstruction", "recovery"])                     # doctest: +SKIP
     """
     check_sae(sae)
+    usable_device(device)
     d_sae, d_in = sae.W_dec.shape
     if d_in != source.d_in:
         raise BadInputError(f"the SAE is {d_in} wide, and {source.where} is {source.d_in} wide")
@@ -66,6 +70,7 @@ def evaluate(
         nominal = RunSpec(Arm(TopK(1), d_sae, seed=seed), source, Budget(1, _BATCH), device)
         scoring = plan_runs([nominal], {one.name: one}).runs[0].scored[one.name]
         cells = {name: cell for name, cell in scoring.inputs if name != "sae"}
+        make_ready([scoring], store)
         found = dict(zip(cells, results(list(cells.values()), store), strict=True))
         with tempfile.TemporaryDirectory() as scratch:
             scored = _scored(one, sae, Setting(source, seed, _BATCH, device, found), Path(scratch))

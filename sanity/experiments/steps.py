@@ -47,7 +47,7 @@ def train_arms(tasks: Sequence[Task]) -> None:
     opened = first.source.open(
         tasks[0].inputs, batch_size=first.budget.batch_size, seed=first.arm.seed, device=first.device
     )
-    runs = trained([task.config for task in tasks], opened, folder=tasks[0].shared)
+    runs = trained([task.config for task in tasks], opened, folders=[task.scratch for task in tasks])
     for task, run in zip(tasks, runs, strict=True):
         keep_run(task, run, opened)
 
@@ -74,19 +74,19 @@ def keep_run(task: Task, run: Run, opened: Opened) -> Autoencoder:
 
 
 def trained(
-    specs: Sequence[RunSpec], opened: Opened, *, folder: Path | None = None, more: Sequence[Probe] = ()
+    specs: Sequence[RunSpec], opened: Opened, *, folders: Sequence[Path], more: Sequence[Probe] = ()
 ) -> Iterator[Run]:
     """Train some arms that share source, seed and budget, with the probes of their source and `more`."""
     budget, probes = specs[0].budget, [*probes_of(opened), *more]
     arms = [spec.arm for spec in specs]
     return chain.from_iterable(
         train(
-            some,
+            arms[some],
             opened.stream,
             steps=budget.steps,
             training=budget.training,
             probes=probes,
-            folder=folder,
+            folder=folders[some],
             precision=budget.precision,
         )
         for some in _that_fit(arms, opened.stream)
@@ -102,7 +102,7 @@ def probes_of(opened: Opened) -> list[Probe]:
     return probes
 
 
-def _that_fit(arms: Sequence[Arm], stream: Stream) -> Iterator[Sequence[Arm]]:
+def _that_fit(arms: Sequence[Arm], stream: Stream) -> Iterator[slice]:
     """The arms in as few parts as fit into half of the memory at once; the data pass by once per part."""
     device = getattr(stream, "device", torch.device("cpu"))
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory_bytes()
@@ -110,7 +110,7 @@ def _that_fit(arms: Sequence[Arm], stream: Stream) -> Iterator[Sequence[Arm]]:
     largest = max(8 * 4 * arm.d_sae * stream.d_in for arm in arms)
     at_once = max(1, int(0.5 * free / largest))
     for first in range(0, len(arms), at_once):
-        yield arms[first : first + at_once]
+        yield slice(first, first + at_once)
 
 
 def at_matched_l0(sae: Autoencoder, x: Tensor, target: int) -> Autoencoder:
@@ -199,6 +199,15 @@ def _shares_references(cell: Cell) -> object:
     return [shared, config.eval, config.source, run.budget.batch_size, run.device, seed]
 
 
+ONLY_HERE: dict[str, Any] = {}
+"""SAEs that cannot be kept on disk, by the key of the cell that stands for them: objects in this process."""
+
+
+def _sae_of(result: Result, device: str) -> Any:
+    here = ONLY_HERE.get(result.key)
+    return load_sae(result.folder("sae")).to(device=device) if here is None else here
+
+
 @computes("score", version=1, together=_shares_references)
 def score_saes(tasks: Sequence[Task]) -> None:
     """Score SAEs: a table `scores` for each, the eval's own tables, and `facts`."""
@@ -207,7 +216,7 @@ def score_saes(tasks: Sequence[Task]) -> None:
     setting = Setting(first.source, run.arm.seed, run.budget.batch_size, run.device, tasks[0].inputs)
     candidates = [
         Candidate(
-            load_sae(task.inputs["sae"].folder("sae")).to(device=run.device),
+            _sae_of(task.inputs["sae"], run.device),
             task.config.run,
             {n.removesuffix(".scored"): r for n, r in task.inputs.items() if n.endswith(".scored")},
             task.scratch,

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
+from sanity.engine.arguments import Checked, Seed
 from sanity.engine.naming import Named
 from sanity.errors import BadInputError
 from sanity.models.autoencoder import Autoencoder
@@ -170,7 +171,7 @@ class Iso(Init):
 
 
 @dataclass(frozen=True)
-class Arm:
+class Arm(Checked):
     """One sparse autoencoder of an experiment.
 
     Arms of one seed and size share the Gaussian matrix behind their init, and on one stream the batches.
@@ -181,7 +182,7 @@ class Arm:
     """Number of latents."""
     constraint: Constraint = Trained()
     init: Init = Iso()
-    seed: int = 0
+    seed: Seed = 0
     """Draws the Gaussian matrix behind the initial directions, and nothing else."""
     learning_rate: float = 3e-4
     objective: Objective = Plain()
@@ -209,7 +210,7 @@ def gaussian_matrix(seed: int, d_sae: int, d_in: int) -> Float[Tensor, "d_sae d_
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Checked):
     """Hyper-parameters that all arms of a run share (the learning rate is the arm's own).
 
     AdamW as in the paper, Section 4; what the paper does not state is chosen here.

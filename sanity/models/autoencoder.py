@@ -11,17 +11,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sanity.errors import BadInputError
+from sanity.engine.arguments import Checked, checked, usable_device
+from sanity.errors import BadInputError, SanityError, reason_of
 from sanity.models.kernels import block_rows, product, select, weighted_sums
 from sanity.models.selection import Rows
 from sanity.models.sparsity import Architecture, TopK
+from sanity.models.validation import check_weights, described
 
 _ROWS = 4096
 """Samples that `reconstruct` holds in sparse form at a time."""
 
 
 @dataclass(eq=False)
-class Autoencoder:
+class Autoencoder(Checked):
     """z = select((x - b_dec) W_enc + b_enc),  x_hat = z W_dec + b_dec, with unit rows in W_dec.
 
     Attributes
@@ -47,6 +49,8 @@ class Autoencoder:
     threshold: Float[Tensor, " d_sae"] | None = None
 
     def __post_init__(self) -> None:
+        check_weights(f"an Autoencoder with {self.architecture.label}", vars(self), finite=False)
+        self.architecture.check(self.d_sae)
         if self.threshold is None and self.architecture.threshold != "none":
             raise BadInputError(
                 f"an Autoencoder with {self.architecture.label} needs a threshold to be evaluated: "
@@ -63,6 +67,7 @@ class Autoencoder:
         """Number of latents."""
         return self.W_dec.shape[0]
 
+    @checked
     def encode(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_sae"]:
         """Dense latents [*batch, d_sae]; for many samples `encode_sparse` needs far less memory.
 
@@ -74,6 +79,7 @@ class Autoencoder:
             z = product(rows - self.b_dec, self.W_enc.T, self.b_enc) * (z > 0)
         return z.view(*x.shape[:-1], self.d_sae)
 
+    @checked
     def decode(self, z: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_in"]:
         """The reconstruction [*batch, d_in] of dense latents."""
         return z @ self.W_dec + self.b_dec
@@ -94,6 +100,7 @@ class Autoencoder:
         with torch.no_grad():
             return weighted_sums(z, self.W_dec).add_(self.b_dec)
 
+    @checked
     def reconstruct(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
         """`decode(encode(x))` without ever holding dense latents of more than a block of rows.
 
@@ -107,6 +114,7 @@ class Autoencoder:
             out[first : first + _ROWS] = self.decode_sparse(self.encode_sparse(rows[first : first + _ROWS]))
         return out.view(x.shape)
 
+    @checked
     def calibrate_l0(self, x: Float[Tensor, "batch d_in"], target: float) -> Autoencoder:
         """The same SAE with one global threshold offset (TopK: another k) at which L0 on `x` is `target`.
 
@@ -133,11 +141,17 @@ class Autoencoder:
             )
         return calibrated
 
+    @checked
     def fold_normalisation(self, centre: Float[Tensor, " d_in"], factor: float) -> Autoencoder:
         """The SAE for raw activations, given that this one takes `(x_raw - centre) * factor`.
 
         Latents come out divided by `factor`; the decoder keeps its unit rows.
         """
+        if len(centre) != self.d_in or not factor > 0:
+            raise BadInputError(
+                f"an SAE of width {self.d_in} was given a centre of {len(centre)} numbers and factor "
+                f"{factor}: both are those of the activations it was trained on, the factor above 0"
+            )
         centre = centre.to(self.b_dec)
         return dataclasses.replace(
             self,
@@ -146,14 +160,17 @@ class Autoencoder:
             threshold=None if self.threshold is None else self.threshold / factor,
         )
 
+    @checked
     def to(
         self, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Autoencoder:
         """The same SAE elsewhere or in another floating type."""
-        move = {"device": device, "dtype": dtype}
-        encoder = self.W_enc.T.to(**move).T  # type: ignore[call-overload]
+        if dtype is not None and not dtype.is_floating_point:
+            raise BadInputError(f"an SAE cannot be of {dtype}: choose a floating type")
+        move: Any = {"device": None if device is None else usable_device(device), "dtype": dtype}
+        encoder = self.W_enc.T.to(**move).T
         others = {name: getattr(self, name).to(**move) for name in ("W_dec", "b_enc", "b_dec")}
-        threshold = None if self.threshold is None else self.threshold.to(**move)  # type: ignore[call-overload]
+        threshold = None if self.threshold is None else self.threshold.to(**move)
         return dataclasses.replace(self, W_enc=encoder, threshold=threshold, **others)
 
     def _rows_of(self, x: Tensor) -> Float[Tensor, "rows d_in"]:
@@ -188,36 +205,49 @@ def check_sae(sae: Any) -> None:
     """Check that any object can be evaluated as an SAE, with an error that says what is missing.
 
     Wanted: `encode(x [n, d_in]) -> z [n, d_sae]`, `decode(z) -> x_hat [n, d_in]` and `W_dec [d_sae, d_in]`,
-    all finite. Gradients are not needed.
+    all finite, and of an `Autoencoder` every weight. Gradients are not needed. Whatever is wrong, also what
+    the object's own code raises, is a `BadInputError`.
     """
     kind = type(sae).__name__
+    try:
+        _check_parts(sae, kind)
+        with torch.no_grad():
+            _check_calls(sae, kind)
+    except SanityError:
+        raise
+    except Exception as error:
+        raise BadInputError(f"{kind} cannot be used as an SAE: it raises {reason_of(error)}") from error
+
+
+def _check_parts(sae: Any, kind: str) -> None:
     missing = [name for name in ("encode", "decode", "W_dec") if not hasattr(sae, name)]
     if missing:
         raise BadInputError(
             f"{kind} cannot be used as an SAE: it has no {', no '.join(missing)}; "
             "wanted are encode(x) -> z, decode(z) -> x_hat and W_dec [d_sae, d_in]"
         )
+    if isinstance(sae, Autoencoder):
+        check_weights(kind, vars(sae))
+        sae.architecture.check(sae.d_sae)
     W_dec = sae.W_dec
-    if not isinstance(W_dec, Tensor) or W_dec.ndim != 2 or not W_dec.is_floating_point():
+    if not isinstance(W_dec, Tensor) or W_dec.ndim != 2 or 0 in W_dec.shape or not W_dec.is_floating_point():
         raise BadInputError(
-            f"{kind}.W_dec must be a floating-point tensor [d_sae, d_in], not {_describe(W_dec)}"
+            f"{kind}.W_dec must be a floating-point tensor [d_sae, d_in], not {described(W_dec)}"
         )
-    d_sae, d_in = W_dec.shape
-    x = torch.randn(5, d_in, generator=torch.Generator().manual_seed(0)).to(W_dec)
-    with torch.no_grad():
-        z = sae.encode(x)
-        _check_output(f"{kind}.encode(x [5, {d_in}])", z, (5, d_sae))
-        _check_output(f"{kind}.decode(z [5, {d_sae}])", sae.decode(z), (5, d_in))
     if not bool(W_dec.isfinite().all()):
         raise BadInputError(f"{kind}.W_dec holds NaN or infinite values: load or train it again")
 
 
+def _check_calls(sae: Any, kind: str) -> None:
+    d_sae, d_in = sae.W_dec.shape
+    x = torch.randn(5, d_in, generator=torch.Generator().manual_seed(0)).to(sae.W_dec)
+    z = sae.encode(x)
+    _check_output(f"{kind}.encode(x [5, {d_in}])", z, (5, d_sae))
+    _check_output(f"{kind}.decode(z [5, {d_sae}])", sae.decode(z), (5, d_in))
+
+
 def _check_output(call: str, value: Any, shape: tuple[int, int]) -> None:
     if not isinstance(value, Tensor) or tuple(value.shape) != shape:
-        raise BadInputError(f"{call} must give a tensor of shape {list(shape)}, not {_describe(value)}")
+        raise BadInputError(f"{call} must give a tensor of shape {list(shape)}, not {described(value)}")
     if not bool(value.isfinite().all()):
         raise BadInputError(f"{call} gives NaN or infinite values: check the weights and the input's scale")
-
-
-def _describe(value: Any) -> str:
-    return f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

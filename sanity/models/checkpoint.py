@@ -21,28 +21,86 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from sanity.engine.arguments import checked
 from sanity.engine.config import to_json
-from sanity.engine.files import disk_errors, read_json, sha256_of
+from sanity.engine.files import disk_errors, is_intact, read_json, read_sealed, sha256_of, write_sealed
 from sanity.errors import BadInputError, CorruptFileError
 from sanity.models.autoencoder import Autoencoder
 from sanity.models.selection import Above
 from sanity.models.sparsity import TopK, architecture_from_json
+from sanity.models.validation import TENSORS, check_weights
 
 _MANIFEST, _CONFIG, _WEIGHTS = "manifest.json", "cfg.json", "sae_weights.safetensors"
-_TENSORS = ("W_enc", "W_dec", "b_enc", "b_dec")
 
 
-def save_sae(sae: Autoencoder, folder: Path) -> Path:
+@checked
+def save_sae(sae: Autoencoder, folder: str | Path) -> Path:
     """Write an SAE in SAELens's folder format; an SAE that was there before is replaced.
 
     TopK is saved as SAELens's `topk`, ReLU as `standard`, and everything with a threshold as `jumprelu`,
     which is what BatchTopK and Matryoshka are at inference.
     """
+    folder = Path(folder)
+    tensors = {name: getattr(sae, name) for name in (*TENSORS, *(["threshold"] if _threshold(sae) else []))}
+
+    def fill(where: Path) -> None:
+        (where / _CONFIG).write_text(json.dumps(_config(sae), indent=2, sort_keys=True))
+        save_file({n: value.detach().cpu().contiguous() for n, value in tensors.items()}, where / _WEIGHTS)
+
+    with disk_errors(folder):
+        if folder.exists() and not (folder / _MANIFEST).exists() and any(folder.iterdir()):
+            raise BadInputError(f"{folder} holds other files and no SAE of ours: choose a new folder")
+    return write_folder(folder, fill)
+
+
+@checked
+def load_sae(folder: str | Path) -> Autoencoder:
+    """The SAE that `save_sae` wrote.
+
+    `CorruptFileError` when the folder is incomplete or damaged, or its configuration does not agree with its
+    tensors; `BadInputError` for tensors that are no SAE.
+    """
+    folder = Path(folder)
+    verified(folder)
+    config = read_json(folder / _CONFIG)
+    ours = config.get("sanity")
+    if not isinstance(ours, dict) or not isinstance(ours.get("architecture"), dict):
+        raise CorruptFileError(f"{folder / _CONFIG} does not say which architecture it holds: save it again")
+    tensors = load_tensors(folder / _WEIGHTS)
+    check_weights(str(folder / _WEIGHTS), tensors)
+    sae = Autoencoder(
+        # The kernels read the encoder a latent per contiguous row.
+        W_enc=tensors["W_enc"].T.contiguous().T,
+        W_dec=tensors["W_dec"],
+        b_enc=tensors["b_enc"],
+        b_dec=tensors["b_dec"],
+        architecture=architecture_from_json(ours["architecture"]),
+        threshold=tensors.get("threshold"),
+    )
+    # What it would say if it were saved now. `json` makes lists of tuples, as in the file.
+    agreed = json.loads(json.dumps(_config(sae)))
+    wrong = [
+        name for name in agreed if name not in ("device", "metadata") and config.get(name) != agreed[name]
+    ]
+    if wrong:
+        told = "; ".join(f"{name} {config.get(name)!r}, not {agreed[name]!r}" for name in wrong)
+        raise CorruptFileError(
+            f"{folder / _CONFIG} does not agree with {_WEIGHTS} and the architecture ({told}): save it again"
+        )
+    return sae
+
+
+def _threshold(sae: Autoencoder) -> bool:
+    """Whether the SAE selects by a threshold."""
     rule = sae.architecture.inference_rule(sae.threshold)
-    has_threshold = isinstance(rule, Above) and rule.threshold is not None
-    kind = "topk" if isinstance(sae.architecture, TopK) else "jumprelu" if has_threshold else "standard"
+    return isinstance(rule, Above) and rule.threshold is not None
+
+
+def _config(sae: Autoencoder) -> dict[str, Any]:
+    """SAELens's configuration of an SAE, and our architecture under "sanity"."""
+    top_k = isinstance(sae.architecture, TopK)
     config: dict[str, Any] = {
-        "architecture": kind,
+        "architecture": "topk" if top_k else "jumprelu" if _threshold(sae) else "standard",
         "d_in": sae.d_in,
         "d_sae": sae.d_sae,
         "dtype": str(sae.W_dec.dtype).removeprefix("torch."),
@@ -55,40 +113,7 @@ def save_sae(sae: Autoencoder, folder: Path) -> Path:
     }
     if isinstance(sae.architecture, TopK):
         config |= {"k": sae.architecture.k, "rescale_acts_by_decoder_norm": False}
-    tensors = {name: getattr(sae, name).detach().cpu().contiguous() for name in _TENSORS}
-    if has_threshold:
-        assert sae.threshold is not None
-        tensors["threshold"] = sae.threshold.detach().cpu().contiguous()
-
-    def fill(where: Path) -> None:
-        (where / _CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True))
-        save_file(tensors, where / _WEIGHTS)
-
-    if folder.exists() and not (folder / _MANIFEST).exists() and any(folder.iterdir()):
-        raise BadInputError(f"{folder} holds other files and no SAE of ours: choose a new folder")
-    return write_folder(folder, fill)
-
-
-def load_sae(folder: Path) -> Autoencoder:
-    """The SAE that `save_sae` wrote; `CorruptFileError` when the folder is incomplete or damaged."""
-    verified(folder)
-    config = read_json(folder / _CONFIG)
-    ours = config.get("sanity")
-    if not isinstance(ours, dict) or not isinstance(ours.get("architecture"), dict):
-        raise CorruptFileError(f"{folder / _CONFIG} does not say which architecture it holds: save it again")
-    tensors = load_tensors(folder / _WEIGHTS)
-    missing = [name for name in _TENSORS if name not in tensors]
-    if missing:
-        raise CorruptFileError(f"{folder / _WEIGHTS} lacks {', '.join(missing)}: save the SAE again")
-    return Autoencoder(
-        # The kernels read the encoder a latent per contiguous row.
-        W_enc=tensors["W_enc"].T.contiguous().T,
-        W_dec=tensors["W_dec"],
-        b_enc=tensors["b_enc"],
-        b_dec=tensors["b_dec"],
-        architecture=architecture_from_json(ours["architecture"]),
-        threshold=tensors.get("threshold"),
-    )
+    return config
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -110,7 +135,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
         try:
             fill(part)
             hashes = {path.name: sha256_of(path) for path in sorted(part.iterdir())}
-            (part / _MANIFEST).write_text(json.dumps({"format": 1, "files": hashes}, indent=2))
+            write_sealed(part / _MANIFEST, {"format": 1, "files": hashes})
             for path in part.iterdir():
                 _sync(path)
             _sync(part)
@@ -129,15 +154,20 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
 
 
 def verified(folder: Path) -> None:
-    """Raise `CorruptFileError` unless every file of the folder matches its manifest."""
-    if not (folder / _MANIFEST).is_file():
+    """Raise `CorruptFileError` unless the manifest names every file of the folder, and each matches it."""
+    if not os.path.isfile(folder / _MANIFEST):
         raise CorruptFileError(f"{folder} has no {_MANIFEST}: it is incomplete or no folder of ours")
-    listed = read_json(folder / _MANIFEST).get("files")
+    listed = read_sealed(folder / _MANIFEST, unsealed=True).get("files")
     if not isinstance(listed, dict) or not listed:
         raise CorruptFileError(f"{folder / _MANIFEST} lists no files: delete {folder} and run again")
+    there = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    if others := sorted(there - {*listed, _MANIFEST}):
+        raise CorruptFileError(
+            f"{folder / _MANIFEST} does not name {', '.join(others)}: move away what does not belong there"
+        )
     for name, expected in listed.items():
         path = folder / Path(name).name
-        if not path.is_file() or sha256_of(path) != expected:
+        if not is_intact(path, expected):
             raise CorruptFileError(f"{path} is missing or damaged: delete {folder} and run again")
 
 

@@ -160,7 +160,9 @@ def select_sparse(
     dense products are then cheaper.
     """
     batch, d_sae = x.shape[0], W_enc_t.shape[0]
-    encoder = _Rounded(x, W_enc_t, b_enc) if precision == "bf16" else _Exact(x, W_enc_t, b_enc)
+    # Of weights in 16 bits there is nothing to round.
+    rounded = precision == "bf16" and torch.finfo(x.dtype).bits > 16
+    encoder = _Rounded(x, W_enc_t, b_enc) if rounded else _Exact(x, W_enc_t, b_enc)
     block = block_rows(batch, d_sae, x.device)
     if batch == 0:
         nothing = b_enc.new_zeros(0)
@@ -272,6 +274,7 @@ class _Rounded(_Exact):
         error = self.error[first:last]
         if bound.ndim != 2:
             error = error.max()
+        bound = bound.float()
         low: Tensor = (bound - bound.abs() / 128 - error).to(torch.bfloat16)
         return low
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
-import time
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,14 +14,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sanity.engine.config import Json, digest, to_json
+from sanity.engine.files import remove
 from sanity.engine.progress import track
-from sanity.errors import BadInputError
+from sanity.engine.stopping import EXIT_CODE, heeding_sigterm
+from sanity.errors import BadInputError, CorruptFileError
 from sanity.models.arm import AnchoredProbe, Arm, Plain, Probe, Stream, Training
 from sanity.models.autoencoder import Autoencoder
 from sanity.models.gradients import Outcome
 from sanity.models.learner import Learner, Precision
-from sanity.models.resume import load_progress, save_progress
+from sanity.models.resume import Pace, Saved, load_progress, save_progress
 from sanity.models.start import calibrated_start, initial_directions
+
+log = logging.getLogger("sanity")
 
 
 @dataclass(eq=False)
@@ -37,8 +40,9 @@ class Loop:
     last: int
     training: Training
     probes: tuple[Probe, ...] = ()
-    folder: Path | None = None
-    checkpoint_every_s: float = 60.0
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    """Where each arm's checkpoints go, by the arm's digest; an arm without one keeps none."""
+    checkpoint_every_s: float | None = None
     precision: Precision = "float32"
     first: int = 0
     _directions: dict[str, Tensor] = field(default_factory=dict, init=False)
@@ -52,19 +56,25 @@ class Loop:
     def run(self, arms: Sequence[Arm]) -> list[Learner]:
         """Train the arms, each from its checkpoint where there is one; arms that are behind join in time."""
         learners = [self._learner(arm) for arm in arms]
-        saved = time.monotonic()
         start = min(self._step(learner) for learner in learners)
         words = f"training {len(arms)} arm{'s' if len(arms) > 1 else ''}"
         bar: tqdm[int] = track(description=words, total=self.last, unit="step", initial=start)
-        with bar:
+        pace = Pace(self.checkpoint_every_s)
+        with bar, heeding_sigterm() as told_to_stop:
             for step in range(start, self.last):
                 current = [learner for learner in learners if self._step(learner) == step]
                 for learner in current:
                     self._advance(learner, step)
                 bar.update(1)
-                if time.monotonic() - saved >= self.checkpoint_every_s:
-                    self._save(current)
-                    saved = time.monotonic()
+                stops = told_to_stop()
+                if stops or pace.due():
+                    with pace.saving():
+                        self._save(current)
+                if stops:
+                    log.info(
+                        "stopped after step %d of %d; the same command goes on there", step + 1, self.last
+                    )
+                    raise SystemExit(EXIT_CODE)
         unfinished = [one for one in learners if not one.curve or one.curve[-1]["step"] != self.last]
         for learner in unfinished:
             self._advance(learner, self.last)
@@ -73,8 +83,7 @@ class Loop:
 
     def folder_of(self, arm: Arm) -> Path | None:
         """The folder of an arm's checkpoint."""
-        label = re.sub(r"[^\w.-]+", "-", arm.label)
-        return None if self.folder is None else self.folder / f"{label}-{digest(arm)[:8]}"
+        return self.folders.get(digest(arm))
 
     def _step(self, learner: Learner) -> int:
         """The step of the stream that a learner is to see next."""
@@ -87,7 +96,7 @@ class Loop:
     def _learner(self, arm: Arm) -> Learner:
         """An arm as its checkpoint left it, or calibrated on its first batch."""
         folder, begin = self.folder_of(arm), self._begin(arm)
-        saved = None if folder is None else load_progress(folder, self._identity(arm))
+        saved = None if folder is None else self._saved(arm, folder)
         if saved is not None and begin + saved.step < self.last:
             saved = saved.on(self._batch(begin + saved.step).device)
         learner = Learner(
@@ -100,6 +109,15 @@ class Loop:
         if saved is not None:
             saved.into(learner)
         return learner
+
+    def _saved(self, arm: Arm, folder: Path) -> Saved | None:
+        """An arm's checkpoint; one that was damaged is not used, and the arm begins anew."""
+        try:
+            return load_progress(folder, self._identity(arm))
+        except CorruptFileError as error:
+            log.warning("%s; %s is trained from its start", error, arm.label)
+            remove(folder)
+            return None
 
     def _rows(self, arm: Arm) -> Float[Tensor, "d_sae d_in"]:
         """The directions an arm begins with: those its objective finds, then those of its init."""
@@ -114,10 +132,11 @@ class Loop:
 
     def _before(self, arm: Arm, first: int, steps: int) -> Autoencoder:
         """Plain training of an arm on some of the batches that the objective may spend."""
-        folder = None if self.folder is None else self.folder / "before"
+        plain, folder = replace(arm, objective=Plain()), self.folder_of(arm)
+        folders = {} if folder is None else {digest(plain): folder / "before"}
         first += self.first
-        loop = replace(self, first=first, last=first + steps, probes=(), folder=folder)
-        (learner,) = loop.run([replace(arm, objective=Plain())])
+        loop = replace(self, first=first, last=first + steps, probes=(), folders=folders)
+        (learner,) = loop.run([plain])
         return learner.sae()
 
     def _advance(self, learner: Learner, step: int) -> None:

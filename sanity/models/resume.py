@@ -7,9 +7,11 @@ complete. A damaged checkpoint, or one of another run, is refused and named.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import shutil
-from collections.abc import Mapping
+import os
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sanity.engine.config import Json
-from sanity.engine.files import read_json
+from sanity.engine.files import read_json, remove
 from sanity.errors import BadInputError
 from sanity.models.checkpoint import load_tensors, verified, write_folder
 from sanity.models.controller import Controller
@@ -76,6 +78,33 @@ class Saved:
                 learner.optimiser.state[named[name]] = moments
 
 
+class Pace:
+    """When to write a checkpoint: every so many seconds, or as often as costs little of the time."""
+
+    SHARE = 0.02
+    """Of the time, for checkpoints."""
+    FIRST_S = 1.0
+    """Until the first, whose cost nobody knows."""
+
+    def __init__(self, every_s: float | None) -> None:
+        self._every_s = every_s
+        self._wait = self.FIRST_S if every_s is None else every_s
+        self._saved = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time."""
+        return time.monotonic() - self._saved >= self._wait
+
+    @contextlib.contextmanager
+    def saving(self) -> Iterator[None]:
+        """Around the writing of one, which is timed."""
+        began = time.monotonic()
+        yield
+        self._saved = time.monotonic()
+        if self._every_s is None:
+            self._wait = (self._saved - began) * (1 / self.SHARE - 1)
+
+
 def save_progress(folder: Path, learner: Learner, identity: Mapping[str, Json]) -> None:
     """Write a checkpoint of a learner into `folder`, and remove the one before."""
     named = learner.weights.by_name()
@@ -96,12 +125,12 @@ def save_progress(folder: Path, learner: Learner, identity: Mapping[str, Json]) 
 
     def fill(where: Path) -> None:
         save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, where / _TENSORS)
-        (where / _STATE).write_text(json.dumps(state))
+        (where / _STATE).write_text(json.dumps(state), encoding="utf-8")
 
     newest = write_folder(folder / f"step-{learner.step:010d}", fill)
     for older in folder.glob("*step-*"):
         if older != newest:
-            shutil.rmtree(older, ignore_errors=True)
+            remove(older)
 
 
 def load_progress(folder: Path, identity: Mapping[str, Json]) -> Saved | None:
@@ -109,7 +138,7 @@ def load_progress(folder: Path, identity: Mapping[str, Json]) -> Saved | None:
 
     Raises `CorruptFileError` for a damaged one, `BadInputError` for one of another run.
     """
-    found = sorted(folder.glob("step-*")) if folder.is_dir() else []
+    found = sorted(folder.glob("step-*")) if os.path.isdir(folder) else []
     if not found:
         return None
     newest = found[-1]

@@ -75,6 +75,13 @@ class Rows:
         inside = slice(int(starts[0]), int(starts[-1]))
         return Rows(starts - starts[0], self.latents[inside], self.values[inside], self.width)
 
+    @classmethod
+    def of(cls, matrix: Float[Tensor, "n_rows width"]) -> Rows:
+        """The entries of a matrix that are not 0, of either sign."""
+        marked = matrix != 0
+        row, latent = marked.nonzero(as_tuple=True)
+        return cls(offsets(marked.sum(1)), latent.to(torch.int32), matrix[row, latent], matrix.shape[1])
+
     def dense(self) -> Float[Tensor, "n_rows width"]:
         """The whole matrix."""
         out = self.values.new_zeros(self.n_rows, self.width)
@@ -119,11 +126,11 @@ def kth_largest(values: Float[Tensor, "*rows n"], k: int) -> Float[Tensor, "*row
     """
     if values.device.type != "cpu":
         return values.topk(k, dim=-1, sorted=False).values.amin(-1, keepdim=True)
-    if values.dtype == torch.bfloat16:
-        values = values.float()  # numpy has no bf16
     n = values.shape[-1]
-    parted = np.partition(values.numpy(), n - k, axis=-1)
-    return torch.from_numpy(parted[..., n - k : n - k + 1])
+    # numpy has no bf16.
+    known = values.float() if values.dtype == torch.bfloat16 else values
+    parted = np.partition(known.numpy(), n - k, axis=-1)
+    return torch.from_numpy(parted[..., n - k : n - k + 1]).to(values.dtype)
 
 
 @dataclass(frozen=True)

@@ -239,5 +239,8 @@ def architecture_from_json(fields: Mapping[str, Any]) -> Architecture:
     given = {name: value for name, value in fields.items() if name not in ("kind", "definition")}
     if unknown := sorted(given.keys() - known):
         raise BadInputError(f"{kind.__name__} has no field {', '.join(unknown)}; it has {sorted(known)}")
+    needed = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
+    if lacking := sorted(needed - given.keys()):
+        raise BadInputError(f"{kind.__name__} lacks {', '.join(lacking)}: say what it is")
     made: Architecture = kind(**{n: tuple(v) if isinstance(v, list) else v for n, v in given.items()})
     return made

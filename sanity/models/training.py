@@ -9,6 +9,7 @@ moment resumes from its last checkpoint and ends with the same bits.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sanity.engine.arguments import checked
 from sanity.engine.config import digest
 from sanity.errors import BadInputError
 from sanity.models.arm import Arm, Probe, Stream, Training
@@ -49,6 +51,7 @@ class Run:
         return float(self.curve["l0"].iloc[-1])
 
 
+@checked
 def train(
     arms: Sequence[Arm],
     stream: Stream,
@@ -56,8 +59,8 @@ def train(
     steps: int,
     training: Training | None = None,
     probes: Sequence[Probe] = (),
-    folder: Path | None = None,
-    checkpoint_every_s: float = 60.0,
+    folder: str | Path | Sequence[Path] | None = None,
+    checkpoint_every_s: float | None = None,
     precision: Precision = "float32",
 ) -> list[Run]:
     """Train every arm for `steps` batches of the stream.
@@ -74,9 +77,10 @@ def train(
     probes
         Asked at log-spaced steps, of every arm.
     folder
-        Keeps a checkpoint per arm, from which a killed run resumes.
+        Keeps a checkpoint per arm, from which a run resumes that was killed; or a folder for each arm.
     checkpoint_every_s
-        Seconds between checkpoints; arms that are done are saved at once.
+        Seconds between checkpoints; by default as few as cost no more than 2 % of the time. Arms that are
+        done are saved at once, and so are all when the process is asked to end (SIGTERM).
     precision
         "float32" is exact. "bf16" rounds the dense encoder product only: more candidates are collected than
         its error can hide, and their values, and so the selection among them, are exact. Measured on the
@@ -100,7 +104,7 @@ def train(
         steps,
         training or Training(),
         tuple(probes),
-        folder,
+        _folders(arms, folder),
         checkpoint_every_s,
         precision,
     )
@@ -109,6 +113,15 @@ def train(
             Run(one.arm, one.sae(), pd.DataFrame(one.curve), one.anchor, loop.folder_of(one.arm))
             for one in loop.run(arms)
         ]
+
+
+def _folders(arms: Sequence[Arm], folder: str | Path | Sequence[Path] | None) -> dict[str, Path]:
+    """Where the checkpoints of each arm go, by its digest."""
+    if folder is None:
+        return {}
+    each = [Path(folder)] * len(arms) if isinstance(folder, str | Path) else folder
+    names = ((digest(arm), re.sub(r"[^\w.-]+", "-", arm.label)) for arm in arms)
+    return {key: where / f"{label}-{key[:8]}" for (key, label), where in zip(names, each, strict=True)}
 
 
 def _check(arms: Sequence[Arm], stream: Stream, steps: int, precision: str) -> None:

@@ -6,6 +6,7 @@ from sanity.publishing.log import log_to_stderr
 from sanity.publishing.page import ChapterPage, open_chapter
 from sanity.publishing.provenance import provenance_html
 from sanity.publishing.remote import COLAB_CELL, Remote, parse_remote
+from sanity.publishing.report import ReportPage
 from sanity.publishing.reproduce import Build, build_book, cost_words, reproduce_book
 from sanity.publishing.site import Site, build_site
 
@@ -18,6 +19,7 @@ __all__ = [
     "Html",
     "Markdown",
     "Remote",
+    "ReportPage",
     "Site",
     "build_book",
     "build_site",

@@ -6,27 +6,22 @@ import contextlib
 import dataclasses
 import hashlib
 import itertools
-import json
 import logging
-import os
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from sanity.engine.files import disk_errors, read_json, sha256_of, write_atomically
+from sanity.engine.files import read_sealed, sha256_of
 from sanity.engine.machine import cores
 from sanity.engine.yamlfile import read_yaml, validated
 from sanity.errors import BadInputError, SanityError
+from sanity.publishing.executing import execute, own_kernel
+from sanity.publishing.stamps import notebook_path, stamp, stamp_path, stamped, sweep, tables_path
 
 log = logging.getLogger("sanity")
-
-START_SECONDS = 180
-"""How long a kernel may take to start: importing much on a busy machine is slow."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +80,7 @@ def run_chapters(
     chapters : sequence of Chapter
         All pages; those that are plain text are skipped.
     profile : str
-        Handed to each notebook as its parameter `profile`.
+        Handed to each notebook as its parameter `profile`: a name, or the absolute path of a file.
     root : Path
         The project's folder; executed notebooks lie below `_build/executed/PROFILE`.
     result_keys : sequence of str
@@ -105,17 +100,20 @@ def run_chapters(
 
     def run(number: int) -> Execution:
         chapter, fingerprint = todo[number], fingerprints[number]
-        notebook = executed_path(root, profile, chapter)
-        if _unchanged(notebook, fingerprint, root, profile):
+        notebook = notebook_path(root, profile, chapter.name)
+        if _unchanged(root, profile, chapter, fingerprint):
             return Execution(chapter, notebook, 0.0, reused=True)
-        log.info("chapter %s (%d of %d)%s", chapter.name, number + 1, len(todo), _last_time(notebook))
-        seconds = _execute(chapter, notebook, profile=profile, root=root)
-        stamp = {"fingerprint": fingerprint, "sha256": sha256_of(notebook), "seconds": seconds}
-        write_atomically(notebook.with_suffix(".json"), json.dumps(stamp))
+        last_time = _last_time(root, profile, chapter)
+        log.info("chapter %s (%d of %d)%s", chapter.name, number + 1, len(todo), last_time)
+        seconds = execute(
+            chapter.name, chapter.source, notebook, tables_path(root, profile, chapter.name), profile=profile
+        )
+        stamp(root, profile, chapter.name, fingerprint=fingerprint, seconds=seconds)
         return Execution(chapter, notebook, seconds, reused=False)
 
     fronts = sum(chapter.front for chapter in todo)
-    with _own_kernel(root):
+    sweep(root, profile)
+    with own_kernel(root / "_build" / "jupyter", home=root):
         done = _side_by_side(run, len(todo) - fronts)
         return [*done, *map(run, range(len(done), len(todo)))]
 
@@ -142,28 +140,14 @@ def _side_by_side(run: Callable[[int], Execution], count: int) -> list[Execution
     return [future.result() for future in futures]
 
 
-def executed_path(root: Path, profile: str, chapter: Chapter) -> Path:
-    """Where the executed notebook of a chapter lies."""
-    return root / "_build" / "executed" / profile / f"{chapter.name}.ipynb"
-
-
-def tables_path(root: Path, profile: str, name: str) -> Path:
-    """Where a chapter notes which result tables it has published."""
-    return root / "_build" / "executed" / profile / f"{name}.tables.json"
-
-
-def results_folder(root: Path, profile: str) -> Path:
-    """Where the result tables of a profile lie."""
-    return root / "_build" / "results" / profile
-
-
 def shared_digest(root: Path, profile: str, result_keys: Sequence[str]) -> str:
     """A hash of everything that all chapters depend on: package, lock, the book's data, results, profile."""
     package = Path(__file__).resolve().parent.parent
     state = hashlib.sha256()
     sources = [p for p in package.rglob("*") if p.suffix in (".py", ".yaml")]
     data = [p for p in (root / "book").rglob("*") if p.suffix in (".yml", ".yaml", ".csv", ".json")]
-    for base, files in ((package, sources), (root, [*data, root / "requirements.lock"])):
+    groups = [(package, sources), (root, [*data, root / "requirements.lock"])]
+    for base, files in (*groups, (Path(profile).parent, [Path(profile)])):  # a file of the reader's, perhaps
         for path in sorted(files):
             if path.is_file() and ".ipynb_checkpoints" not in path.parts:
                 state.update(f"{path.relative_to(base)}\0{sha256_of(path)}\n".encode())
@@ -201,115 +185,14 @@ def _files_of(toc: _Contents) -> Iterator[str]:
         yield name.removesuffix(".ipynb").removesuffix(".md")
 
 
-def _unchanged(notebook: Path, fingerprint: str, root: Path, profile: str) -> bool:
-    """Whether the executed notebook is whole, of this fingerprint, and its tables are still there."""
-    stamp = notebook.with_suffix(".json")
-    if not (notebook.exists() and stamp.exists()):
-        return False
-    try:
-        facts = read_json(stamp)
-        noted = tables_path(root, profile, notebook.stem)
-        tables = list(read_json(noted)) if noted.exists() else []
-    except SanityError:
-        return False
-    folder = results_folder(root, profile)
-    return (
-        facts.get("fingerprint") == fingerprint
-        and facts.get("sha256") == sha256_of(notebook)
-        and all((folder / f"{name}.parquet").exists() for name in tables)
-    )
+def _unchanged(root: Path, profile: str, chapter: Chapter, fingerprint: str) -> bool:
+    """Whether the executed chapter is whole, with all that it published, and of this fingerprint."""
+    with contextlib.suppress(SanityError):
+        return bool(stamped(root, profile, chapter.name)["fingerprint"] == fingerprint)
+    return False
 
 
-def _last_time(notebook: Path) -> str:
-    try:
-        seconds = read_json(notebook.with_suffix(".json")).get("seconds")
-    except (OSError, SanityError):
-        return ""
-    return f": {seconds:.0f} s last time" if isinstance(seconds, float) else ""
-
-
-def _execute(chapter: Chapter, notebook: Path, *, profile: str, root: Path) -> float:
-    """Run one notebook; the result takes its place only when it is complete."""
-    import papermill
-    from nbclient.exceptions import DeadKernelError
-    from papermill.exceptions import PapermillException, PapermillExecutionError
-
-    _check_parameters(chapter)
-    partial = notebook.with_suffix(".failed.ipynb")
-    began = time.perf_counter()
-    with disk_errors(notebook.parent):
-        notebook.parent.mkdir(parents=True, exist_ok=True)
-        tables_path(root, profile, chapter.name).unlink(missing_ok=True)
-        try:
-            papermill.execute_notebook(
-                str(chapter.source),
-                str(partial),
-                parameters={"profile": profile},
-                kernel_name="python3",
-                cwd=str(chapter.source.parent),
-                progress_bar=False,
-                stderr_file=sys.stderr,
-                start_timeout=START_SECONDS,
-            )
-        except PapermillExecutionError as error:
-            line = next((s for s in error.source.splitlines() if s.strip() and not s.startswith("#")), "")
-            raise SanityError(
-                f"chapter {chapter.name} failed in its cell {error.cell_index + 1} ({line.strip()!r}): "
-                f"{error.ename}: {error.evalue}; the notebook up to there is {partial}"
-            ) from error
-        except (PapermillException, DeadKernelError, RuntimeError, TimeoutError) as error:
-            raise SanityError(
-                f"chapter {chapter.name} could not be run: {type(error).__name__}: {error}; "
-                f"what was run so far is {partial}"
-            ) from error
-        os.replace(partial, notebook)
-    return time.perf_counter() - began
-
-
-def _check_parameters(chapter: Chapter) -> None:
-    """Refuse a chapter to which the profile could not be handed."""
-    cells = read_json(chapter.source).get("cells")
-    tags = [cell.get("metadata", {}).get("tags", []) for cell in cells] if isinstance(cells, list) else []
-    if sum("parameters" in t for t in tags) != 1:
-        raise BadInputError(
-            f"{chapter.source} needs exactly one cell tagged 'parameters' that sets `profile`; "
-            f"it has {sum('parameters' in t for t in tags)}"
-        )
-
-
-@contextlib.contextmanager
-def _own_kernel(root: Path) -> Iterator[None]:
-    """Make `python3` mean this interpreter, whatever kernels the user has installed.
-
-    The kernel starts without the user's IPython start-up files, draws inline, and finds the project.
-    """
-    base = root / "_build" / "jupyter"
-    spec = {
-        "argv": [
-            sys.executable,
-            "-m",
-            "ipykernel_launcher",
-            "--log-level=CRITICAL",
-            "-f",
-            "{connection_file}",
-        ],
-        "display_name": "Python 3",
-        "language": "python",
-        "env": {
-            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-            "IPYTHONDIR": str(base / "ipython"),
-            "SANITY_HOME": str(root),
-            "OMP_NUM_THREADS": "1",
-            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        },
-    }
-    write_atomically(base / "kernels" / "python3" / "kernel.json", json.dumps(spec))
-    before = os.environ.get("JUPYTER_PATH")
-    os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, (str(base), before)))
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["JUPYTER_PATH"]
-        else:
-            os.environ["JUPYTER_PATH"] = before
+def _last_time(root: Path, profile: str, chapter: Chapter) -> str:
+    with contextlib.suppress(SanityError):
+        return f": {read_sealed(stamp_path(root, profile, chapter.name))['seconds']:.0f} s last time"
+    return ""

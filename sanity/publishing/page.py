@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
-import json
+import logging
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,12 +12,12 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sanity.engine.files import write_atomically
+from sanity.engine.files import write_atomically, write_sealed
 from sanity.errors import BadInputError
-from sanity.publishing.chapters import results_folder, tables_path
 from sanity.publishing.display import Html, figure_html, table_html
 from sanity.publishing.log import log_to_stderr
 from sanity.publishing.provenance import provenance, provenance_html, with_inputs
+from sanity.publishing.stamps import results_folder, tables_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from sanity.engine.cells import Cell, Result
     from sanity.experiments.reading import Reader
     from sanity.profiles import Profile
+
+log = logging.getLogger("sanity")
 
 
 class ChapterPage:
@@ -37,7 +40,7 @@ class ChapterPage:
         self._began = time.perf_counter()
         self._results: list[Result] = []
         self._read: Reader | None = None
-        self._tables: list[str] = []
+        self._tables: dict[str, str] = {}
 
     def banner(self) -> Html:
         """The strip below the title: at which profile this page was run, and what that leaves out."""
@@ -74,7 +77,9 @@ class ChapterPage:
     def results(self, cells: Sequence[Cell]) -> list[Result]:
         """The results of `cells`, computed if missing, and remembered for the provenance block."""
         from sanity.engine.computing import results
+        from sanity.experiments.readiness import make_ready
 
+        make_ready(cells)
         found = results(cells)
         self._results.extend(found)
         return found
@@ -102,10 +107,8 @@ class ChapterPage:
         table.to_parquet(buffer, index=False)
         path = results_folder(self.root, self.profile.name) / f"{name}.parquet"
         write_atomically(path, buffer.getvalue())
-        if name not in self._tables:
-            self._tables.append(name)
-        noted = tables_path(self.root, self.profile.name, self.name)
-        write_atomically(noted, json.dumps(dict.fromkeys(self._tables, True)))
+        self._tables[name] = hashlib.sha256(buffer.getvalue()).hexdigest()
+        write_sealed(tables_path(self.root, self.profile.name, self.name), self._tables)
         size = f"{table.shape[0]:,} rows, {table.shape[1]} columns"
         return Html(
             f'<p class="sanity-data">Data: <a href="data/{name}.parquet" download>{name}.parquet</a> '
@@ -147,11 +150,12 @@ def open_chapter(name: str, profile: str) -> ChapterPage:
     """Begin the chapter `name` at the profile called `profile`; an unknown profile is refused."""
     import pandas as pd
 
-    from sanity.engine.store import home
+    from sanity.engine.store import home, open_store
     from sanity.profiles import load
 
     page = ChapterPage(name, load(profile), home())
     log_to_stderr()
+    log.info("chapter %s at the profile %s: results lie in %s", name, page.profile.name, open_store().root)
     # A page shows its tables whole: pandas would cut a text at fifty characters.
     pd.set_option("display.max_colwidth", None)
     return page

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
-from sanity.engine.files import disk_errors
+from sanity.engine.leases import alone
 from sanity.engine.machine import memory_bytes
 from sanity.errors import BadInputError, StorageError
-from sanity.publishing.chapters import Execution, executed_path, read_chapters, run_chapters
+from sanity.publishing.chapters import Execution, read_chapters, run_chapters
 from sanity.publishing.site import build_site
+from sanity.publishing.stamps import notebook_path
 
 if TYPE_CHECKING:
     from sanity.engine.cells import Cell, Cost
 
 log = logging.getLogger("sanity")
+
+BUILDING = "building the book here"
 
 PAGES_BYTES = 200_000_000
 """Room that executed chapters and built pages need at most, next to the results."""
@@ -53,18 +53,21 @@ def reproduce_book(profile: str) -> Build:
     from sanity.engine.computing import compute
     from sanity.engine.store import home, missing, open_store
     from sanity.experiments import plan
+    from sanity.experiments.readiness import make_ready
     from sanity.profiles import load
 
     began = time.perf_counter()
     cells = plan(load(profile))
+    profile = _for_kernels(profile)
     root = home()
     chapters = read_chapters(root)
     seconds = {}
     store = open_store()
     announce(profile, cells, missing(cells, store), store.root)
+    make_ready(cells, store)
     compute(cells, store)
     seconds["results"] = time.perf_counter() - began
-    with _alone(root):
+    with alone(root / "_build" / "book.lock", BUILDING):
         began = time.perf_counter()
         done = run_chapters(chapters, profile=profile, root=root, result_keys=[cell.key for cell in cells])
         seconds["chapters"] = time.perf_counter() - began
@@ -81,18 +84,26 @@ def build_book(profile: str) -> Build:
     from sanity.profiles import load
 
     load(profile)
+    profile = _for_kernels(profile)
     root = home()
     chapters = read_chapters(root)
-    notebooks = {c.name: executed_path(root, profile, c) for c in chapters if c.runs}
+    notebooks = {c.name: notebook_path(root, profile, c.name) for c in chapters if c.runs}
     absent = [name for name, path in notebooks.items() if not path.exists()]
     if absent:
         raise BadInputError(
             f"chapters that were never run at the profile {profile!r}: {', '.join(absent)}; "
             f"run them with: make reproduce PROFILE={profile}"
         )
-    with _alone(root):
+    with alone(root / "_build" / "book.lock", BUILDING):
         site = build_site(chapters, notebooks, profile=profile, root=root)
     return Build(site.front_page, {"pages": site.seconds})
+
+
+def _for_kernels(profile: str) -> str:
+    """A profile as chapters, which run in another folder, find it."""
+    from sanity.profiles import name_of
+
+    return profile if name_of(profile) == profile else str(Path(profile).resolve())
 
 
 def announce(profile: str, cells: Sequence[Cell], absent: Sequence[Cell], where: Path) -> None:
@@ -150,20 +161,3 @@ def _chapters_words(done: Sequence[Execution]) -> str:
         if ran
         else "all chapters re-used"
     )
-
-
-@contextlib.contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """Only one process at a time runs chapters and builds pages in a folder."""
-    with disk_errors(root):
-        (root / "_build").mkdir(exist_ok=True)
-    lock = FileLock(root / "_build" / "book.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("another process builds the book here; waiting for it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

@@ -20,14 +20,24 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from sanity.engine.files import disk_errors, read_json, write_atomically
+from sanity.engine.files import (
+    disk_errors,
+    read_json,
+    read_sealed,
+    remove,
+    sha256_of,
+    write_atomically,
+    write_sealed,
+)
 from sanity.engine.yamlfile import read_yaml, validated
 from sanity.errors import SanityError
-from sanity.publishing.chapters import Chapter, results_folder
+from sanity.publishing.chapters import Chapter
 from sanity.publishing.remote import Remote, buttons, fill_colab_cell, find_remote, published_ref
+from sanity.publishing.stamps import results_folder, tables_of
 
 log = logging.getLogger("sanity")
 
+_BUILT = ".built.json"
 NOT_PAGES = (".ipynb", ".py", ".md")
 MARKS = {"sanity-profile": "page.banner()", "sanity-provenance": "page.provenance()"}
 """What every executed chapter must show, and the call that shows it."""
@@ -76,17 +86,20 @@ def build_site(
         stage(chapters, notebooks, profile=profile, root=root)
         digest = folder_digest(root / "_build" / "site", root / "requirements.lock")
         last: Mapping[str, Any] = {}
-        with contextlib.suppress(OSError, SanityError):
-            last = read_json(html / ".built.json")
-        if front.exists() and last.get("digest") == digest:
+        with contextlib.suppress(SanityError):
+            last = read_sealed(html / _BUILT)
+        if last.get("digest") == digest and last.get("pages") == folder_digest(html):
             return Site(front, time.perf_counter() - began, reused=True)
-        took = last.get("seconds")
-        log.info("building the pages%s", f": {took:.0f} s last time" if isinstance(took, float) else "")
+        log.info("building the pages%s", f": {last['seconds']:.0f} s last time" if last else "")
         built = _run_builder(root)
         # The front page is the first chapter itself, and not a page that sends browsers on to it.
         shutil.copyfile(built / f"{chapters[0].name}.html", built / "index.html")
-        facts = {"digest": digest, "profile": profile, "seconds": time.perf_counter() - began}
-        write_atomically(built / ".built.json", json.dumps(facts))
+        facts = {
+            "digest": digest,
+            "pages": folder_digest(built),
+            "profile": results_folder(root, profile).name,
+        }
+        write_sealed(built / _BUILT, {**facts, "seconds": time.perf_counter() - began})
         _replace(html, built)
     return Site(front, time.perf_counter() - began, reused=False)
 
@@ -94,7 +107,7 @@ def build_site(
 def stage(chapters: Sequence[Chapter], notebooks: Mapping[str, Path], *, profile: str, root: Path) -> Path:
     """Lay out in `_build/site` what the builder reads: configuration, executed chapters, data."""
     site = root / "_build" / "site"
-    shutil.rmtree(site, ignore_errors=True)
+    remove(site)
     shutil.copytree(
         root / "book",
         site,
@@ -105,30 +118,37 @@ def stage(chapters: Sequence[Chapter], notebooks: Mapping[str, Path], *, profile
         target = site / f"{chapter.name}{chapter.source.suffix}"
         target.parent.mkdir(parents=True, exist_ok=True)
         if chapter.runs:
-            target.write_text(_page(chapter, notebooks[chapter.name], remote, ref))
+            target.write_text(_page(chapter, notebooks[chapter.name], remote, ref), encoding="utf-8")
         else:
             shutil.copyfile(chapter.source, target)
     data = site / "extra" / "data"
     data.mkdir(parents=True)
-    for table in results_folder(root, profile).glob("*.parquet"):
-        shutil.copyfile(table, data / table.name)
-    shown = {c.name: buttons(remote, ref, c.source.relative_to(root).as_posix()) for c in chapters if c.runs}
+    shown = {}
+    for chapter in (chapter for chapter in chapters if chapter.runs):
+        for table in tables_of(root, profile, chapter.name):
+            shutil.copyfile(table, data / table.name)
+        download = f"notebooks/{chapter.name}.ipynb"
+        source = fill_colab_cell(chapter.source.read_text("utf-8"), remote, ref)
+        write_atomically(site / "extra" / download, source)
+        place, up = chapter.source.relative_to(root).as_posix(), "../" * chapter.name.count("/")
+        shown[chapter.name] = buttons(remote, ref, place, f"{up}{download}")
     config = read_settings(root / "_config.yml")
     # The builder's own default points at the builder's repository, so that none is said outright.
     config["repository"] = {"url": "", "branch": "", "path_to_book": ""}
     config["sphinx"]["config"]["sanity_buttons"] = shown
-    (site / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=True))
-    toc = re.sub(r"(?m)((?:root|file)\s*:\s*[\"']?)book/", r"\1", (root / "_toc.yml").read_text())
-    (site / "_toc.yml").write_text(toc)
+    (site / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=True), encoding="utf-8")
+    toc = re.sub(r"(?m)((?:root|file)\s*:\s*[\"']?)book/", r"\1", (root / "_toc.yml").read_text("utf-8"))
+    (site / "_toc.yml").write_text(toc, encoding="utf-8")
     return site
 
 
 def folder_digest(folder: Path, *others: Path) -> str:
-    """A hash of every name and byte below `folder`, and of the other files that exist."""
+    """A hash of every name and byte below `folder` but its stamp, and of the other files that exist."""
     state = hashlib.sha256()
-    for path in sorted([*(p for p in folder.rglob("*") if p.is_file()), *(o for o in others if o.exists())]):
+    files = (p for p in folder.rglob("*") if p.is_file() and p.name != _BUILT)
+    for path in sorted([*files, *(o for o in others if o.exists())]):
         name = path.relative_to(folder) if path.is_relative_to(folder) else path.name
-        state.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        state.update(f"{name}\0{sha256_of(path)}\n".encode())
     package = Path(__file__).resolve().parent
     for path in sorted(package.glob("*.py")):
         state.update(path.read_bytes())
@@ -158,7 +178,7 @@ def _page(chapter: Chapter, notebook: Path, remote: Remote | None, ref: str) -> 
 def _run_builder(root: Path) -> Path:
     """Run jupyter-book over the staged folder; gives the folder of the new pages."""
     pages = root / "_build" / "pages"
-    shutil.rmtree(pages, ignore_errors=True)
+    remove(pages)
     code = "from jupyter_book.cli.main import main; main(prog_name='jupyter-book')"
     arguments = [
         "build",
@@ -172,9 +192,10 @@ def _run_builder(root: Path) -> Path:
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         cwd=root,
-        env={**os.environ, "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"},
+        env={**os.environ, "PYTHONWARNINGS": "ignore", "NO_COLOR": "1", "PYTHONUTF8": "1"},
     )
     record = root / "_build" / "site.log"
     said = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
@@ -191,9 +212,9 @@ def _run_builder(root: Path) -> Path:
 def _replace(html: Path, built: Path) -> None:
     """Put the new pages where the old ones are; readers find either the old or the new."""
     old = html.with_name("html.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if html.exists():
+    remove(old)
+    if os.path.lexists(html):
         os.rename(html, old)
     os.rename(built, html)
-    shutil.rmtree(old, ignore_errors=True)
-    shutil.rmtree(html.with_name("pages"), ignore_errors=True)
+    remove(old)
+    remove(html.with_name("pages"))

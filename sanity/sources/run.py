@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from typing_extensions import override
+
+from sanity.engine.arguments import Checked, Count, Within
 from sanity.models import Arm, Training
+from sanity.models.training import probe_steps
 from sanity.sources.base import Source
 from sanity.sources.noise import Noise
 
 
 @dataclass(frozen=True)
-class Budget:
+class Budget(Checked):
     """How long arms train, and on how much at a time."""
 
-    steps: int
-    batch_size: int
+    steps: Annotated[int, Within(0)]
+    batch_size: Count
     training: Training = Training()
     precision: Literal["float32", "bf16"] = "float32"
 
@@ -26,7 +30,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class RunSpec:
+class RunSpec(Checked):
     """One arm on one source with one budget: everything that decides which SAE comes out."""
 
     arm: Arm
@@ -38,6 +42,11 @@ class RunSpec:
     def l0(self) -> int:
         """Active latents per sample to which the SAE is brought before it is scored."""
         return round(self.arm.architecture.l0)
+
+    @property
+    def steps(self) -> int:
+        """After how many steps the SAE is taken."""
+        return self.budget.steps
 
     @property
     def label(self) -> str:
@@ -56,8 +65,27 @@ class RunSpec:
             "learning_rate": arm.learning_rate,
             "l0_target": self.l0,
             "d_sae": arm.d_sae,
-            "samples": self.budget.samples,
+            "samples": self.steps * self.budget.batch_size,
             "trained_on_noise": isinstance(self.source, Noise),
             "n_features": None,
             **self.source.columns(),
         }
+
+
+@dataclass(frozen=True)
+class Snapshot(RunSpec):
+    """A run as it is after a share of its steps, with the schedule of the whole."""
+
+    at: float = 0.5
+
+    @property
+    @override
+    def steps(self) -> int:
+        last = self.budget.steps
+        probed = probe_steps(last, self.budget.training.probe_points) - {0, last}
+        return min(probed or {last}, key=lambda step: abs(step - self.at * last))
+
+    @property
+    @override
+    def label(self) -> str:
+        return f"{super().label} after {self.at:.0%} of its steps"

@@ -14,6 +14,7 @@ Nothing in it depends on where the folder is.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,9 +28,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sanity.engine.config import digest
-from sanity.engine.files import read_json, sha256_once
+from sanity.engine.files import read_sealed, sha256_once
 from sanity.errors import BadInputError, CorruptFileError
 
+HARVEST = "harvest.json"
 MANIFEST = "manifest.json"
 STATISTICS = "statistics.safetensors"
 
@@ -87,11 +89,11 @@ class ActivationStore:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        if not (self.folder / MANIFEST).is_file():
+        if not os.path.isfile(self.folder / MANIFEST):  # which bears names that are too long, too
             raise BadInputError(
                 f"{self.folder} holds no finished harvest: run the harvest again, it goes on where it stopped"
             )
-        manifest: dict[str, Any] = dict(read_json(self.folder / MANIFEST))
+        manifest: dict[str, Any] = read_sealed(self.folder / MANIFEST, unsealed=True)
         self.manifest = manifest
         try:
             of = manifest["of"]
@@ -106,12 +108,17 @@ class ActivationStore:
             self._shards: list[dict[str, Any]] = manifest["shards"]
             self._statistics_record: dict[str, Any] = manifest["statistics"]
             self.key = "activations-" + digest([of, manifest["tokens_sha256"], self.n_sequences])
+            for record in (self._statistics_record, *self._shards):
+                check_size(self.folder, record)
+            whole = sum(self.shard_sizes) == self.n_tokens and self.factor > 0
         except (KeyError, TypeError, AttributeError) as error:
             raise CorruptFileError(
                 f"{self.folder}/{MANIFEST} lacks {error}: delete it and run the harvest again"
             ) from error
-        for record in (self._statistics_record, *self._shards):
-            check_size(self.folder, record)
+        if not whole:
+            raise CorruptFileError(
+                f"{self.folder}/{MANIFEST} does not name every shard: delete it and run the harvest again"
+            )
 
     @property
     def shard_sizes(self) -> list[int]:

@@ -9,7 +9,6 @@ number of threads and the same `batch_tokens`).
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,14 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sanity.engine.files import free_space_words, read_json, replacing, write_atomically
+from sanity.engine.arguments import Count, checked
+from sanity.engine.files import disk_errors, read_sealed, remove, replacing, write_sealed
 from sanity.engine.progress import track
-from sanity.errors import BadInputError, CorruptFileError, StorageError
+from sanity.errors import BadInputError, CorruptFileError
 from sanity.subject.activations import (
+    HARVEST,
     MANIFEST,
     STATISTICS,
     ActivationStore,
@@ -48,18 +48,19 @@ _PER_THREAD = 1024
 _PER_ACCELERATOR = 16_384
 
 
+@checked
 def harvest(
     subject: Subject,
     sequences: Chunks,
     *,
     hook: str,
     folder: str | Path,
-    shard_tokens: int = 32_768,
+    shard_tokens: Count = 32_768,
     dtype: torch.dtype = torch.float32,
     drop_first: bool = True,
     document_ids: Chunks | None = None,
     text_hash: str | None = None,
-    batch_tokens: int | None = None,
+    batch_tokens: Count | None = None,
 ) -> ActivationStore:
     """The residual stream at `hook` for every position of `sequences`, as an `ActivationStore`.
 
@@ -139,13 +140,13 @@ class _Job:
 
     def open(self, of: Record) -> None:
         """Claim the folder for this harvest, or check that it is the one that was begun there."""
-        for left in self.folder.glob(".*.part"):
-            left.unlink()  # cut short when an earlier process was killed
-        path = self.folder / "harvest.json"
-        if not path.is_file():
-            write_atomically(path, json.dumps(of, indent=1))
-            return
-        found = read_json(path)
+        with disk_errors(self.folder):
+            for left in self.folder.glob(".*.part"):
+                remove(left)  # cut short when an earlier process was killed
+            found = self._begun()
+            if found is None:
+                write_sealed(self.folder / HARVEST, of)
+                return
         wrong = [name for name in of if found.get(name) != of[name]]
         if wrong:
             differences = ", ".join(f"{name} {found.get(name)!r} instead of {of[name]!r}" for name in wrong)
@@ -153,6 +154,20 @@ class _Job:
                 f"{self.folder} holds a harvest of something else ({differences}): choose another folder, or "
                 "delete it"
             )
+
+    def _begun(self) -> Record | None:
+        """What was begun in the folder; None for nothing, also when nobody can tell any more."""
+        path = self.folder / HARVEST
+        if not path.exists():
+            remove(path)  # a dead link
+            return None
+        try:
+            return read_sealed(path, unsealed=True)
+        except CorruptFileError as error:
+            log.warning("%s; its shards could be anything's, and are computed again", error)
+            for left in (path, *self.folder.glob("shard-*")):
+                remove(left)
+            return None
 
     def run(self, blocks: Iterator[Block], total: int | None) -> None:
         """Compute the shards that are missing, then the statistics and the manifest."""
@@ -180,11 +195,12 @@ class _Job:
         intact: dict[int, Record] = {}
         for path in sorted(self.folder.glob("shard-*.json")):
             try:
-                record: Record = read_json(path)
+                record: Record = read_sealed(path, unsealed=True)
                 check_content(self.folder, record)
                 intact[int(path.stem.removeprefix("shard-"))] = record
             except (CorruptFileError, KeyError) as error:
                 log.warning("a shard is computed again: %s", error)
+                remove(path)
         return intact
 
     def _other_text(self, record: Record) -> BadInputError:
@@ -222,7 +238,7 @@ class _Job:
             "tokens": block.tokens.numel(),
             "text_sha256": block.sha256(),
         }
-        write_atomically(path.with_suffix(".json"), json.dumps(record, indent=1))
+        write_sealed(path.with_suffix(".json"), record)
         return record
 
     def _stored(self, tokens: Tensor, number: int) -> Tensor:
@@ -254,7 +270,7 @@ class _Job:
         statistics = _write_tensors(self.folder / STATISTICS, {"mean": mean, "second_moment": second})
         manifest = {
             "model": self.subject.name,
-            "of": read_json(self.folder / "harvest.json"),
+            "of": read_sealed(self.folder / HARVEST, unsealed=True),
             "n_sequences": sum(record["sequences"] for record in records),
             "n_tokens": n,
             "tokens_sha256": tokens_sha256,
@@ -262,17 +278,11 @@ class _Job:
             "statistics": statistics,
             "shards": records,
         }
-        write_atomically(self.folder / MANIFEST, json.dumps(manifest, indent=1))
+        write_sealed(self.folder / MANIFEST, manifest)
 
 
 def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> Record:
     """Write a safetensors file whole or not at all; its name, size and SHA-256."""
-    try:
-        with replacing(path) as temporary:
-            save_file(tensors, temporary)
-    except SafetensorError as error:
-        raise StorageError(
-            f"cannot write {path} ({error}); the shards before it are kept. {free_space_words(path.parent)} "
-            "Free some space and run again."
-        ) from error
+    with replacing(path) as temporary:
+        save_file(tensors, temporary)
     return record_of(path)

@@ -17,12 +17,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sanity.errors import BadInputError
-from sanity.subject.modules import find_blocks, weights_sha256
+from sanity.engine.arguments import checked
+from sanity.errors import BadInputError, SanityError, reason_of
+from sanity.subject.modules import find_blocks, forms_of, weights_sha256
 from sanity.subject.running_on import EditablePrompts, editable_prompts
 
 Edit = Callable[[Tensor], Tensor]
 
+ALIKE = 3
+"""With how many tokens both sequences of the self-test begin."""
+_LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "context_length", "seq_length")
+_ENDLESS = 2**31 - 1
+"""The context of a model whose configuration names no longest sequence."""
 _HOOK = re.compile(r"blocks\.(\d+)\.hook_resid_(pre|post)")
 
 
@@ -102,6 +108,17 @@ def check_finite(activations: Float[Tensor, "batch pos d_model"], hook: str, nam
         )
 
 
+def agree(found: Float[Tensor, "*any"], wanted: Float[Tensor, "*any"]) -> None:
+    """Raise `ValueError` unless two results are one up to rounding: by the root mean square of both."""
+    if found.shape != wanted.shape:
+        raise ValueError(f"it gives shape {list(found.shape)} instead of {list(wanted.shape)}")
+    off = float((found.double() - wanted.double()).pow(2).mean().sqrt())
+    size = float(wanted.double().pow(2).mean().sqrt())
+    # Rounding in 16 bits adds up over the blocks; what is wrong is off by about 1.
+    if not off <= (1e-3 if torch.finfo(wanted.dtype).bits > 16 else 0.15) * size:
+        raise ValueError(f"it is off by {off / size if size else off:.2g} of its size")
+
+
 class LoadedSubject(ABC):
     """A `Subject` over a transformers module: the checks are here, a backend adds how to run it.
 
@@ -118,24 +135,35 @@ class LoadedSubject(ABC):
         self.tokenizer = tokenizer
         self.d_model = int(config.hidden_size)
         self.n_layers = int(config.num_hidden_layers)
-        self.context = int(config.max_position_embeddings)
+        self.context = next(
+            (int(n) for name in _LENGTHS if (n := getattr(config, name, None)) is not None), _ENDLESS
+        )
         self.vocab = int(config.vocab_size)
         self.hooks = hook_names(self.n_layers)
         self.device = torch.device(module.device)
         self.dtype: torch.dtype = module.dtype
         self._plain = module
+        self._plain_blocks = find_blocks(module)[1]
+        # A dozen tokens through the module itself, before anything wraps it: see `selftest`.
+        dozen = (torch.arange(1, 13) * max(1, self.vocab // 13) % self.vocab).view(2, 6).to(self.device)
+        dozen[1, :ALIKE] = dozen[0, :ALIKE]
+        with torch.no_grad():
+            logits, self._forms = forms_of(module, self._plain_blocks, dozen)
+        self.reference = (dozen, logits)
 
     @cached_property
     def weights_sha256(self) -> str:
         """Of all parameters: the same for both backends, different for other weights or another dtype."""
         return weights_sha256(self._plain)
 
+    @checked
     def logits(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos vocab"]:
         """Next-token logits, without gradients."""
         tokens = self._checked(tokens)
         with torch.no_grad():
             return self._logits(tokens)
 
+    @checked
     def residual(self, tokens: Int[Tensor, "batch pos"], hook: str) -> Float[Tensor, "batch pos d_model"]:
         """The residual stream at `hook`, without gradients; the blocks after it are not run."""
         depth, tokens = self._depth(hook), self._checked(tokens)
@@ -144,6 +172,7 @@ class LoadedSubject(ABC):
         check_finite(found, hook, self.name)
         return found
 
+    @checked
     def logits_from(
         self, residual: Float[Tensor, "batch pos d_model"], hook: str
     ) -> Float[Tensor, "batch pos vocab"]:
@@ -154,6 +183,7 @@ class LoadedSubject(ABC):
         check_finite(residual, hook, self.name)
         return self._logits_from(residual.to(self.device, self.dtype), depth)
 
+    @checked
     def logits_with(
         self, tokens: Int[Tensor, "batch pos"], hook: str, edit: Edit
     ) -> Float[Tensor, "batch pos vocab"]:
@@ -162,9 +192,10 @@ class LoadedSubject(ABC):
 
         def checked_edit(found: Tensor) -> Tensor:
             edited = edit(found)
-            if edited.shape != found.shape:
+            if not isinstance(edited, Tensor) or edited.shape != found.shape:
+                what = f"shape {list(edited.shape)}" if isinstance(edited, Tensor) else type(edited).__name__
                 raise BadInputError(
-                    f"the edit at {hook} returned shape {list(edited.shape)}, but was given "
+                    f"the edit at {hook} returned {what}, but was given "
                     f"{list(found.shape)}: return the same shape"
                 )
             check_finite(edited, hook, self.name)
@@ -172,6 +203,7 @@ class LoadedSubject(ABC):
 
         return self._logits_with(tokens, depth, checked_edit)
 
+    @checked
     def editable(self, tokens: Int[Tensor, "batch pos"], hook: str, position: int) -> EditablePrompts:
         """Prompts of one length, ready to be run on from `hook` with another residual at `position`.
 
@@ -179,8 +211,20 @@ class LoadedSubject(ABC):
         values before the position are kept, and the plain module underneath the backend runs on from there.
         """
         depth, tokens = self._depth(hook), self._checked(tokens)
-        blocks = find_blocks(self._plain)[1]
-        prompts = editable_prompts(self._plain, blocks, tokens, depth=depth, position=position)
+        try:
+            prompts = editable_prompts(
+                self._plain, self._plain_blocks, self._forms, tokens, depth=depth, position=position
+            )
+            some = torch.arange(min(2, len(tokens)), device=self.device)
+            with torch.no_grad():
+                agree(prompts.logits(prompts.found[some], some), self._logits(tokens[some])[:, -1])
+        except SanityError:
+            raise
+        except Exception as error:
+            raise BadInputError(
+                f"{self.name} cannot be run on from the middle of its prompts, as its kind of cache is not "
+                f"that of a plain transformer ({reason_of(error)}): take another language model"
+            ) from error
         check_finite(prompts.residual, hook, self.name)
         return prompts
 

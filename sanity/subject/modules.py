@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sanity.errors import BadInputError
+
+Form = tuple[type, int] | None
+"""How a block returns hidden states: alone, or first in a tuple or list of so many."""
 
 
 def find_blocks(module: Any) -> tuple[str, nn.ModuleList]:
@@ -68,12 +71,13 @@ def residual_after(
 
 
 @contextlib.contextmanager
-def passed_by(blocks: nn.ModuleList, hidden: Tensor) -> Iterator[None]:
-    """While this lasts, `blocks` only return `hidden`."""
+def passed_by(blocks: nn.ModuleList, forms: Sequence[Form], hidden: Tensor) -> Iterator[None]:
+    """While this lasts, `blocks` only return `hidden`, in the form in which each returns it."""
     # nnsight has put forwards of its own there.
     before = [block.__dict__.get("forward") for block in blocks]
-    for block in blocks:
-        block.__dict__["forward"] = lambda *arguments, **named: hidden
+    for block, form in zip(blocks, forms, strict=True):
+        output = in_form(form, hidden)
+        block.__dict__["forward"] = lambda *arguments, output=output, **named: output
     try:
         yield
     finally:
@@ -85,23 +89,50 @@ def passed_by(blocks: nn.ModuleList, hidden: Tensor) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def entered_at(blocks: nn.ModuleList, depth: int, hidden: Tensor) -> Iterator[None]:
+def entered_at(blocks: nn.ModuleList, forms: Sequence[Form], depth: int, hidden: Tensor) -> Iterator[None]:
     """While this lasts, a run of the module is given `hidden` after `depth` blocks, which are not run."""
 
     def give(block: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
         return ((hidden, *arguments[1:]), named) if arguments else ((), {**named, "hidden_states": hidden})
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(passed_by(blocks[:depth], hidden))
+        stack.enter_context(passed_by(blocks[:depth], forms[:depth], hidden))
         if depth < len(blocks):
             stack.callback(blocks[depth].register_forward_pre_hook(give, with_kwargs=True).remove)
         yield
 
 
 def hidden_of(output: Any) -> Tensor:
-    """The hidden states in what a block returns: the tensor itself, or the first of a tuple."""
-    hidden: Tensor = output[0] if isinstance(output, tuple) else output
+    """The hidden states in what a block returns: the tensor itself, or the first of a tuple or list."""
+    hidden: Tensor = output[0] if isinstance(output, tuple | list) else output
     return hidden
+
+
+def with_hidden(output: Any, hidden: Tensor) -> Any:
+    """What a block returned, with other hidden states in it."""
+    return type(output)((hidden, *output[1:])) if isinstance(output, tuple | list) else hidden
+
+
+def in_form(form: Form, hidden: Tensor) -> Any:
+    """Hidden states as a block returns them, with nothing next to them."""
+    return hidden if form is None else form[0]((hidden, *[None] * (form[1] - 1)))
+
+
+def forms_of(
+    module: Any, blocks: nn.ModuleList, tokens: Int[Tensor, "batch pos"]
+) -> tuple[Tensor, list[Form]]:
+    """Logits of `tokens`, and what form each block gave its output on the way."""
+    forms: dict[int, Form] = {}
+
+    def note(layer: int, output: Any) -> None:
+        forms[layer] = (type(output), len(output)) if isinstance(output, tuple | list) else None
+
+    with contextlib.ExitStack() as stack:
+        for layer, block in enumerate(blocks):
+            hook = block.register_forward_hook(lambda _, given, output, layer=layer: note(layer, output))
+            stack.callback(hook.remove)
+        logits: Tensor = module(tokens, use_cache=False).logits
+    return logits, [forms.get(layer) for layer in range(len(blocks))]
 
 
 def twin(module: nn.Module) -> nn.Module:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sanity.subject.interface import Edit, LoadedSubject
-from sanity.subject.modules import find_blocks
+from sanity.subject.modules import find_blocks, hidden_of, in_form, with_hidden
 
 
 class NNsightSubject(LoadedSubject):
@@ -30,7 +30,9 @@ class NNsightSubject(LoadedSubject):
 
     def _residual(self, tokens: Tensor, depth: int) -> Tensor:
         with self.traced.trace(tokens, use_cache=False) as tracer:
-            found = (self._blocks[depth - 1].output if depth else self._blocks[0].input).save()
+            block: Any = self._blocks[max(0, depth - 1)]
+            reached: Any = hidden_of(block.output) if depth else block.input
+            found = reached.save()
             tracer.stop()
         residual: Tensor = found
         return residual
@@ -42,7 +44,7 @@ class NNsightSubject(LoadedSubject):
             if depth == 0:
                 self._blocks[0].input = residual
             for layer in range(depth):
-                self._blocks[layer].skip(residual)
+                self._blocks[layer].skip(in_form(self._forms[layer], residual))
             found = self.traced.output.logits.save()
         logits: Tensor = found
         return logits
@@ -52,7 +54,8 @@ class NNsightSubject(LoadedSubject):
             if depth == 0:
                 self._blocks[0].input = edit(self._blocks[0].input)
             else:
-                self._blocks[depth - 1].output = edit(self._blocks[depth - 1].output)
+                output = self._blocks[depth - 1].output
+                self._blocks[depth - 1].output = with_hidden(output, edit(hidden_of(output)))
             found = self.traced.output.logits.save()
         logits: Tensor = found
         return logits

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sanity.errors import BadInputError
-from sanity.subject.modules import entered_at, residual_after
+from sanity.subject.modules import Form, entered_at, residual_after
 
 KeysValues = tuple[Tensor, Tensor]
 """Of one block: both [batch, heads, positions, d_head]."""
@@ -39,6 +39,7 @@ class EditablePrompts:
     """The same, of the tokens between these and the edited position, for every prompt."""
     module: Any
     blocks: nn.ModuleList
+    forms: Sequence[Form]
     depth: int
 
     def __len__(self) -> int:
@@ -62,7 +63,7 @@ class EditablePrompts:
             for s, o in zip(self.shared, self.own, strict=True)
         ]
         tokens = hidden.new_zeros(hidden.shape[:2], dtype=torch.long)
-        with entered_at(self.blocks, self.depth, hidden), _whole_rows(self.module):
+        with entered_at(self.blocks, self.forms, self.depth, hidden), _whole_rows(self.module):
             found = self.module(
                 tokens, past_key_values=_cache(above, below=self.depth), use_cache=True, logits_to_keep=1
             )
@@ -72,7 +73,13 @@ class EditablePrompts:
 
 @torch.no_grad()
 def editable_prompts(
-    module: Any, blocks: nn.ModuleList, tokens: Int[Tensor, "n pos"], *, depth: int, position: int
+    module: Any,
+    blocks: nn.ModuleList,
+    forms: Sequence[Form],
+    tokens: Int[Tensor, "n pos"],
+    *,
+    depth: int,
+    position: int,
 ) -> EditablePrompts:
     """Read `tokens` through `module` as far as `position` asks for; `depth` blocks are below the hook."""
     n, length = tokens.shape
@@ -97,7 +104,7 @@ def editable_prompts(
     together = [
         (torch.cat([k for k, _ in of]), torch.cat([v for _, v in of])) for of in zip(*own, strict=True)
     ]
-    return EditablePrompts(torch.cat(residual), shared, together, module, blocks, depth)
+    return EditablePrompts(torch.cat(residual), shared, together, module, blocks, forms, depth)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sanity.engine.arguments import Seed, checked, usable_device
 from sanity.engine.config import digest
 from sanity.errors import BadInputError
 from sanity.subject.activations import ActivationStore, Normalisation
@@ -50,12 +51,13 @@ class ActivationStream:
         Names the data and its order.
     """
 
+    @checked
     def __init__(
         self,
         store: ActivationStore,
         *,
         batch_size: int,
-        seed: int,
+        seed: Seed,
         pool_shards: int = 8,
         normalisation: Normalisation | None = None,
         device: str | torch.device = "cpu",
@@ -67,7 +69,7 @@ class ActivationStream:
             )
         own = normalisation or store.normalisation
         self.store, self.batch_size, self.seed, self.pool_shards = store, batch_size, seed, pool_shards
-        self.device = torch.device(device)
+        self.device: torch.device = usable_device(device)
         self.d_in = store.d_in
         self.tokens_per_epoch = store.n_tokens
         self.centre: Float[Tensor, " d_in"] = own.centre.to(self.device, torch.float32)

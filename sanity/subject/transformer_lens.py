@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sanity.errors import BadInputError
 from sanity.subject.interface import Edit, LoadedSubject
-from sanity.subject.modules import find_blocks, passed_by, residual_after, twin
+from sanity.subject.modules import passed_by, residual_after, twin
 
 
 class TransformerLensSubject(LoadedSubject):
@@ -29,20 +28,13 @@ class TransformerLensSubject(LoadedSubject):
 
         # Before the bridge: it replaces the module's parts by its own.
         super().__init__(name, twin(module), tokenizer)
-        self._plain_blocks = find_blocks(self._plain)[1]
-        try:
-            self.bridge = TransformerBridge.boot_transformers(
-                name,
-                hf_model=module,
-                tokenizer=copy.deepcopy(tokenizer),  # transformer-lens adds tokens to it
-                device=self.device,
-                dtype=self.dtype,
-            )
-        except (ValueError, KeyError, RuntimeError) as error:
-            raise BadInputError(
-                f"transformer-lens cannot wrap {name} ({type(module).__name__}: {error}): "
-                'use backend="nnsight"'
-            ) from error
+        self.bridge = TransformerBridge.boot_transformers(
+            name,
+            hf_model=module,
+            tokenizer=copy.deepcopy(tokenizer),  # transformer-lens adds tokens to it
+            device=self.device,
+            dtype=self.dtype,
+        )
         # It makes parameters of its own (zero biases, split projections), which would record gradients.
         self.bridge.original_model.requires_grad_(False).eval()
 
@@ -57,7 +49,7 @@ class TransformerLensSubject(LoadedSubject):
         # The embedding of these tokens is thrown away: the first block that runs is given `residual`.
         tokens = residual.new_zeros(residual.shape[:2], dtype=torch.long)
         blocks: nn.ModuleList = self.bridge.blocks
-        with passed_by(blocks[:depth], residual):
+        with passed_by(blocks[:depth], self._forms[:depth], residual):
             if depth:
                 return self._logits(tokens)
             return self._logits_with(tokens, 0, lambda _: residual)

@@ -6,7 +6,6 @@ against 1 s for the default model), and every chapter that needs the model would
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -14,10 +13,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
-
 from sanity.assets import cache_folder
-from sanity.engine.files import disk_errors, read_json, sha256_once, write_atomically
+from sanity.engine.files import disk_errors, read_sealed, sha256_once, write_sealed
+from sanity.engine.leases import alone
 from sanity.errors import CorruptFileError
 
 log = logging.getLogger("sanity")
@@ -33,11 +31,9 @@ def unpacked(packed: Path, unpack: Callable[[Path, Path], None]) -> Path:
     target = cache_folder() / "unpacked" / f"{packed.stem}-{sha256_once(packed)[:16]}"
     if _is_whole(target):
         return target
-    with disk_errors(target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{target}.lock"):
-            if not _is_whole(target):
-                _make(packed, unpack, target)
+    with disk_errors(target.parent), alone(target.with_name(f"{target.name}.lock"), f"unpacking {packed}"):
+        if not _is_whole(target):
+            _make(packed, unpack, target)
     return target
 
 
@@ -49,8 +45,8 @@ def _make(packed: Path, unpack: Callable[[Path, Path], None], target: Path) -> N
         new.mkdir()
         unpack(packed, new)
         listing = {path.name: sha256_once(path) for path in sorted(new.iterdir())}
-        write_atomically(new / _LISTING, json.dumps(listing, indent=1))
-        if target.exists():
+        write_sealed(new / _LISTING, listing)
+        if os.path.lexists(target):
             log.warning("%s is damaged: it is unpacked again", target)
             target.rename(Path(folder) / "damaged")
         os.rename(new, target)
@@ -61,9 +57,7 @@ def _is_whole(target: Path) -> bool:
     if not (target / _LISTING).is_file():
         return False
     try:
-        listing = read_json(target / _LISTING)
-    except CorruptFileError:
+        listing = read_sealed(target / _LISTING)
+        return bool(listing) and all(sha256_once(target / name) == sha for name, sha in listing.items())
+    except (CorruptFileError, OSError):
         return False
-    return all(
-        (target / name).is_file() and sha256_once(target / name) == sha for name, sha in listing.items()
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -73,7 +74,8 @@ def setting(model: Averager) -> tuple[torch.Tensor, float]:
 def measured(model: Averager | None = None, **options: object) -> dict[str, LossRecovered]:
     model = model or Averager()
     centre, factor = setting(model)
-    return loss_recovered(model, SAES, tokens(), hook=HOOK, centre=centre, factor=factor, **options)  # type: ignore[arg-type]
+    given: dict[str, Any] = {"centre": centre, "factor": factor, "mean": centre} | options
+    return loss_recovered(model, SAES, tokens(), hook=HOOK, **given)
 
 
 @pytest.mark.parametrize("leave_first", [False, True])
@@ -86,6 +88,31 @@ def test_identity_reaches_the_ceiling_and_the_mean_the_floor(leave_first: bool) 
     assert 0.1 < half.normalised() < 1
     assert half.ceiling == 0.0
     assert not half.higher_is_better
+
+
+@pytest.mark.parametrize("leave_first", [False, True])
+def test_the_floor_does_not_depend_on_what_the_sae_is_given(leave_first: bool) -> None:
+    """One reconstruction, by an SAE of raw and by one of centred activations, as releases come in both."""
+    model = Averager()
+    first = int(leave_first)
+    mean = model.residual(tokens(), HOOK)[:, first:].flatten(0, 1).mean(0)
+
+    class Raw(Linear):
+        def decode(self, z: torch.Tensor) -> torch.Tensor:
+            return 0.5 * (super().decode(z) - mean) + mean
+
+    def losses(sae: Linear, centre: torch.Tensor) -> LossRecovered:
+        given: dict[str, Any] = {"hook": HOOK, "factor": 1.0, "leave_first": leave_first}
+        return loss_recovered(model, {"x": sae}, tokens(), centre=centre, **given)["x"]
+
+    raw, centred = losses(Raw(1.0), torch.zeros(WIDTH)), losses(Linear(0.5), mean)
+    for a, b in (
+        (raw.cross_entropy, centred.cross_entropy),
+        (raw.kl_divergence, centred.kl_divergence),
+    ):
+        assert (a.value, a.floor, a.ceiling) == pytest.approx((b.value, b.floor, b.ceiling), rel=1e-5)
+    ablated = measured(mean=mean, leave_first=leave_first)["half"].cross_entropy.floor
+    assert raw.cross_entropy.floor == pytest.approx(ablated, rel=1e-5)
 
 
 def test_losses_are_those_of_their_definition() -> None:
@@ -150,7 +177,7 @@ def test_reference_passes_are_shared() -> None:
     model = Averager()
     centre, factor = setting(model)
     before = model.lower
-    loss_recovered(model, SAES, tokens(), hook=HOOK, centre=centre, factor=factor)
+    loss_recovered(model, SAES, tokens(), hook=HOOK, centre=centre, factor=factor, mean=centre)
     assert (model.lower - before, model.upper) == (1, len(SAES) + 2)
 
 
@@ -197,6 +224,10 @@ def test_impossible_splices_are_refused() -> None:
         ({"sequences": tokens(3, 1)}, "nothing to predict"),
         ({"sequences": tokens(3, 2), "leave_first": True}, "at least 3 tokens"),
         ({"factor": 0.0}, "factor is 0.0"),
+        ({"mean": torch.zeros(8)}, "mean is 8 wide and the activation"),
+        ({"mean": centre.numpy()}, "mean=a numpy ndarray"),
+        ({"sequences": tokens()[0]}, r"sequences=a torch Tensor of torch.int64 \[9\]"),
+        ({"sequences": tokens().float()}, "wanted is a Tensor of whole numbers"),
         ({"centre": centre * math.nan}, "centre of shape"),
         ({"documents": torch.arange(3)}, r"documents has shape \[3\]"),
     ):

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from sanity.baselines import FrozenDecoder, FrozenEncoder, SoftFrozenDecoder, Untrained
-from sanity.errors import BadInputError, CorruptFileError
+from sanity.errors import BadInputError
 from sanity.models import Arm, BatchTopK, JumpReLU, ReLU, Run, TopK, Training, train
 
 SETTINGS = Training(curve_points=6, auxiliary=0.1, auxiliary_k=4, dead_after_tokens=100)
@@ -150,10 +150,11 @@ def test_a_checkpoint_of_another_run_is_refused(stream: Any, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["state.json", "state.safetensors", "manifest.json"])
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
-def test_a_damaged_checkpoint_is_named_and_not_used(
-    stream: Any, tmp_path: Path, name: str, damage: str
+def test_a_damaged_checkpoint_is_named_and_trained_anew(
+    stream: Any, tmp_path: Path, name: str, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = trained(stream, tmp_path)[0].folder
+    expected = trained(stream, tmp_path)
+    folder = expected[0].folder
     assert folder is not None
     path = folder / "step-0000000004" / name
     content = bytearray(path.read_bytes())
@@ -163,8 +164,8 @@ def test_a_damaged_checkpoint_is_named_and_not_used(
         middle = len(content) // 2
         content[middle] ^= 1
         path.write_bytes(content if damage == "flipped" else content[:middle])
-    with pytest.raises(CorruptFileError, match="step-0000000004"):
-        trained(stream, tmp_path)
+    assert_same(trained(stream, tmp_path), expected)
+    assert "step-0000000004" in caplog.text
 
 
 def test_a_checkpoint_that_was_being_written_is_ignored(stream: Any, tmp_path: Path) -> None:

@@ -148,7 +148,12 @@ def test_local_links_lead_somewhere(book: Path, pages: Mapping[str, str]) -> Non
                 assert (book / "_build" / "html" / target).exists(), f"{name}: {address}"
 
 
-def test_without_a_remote_there_are_no_buttons(pages: Mapping[str, str]) -> None:
+def test_without_a_remote_a_notebook_is_downloaded_and_nothing_launched(
+    book: Path, pages: Mapping[str, str]
+) -> None:
+    saved = json.loads((book / "_build" / "html" / "notebooks" / "toy.ipynb").read_text(encoding="utf-8"))
+    assert not any(cell.get("outputs") for cell in saved["cells"])
+    assert "notebooks/toy.ipynb" in Links(pages["toy"]).leads
     for page in pages.values():
         assert "colab.research" not in page
         assert "mybinder" not in page
@@ -183,9 +188,10 @@ def test_a_remote_brings_buttons_and_fills_the_colab_cell(
     leads = Links(site.front_page.read_text()).leads
     assert "https://colab.research.google.com/github/owner/name/blob/f00d/book/intro.ipynb" in leads
     assert "https://mybinder.org/v2/gh/owner/name/f00d?urlpath=lab/tree/book/intro.ipynb" in leads
-    assert "https://github.com/owner/name/raw/f00d/book/intro.ipynb" in leads
+    saved = (site.front_page.parent / "notebooks" / "toy.ipynb").read_text(encoding="utf-8")
+    assert r"REPOSITORY, REF = \"https://github.com/owner/name\", \"f00d\"" in saved
     staged = (book / "_build" / "site" / "intro.ipynb").read_text()
-    assert r"REMOTE, COMMIT = \"https://github.com/owner/name\", \"f00d\"" in staged
+    assert r"REPOSITORY, REF = \"https://github.com/owner/name\", \"f00d\"" in staged
 
 
 def test_a_warning_stops_the_build_and_leaves_the_old_pages(book: Path) -> None:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torture.damaging import DAMAGES
 
+from sanity.engine.files import sha256_of, write_atomically, write_sealed
 from sanity.errors import BadInputError, SanityError
 from sanity.publishing import chapters as chapters_module
 from sanity.publishing.chapters import (
-    Chapter,
-    executed_path,
     read_chapters,
-    results_folder,
     run_chapters,
     run_order,
-    tables_path,
 )
+from sanity.publishing.stamps import notebook_path, results_folder, stamp_path, tables_path
 
 
 @pytest.fixture
@@ -26,13 +27,15 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the chapters that are run, by a stand-in that only writes a file."""
     names: list[str] = []
 
-    def pretend(chapter: Chapter, notebook: Path, **_: object) -> float:
-        notebook.parent.mkdir(parents=True, exist_ok=True)
-        notebook.write_text(chapter.source.read_text())
-        names.append(chapter.name)
+    def pretend(name: str, source: Path, notebook: Path, noted: Path, *, profile: str) -> float:
+        write_atomically(notebook, source.read_bytes())
+        table = results_folder(notebook.parents[3], profile) / f"{name}_arms.parquet"
+        write_atomically(table, b"rows")
+        write_sealed(noted, {table.stem: sha256_of(table)})
+        names.append(name)
         return 1.5
 
-    monkeypatch.setattr(chapters_module, "_execute", pretend)
+    monkeypatch.setattr(chapters_module, "execute", pretend)
     return names
 
 
@@ -99,22 +102,29 @@ def test_profiles_are_kept_apart(tiny_book: Path, runs: list[str]) -> None:
     assert run(tiny_book, "smoke") == [True, True]
 
 
-def test_a_damaged_or_half_written_notebook_is_run_again(tiny_book: Path, runs: list[str]) -> None:
-    run(tiny_book)
-    toy = read_chapters(tiny_book)[1]
-    executed = executed_path(tiny_book, "smoke", toy)
-    executed.write_text(executed.read_text()[:-100])
-    assert run(tiny_book) == [False, True]
-    executed.with_suffix(".json").write_text('{"fingerprint":')
-    assert run(tiny_book) == [False, True]
+def test_what_a_file_of_ones_own_computes_lies_under_its_name_and_changes_with_it(
+    tiny_book: Path, runs: list[str]
+) -> None:
+    own = tiny_book / "my.v2.yaml"
+    assert notebook_path(tiny_book, str(own), "toy") == notebook_path(tiny_book, "my.v2", "toy")
+    assert results_folder(tiny_book, str(own)) == tiny_book / "_build" / "results" / "my.v2"
+    for text, reused in (("about: one", False), ("about: one", True), ("about: another", False)):
+        own.write_text(text, encoding="utf-8")
+        assert run(tiny_book, str(own)) == [reused, reused]
 
 
-def test_a_lost_table_is_published_again(tiny_book: Path, runs: list[str]) -> None:
+@pytest.mark.parametrize("how", sorted(DAMAGES))
+@pytest.mark.parametrize("place", [notebook_path, stamp_path, tables_path, None])
+def test_a_chapter_whose_files_were_damaged_is_run_again(
+    tiny_book: Path, runs: list[str], place: Callable[[Path, str, str], Path] | None, how: str
+) -> None:
     run(tiny_book)
-    tables_path(tiny_book, "smoke", "toy").write_text(json.dumps({"toy_arms": True}))
+    table = results_folder(tiny_book, "smoke") / "toy_arms.parquet"
+    path = place(tiny_book, "smoke", "toy") if place else table
+    before = path.read_bytes()
+    DAMAGES[how](path, random.Random(0))
     assert run(tiny_book) == [False, True]
-    results_folder(tiny_book, "smoke").mkdir(parents=True)
-    (results_folder(tiny_book, "smoke") / "toy_arms.parquet").touch()
+    assert place is stamp_path or path.read_bytes() == before
     assert run(tiny_book) == [True, True]
 
 
@@ -139,7 +149,7 @@ def test_a_failing_chapter_is_one_error_and_keeps_what_was_run(tiny_book: Path) 
     partial = tiny_book / "_build" / "executed" / "smoke" / "toy.failed.ipynb"
     assert str(partial) in said
     assert "so far" in partial.read_text()
-    assert not executed_path(tiny_book, "smoke", read_chapters(tiny_book)[1]).exists()
+    assert not notebook_path(tiny_book, "smoke", "toy").exists()
 
 
 def _with_three(root: Path) -> Path:
@@ -158,15 +168,15 @@ def test_chapters_run_side_by_side_and_the_front_page_after_all(
     monkeypatch.setattr(chapters_module, "cores", lambda: 2)
     both, ended = threading.Barrier(2, timeout=20), list[str]()
 
-    def pretend(chapter: Chapter, notebook: Path, **_: object) -> float:
-        if chapter.name in ("toy", "second"):
+    def pretend(name: str, source: Path, notebook: Path, *_: object, **__: object) -> float:
+        if name in ("toy", "second"):
             both.wait()  # passes only when the two are under way at the same time
         notebook.parent.mkdir(parents=True, exist_ok=True)
-        notebook.write_text(chapter.source.read_text())
-        ended.append(chapter.name)
+        notebook.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+        ended.append(name)
         return 1.0
 
-    monkeypatch.setattr(chapters_module, "_execute", pretend)
+    monkeypatch.setattr(chapters_module, "execute", pretend)
     done = run_chapters(read_chapters(_with_three(tiny_book)), profile="smoke", root=tiny_book)
     assert [e.chapter.name for e in done] == ["toy", "second", "third", "intro"]
     assert ended[-1] == "intro"
@@ -177,11 +187,11 @@ def test_after_a_failure_no_chapter_is_begun(tiny_book: Path, monkeypatch: pytes
     monkeypatch.setattr(chapters_module, "cores", lambda: 1)
     begun = list[str]()
 
-    def pretend(chapter: Chapter, notebook: Path, **_: object) -> float:
-        begun.append(chapter.name)
-        raise SanityError(f"{chapter.name} failed")
+    def pretend(name: str, *_: object, **__: object) -> float:
+        begun.append(name)
+        raise SanityError(f"{name} failed")
 
-    monkeypatch.setattr(chapters_module, "_execute", pretend)
+    monkeypatch.setattr(chapters_module, "execute", pretend)
     with pytest.raises(SanityError, match="toy failed"):
         run_chapters(read_chapters(_with_three(tiny_book)), profile="smoke", root=tiny_book)
     assert begun == ["toy"]

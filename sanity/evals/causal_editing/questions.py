@@ -96,7 +96,10 @@ def ask(
             f"none of {len(entities)} entities can be asked {template!r}: with {subject.name}'s tokenizer "
             f"each lacks {attribute}, takes more than {most_tokens} tokens, or is joined with what follows it"
         )
-    first = {name: _first_token(subject, template % name, facts.values[name][attribute]) for name in placed}
+    first = {
+        name: _first_token(subject, template.replace("%s", name), facts.values[name][attribute])
+        for name in placed
+    }
     clear = _unambiguous({name: facts.values[name][attribute] for name in placed}, first)
     names = [name for name in placed if name in clear]
     shapes = sorted({(len(placed[n].tokens), placed[n].last) for n in names})
@@ -137,7 +140,7 @@ class _Placed:
 def _placed(subject: Subject, template: str, entity: str) -> _Placed | None:
     """None where a token holds the entity's end and something of what follows."""
     begin = template.index("%s")
-    end, text = begin + len(entity), template % entity
+    end, text = begin + len(entity), template.replace("%s", entity)
     coded: Any = subject.tokenizer(text, return_offsets_mapping=True)
     tokens, spans = list(coded["input_ids"]), coded["offset_mapping"]
     if len(tokens) > subject.context:

@@ -7,10 +7,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from sanity.errors import BadInputError
+from sanity.evals.inputs import active_latents
 from sanity.evals.interpretability.contexts import ALIVE_FREQUENCY, Counts, DrawnContexts, Part, generator_for
 from sanity.evals.interpretability.windows import Pool
 
@@ -88,7 +89,9 @@ class _Tally:
         kept: list[tuple[Tensor, ...]] = []
         with torch.no_grad():
             for x, window, position in self.pool.batches(activations):
-                row, latent, value = _active(sae, x)
+                found = active_latents(sae, x)
+                row, latent = found.rows.long().cpu(), found.latents.long().cpu()
+                value = found.values.float().cpu().abs()  # how strongly, also where latents are signed
                 where = window[row]
                 self.tokens += torch.bincount(latent, minlength=self.d_sae)
                 self._count(where, latent)
@@ -128,17 +131,6 @@ class _Tally:
             l0=float(self.tokens.sum()) / self.pool.n_tokens,
         )
         return eligible, counts
-
-
-def _active(sae: Any, x: Float[Tensor, "rows d_in"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Row, latent and value of every active latent, on the CPU."""
-    x = x.to(sae.W_dec)
-    if callable(getattr(sae, "encode_sparse", None)):
-        found = sae.encode_sparse(x)
-        return found.rows.long().cpu(), found.latents.long().cpu(), found.values.float().cpu()
-    z = sae.encode(x)
-    row, latent = torch.nonzero(z > 0, as_tuple=True)
-    return row.cpu(), latent.cpu(), z[row, latent].float().cpu()
 
 
 def parts_of(documents: Sequence[int], sources: Sequence[str], *, seed: int) -> dict[int, Part]:

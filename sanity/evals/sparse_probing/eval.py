@@ -85,6 +85,7 @@ class SparseProbing(Eval):
     """Its seeds divide the texts on which the metric itself is tested; none of them is judged."""
     name: ClassVar[str] = "sparse_probing"
     version: ClassVar[int] = 1
+    assets: ClassVar = ("sae-probes", "django-catalogues")
     metrics: ClassVar = {f"sparse_probing_top{k}": _top(k) for k in (1, 2, 5, 16)}
 
     @property
@@ -113,7 +114,7 @@ class SparseProbing(Eval):
     @override
     def refer(self, task: Task, setting: Setting, d_sae: int) -> None:
         tasks = self._tasks(setting, setting.seed)
-        means = self._texts(setting, "cpu").mean()
+        means = self._texts(setting, "cpu").text_means()
         kept, _ = harvests_of(setting.inputs)
         components = torch.linalg.eigh(kept.covariance.double()).eigenvectors.flip(1).numpy()
         drawn = np.random.default_rng(setting.seed).standard_normal((means.shape[1], d_sae))
@@ -176,7 +177,7 @@ class SparseProbing(Eval):
     def grade(self, task: Task, setting: Setting) -> pd.DataFrame:
         """The dense probes' own logits as latents, mixed with noise."""
         assert self.grades is not None
-        means = self._texts(setting, "cpu").mean()
+        means = self._texts(setting, "cpu").text_means()
         frames = []
         for seed in self.grades.seeds:
             tasks = self._tasks(setting, seed)

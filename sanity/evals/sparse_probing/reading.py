@@ -62,6 +62,7 @@ def text_activations(prepared: Result, train: Result, device: str) -> TextActiva
         [functools.partial(load, name) for name in names],
         kept.mean.to(device),
         kept.factor,
+        mean=kept.mean.to(device),
     )
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from scipy.sparse import coo_matrix, csr_matrix
 from torch import Tensor
 
+from sanity.engine.arguments import checked
 from sanity.errors import BadInputError
-from sanity.evals.inputs import CHUNK_ELEMENTS, SparseAutoencoder, require_finite, require_width
+from sanity.evals.inputs import SparseAutoencoder, active_latents, require_finite, require_width
 
 log = logging.getLogger("sanity")
 
@@ -33,6 +33,9 @@ class TextActivations:
     centre: Float[Tensor, " d_in"]
     factor: float
     """An SAE is given (activation - centre) * factor."""
+    mean: Float[Tensor, " d_in"] | None = None
+    """What the references (neurons, components, dense probes) are centred by, whatever an SAE is given; by
+    default nothing."""
 
     @classmethod
     def in_memory(
@@ -42,27 +45,32 @@ class TextActivations:
         *,
         centre: Float[Tensor, " d_in"] | None = None,
         factor: float = 1.0,
+        mean: Float[Tensor, " d_in"] | None = None,
     ) -> TextActivations:
         """Texts numbered from 0 whose tokens are all there."""
         part = {"activations": activations, "texts": texts}
         middle = activations.new_zeros(activations.shape[1]) if centre is None else centre
-        return cls(int(texts.max()) + 1, [lambda: part], middle, factor)
+        return cls(int(texts.max()) + 1, [lambda: part], middle, factor, mean)
 
     def given(self) -> Iterator[tuple[Float[Tensor, "tokens d_in"], Int[np.ndarray, " tokens"]]]:
         """What an SAE is given, some thousand tokens at a time, and the texts that these belong to."""
+        for x, texts in self._raw():
+            yield (x - self.centre) * self.factor, texts
+
+    def _raw(self) -> Iterator[tuple[Float[Tensor, "tokens d_in"], Int[np.ndarray, " tokens"]]]:
         for load in self.parts:
             part = load()
             for start in range(0, len(part["texts"]), _ROWS):
                 x = part["activations"][start : start + _ROWS].to(self.centre)
-                texts = part["texts"][start : start + _ROWS].long().numpy()
-                yield (x - self.centre) * self.factor, texts
+                yield x, part["texts"][start : start + _ROWS].long().numpy()
 
-    def mean(self) -> Float[np.ndarray, "texts d_in"]:
-        """Each text's mean over its tokens of what an SAE is given."""
+    def text_means(self) -> Float[np.ndarray, "texts d_in"]:
+        """Each text's mean over its tokens of the activation, less `mean`."""
         total = np.zeros((self.n_texts, len(self.centre)))
         count = np.zeros(self.n_texts)
-        for x, texts in self.given():
-            np.add.at(total, texts, x.double().cpu().numpy())
+        for x, texts in self._raw():
+            centred = x if self.mean is None else x - self.mean.to(x)
+            np.add.at(total, texts, centred.double().cpu().numpy())
             count += np.bincount(texts, minlength=self.n_texts)
         mean: np.ndarray = total / _counted(count)[:, None]
         return mean
@@ -89,6 +97,7 @@ class PooledLatents:
         return len(np.unique(self.means.indices))
 
 
+@checked
 def pooled_latents(sae: SparseAutoencoder, texts: TextActivations) -> PooledLatents:
     """Run `sae` over every token of `texts`, and average its latents text by text.
 
@@ -98,33 +107,17 @@ def pooled_latents(sae: SparseAutoencoder, texts: TextActivations) -> PooledLate
     require_width("the residual stream of the texts", len(texts.centre), d_in, "the decoder")
     parts, count, active = [], np.zeros(texts.n_texts), 0
     for x, of in texts.given():
-        rows, latents, values = _active(sae, x.to(sae.W_dec))
-        require_finite("the latents", torch.from_numpy(values))
+        found = active_latents(sae, x)
+        require_finite("the latents", found.values)
+        rows, latents, values = (
+            part.cpu().numpy() for part in (found.rows, found.latents, found.values.double())
+        )
         shape = (texts.n_texts, d_sae)
         # Entries of the same text and latent are added up by the conversion.
-        parts.append(coo_matrix((values.astype(np.float64), (of[rows], latents)), shape=shape).tocsr())
+        parts.append(coo_matrix((values, (of[rows], latents)), shape=shape).tocsr())
         count += np.bincount(of, minlength=texts.n_texts)
         active += len(values)
     means = csr_matrix(sum(parts[1:], parts[0]).multiply(1 / _counted(count)[:, None]))
     if not active:
         log.warning("every one of the %d latents is dead on the probing texts: probes read nothing", d_sae)
     return PooledLatents(means, active / count.sum())
-
-
-def _active(
-    sae: SparseAutoencoder, x: Float[Tensor, "tokens d_in"]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row, latent and value of every active latent."""
-    encode_sparse = getattr(sae, "encode_sparse", None)
-    if callable(encode_sparse):
-        z = encode_sparse(x)
-        return tuple(part.cpu().numpy() for part in (z.rows, z.latents, z.values))
-    found: list[list[np.ndarray]] = [[], [], []]
-    size = max(1, CHUNK_ELEMENTS // sae.W_dec.shape[0])
-    for start in range(0, len(x), size):
-        z = sae.encode(x[start : start + size]).detach()
-        rows, latents = z.nonzero(as_tuple=True)
-        for kept, part in zip(found, (rows + start, latents, z[rows, latents]), strict=True):
-            kept.append(part.cpu().numpy())
-    rows_, latents_, values_ = (np.concatenate(kept) for kept in found)
-    return rows_, latents_, values_

@@ -101,7 +101,7 @@ def follow_training(task: Task) -> None:
     (ended,) = trained(
         [run],
         replace(opened, sample=x, truth=None),
-        folder=task.shared,
+        folders=[task.scratch],
         more=[TurningProbe(begun.initial_directions, snapshots), LazinessProbe(begun.sae, kernel, x, asked)],
     )
     frequency = firing_frequency(ended.sae, [opened.sample[:FREQUENCY_SAMPLES]]).cpu()

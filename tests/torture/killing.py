@@ -1,0 +1,87 @@
+"""Kill what computes, at any moment, again and again: what comes of it in the end has the same bytes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import shutil
+import signal
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from torture.damaging import DAMAGES
+from torture.workplace import contents_of
+
+from sanity.engine.cells import Cell
+from sanity.engine.computing import compute
+from sanity.engine.store import LocalStore
+
+
+def kill_often(folder: Path, todo: Sequence[Cell], kills: int, chance: random.Random) -> dict[str, int]:
+    """At least `kills` of processes that compute `todo`; each store that ends is compared with a calm one.
+
+    After every third kill, something in the scratch folder is damaged, too. Processes are forked, since
+    importing everything takes longer than the work; each is a process and dies of SIGKILL or SIGTERM.
+    """
+    began = time.monotonic()
+    wanted = contents_of(compute(todo, LocalStore(folder / "undisturbed")), todo)
+    length = time.monotonic() - began
+    counts = {"kills": 0, "of them while training": 0, "scratch files damaged": 0, "runs that ended equal": 0}
+    while counts["kills"] < kills or not counts["runs that ended equal"]:
+        root = folder / "killed"
+        shutil.rmtree(root, ignore_errors=True)
+        _until_it_ends(root, todo, length, counts, chance)
+        assert contents_of(LocalStore(root), todo) == wanted, "a killed run ended with other bytes"
+        left = [path for path in (root / "scratch").iterdir() if not path.name.startswith("removed-")]
+        assert not left, f"a run that ended left {left}"
+        counts["runs that ended equal"] += 1
+    return counts
+
+
+def _until_it_ends(
+    root: Path, todo: Sequence[Cell], length: float, counts: dict[str, int], chance: random.Random
+) -> None:
+    for attempt in range(1000):
+        process = _forked(root, todo)
+        # The first ones die early; later ones are given longer, so that each store is finished.
+        deadline = time.monotonic() + chance.uniform(0.0, length * (0.2 + attempt / 10))
+        while (ended := os.waitpid(process, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        if ended[0]:
+            assert os.waitstatus_to_exitcode(ended[1]) == 0, (root / "traceback").read_text()
+            return
+        checkpoints = list((root / "scratch").glob("*/*/scratch/*/step-*"))
+        os.kill(process, chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
+        os.waitpid(process, 0)
+        counts["kills"] += 1
+        counts["of them while training"] += bool(checkpoints)
+        if counts["kills"] % 3 == 0:
+            counts["scratch files damaged"] += _damage_scratch(root, chance)
+    raise AssertionError("it never came to an end")
+
+
+def _forked(root: Path, todo: Sequence[Cell]) -> int:
+    process = os.fork()
+    if process:
+        return process
+    code = 1
+    try:
+        logging.getLogger("sanity").setLevel(logging.ERROR)
+        compute(todo, LocalStore(root))
+        code = 0
+    except SystemExit as error:
+        code = int(str(error.code))
+    except BaseException:
+        (root / "traceback").write_text(traceback.format_exc())
+    finally:
+        os._exit(code)
+
+
+def _damage_scratch(root: Path, chance: random.Random) -> bool:
+    files = sorted(path for path in (root / "scratch").rglob("*") if path.is_file() and path.stat().st_size)
+    if files:
+        chance.choice(list(DAMAGES.values()))(chance.choice(files), chance)
+    return bool(files)
