@@ -63,11 +63,10 @@ profile = "quick"
 import warnings
 
 import torch
-from IPython.display import Markdown
 
 import sanity
 from sanity.checking import SIZES, source_of
-from sanity.publishing import ReportPage, open_chapter
+from sanity.publishing import Markdown, ReportPage, open_chapter
 from sanity.sources import Pace
 
 page = open_chapter("check_your_own", profile)
