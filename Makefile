@@ -3,13 +3,18 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-newest reproduce book serve address bench lint lock clean clean-all
+.PHONY: help setup test test-newest torture reproduce book serve address bench lint lock clean clean-all
 
 # Empty: the first Python of 3.11 to 3.13 that is found, or one that uv brings.
 PYTHON ?=
 PROFILE ?= quick
+# Taken as it was written: neither make nor a shell looks for commands in it.
+override PROFILE := $(value PROFILE)
+export PROFILE
 # How many processes the tests run in: a number, or one per core. Each takes a gigabyte of memory.
 WORKERS ?= auto
+# What 'make torture' draws its kills and damages from.
+SEED ?= 0
 # 'make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu' takes the CPU-only build of torch, which
 # saves gigabytes on a machine without an NVIDIA GPU. To change it later: 'make clean-all' first.
 TORCH_INDEX ?=
@@ -37,7 +42,8 @@ help:  ## say what there is
 	@echo "make setup       create .venv, install the locked packages, fetch and check the assets"
 	@echo "make test        set up what is missing and run the tests    WORKERS=a number of processes (now: $(WORKERS))"
 	@echo "make test-newest run the tests with the newest packages that pyproject.toml allows"
-	@echo "make reproduce   run every chapter and build the book    PROFILE=demo|smoke|quick|gpu|paper, or my.yaml (now: $(PROFILE))"
+	@echo "make torture     kill, damage and misuse everything, from a seed    SEED=a number (now: $(SEED))"
+	@echo "make reproduce   run every chapter and build the book    PROFILE=demo|smoke|quick|gpu|paper, or my.yaml (now: $$PROFILE)"
 	@echo "make book        build the book again from the chapters that ran    PROFILE=..."
 	@echo "make serve       show the built book on 127.0.0.1    PORT=... (now: $(PORT))"
 	@echo "make address     write this checkout's remote into the chapters, for Colab"
@@ -79,6 +85,9 @@ test test-newest: export PYTHONWARNDEFAULTENCODING = 1
 test: setup  ## every test
 	$(PY) -m pytest --numprocesses "$(WORKERS)" --maxprocesses 8 --dist loadfile
 
+torture: setup  ## kills, damages and bad calls, counted: about ten minutes
+	PYTHONPATH=tests:tests/subject $(PY) -m torture.campaign --seed "$(SEED)"
+
 # An environment of its own, in which every declared range is taken to its upper end.
 test-newest: setup  ## every test, with the newest packages
 	$(BIN)/uv venv --seed --clear --python $(PY) $(NEWEST)
@@ -86,10 +95,10 @@ test-newest: setup  ## every test, with the newest packages
 	$(NEWEST)/bin/python -m pytest --numprocesses "$(WORKERS)" --maxprocesses 8 --dist loadfile
 
 reproduce: setup  ## from cells to pages
-	$(BIN)/sanity reproduce --profile "$(PROFILE)"
+	$(BIN)/sanity reproduce --profile "$$PROFILE"
 
 book: $(STAMPS)/package
-	$(BIN)/sanity book --profile "$(PROFILE)"
+	$(BIN)/sanity book --profile "$$PROFILE"
 
 serve:  ## the built book, on this machine only
 	@test -f _build/html/index.html || { echo "make serve: there are no pages yet: make reproduce" >&2; exit 1; }

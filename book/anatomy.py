@@ -57,7 +57,7 @@ import time
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from IPython.display import Code, Markdown
+from IPython.display import Code
 
 import sanity
 from sanity import figures
@@ -76,7 +76,7 @@ from sanity.figures.style import ARM_COLOURS, reference
 from sanity.models import TopK, Training, initial_directions, plain
 from sanity.models.plain import PlainAutoencoder
 from sanity.models.training import probe_steps
-from sanity.publishing import open_chapter
+from sanity.publishing import Markdown, open_chapter
 
 page = open_chapter("anatomy", profile)
 figures.house_style()

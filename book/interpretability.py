@@ -65,13 +65,12 @@ profile = "demo"
 
 # %% tags=["hide-input"]
 import pandas as pd
-from IPython.display import Markdown
 
 from sanity import figures
 from sanity.evals import METRICS
 from sanity.evals.interpretability import Context
 from sanity.experiments import equal_frequencies
-from sanity.publishing import open_chapter
+from sanity.publishing import Markdown, open_chapter
 from sanity.publishing.page import Html
 from sanity.stats import hierarchical_bootstrap, t_interval
 

@@ -59,7 +59,7 @@ profile = "demo"
 from itertools import combinations
 
 import pandas as pd
-from IPython.display import Markdown, display
+from IPython.display import display
 
 from sanity import figures
 from sanity.evals.judging import (
@@ -72,7 +72,7 @@ from sanity.evals.judging import (
     gate_verdict,
     protocol,
 )
-from sanity.publishing import open_chapter
+from sanity.publishing import Markdown, code, open_chapter
 
 page = open_chapter("judged_interpretability", profile)
 figures.house_style()
@@ -108,7 +108,7 @@ judges = pd.DataFrame(rows)
 judges["claims rest on it"] = judges["passes"] & (judges["passes"].cumsum() == 1)
 
 # %% tags=["hide-input"]
-models = ", ".join(f"`{model}`" for model in judges["model"])
+models = ", ".join(code(model) for model in judges["model"])
 behind = (judges["kind"] == "endpoint").sum()
 Markdown(
     f"Judges on this page: {models}; {behind} of them behind an endpoint."
@@ -373,6 +373,7 @@ page.table(
 # | `SANITY_JUDGE_BUDGET_MONEY` | most money of all runs together | no limit |
 # | `SANITY_JUDGE_PRICE_PROMPT`, `SANITY_JUDGE_PRICE_ANSWER` | price per million tokens | 0 |
 # | `SANITY_JUDGE_REQUESTS_PER_MINUTE`, `SANITY_JUDGE_TOKENS_PER_MINUTE` | rate limits | 60, 100,000 |
+# | `SANITY_JUDGE_UNENCRYPTED_HOST` | a host of your own network to which the key may go over http | none |
 # | `SANITY_JUDGE_CONCURRENCY`, `SANITY_JUDGE_TIMEOUT`, `SANITY_JUDGE_ATTEMPTS` | calls at once, seconds, tries | 4, 60, 5 |
 #
 # ```shell
@@ -414,7 +415,7 @@ page.table(
 # %% tags=["hide-input"]
 text = "x" * 3000
 spending = [
-    f"`{spec.model}`: {one.expected(spec, len(page.read.runs(grid)))[0].words(endpoint.prices)}"
+    f"{code(spec.model)}: {one.expected(spec, len(page.read.runs(grid)))[0].words(endpoint.prices)}"
     for grid, one in asked.items()
     for spec in one.judges
     if spec.kind == "endpoint"

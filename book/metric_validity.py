@@ -60,14 +60,13 @@ profile = "demo"
 
 # %% tags=["hide-input"]
 import pandas as pd
-from IPython.display import Markdown
 
 from sanity import claims, figures
 from sanity.evals import METRICS
 from sanity.evals.corrupted_truth import KINDS
 from sanity.experiments import scrambling
 from sanity.experiments.verdicts import verdict_tables
-from sanity.publishing import open_chapter
+from sanity.publishing import Markdown, open_chapter
 from sanity.stats import gates as gates_of
 
 page = open_chapter("metric_validity", profile)

@@ -63,13 +63,12 @@ profile = "demo"
 
 # %% tags=["hide-input"]
 import pandas as pd
-from IPython.display import Markdown
 
 from sanity import figures
 from sanity.data import SyntheticWorld
 from sanity.experiments.objective_gains import agreement, gains
 from sanity.models import Objective
-from sanity.publishing import open_chapter
+from sanity.publishing import Markdown, open_chapter
 
 page = open_chapter("objectives", profile)
 figures.house_style()

@@ -61,12 +61,11 @@ profile = "demo"
 
 # %% tags=["hide-input"]
 import pandas as pd
-from IPython.display import Markdown
 
 from sanity import figures
 from sanity.claims import paper_tables
 from sanity.evals import METRICS
-from sanity.publishing import open_chapter
+from sanity.publishing import Markdown, open_chapter
 
 page = open_chapter("real_activations", profile)
 figures.house_style()

@@ -56,7 +56,6 @@ profile = "demo"
 # %% tags=["hide-input"]
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
 from scipy.stats import bootstrap
 
 from sanity import figures
@@ -64,7 +63,7 @@ from sanity.claims import paper_tables
 from sanity.data.probing import GROUPS, WIDER
 from sanity.evals import sparse_probing as probing
 from sanity.experiments.verdicts import book_ledger
-from sanity.publishing import open_chapter
+from sanity.publishing import Markdown, open_chapter
 
 page = open_chapter("sparse_probing", profile)
 figures.house_style()

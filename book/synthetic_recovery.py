@@ -54,14 +54,14 @@ profile = "demo"
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import Markdown, display
+from IPython.display import display
 
 from sanity import figures
 from sanity.claims import book_folder
 from sanity.evals import expected_max_cosine, log_any_above, recovery_by_frequency
 from sanity.experiments import untrained_dictionaries
 from sanity.experiments.kept_tables import kept_tables
-from sanity.publishing import open_chapter
+from sanity.publishing import Markdown, open_chapter
 
 page = open_chapter("synthetic_recovery", profile)
 figures.house_style()

@@ -336,3 +336,40 @@ def test_the_order_of_rooms_would_be_noticed(repository: Path, tmp_path: Path) -
     )
     assert done.returncode != 0
     assert "sanity.engine is not allowed to import sanity.publishing" in done.stdout
+
+
+@pytest.mark.parametrize("where", ["command line", "environment"])
+@pytest.mark.parametrize(
+    "profile",
+    [
+        '"; touch owned; "',
+        "$(touch owned)",
+        "`touch owned`",
+        "$(shell touch owned)",
+        "$$(touch owned)",
+        "a b",
+    ],
+)
+def test_a_profiles_name_is_handed_on_as_it_was_written(
+    bare_copy: Path, monkeypatch: pytest.MonkeyPatch, profile: str, where: str
+) -> None:
+    sanity = bare_copy / "bin" / "sanity"
+    sanity.parent.mkdir()
+    sanity.write_text('#!/bin/bash\nprintf "%s\\n" "$@" > said\n')
+    sanity.chmod(0o755)
+    given = []
+    if where == "environment":
+        monkeypatch.setenv("PROFILE", profile)
+    else:
+        given = [f"PROFILE={profile}"]
+    for target in ("help", "book", "reproduce"):
+        done = make(bare_copy, target, "BIN=bin", *given, *SET_UP)
+        assert done.returncode == 0, done.stderr
+        if target != "help":
+            assert (bare_copy / "said").read_text() == f"{target}\n--profile\n{profile}\n"
+    assert profile in make(bare_copy, "help", *given).stdout
+    assert not (bare_copy / "owned").exists()
+
+
+SET_UP = ("--old-file=setup", "--old-file=.venv/stamps/package")
+"""Taken as done."""

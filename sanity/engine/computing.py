@@ -141,6 +141,7 @@ def compute(cells: Sequence[Cell], store: LocalStore | None = None, *, verify: b
     absent = missing(cells, store, verify=verify)
     if not absent:
         return store
+    store.sweep()
     log.info(
         "%d of %d results to compute, about %s",
         len(absent),

@@ -148,9 +148,14 @@ class LocalStore:
         """Delete a result for good; a kill in between leaves nothing that looks like one."""
         with disk_errors(self.root):
             self._throw_away(self.root / "results" / key)
-            for left in (self.root / "scratch").glob("removed-*"):  # by a process that was killed
-                remove(left)
+        self.sweep()
         self._known.pop(key, None)
+
+    def sweep(self) -> None:
+        """Delete what processes were deleting when they were killed."""
+        with disk_errors(self.root):
+            for left in (self.root / "scratch").glob("removed-*"):
+                remove(left)
 
     def sound(self, cell: Cell, *, verify: bool = False) -> bool:
         """Whether there is a sound result of `cell`; with `verify`, every byte of it is read.

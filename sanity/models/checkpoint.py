@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from sanity.engine.arguments import checked
 from sanity.engine.config import to_json
-from sanity.engine.files import disk_errors, read_json, sha256_of
+from sanity.engine.files import disk_errors, is_intact, read_json, read_sealed, sha256_of, write_sealed
 from sanity.errors import BadInputError, CorruptFileError
 from sanity.models.autoencoder import Autoencoder
 from sanity.models.selection import Above
@@ -47,8 +47,9 @@ def save_sae(sae: Autoencoder, folder: str | Path) -> Path:
         (where / _CONFIG).write_text(json.dumps(_config(sae), indent=2, sort_keys=True), encoding="utf-8")
         save_file({n: value.detach().cpu().contiguous() for n, value in tensors.items()}, where / _WEIGHTS)
 
-    if folder.exists() and not (folder / _MANIFEST).exists() and any(folder.iterdir()):
-        raise BadInputError(f"{folder} holds other files and no SAE of ours: choose a new folder")
+    with disk_errors(folder):
+        if folder.exists() and not (folder / _MANIFEST).exists() and any(folder.iterdir()):
+            raise BadInputError(f"{folder} holds other files and no SAE of ours: choose a new folder")
     return write_folder(folder, fill)
 
 
@@ -134,9 +135,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
         try:
             fill(part)
             hashes = {path.name: sha256_of(path) for path in sorted(part.iterdir())}
-            (part / _MANIFEST).write_text(
-                json.dumps({"format": 1, "files": hashes}, indent=2), encoding="utf-8"
-            )
+            write_sealed(part / _MANIFEST, {"format": 1, "files": hashes})
             for path in part.iterdir():
                 _sync(path)
             _sync(part)
@@ -156,9 +155,9 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
 
 def verified(folder: Path) -> None:
     """Raise `CorruptFileError` unless the manifest names every file of the folder, and each matches it."""
-    if not (folder / _MANIFEST).is_file():
+    if not os.path.isfile(folder / _MANIFEST):
         raise CorruptFileError(f"{folder} has no {_MANIFEST}: it is incomplete or no folder of ours")
-    listed = read_json(folder / _MANIFEST).get("files")
+    listed = read_sealed(folder / _MANIFEST, unsealed=True).get("files")
     if not isinstance(listed, dict) or not listed:
         raise CorruptFileError(f"{folder / _MANIFEST} lists no files: delete {folder} and run again")
     there = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
@@ -168,7 +167,7 @@ def verified(folder: Path) -> None:
         )
     for name, expected in listed.items():
         path = folder / Path(name).name
-        if not path.is_file() or sha256_of(path) != expected:
+        if not is_intact(path, expected):
             raise CorruptFileError(f"{path} is missing or damaged: delete {folder} and run again")
 
 

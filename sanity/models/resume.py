@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -137,7 +138,7 @@ def load_progress(folder: Path, identity: Mapping[str, Json]) -> Saved | None:
 
     Raises `CorruptFileError` for a damaged one, `BadInputError` for one of another run.
     """
-    found = sorted(folder.glob("step-*")) if folder.is_dir() else []
+    found = sorted(folder.glob("step-*")) if os.path.isdir(folder) else []
     if not found:
         return None
     newest = found[-1]

@@ -82,7 +82,9 @@ class Profile(Entry):
         Noise is at the place that it is like; the column `trained_on_noise` tells them apart.
         """
         origin = self._origin_of(source)
-        return self.sources[origin].place(origin)
+        entry = self.sources[origin]
+        assert not isinstance(entry, NoiseEntry)
+        return entry.place(origin)
 
     def _origin_of(self, source: str) -> str:
         """The source that `source` is, or that it is noise like, or that this is noise like in turn."""
@@ -99,7 +101,8 @@ class Profile(Entry):
     def eval_named(self, name: str) -> Eval:
         """The eval that the profile calls `name`, with the fields that it gives it."""
         fields = dict(self.evals.get(name, {}))
-        return built(Eval.class_named(str(fields.pop("kind", name))), fields, f"the eval {name}")
+        made: Eval = built(Eval.class_named(str(fields.pop("kind", name))), fields, f"the eval {name}")
+        return made
 
     def grid(self, name: str) -> Block:
         """The first block of a grid, which is what chapters describe; unknown grids are refused."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
 import logging
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sanity.engine.files import write_atomically, write_sealed
 from sanity.errors import BadInputError
-from sanity.publishing.display import figure_html, table_html
+from sanity.publishing.display import Html, figure_html, table_html
 from sanity.publishing.log import log_to_stderr
 from sanity.publishing.provenance import provenance, provenance_html, with_inputs
 from sanity.publishing.stamps import results_folder, tables_path
@@ -29,19 +28,6 @@ if TYPE_CHECKING:
     from sanity.profiles import Profile
 
 log = logging.getLogger("sanity")
-
-
-@dataclasses.dataclass(frozen=True)
-class Html:
-    """A piece of a page; notebooks show it as it is."""
-
-    html: str
-
-    def _repr_html_(self) -> str:
-        return self.html
-
-    def __str__(self) -> str:
-        return re.sub(r"<[^>]+>", " ", self.html).strip()
 
 
 class ChapterPage:

@@ -14,6 +14,7 @@ Nothing in it depends on where the folder is.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -88,7 +89,7 @@ class ActivationStore:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        if not (self.folder / MANIFEST).is_file():
+        if not os.path.isfile(self.folder / MANIFEST):  # which bears names that are too long, too
             raise BadInputError(
                 f"{self.folder} holds no finished harvest: run the harvest again, it goes on where it stopped"
             )

@@ -6,6 +6,7 @@ Weights come as safetensors or GGUF, never pickled, and no code that a model bri
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,7 @@ def find_files(name_or_folder: str | Path) -> ModelFiles:
     """The files of a model, from its name, its hub name or its folder."""
     for name in assets_of(name_or_folder):
         return _files_in(assets.path(name))
-    if not Path(name_or_folder).is_dir():
+    if not os.path.isdir(name_or_folder):
         raise BadInputError(
             f"there is no language model {str(name_or_folder)!r}: choose one of "
             f"{', '.join(known_subjects())}, or give a folder that holds a model"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from hostile import HOSTILE
 
 import sanity.experiments
 from sanity.engine.cells import Task, computes
@@ -102,6 +105,39 @@ def test_pages_load_nothing_from_the_network(book: Path, pages: Mapping[str, str
             assert not re.match(r"(https?:)?//", address), f"{name} loads {address}"
     mathjax = next(a for a in Links(pages["toy"]).loads if "mathjax" in a)
     assert (html / mathjax.split("?")[0]).exists()
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
+
+
+def dom_of(page: Path, profile: Path) -> str:
+    """What a real browser makes of a page, once its scripts have run."""
+    options = ("--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000", "--dump-dom")
+    done = subprocess.run(
+        [CHROMIUM, *options, f"--user-data-dir={profile}", page.as_uri()],
+        capture_output=True, text=True, encoding="utf-8", timeout=120, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed, which reads the pages")
+def test_no_name_and_no_text_from_elsewhere_is_obeyed(book: Path, tmp_path: Path) -> None:
+    control = tmp_path / "control.html"
+    control.write_text("<html><script>document.documentElement.dataset.control=1</script></html>")
+    assert "data-control" in dom_of(control, tmp_path / "profile")
+    dom = dom_of(book / "_build" / "html" / "toy.html", tmp_path / "profile")
+    head = re.search("<html[^>]*>", dom)
+    assert head is not None
+    for kind in HOSTILE:
+        assert f"&lt;script&gt;document.documentElement.dataset.{kind}=1" in dom, f"{kind} is not shown"
+        assert f"data-{kind}" not in head[0], f"{kind} was obeyed"
+    assert not re.search(r"<a[^>]*javascript:", dom)
+
+
+def test_chapters_show_text_through_one_place(repository: Path) -> None:
+    for chapter in (repository / "book").glob("*.py"):
+        shown = re.findall(r"from IPython\.display import (.*)", chapter.read_text(encoding="utf-8"))
+        assert not {"Markdown", "HTML", "Javascript"} & set(re.split(r"\W+", " ".join(shown))), chapter.name
 
 
 def test_local_links_lead_somewhere(book: Path, pages: Mapping[str, str]) -> None:

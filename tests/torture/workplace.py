@@ -20,7 +20,6 @@ from embedding_subject import HOOK, EmbeddingSubject
 from sanity.engine.cells import Cell, Task, computes, in_order
 from sanity.engine.computing import compute
 from sanity.engine.files import sha256_of, write_atomically, write_sealed
-from sanity.engine.results import MANIFEST
 from sanity.engine.store import LocalStore, require
 from sanity.experiments import plan
 from sanity.profiles import read_profile
@@ -102,9 +101,7 @@ def contents_of(store: LocalStore, todo: Sequence[Cell]) -> Mapping[str, str]:
 
 
 def _publish(root: Path, store: LocalStore, todo: Sequence[Cell]) -> Mapping[str, str]:
-    tables = [
-        f"{cell.key}/{name}" for cell in todo for name in require(cell, store).files if name != MANIFEST
-    ]
+    tables = [f"{cell.key}/{name}" for cell in todo for name in require(cell, store).files]
 
     def execute(name: str, source: Path, notebook: Path, noted: Path, *, profile: str) -> float:
         shown = {"cells": [], "metadata": {}, "name": name, "outputs": [*site.MARKS]}
