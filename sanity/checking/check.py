@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from sanity.checking.arms import NULLS, SCALES, fit_cell, published, stand_in
+from sanity.checking.arms import NULLS
+from sanity.checking.fitting import SCALES, fit_cell, published, stand_in
 from sanity.checking.given import GivenSAE
 from sanity.checking.other_hooks import hooks_that_fit
 from sanity.checking.report import Report, make_report

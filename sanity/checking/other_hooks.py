@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sanity.checking.arms import rescaled
+from sanity.checking.fitting import rescaled
 from sanity.checking.given import GivenSAE, Scale
 from sanity.engine.store import LocalStore, require
 from sanity.evals import explained_variance

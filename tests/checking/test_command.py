@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from checked_saes import TAG
 from typer.testing import CliRunner
 
 from sanity.cli import app
 from sanity.engine.store import LocalStore
-
-from conftest import TAG  # type: ignore[import-not-found]  # isort: skip
 
 NULLS = "untrained,permuted_decoder"
 
