@@ -63,6 +63,8 @@ if "google.colab" in sys.modules:
 profile = "demo"
 
 # %%
+import contextlib
+import io
 import warnings
 
 import torch
@@ -135,7 +137,8 @@ settings = SAETrainerConfig(
     n_batches_for_norm_estimate=10,
     logger=LoggingConfig(log_to_wandb=False),
 )
-trained = SAETrainer(settings, lens, batches()).fit()
+with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+    trained = SAETrainer(settings, lens, batches()).fit()
 saved = trained.save_inference_model(folder)
 
 # %% [markdown]

@@ -152,7 +152,10 @@ def test_any_object_gives_the_same_as_its_folder(
     mean = [
         one.scores.query("arm == 'given SAE'").groupby("metric")["value"].mean() for one in (found, report)
     ]
-    for metric in ("explained_variance", "l0", "ce_recovered", "kl_recovered"):
+    # Where mean ablation costs a language model nothing, there is no share of it to be recovered.
+    measured = mean[1].index.intersection(["explained_variance", "l0", "ce_recovered", "kl_recovered"])
+    assert len(measured) >= 3
+    for metric in measured:
         assert mean[0][metric] == pytest.approx(mean[1][metric], abs=1e-4)
     assert "permuted decoder" not in set(found.scores["arm"])
     assert any("permuted_decoder" in item for item in found.facts["not_matched"])
@@ -250,7 +253,7 @@ def test_what_was_computed_before_a_kill_is_kept(
     from sanity.engine.cells import CellFunction
 
     own = LocalStore(tmp_path / "results")
-    asked = request(text, baselines=("untrained", "permuted_decoder"), evals=("reconstruction",))
+    asked = request(text, baselines=("untrained",), evals=("reconstruction",))
     run, calls = CellFunction.__getattribute__, []
 
     def sometimes(self: Any, name: str) -> Any:
