@@ -56,7 +56,10 @@ def table(folder: Path) -> list[Row]:
         (f"reproduce -p {tiny}", home),
         ("fetch nothing", home),
         *(("fetch sotu", {**home, "SANITY_CACHE": name}) for name in odd_names),
-        *((f"judge -p {tiny}", {**home, "SANITY_JUDGE_URL": url, "SANITY_JUDGE_MODEL": "m"}) for url in BAD_URLS),
+        *(
+            (f"judge -p {tiny}", {**home, "SANITY_JUDGE_URL": url, "SANITY_JUDGE_MODEL": "m"})
+            for url in BAD_URLS
+        ),
         ("nonsense", home),
     ]
 
