@@ -62,7 +62,7 @@ class Worker:
                 "'make bench' builds it, or leave the peer out with --without"
             )
         self.name = implementation.name
-        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed in __exit__)
+        self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  (closed in __exit__)
         # The same for all. Libraries that would talk to the network are told not to.
         environment = {
             **os.environ,
@@ -82,7 +82,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
             env={**environment, "ANSWERS_FD": str(write)},
             pass_fds=(write,),
         )

@@ -120,12 +120,12 @@ def ask_peer(given: Inputs) -> dict[str, Any]:
         save_sae(given.folded, folder / "sae")
         save_sae(constant, folder / "mean")
         save_file({"tokens": given.tokens[:, :-1].contiguous()}, folder / "tokens.safetensors")
-        (folder / "request.json").write_text(json.dumps(request))
+        (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
         done = subprocess.run(
             [str(PYTHON), str(HERE / "peers" / "sae_bench_core.py"), str(folder)],
             env={**os.environ, "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
         if done.returncode:

@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -14,66 +16,75 @@
 # %% [markdown]
 # # Causal editing
 #
-# *Can one fact about a city be changed through a dictionary's latents while its other facts stay, and does a trained
+# *Can one fact about a word be changed through a dictionary's latents while its other facts stay, and does a trained
 # dictionary do it better than a random one?*
 #
-# The task is RAVEL's {cite}`huang2024ravel`, the method SAEBench's {cite}`karvonen2025saebench`. A prompt asks for one
-# attribute of a city. The residual stream at the city's last token is encoded, the latents that a learned binary mask
-# has chosen are swapped with those of another city, and the result is decoded back into the same place. One mask serves
-# all cities.
+# The task is made like RAVEL's {cite}`huang2024ravel`, the method is SAEBench's {cite}`karvonen2025saebench`. A prompt
+# asks for one attribute of an entity: the number of a noun (*the teachers that I saw* goes on with *are*), or its first
+# letter. The residual stream at the entity's last token is encoded, the latents that a learned binary mask has chosen
+# are swapped with those of another entity, and the result is put back into the same place. One mask serves all
+# entities.
 #
-# - **cause**: asked for the attribute that is to change, the model answers with the *other* city's value;
+# - **cause**: asked for the attribute that is to change, the model answers with the *other* entity's value;
 # - **isolation**: asked for an attribute that is to stay, it still answers with its own;
 # - **disentanglement** is their mean.
 #
 # Doing nothing has cause 0 and isolation 1, swapping everything the opposite: both stand at one half, because every
-# pair of cities that is scored differs in every attribute that is asked. That half is the floor. The ceiling is a
+# pair of entities that is scored differs in every attribute that is asked. That half is the floor. The ceiling is a
 # *learned rotation* {cite}`geiger2024das`: a subspace of the residual stream, fitted to the same loss on the same
-# cities without any dictionary. Where it is no better than the floor, the pair of attributes cannot be told apart by
+# entities without any dictionary. Where it is no better than the floor, the pair of attributes cannot be told apart by
 # any linear edit that we know of, and no dictionary is judged on it.
+#
+# What a dictionary does not reconstruct, its *error term*, can be **kept**: then only the swapped latents are judged.
+# That is the primary reading here. SAEBench's default, and the paper's, is to **drop** it: then an edit also pays for
+# what the reconstruction loses at that token.
 #
 # The paper reports 0.72 for trained dictionaries and 0.73 for the soft-frozen baseline on Gemma-2-2B (layer 12), the two
 # numbers behind "baselines match" {cite}`korznikov2026sanity`.
 
 # %% tags=["remove-cell"]
-# In Colab: install the package from the repository this notebook came from. Elsewhere: nothing.
+# In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
 import sys
 
 if "google.colab" in sys.modules:
-    import json
     import os
-    import re
     import subprocess
-    import urllib.parse
-    import urllib.request
 
-    REMOTE, COMMIT = "", ""
-    if not REMOTE:
-        api = "http://{COLAB_JUPYTER_IP}:{KMP_TARGET_PORT}/api/sessions".format_map(os.environ)
-        opened = urllib.parse.unquote(json.load(urllib.request.urlopen(api))[0]["path"])
-        REMOTE, COMMIT = re.search(r"(https://github\.com/[^/]+/[^/]+)/blob/([^/]+)/", opened).groups()
-    subprocess.run(["git", "clone", "--quiet", REMOTE, "/content/sae-sanity"], check=True)
-    subprocess.run(["git", "-C", "/content/sae-sanity", "checkout", "--quiet", COMMIT], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "/content/sae-sanity"], check=True)
-    os.chdir("/content/sae-sanity/book")
+    REPOSITORY, REF = "", ""
+    checkout = "/content/sae-sanity"
+    if not os.path.exists(f"{checkout}/book/claims.yml"):
+        if not REPOSITORY:
+            raise ValueError(
+                "Write the https address of this notebook's repository between the first quotes after "
+                "REPOSITORY above (and a branch or commit between the second), and run this cell again."
+            )
+        subprocess.run(["rm", "-rf", checkout], check=True)
+        subprocess.run(["git", "clone", "--quiet", REPOSITORY, checkout], check=True)
+    if REF:
+        subprocess.run(["git", "-C", checkout, "fetch", "--quiet", "origin", REF], check=True)
+        subprocess.run(["git", "-C", checkout, "checkout", "--quiet", "FETCH_HEAD"], check=True)
+    # Colab's own torch and numpy stay where they are recent enough.
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", checkout], check=True)
+    os.chdir(f"{checkout}/book")
 
 # %% tags=["parameters"]
-profile = "quick"
+profile = "demo"
 
 # %% tags=["hide-input"]
 import pandas as pd
-from IPython.display import Markdown
 
 from sanity import figures
 from sanity.claims import paper_tables
 from sanity.evals.causal_editing import CEILING, PAIR, PARTS
-from sanity.publishing import open_chapter
+from sanity.publishing import Markdown, open_chapter
 
 page = open_chapter("causal_editing", profile)
 figures.house_style()
 grid, protocol = page.profile.grid("causal_editing"), page.profile.eval_named("causal_editing")
 source = page.profile.source_named(grid.sources[0])
-kept_on, curves_on = (len({*grid.seeds} & {*some}) for some in (protocol.error_seeds, protocol.curve_seeds))
+dropped_on = len(grid.seeds if protocol.dropped_seeds is None else {*grid.seeds} & {*protocol.dropped_seeds})
+curves_on = len({*grid.seeds} & {*protocol.curve_seeds})
+KEPT = "kept" if protocol.kept_seeds is None or protocol.kept_seeds else "dropped"  # the primary reading
 page.banner()
 
 # %% tags=["hide-input"]
@@ -92,9 +103,11 @@ pd.DataFrame(
          "SAEBench anneals a sigmoid"),
         ("ceiling", "none", f"rotation of rank {protocol.rotation_rank}, {protocol.rotation_steps} steps", "what the task allows"),
         ("error term", "dropped (SAEBench's default)",
-         f"dropped; kept in a second reading ({kept_on} seed(s)), with masks fitted that way", "both are shown"),
-        ("scored", "not stated", f"{protocol.scored_pairs} pairs of cities not fitted on, per seed",
-         "the same for all arms of a seed"),
+         f"kept; dropped in a second reading (seeds: {dropped_on}), with masks fitted that way",
+         "kept, it judges the latents alone"),
+        ("scored", "SAEBench divides pairs, not entities: each entity scored may have been fitted on",
+         f"{protocol.scored_pairs} pairs of entities not fitted on, per seed; controls on {protocol.control_pairs}",
+         "new words, new wording; the same for all arms of a seed"),
         ("seeds", "not stated", len(grid.seeds), "dictionary, fit and scored pairs; shared by all arms"),
     ],
     columns=["", "paper", "here", "why"],
@@ -104,19 +117,20 @@ pd.DataFrame(
 # ## What the model knows
 #
 # Only what the model answers correctly, as its single most likely next token, can be edited. A template counts by how
-# many cities *for fitting* it is answered for; the best is fitted on and the next best tested on, so that the test
-# changes both the cities and the wording. A city whose answer begins like a more frequent answer's is left out, and so
-# are cities that a template names as an example.
+# many entities *for fitting* it is answered for; the best is fitted on and the next best tested on, so that the test
+# changes both the entities and the wording. An entity whose answer begins like a more frequent answer's is left out, and
+# so are those that a template names as an example. Both forms of a word (*teacher*, *teachers*) are either fitted on or
+# tested on.
 
 
 # %%
-def of_references(table: str) -> pd.DataFrame:
-    """What was kept of the references, which are no arm's: of every hook and seed."""
+def of_references(table: str, of: str = "causal_editing") -> pd.DataFrame:
+    """What was kept of an eval's references, which are no arm's: of every hook and seed."""
     tables = [
         result.table(table).assign(
             experiment="causal_editing", subject=one.source.subject, world_or_hook=one.place, seed=one.seed
         )
-        for one, result in page.read.references("causal_editing")
+        for one, result in page.read.references(of)
     ]
     return pd.concat(tables, ignore_index=True)
 
@@ -138,8 +152,8 @@ edited = pd.DataFrame(
 
 # %% tags=["hide-input"]
 notes = {
-    "initial": "The first letter of its name (initial) is a fact about a string and not about a place; a dictionary may "
-    "separate it from geography more easily than one geographic fact from another.",
+    "initial": "The first letter (initial) is a fact about a string and not about what it means; a dictionary may "
+    "separate it from other facts more easily than those from each other.",
     "hemisphere": "A template that gives the same answer for every city knows the hemisphere of one half of the earth.",
     "Latitude": "Of a latitude the model's answer counts by its first token, which may be its first digit.",
 }
@@ -151,7 +165,7 @@ Markdown(
     + ". "
     + " ".join(words for name, words in notes.items() if name in protocol.attributes)
     + "".join(
-        f" Too few cities are known for editing {row.target} while {row.keep} stays (refused: {row.remaining:.0f} remain, "
+        f" Too few entities are known for editing {row.target} while {row.keep} stays (refused: {row.remaining:.0f} remain, "
         f"{row.needed:.0f} are needed)."
         for row in refused.itertuples()
     )
@@ -160,8 +174,8 @@ Markdown(
 # %% tags=["hide-input"]
 page.table(
     edited.set_index(["changed", "kept"]).replace({True: "yes", False: "no"}),
-    caption="The pairs that are edited. Where one attribute determines the other among these cities, changing one of them "
-    "asks for a city that cannot exist: such a pair says little about an edit that moves only one of them.",
+    caption="The pairs that are edited. Where one attribute determines the other among these entities, changing one of them "
+    "asks for an entity that cannot exist: such a pair says little about an edit that moves only one of them.",
 )
 
 # %% tags=["hide-input"]
@@ -185,7 +199,7 @@ page.table(
             for row in templates.itertuples()
         ]
     ).set_index("attribute"),
-    caption="Every template tried, how many cities its answer is right for, and what it is used for. %s is the city.",
+    caption="Every template tried, how many entities its answer is right for, and what it is used for. %s is the entity.",
     folded=True,
 )  # fmt: skip
 
@@ -207,7 +221,7 @@ if some:
     ends["separated"] = ends.groupby([*places, *PAIR])["gap"].transform("mean") >= protocol.least_range
 
 # %% tags=["hide-input"]
-nothing = Markdown("No pair of attributes is known of enough cities, so nothing was edited.")
+nothing = Markdown("No pair of attributes is known of enough entities, so nothing was edited.")
 scale = pairs.groupby(by, sort=False)
 
 
@@ -218,8 +232,8 @@ def counted(column: str) -> pd.Series:
 page.table(
     pd.DataFrame(
         {
-            "cities for fitting": counted("train_entities"),
-            "cities for testing": counted("test_entities"),
+            "entities for fitting": counted("train_entities"),
+            "entities for testing": counted("test_entities"),
             "questions, fitting and testing": counted("templates_fitted") + ", " + counted("templates_tested"),
             "unseen template": scale["unseen_templates"].first().map({True: "yes", False: "no"}),
             "do nothing": scale["nothing_disentanglement"].mean(),
@@ -231,14 +245,14 @@ page.table(
             "range": ends.groupby(by, sort=False)["separated"].all().map({True: "yes", False: "no range"}),
         }
     ).fillna({"range": "refused"}).rename_axis(index={"target": "changed", "keep": "kept"}),
-    caption="Disentanglement of both trivial edits and of the learned rotation on cities that were not "
+    caption="Disentanglement of both trivial edits and of the learned rotation on entities that were not "
     f"fitted on (means over {len(grid.seeds)} seed(s), {protocol.scored_pairs} pairs each). A pair has range from "
     f"{protocol.least_range:g} on; from others no verdict is drawn.",
 ) if some else nothing  # fmt: skip
 
 # %% [markdown]
 # A mask of its own through a basis that loses nothing shows what masks can do at best. One that comes out above the
-# rotation shows that on so few cities and steps the rotation is no upper bound: shares of the way to it are to be read
+# rotation shows that on so few entities and steps the rotation is no upper bound: shares of the way to it are to be read
 # with that in mind.
 
 # %%
@@ -259,7 +273,7 @@ page.table(
 # ## Every arm
 #
 # An arm's score is the mean over the pairs that have range. The baselines are compared with the trained arm seed by
-# seed: all arms of a seed are fitted and scored on the same pairs of cities.
+# seed: all arms of a seed are fitted and scored on the same pairs of entities.
 
 # %%
 scores = page.read.scores("causal_editing")
@@ -279,17 +293,18 @@ if led:
         disentanglement=("value", "mean"), floor=("floor", "mean"), ceiling=("ceiling", "mean"),
         lead=("lead", "mean"), least=("lead", "min"), most=("lead", "max"),
     )  # fmt: skip
-    judged = judged.sort_index(level="error term", sort_remaining=False, kind="stable")
+    judged = judged.sort_index(level="error term", ascending=False, sort_remaining=False, kind="stable")
     above = judged["disentanglement"] > judged["floor"]
     judged.insert(3, "stands", above.map({True: "above the floor", False: "not above the floor"}))
 
 # %% tags=["hide-input"]
 lead = "No pair of attributes has range here, so no arm is judged."
 if led:
-    dropped = judged.reset_index().query("`error term` == 'dropped' and arm != 'trained'")
-    lead = f"Without the error term the trained arm leads, mean of {len(grid.seeds)} paired difference(s): "
-    where = dropped["arm"] + (", " + dropped["world_or_hook"] if "world_or_hook" in dropped else "")
-    lead += "; ".join(f"{arm} by {gap:+.3f}" for arm, gap in zip(where, dropped["lead"], strict=True)) + "."
+    primary = judged.reset_index()
+    primary = primary[(primary["error term"] == KEPT) & (primary["arm"] != "trained")]
+    lead = f"With the error term {KEPT}, trained minus each baseline, mean over seeds ({len(grid.seeds)}): "
+    where = primary["arm"] + (", " + primary["world_or_hook"] if "world_or_hook" in primary else "")
+    lead += "; ".join(f"{arm} {gap:+.3f}" for arm, gap in zip(where, primary["lead"], strict=True)) + "."
 first = ends.iloc[0] if some else None
 
 
@@ -301,8 +316,8 @@ def here(table: pd.DataFrame) -> pd.DataFrame:
 page.figure(
     figures.edits_by_arm(here(edits), here(ends)),
     alt=f"Cause, isolation and disentanglement of references, exact dictionaries and arms. {lead}",
-    caption=f"Changing {first['target']} while {first['keep']} stays: share of {protocol.scored_pairs} pairs of cities per "
-    f"seed, {len(grid.seeds)} seed(s). Hollow dots keep the error term and have a mask fitted that way. "
+    caption=f"Changing {first['target']} while {first['keep']} stays: share of {protocol.scored_pairs} pairs of entities per "
+    f"seed (seeds: {len(grid.seeds)}). Filled dots keep the error term; hollow ones drop it, with a mask fitted that way. "
     f"What reconstructs exactly ({', '.join(protocol.exact)}) has a mask of its own.",
     data=(edits, "editing_edits"),
 ) if some else nothing  # fmt: skip
@@ -312,9 +327,9 @@ page.table(
     judged.assign(
         **{n: judged[n].map("{:+.3f}".format, na_action="ignore") for n in ("lead", "least", "most")}
     ),
-    caption="Disentanglement of every arm, with the error term dropped and kept, between floor and ceiling (means over seeds "
+    caption="Disentanglement of every arm, with the error term kept and dropped, between floor and ceiling (means over seeds "
     "and over pairs that have range); the trained arm's lead over each: mean, least and most of the differences paired by "
-    "seed. Of two arms that are not above the floor, where the city is left alone, neither is called better: their "
+    "seed. Of two arms that are not above the floor, where the entity is left alone, neither is called better: their "
     "difference says which one does more damage.",
 ) if led else Markdown(lead)  # fmt: skip
 
@@ -338,7 +353,7 @@ if some:
     )
     gains = pd.DataFrame(
         {
-            "L0 at these cities": arms.groupby(key)["l0"].mean().map("{:.1f}".format),
+            "L0 at these entities": arms.groupby(key)["l0"].mean().map("{:.1f}".format),
             "mask": means["mask"],
             "mask minus no latent": means["mask"] - none,
             "mask minus as many at random": means["mask"] - means["random latents"],
@@ -352,8 +367,8 @@ page.table(
     gains.assign(**{name: gains[name].map("{:+.3f}".format) for name in gains if " minus " in name}),
     caption=f"{ahead.sum()} of {len(ahead)} masks are ahead of both swapping no latent and swapping as many others at random: "
     "differences in disentanglement, means over seeds. Others have not converged, or go through latents that no mask can "
-    f"edit by. With the error term kept, the mask is one fitted with the error term ({kept_on} seed(s)). L0: latents active "
-    "at the last token of the cities tested.",
+    f"edit by. Each reading of the error term has masks of its own (dropped on seeds: {dropped_on}). L0: latents active at the "
+    "last token of the entities tested.",
 ) if some else nothing  # fmt: skip
 
 # %% tags=["hide-input"]
@@ -372,7 +387,7 @@ page.table(
             for row in masks.itertuples()
         ]
     ).set_index(["changed", "kept", "through", "seed"]),
-    caption="Every mask, seed by seed: how many of the latents that are ever active at a city it swaps, and what this "
+    caption="Every mask, seed by seed: how many of the latents that are ever active at an entity it swaps, and what this "
     "does.",
     folded=True,
 ) if some else nothing  # fmt: skip
@@ -380,32 +395,38 @@ page.table(
 # %% [markdown]
 # ## How many latents it takes
 #
-# The mask is fitted to the answers, over every latent that is active at some city: with enough latents a random
+# The mask is fitted to the answers, over every latent that is active at some entity: with enough latents a random
 # dictionary is a random-feature model of the residual stream. The curve swaps only the latents with the largest logits;
-# at its ends stand no latent, which is the reconstruction alone, and all of them.
+# at its ends stand no latent and all of them. With the error term kept, no latent is doing nothing; with it dropped, it
+# is the reconstruction alone.
 
 # %%
 if some:
-    of_trained = arms[(arms["constraint"] == "trained") & (arms["error term"] == "dropped")]
-    controls = of_trained.groupby("what")[list(PARTS)].mean()
+    of_trained = arms[arms["constraint"] == "trained"].groupby(["error term", "what"])[list(PARTS)].mean()
+    controls = of_trained.loc[KEPT] if len(of_trained) else of_trained
+    alone = of_trained["isolation"].get(("dropped", "no latent"))
 
 # %% tags=["hide-input"]
 control_words = (
-    "Through the trained arm's reconstruction, without swapping anything, the kept answers survive in "
-    f"{controls.loc['no latent', 'isolation']:.0%} of the pairs: what is missing there is lost to the reconstruction, not to "
-    f"the edit. Swapping every latent changes the target in {controls.loc['all latents', 'cause']:.0%}, the mask in "
-    f"{controls.loc['mask', 'cause']:.0%}, and as many other latents of like frequency in "
-    f"{controls.loc['random latents', 'cause']:.0%}, with isolation {controls.loc['mask', 'isolation']:.0%} and "
+    f"Through the trained arm, error term {KEPT}, swapping every latent changes the target in "
+    f"{controls.loc['all latents', 'cause']:.0%} of the pairs, the mask in {controls.loc['mask', 'cause']:.0%}, and as many "
+    f"other latents of like frequency in {controls.loc['random latents', 'cause']:.0%}, with isolation "
+    f"{controls.loc['all latents', 'isolation']:.0%}, {controls.loc['mask', 'isolation']:.0%} and "
     f"{controls.loc['random latents', 'isolation']:.0%}."
     if some and len(controls)
     else "No trained arm was edited."
 )
+if some and alone is not None:
+    control_words += (
+        f" With the error term dropped and nothing swapped, the kept answers survive in {alone:.0%}: what is "
+    )
+    control_words += "missing there is lost to the reconstruction, not to the edit."
 page.figure(
-    figures.edits_by_size(here(edits), here(ends)),
+    figures.edits_by_size(here(edits)[~here(edits)["with_error"].eq(KEPT == "dropped")], here(ends)),
     alt="Cause, isolation and disentanglement against the number of latents swapped, one line per dictionary. "
     + control_words,
-    caption=f"Changing {first['target']} while {first['keep']} stays, error term dropped: means over {curves_on} seed(s), "
-    f"{protocol.scored_pairs} pairs each. Latents that were silent at every city fitted on are left out, except where all "
+    caption=f"Changing {first['target']} while {first['keep']} stays, error term {KEPT}: means over seeds ({curves_on}), "
+    f"{protocol.control_pairs} pairs each. Latents that were silent at every entity fitted on are left out, except where all "
     "are swapped.",
 ) if some else nothing  # fmt: skip
 
@@ -417,11 +438,48 @@ Markdown(control_words)
 
 # %% tags=["hide-input"]
 page.table(
-    means["mask"].unstack("arm", sort=False).xs("dropped", level="error term")
+    means["mask"].unstack("arm", sort=False).xs(KEPT, level="error term")
     .rename_axis(index={"target": "changed", "keep": "kept"}, columns=None),
-    caption="Disentanglement of every arm on every ordered pair that is edited: means over seeds, error term dropped.",
+    caption=f"Disentanglement of every arm on every ordered pair that is edited: means over seeds, error term {KEPT}.",
 ) if some and len(protocol.pairs) > 1 else Markdown(
-    f"The profile `{profile}` asks for {len(protocol.pairs)} ordered pair(s), through {len(grid.arms)} arms."
+    f"The profile `{profile}` asks for one pair, through {len(grid.arms)} arms."
+)  # fmt: skip
+
+# %% [markdown]
+# ## A task without range: cities
+#
+# The country of a city is RAVEL's own example. There are few cities that are one token and whose country a small model
+# knows; a rotation fitted on those learns them and not the country, and dictionaries trained on ordinary text rarely
+# saw such names. What cannot be told apart here is no finding about dictionaries, so no claim is judged by it.
+
+# %%
+CITIES = "causal_editing_cities"
+cities = page.profile.eval_named("city_editing") if page.read.runs(CITIES) else None
+if cities is not None:
+    known = of_references("pairs", "city_editing")
+    masked = page.read.table("edits", CITIES)
+    masked = masked[masked["what"] == "mask"] if len(masked) else masked
+    found = known[known["refused"] == ""].groupby(PAIR, sort=False)
+    columns = ["train_entities", "test_entities", "floor", "ceiling_disentanglement"]
+    without = found[columns].mean() if found.ngroups else pd.DataFrame(columns=columns)
+    if len(masked) and len(without):
+        through = masked.assign(
+            arm=[figures.arm_words(c, i) for c, i in zip(masked["constraint"], masked["init"], strict=True)],
+            reading=masked["with_error"].map({True: "kept", False: "dropped"}),
+        )
+        through = through.pivot_table(index=PAIR, columns=["arm", "reading"], values="disentanglement")
+        through.columns = [f"{arm}, error term {reading}" for arm, reading in through.columns]
+        without = without.join(through)
+
+# %% tags=["hide-input"]
+page.table(
+    without.rename(columns={"train_entities": "cities for fitting", "test_entities": "cities for testing",
+                            "ceiling_disentanglement": CEILING})
+    .rename_axis(index={"target": "changed", "keep": "kept"}),
+    caption="Disentanglement when a fact about a city is changed: means over seeds "
+    f"({known['seed'].nunique()}), {cities.scored_pairs} pairs each.",
+) if cities is not None and len(without) else Markdown(
+    "The profile edits no cities next to its words." if cities is None else "Too few cities are known to be edited."
 )  # fmt: skip
 
 # %% [markdown]
@@ -449,8 +507,8 @@ page.table(
 # %% [markdown]
 # ## What it costs
 #
-# An edit at one position changes nothing before it. So keys and values of everything before the city's last token are
-# kept, the blocks below the hook are never run again, and above it only the city's last token and what follows it are.
+# An edit at one position changes nothing before it. So keys and values of everything before the entity's last token are
+# kept, the blocks below the hook are never run again, and above it only the entity's last token and what follows it are.
 # The shortcut runs on the module underneath both backends and gives the logits of either within 1e-4; tests hold it to
 # that.
 
@@ -477,22 +535,25 @@ page.gates("ravel_disentanglement")
 # ## What could be wrong
 
 # %% tags=["hide-input"]
-cities = sorted({f"{n:.0f}" for n in ends["train_entities"].agg(["min", "max"])}) if some else ["no"]
+counts = sorted({f"{n:.0f}" for n in ends["train_entities"].agg(["min", "max"])}) if some else ["no"]
 Markdown(
-    f"- The masks are fitted on {' to '.join(cities)} cities in {protocol.steps} steps of {protocol.prompts} prompts, the "
-    f"rotations on the same cities in {protocol.rotation_steps}. A rotation knows its own cities better than new ones: the "
-    "ceiling is that of this many cities, and rises with their number."
+    f"- The masks are fitted on {' to '.join(counts)} entities in {protocol.steps} steps of {protocol.prompts} prompts, the "
+    f"rotations on the same entities in {protocol.rotation_steps}. A rotation knows its own entities better than new ones: the "
+    "ceiling is that of this many entities, and rises with their number."
 )
 
 # %% [markdown]
+# - The words are frequent, of one token, and either noun or verb: number and tense of other words may lie elsewhere.
+# - SAEBench divides pairs of entities, not entities: each entity that is scored may have been fitted on in another pair.
+#   Scores are higher there than on entities that are new, and so may be the paper's.
 # - Where the error term is dropped, an arm pays for everything that its reconstruction loses at one token. That is
 #   SAEBench's default and the paper's, and it makes disentanglement partly a second measure of reconstruction: compare
 #   the curve's left end.
-# - The other city's activation is taken from the same template, so that both differ in the city only. RAVEL draws it from
+# - The other entity's activation is taken from the same template, so that both differ in the entity only. RAVEL draws it from
 #   any template.
-# - Only the last token of a city's name is edited. Where the name is longer, its earlier tokens stay those of the first
-#   city.
-# - Pairs of cities share cities: the number of pairs overstates how much was seen. Verdicts rest on seeds.
+# - Only the last token of an entity's name is edited. Where the name is longer, its earlier tokens stay those of the first
+#   entity.
+# - Pairs of entities share entities: the number of pairs overstates how much was seen. Verdicts rest on seeds.
 
 # %% tags=["hide-input"]
 page.provenance(seeds=grid.seeds)

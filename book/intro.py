@@ -25,36 +25,37 @@
 # a floor and a ceiling, what does each baseline really hold fixed, and how sure can one be.
 
 # %% tags=["remove-cell"]
-# In Colab: install the package from the repository this notebook came from. Elsewhere: nothing.
+# In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
 import sys
 
 if "google.colab" in sys.modules:
-    import json
     import os
-    import re
     import subprocess
-    import urllib.parse
-    import urllib.request
 
-    REMOTE, COMMIT = "", ""
-    if not REMOTE:
-        api = "http://{COLAB_JUPYTER_IP}:{KMP_TARGET_PORT}/api/sessions".format_map(os.environ)
-        opened = urllib.parse.unquote(json.load(urllib.request.urlopen(api))[0]["path"])
-        REMOTE, COMMIT = re.search(r"(https://github\.com/[^/]+/[^/]+)/blob/([^/]+)/", opened).groups()
-    subprocess.run(["git", "clone", "--quiet", REMOTE, "/content/sae-sanity"], check=True)
-    subprocess.run(["git", "-C", "/content/sae-sanity", "checkout", "--quiet", COMMIT], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "/content/sae-sanity"], check=True)
-    os.chdir("/content/sae-sanity/book")
+    REPOSITORY, REF = "", ""
+    checkout = "/content/sae-sanity"
+    if not os.path.exists(f"{checkout}/book/claims.yml"):
+        if not REPOSITORY:
+            raise ValueError(
+                "Write the https address of this notebook's repository between the first quotes after "
+                "REPOSITORY above (and a branch or commit between the second), and run this cell again."
+            )
+        subprocess.run(["rm", "-rf", checkout], check=True)
+        subprocess.run(["git", "clone", "--quiet", REPOSITORY, checkout], check=True)
+    if REF:
+        subprocess.run(["git", "-C", checkout, "fetch", "--quiet", "origin", REF], check=True)
+        subprocess.run(["git", "-C", checkout, "checkout", "--quiet", "FETCH_HEAD"], check=True)
+    # Colab's own torch and numpy stay where they are recent enough.
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", checkout], check=True)
+    os.chdir(f"{checkout}/book")
 
 # %% tags=["parameters"]
-profile = "quick"
+profile = "demo"
 
 # %% tags=["hide-input"]
-from IPython.display import Markdown
-
 from sanity import claims
 from sanity.experiments.verdicts import verdict_tables
-from sanity.publishing import open_chapter
+from sanity.publishing import Markdown, open_chapter
 
 page = open_chapter("intro", profile)
 page.banner()
@@ -64,11 +65,18 @@ page.banner()
 #
 # One row per claim: the paper's and our own, each with one comparison and one margin declared beforehand in
 # `book/claims.yml`. *Ours* gives a comparison as the paper prints its pairs, the other arm against the judged one, and
-# then their difference (judged minus other) with its 95 % interval over seeds. A verdict is *trained better*, *baseline
-# better*, *equivalent* (the difference is shown to lie within the margin), *inconclusive* (too few seeds to tell, which
-# is never rounded up to "the baselines match") or *no range* (the metric cannot tell anything apart here). A printed
-# value is judged only at the sizes at which it was printed; a comparison is judged at any, and the table says where
-# that was another scale than the paper's. A metric that failed its *validity gate* (it does not follow corruptions of
+# then their difference (judged minus other) with the interval over seeds that decides it: 90 % for an equivalence, 95 %
+# else. A verdict is *trained better*, *baseline better*, *equivalent* (the difference is shown to lie within the margin),
+# *inconclusive* (too few seeds to tell, which is never rounded up to "the baselines match") or *no range* (the metric
+# cannot tell anything apart here). *Equivalent* stands only where the same metric shows, on the same seeds, that the
+# trained arm is ahead of an untrained dictionary by more than twice the margin, and of an SAE of a random transformer
+# where one was run (*control not run* where none was). Else the verdict is *equivalent, but so is an untrained
+# dictionary*, and the claim is undecided: what training adds lies within the margin, so that the metric cannot say
+# who matches. *Lead still rising* means that the arms were still moving apart when training ended.
+#
+# A printed value is judged only at the sizes at which it was printed, and so is a claim about the course of training;
+# any other comparison is judged at any, and the table says where that was another scale than the paper's. *The paper's own
+# numbers* are what its printed pair would be worth at the margin here: two numbers without an interval, and no verdict. A metric that failed its *validity gate* (it does not follow corruptions of
 # its own reference, [](metric_validity)) keeps its number and loses its verdicts; where there is no gate for a metric,
 # the table says that it is not available. How sure each verdict is, and what another margin would make of it, is shown in
 # [](verdicts).
@@ -103,7 +111,7 @@ page.table(
 )
 
 # %% tags=["hide-input", "full-width"]
-columns = "claim, paper, ours, seeds, profile and scale, verdict, in detail, stands, validity gate"
+columns = "claim, paper, the paper's own numbers, ours, seeds, profile and scale, verdict, in detail, stands, validity gate"
 shown = (table["verdict"] != "open") | (table["in detail"] == "validity gate failed")
 page.table(
     table.loc[shown, columns.split(", ")].reset_index(drop=True),
@@ -113,7 +121,9 @@ page.table(
 
 # %% tags=["hide-input"]
 page.table(
-    table.loc[~shown, ["claim", "where", "paper", "ours", "in detail", "scale"]].reset_index(drop=True),
+    table.loc[
+        ~shown, ["claim", "where", "paper", "the paper's own numbers", "ours", "in detail", "scale"]
+    ].reset_index(drop=True),
     caption="Claims that are open at this profile, and what was measured at another scale.",
     folded=True,
 )

@@ -28,35 +28,38 @@
 # fails is shown with its numbers, and no claim of this book rests on them.
 
 # %% tags=["remove-cell"]
-# In Colab: install the package from the repository this notebook came from. Elsewhere: nothing.
+# In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
 import sys
 
 if "google.colab" in sys.modules:
-    import json
     import os
-    import re
     import subprocess
-    import urllib.parse
-    import urllib.request
 
-    REMOTE, COMMIT = "", ""
-    if not REMOTE:
-        api = "http://{COLAB_JUPYTER_IP}:{KMP_TARGET_PORT}/api/sessions".format_map(os.environ)
-        opened = urllib.parse.unquote(json.load(urllib.request.urlopen(api))[0]["path"])
-        REMOTE, COMMIT = re.search(r"(https://github\.com/[^/]+/[^/]+)/blob/([^/]+)/", opened).groups()
-    subprocess.run(["git", "clone", "--quiet", REMOTE, "/content/sae-sanity"], check=True)
-    subprocess.run(["git", "-C", "/content/sae-sanity", "checkout", "--quiet", COMMIT], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "/content/sae-sanity"], check=True)
-    os.chdir("/content/sae-sanity/book")
+    REPOSITORY, REF = "", ""
+    checkout = "/content/sae-sanity"
+    if not os.path.exists(f"{checkout}/book/claims.yml"):
+        if not REPOSITORY:
+            raise ValueError(
+                "Write the https address of this notebook's repository between the first quotes after "
+                "REPOSITORY above (and a branch or commit between the second), and run this cell again."
+            )
+        subprocess.run(["rm", "-rf", checkout], check=True)
+        subprocess.run(["git", "clone", "--quiet", REPOSITORY, checkout], check=True)
+    if REF:
+        subprocess.run(["git", "-C", checkout, "fetch", "--quiet", "origin", REF], check=True)
+        subprocess.run(["git", "-C", checkout, "checkout", "--quiet", "FETCH_HEAD"], check=True)
+    # Colab's own torch and numpy stay where they are recent enough.
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", checkout], check=True)
+    os.chdir(f"{checkout}/book")
 
 # %% tags=["parameters"]
-profile = "quick"
+profile = "demo"
 
 # %% tags=["hide-input"]
 from itertools import combinations
 
 import pandas as pd
-from IPython.display import Markdown, display
+from IPython.display import display
 
 from sanity import figures
 from sanity.evals.judging import (
@@ -69,7 +72,7 @@ from sanity.evals.judging import (
     gate_verdict,
     protocol,
 )
-from sanity.publishing import open_chapter
+from sanity.publishing import Markdown, code, open_chapter
 
 page = open_chapter("judged_interpretability", profile)
 figures.house_style()
@@ -105,7 +108,7 @@ judges = pd.DataFrame(rows)
 judges["claims rest on it"] = judges["passes"] & (judges["passes"].cumsum() == 1)
 
 # %% tags=["hide-input"]
-models = ", ".join(f"`{model}`" for model in judges["model"])
+models = ", ".join(code(model) for model in judges["model"])
 behind = (judges["kind"] == "endpoint").sum()
 Markdown(
     f"Judges on this page: {models}; {behind} of them behind an endpoint."
@@ -370,6 +373,7 @@ page.table(
 # | `SANITY_JUDGE_BUDGET_MONEY` | most money of all runs together | no limit |
 # | `SANITY_JUDGE_PRICE_PROMPT`, `SANITY_JUDGE_PRICE_ANSWER` | price per million tokens | 0 |
 # | `SANITY_JUDGE_REQUESTS_PER_MINUTE`, `SANITY_JUDGE_TOKENS_PER_MINUTE` | rate limits | 60, 100,000 |
+# | `SANITY_JUDGE_UNENCRYPTED_HOST` | a host of your own network to which the key may go over http | none |
 # | `SANITY_JUDGE_CONCURRENCY`, `SANITY_JUDGE_TIMEOUT`, `SANITY_JUDGE_ATTEMPTS` | calls at once, seconds, tries | 4, 60, 5 |
 #
 # ```shell
@@ -411,7 +415,7 @@ page.table(
 # %% tags=["hide-input"]
 text = "x" * 3000
 spending = [
-    f"`{spec.model}`: {one.expected(spec, len(page.read.runs(grid)))[0].words(endpoint.prices)}"
+    f"{code(spec.model)}: {one.expected(spec, len(page.read.runs(grid)))[0].words(endpoint.prices)}"
     for grid, one in asked.items()
     for spec in one.judges
     if spec.kind == "endpoint"

@@ -25,40 +25,44 @@
 # regime itself, which is defined for smooth models {cite}`chizat2019lazy`, in a form that holds where supports switch.
 
 # %% tags=["remove-cell"]
-# In Colab: install the package from the repository this notebook came from. Elsewhere: nothing.
+# In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
 import sys
 
 if "google.colab" in sys.modules:
-    import json
     import os
-    import re
     import subprocess
-    import urllib.parse
-    import urllib.request
 
-    REMOTE, COMMIT = "", ""
-    if not REMOTE:
-        api = "http://{COLAB_JUPYTER_IP}:{KMP_TARGET_PORT}/api/sessions".format_map(os.environ)
-        opened = urllib.parse.unquote(json.load(urllib.request.urlopen(api))[0]["path"])
-        REMOTE, COMMIT = re.search(r"(https://github\.com/[^/]+/[^/]+)/blob/([^/]+)/", opened).groups()
-    subprocess.run(["git", "clone", "--quiet", REMOTE, "/content/sae-sanity"], check=True)
-    subprocess.run(["git", "-C", "/content/sae-sanity", "checkout", "--quiet", COMMIT], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "/content/sae-sanity"], check=True)
-    os.chdir("/content/sae-sanity/book")
+    REPOSITORY, REF = "", ""
+    checkout = "/content/sae-sanity"
+    if not os.path.exists(f"{checkout}/book/claims.yml"):
+        if not REPOSITORY:
+            raise ValueError(
+                "Write the https address of this notebook's repository between the first quotes after "
+                "REPOSITORY above (and a branch or commit between the second), and run this cell again."
+            )
+        subprocess.run(["rm", "-rf", checkout], check=True)
+        subprocess.run(["git", "clone", "--quiet", REPOSITORY, checkout], check=True)
+    if REF:
+        subprocess.run(["git", "-C", checkout, "fetch", "--quiet", "origin", REF], check=True)
+        subprocess.run(["git", "-C", checkout, "checkout", "--quiet", "FETCH_HEAD"], check=True)
+    # Colab's own torch and numpy stay where they are recent enough.
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", checkout], check=True)
+    os.chdir(f"{checkout}/book")
 
 # %% tags=["parameters"]
-profile = "quick"
+profile = "demo"
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
-from IPython.display import Markdown
 
 from sanity import figures
 from sanity.evals import expected_max_cosine, smallest_cosine
+from sanity.evals.cone import EDGE
 from sanity.experiments import lazy_training
 from sanity.models import Constraint
-from sanity.publishing import open_chapter
+from sanity.publishing import Markdown, open_chapter
 
 page = open_chapter("lazy_training", profile)
 figures.house_style()
@@ -204,7 +208,7 @@ page.table(
 #
 # A soft-frozen decoder keeps every row within cosine $\tau$ of its start. $\tau = 1$ is the frozen decoder, 0 a
 # half-space, and $-1$ the trained arm, so that the paper's 0.8 is one point of a dose-response curve. A constraint that
-# *binds* holds latents on the edge of their cone. To see whether features pull them there, the sweep is repeated on
+# *binds* holds latents on the edge of their cone. To see what of that is owed to features, the sweep is repeated on
 # Gaussian noise of the same covariance, where there are none.
 
 
@@ -219,6 +223,7 @@ activations = read.scores("lazy_training_cones_real", "lazy_training_cones_real_
 sweep = with_tau(pd.concat([worlds, activations], ignore_index=True))
 
 full = read.scores("real_activations", "lazy_training_noise")  # full budget, several seeds
+course = read.curves("real_activations", "lazy_training_noise")
 cones_only = full["constraint"].isin(["frozen_decoder", "soft_frozen_decoder", "trained"]) & (
     full["init"] == "iso"
 )
@@ -229,11 +234,14 @@ def at_the_papers_tau(scores):
     """What tau = 0.8 costs and leaves, between frozen and free; means over seeds."""
     mean = scores.groupby(["trained_on_noise", "metric", "tau"])["value"].mean()
     frozen, ev, free = (mean.get((False, "explained_variance", tau)) for tau in (1.0, 0.8, -1.0))
+    held, released = (mean.get((True, "explained_variance", tau), np.nan) for tau in (0.8, -1.0))
     return {
         "EV, frozen": frozen,
         "EV, tau 0.8": ev,
         "EV, trained": free,
         "share of the way": (ev - frozen) / (free - frozen),
+        "gained by releasing": free - ev,
+        "gained by releasing, noise": released - held,
         "on the edge": mean.get((False, "share_on_edge", 0.8)),
         "on the edge, noise": mean.get((True, "share_on_edge", 0.8)),
         "cosine to init": mean.get((False, "cosine_to_init", 0.8)),
@@ -279,11 +287,40 @@ page.table(
 )
 
 # %% [markdown]
-# The share on the edge is to be read against the noise at the same number of steps, on which it depends: what noise
-# does to latents is drift, and only the difference can be due to structure beyond the covariance. The mean cosine
-# cannot take its place: once the cone holds latents back, it lies near $\tau$ whatever they are trained on. Where the
-# trained arm's own cosines stay above $\tau$, the constraint does not bind, and the soft-frozen arm is the trained
-# one under another name.
+# What noise does to latents is drift, and only what differs from it can be due to structure beyond the covariance. The
+# share on the edge saturates on both, and so does the mean cosine, which lies near $\tau$ once the cone holds latents
+# back. So two more numbers are asked of the primary grid, seed by seed: when half of the latents have reached the edge,
+# and how much explained variance releasing the cone gains, on activations and on noise. Where the trained arm's own
+# cosines stay above $\tau$, the constraint does not bind, and the soft-frozen arm is the trained one under another name.
+
+# %%
+held = course[(course["constraint"] == "soft_frozen_decoder") & (course["world_or_hook"] == hook)]
+on_edge = held[held["cosine_to_init_q50"] <= 0.8 + EDGE]
+first = on_edge.groupby(["trained_on_noise", "seed"])["samples_seen"].min() / held["samples_seen"].max()
+ev = primary[primary["metric"] == "explained_variance"].pivot_table(
+    index=["trained_on_noise", "seed"], columns="tau", values="value"
+)
+release = pd.DataFrame(
+    {"half on the edge after": first.reindex(ev.index), "gained by releasing": ev[-1.0] - ev[0.8]}
+)
+release = release.unstack("trained_on_noise").rename(columns={False: "activations", True: "noise"})
+
+
+# %% tags=["hide-input"]
+def shown(value: float) -> str:
+    """The number; an edge that was not reached has none."""
+    return "never" if np.isnan(value) else f"{value:.3f}"
+
+
+both_ways = "; ".join(
+    f"{name} {', '.join(map(shown, part['activations']))} on activations and {', '.join(map(shown, part['noise']))} on noise"
+    for name, part in ((name, release[name]) for name in release.columns.unique(0))
+)
+Markdown(
+    f"By seed, as a share of the training (the nearest recorded step) and in explained variance: {both_ways}. A share that is as large on noise is no "
+    "sign of features: Adam moves every weight by about the learning rate. What releasing gains beyond noise is judged in "
+    "[](verdicts)."
+)
 
 # %% [markdown]
 # ## What a cone contains, and what it reaches
@@ -582,10 +619,9 @@ page.gates("explained_variance", "recovery", "cosine_to_init")
 # - Gradient descent at the output scales has one step size, few steps and random batches. How far the runs with supports
 #   that switch fall at large scales depends on these; that they do not settle does not, for the jumps remain.
 # - Gaussian noise of equal covariance is one control for drift. It has no features, and no sparse structure either.
-# - Every arm of the sweep, on noise as on samples, is brought to its L0 by one offset to its thresholds. In the world and
-#   on noise that offset is set on samples of their own, on activations on some of the held-out ones that the arm is then
-#   scored on. It is one number per arm, found without regard to the reconstruction; cosines, recovery and the share on the
-#   edge do not depend on it.
+# - Every arm of the sweep, on noise as on samples, is brought to its L0 by one offset to its thresholds, set on held-out
+#   samples of its own: on activations every fifth window of the held-out text, which is not scored. Cosines and recovery
+#   do not depend on it.
 # - Adam moves every weight by about the learning rate whatever the gradient's size. How far directions turn is in part
 #   a fact about the optimiser, which gradient descent at the output scales above does not share.
 # - One-to-one matching and nearest latents read decoder directions only; two seeds may share a subspace without sharing

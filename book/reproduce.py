@@ -30,29 +30,32 @@
 # ```
 
 # %% tags=["remove-cell"]
-# In Colab: install the package from the repository this notebook came from. Elsewhere: nothing.
+# In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
 import sys
 
 if "google.colab" in sys.modules:
-    import json
     import os
-    import re
     import subprocess
-    import urllib.parse
-    import urllib.request
 
-    REMOTE, COMMIT = "", ""
-    if not REMOTE:
-        api = "http://{COLAB_JUPYTER_IP}:{KMP_TARGET_PORT}/api/sessions".format_map(os.environ)
-        opened = urllib.parse.unquote(json.load(urllib.request.urlopen(api))[0]["path"])
-        REMOTE, COMMIT = re.search(r"(https://github\.com/[^/]+/[^/]+)/blob/([^/]+)/", opened).groups()
-    subprocess.run(["git", "clone", "--quiet", REMOTE, "/content/sae-sanity"], check=True)
-    subprocess.run(["git", "-C", "/content/sae-sanity", "checkout", "--quiet", COMMIT], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "/content/sae-sanity"], check=True)
-    os.chdir("/content/sae-sanity/book")
+    REPOSITORY, REF = "", ""
+    checkout = "/content/sae-sanity"
+    if not os.path.exists(f"{checkout}/book/claims.yml"):
+        if not REPOSITORY:
+            raise ValueError(
+                "Write the https address of this notebook's repository between the first quotes after "
+                "REPOSITORY above (and a branch or commit between the second), and run this cell again."
+            )
+        subprocess.run(["rm", "-rf", checkout], check=True)
+        subprocess.run(["git", "clone", "--quiet", REPOSITORY, checkout], check=True)
+    if REF:
+        subprocess.run(["git", "-C", checkout, "fetch", "--quiet", "origin", REF], check=True)
+        subprocess.run(["git", "-C", checkout, "checkout", "--quiet", "FETCH_HEAD"], check=True)
+    # Colab's own torch and numpy stay where they are recent enough.
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", checkout], check=True)
+    os.chdir(f"{checkout}/book")
 
 # %% tags=["parameters"]
-profile = "quick"
+profile = "demo"
 
 # %% tags=["hide-input"]
 import pandas as pd

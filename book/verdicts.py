@@ -23,40 +23,42 @@
 # advance would have changed.
 
 # %% tags=["remove-cell"]
-# In Colab: install the package from the repository this notebook came from. Elsewhere: nothing.
+# In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
 import sys
 
 if "google.colab" in sys.modules:
-    import json
     import os
-    import re
     import subprocess
-    import urllib.parse
-    import urllib.request
 
-    REMOTE, COMMIT = "", ""
-    if not REMOTE:
-        api = "http://{COLAB_JUPYTER_IP}:{KMP_TARGET_PORT}/api/sessions".format_map(os.environ)
-        opened = urllib.parse.unquote(json.load(urllib.request.urlopen(api))[0]["path"])
-        REMOTE, COMMIT = re.search(r"(https://github\.com/[^/]+/[^/]+)/blob/([^/]+)/", opened).groups()
-    subprocess.run(["git", "clone", "--quiet", REMOTE, "/content/sae-sanity"], check=True)
-    subprocess.run(["git", "-C", "/content/sae-sanity", "checkout", "--quiet", COMMIT], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "/content/sae-sanity"], check=True)
-    os.chdir("/content/sae-sanity/book")
+    REPOSITORY, REF = "", ""
+    checkout = "/content/sae-sanity"
+    if not os.path.exists(f"{checkout}/book/claims.yml"):
+        if not REPOSITORY:
+            raise ValueError(
+                "Write the https address of this notebook's repository between the first quotes after "
+                "REPOSITORY above (and a branch or commit between the second), and run this cell again."
+            )
+        subprocess.run(["rm", "-rf", checkout], check=True)
+        subprocess.run(["git", "clone", "--quiet", REPOSITORY, checkout], check=True)
+    if REF:
+        subprocess.run(["git", "-C", checkout, "fetch", "--quiet", "origin", REF], check=True)
+        subprocess.run(["git", "-C", checkout, "checkout", "--quiet", "FETCH_HEAD"], check=True)
+    # Colab's own torch and numpy stay where they are recent enough.
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", checkout], check=True)
+    os.chdir(f"{checkout}/book")
 
 # %% tags=["parameters"]
-profile = "quick"
+profile = "demo"
 
 # %% tags=["hide-input"]
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
 
 from sanity import claims, figures, profiles
 from sanity.experiments.planner import runs_of
 from sanity.experiments.verdicts import verdict_tables
 from sanity.models import Architecture
-from sanity.publishing import open_chapter
+from sanity.publishing import Markdown, open_chapter
 from sanity.stats import interaction, minimum_margin, t_interval
 
 page = open_chapter("verdicts", profile)
@@ -85,12 +87,20 @@ page.banner()
 # |---|---|
 # | trained better, baseline better | the two-sided paired $t$-test sees a difference, and the 90 % interval is not inside $\pm\Delta$ |
 # | equivalent | the 90 % interval of the mean difference lies inside $\pm\Delta$ (two one-sided tests); a difference may be detectable all the same, and is then named |
-# | inconclusive | neither |
+# | equivalent, but so is an untrained dictionary | the same, and the trained arm is not shown to be ahead of every control by more than $2\Delta$ (below) |
+# | inconclusive | neither; or equivalent where no untrained dictionary was run on these seeds |
 # | no range | the metric's own range is within reseed noise, or within two margins; or none of the arms is above the metric's floor |
-# | open | no result, a result at another scale than an expected value was claimed for, or a metric that failed its validity gate ([](metric_validity)) |
+# | open | no result, a result at another scale than an expected value (or a course of training) was claimed for, or a metric that failed its validity gate ([](metric_validity)) |
 #
 # "Trained" stands for the judged arm and "baseline" for the one that it is held against. Two seeds can give a verdict
 # if they agree well enough; one cannot.
+#
+# Sameness needs a metric that could have seen a difference. A validity gate shows that it sees *something*; whether it sees
+# what training adds is asked of two **controls**, on the same seeds and in the same setting: an untrained dictionary, and,
+# for what is said of latents, an SAE trained on the activations of a transformer with random weights. The lower end of the
+# 90 % interval of the trained arm's lead over each has to lie above $2\Delta$; at the margin $\Delta$ an "equivalent" then
+# leaves more than half of what training adds intact. Comparisons with a control itself are exempt, and so are expected
+# values. Where a profile runs no random transformer, the verdicts say *control not run*.
 
 # %%
 found = verdict_tables(page.profile, compute_missing=True)
@@ -213,18 +223,64 @@ pairs = table[table["id"].isin(compared.index)].rename(columns={"ours": "other a
 columns = ["id", "claim", "other against judged: difference", "seeds", "margin or range"]
 page.table(
     pairs[[*columns, "verdict", "in detail", "validity gate"]].set_index("id"),
-    caption="The comparisons of the ledger that have scores. Interval: 95 %, over seeds.",
+    caption="The comparisons of the ledger that have scores. Interval over seeds: 90 % for equivalences, which it decides; "
+    "95 % else.",
 )
+
+# %% [markdown]
+# ## Would these metrics see a difference?
+#
+# By how much the trained arm is ahead of each control, metric by metric. Where that is not shown to be more than twice the
+# margin, everything that training adds is of the size of what the margin lets pass, and no match on that metric counts.
+
+# %%
+choice = claims.chosen(scores, ledger, primary=found.primary, failed_gates=failed)
+comparisons = claims.comparisons(choice)
+sensitivity = claims.sensitivity_table(comparisons)
+
+# %% tags=["hide-input"]
+page.publish(sensitivity, "assay_sensitivity")
+leads = sensitivity.assign(
+    metric=[ledger.metrics[name].label for name in sensitivity["metric"]],
+    shown=[
+        "control not run" if not seeds else "yes" if shown else "no"
+        for seeds, shown in zip(sensitivity["seeds"], sensitivity["shown"], strict=True)
+    ],
+)
+page.table(
+    leads.rename(columns={"low": "90 % from", "high": "to", "shown": "shown to exceed it"}).set_index(
+        "metric"
+    ),
+    caption="The trained arm's lead over the controls, in the metric's better direction, with its 90 % interval over seeds.",
+)
+
+# %% [markdown]
+# A metric that does not rise along one arm's own training cannot rank arms either. Where the profile scores the trained arm
+# on the way, this is how each moves from the first snapshot to the end.
+
+# %%
+course = scores[scores["experiment"] == "trajectory"]
+risen = claims.rises(course) if len(course) else pd.DataFrame()
+
+# %% tags=["hide-input"]
+if len(risen):
+    page.publish(risen, "trajectory")
+    risen["metric"] = [ledger.metrics[name].label for name in risen["metric"]]
+    risen["rises"] = risen["rises"].map({True: "yes", False: "no"}.get).fillna("one seed cannot tell")
+page.table(
+    risen,
+    caption="The trained arm after shares of its samples, means over seeds; gain: from the first share to the end, in the "
+    "metric's better direction, with its 90 % interval.",
+) if len(risen) else Markdown(f"The profile `{page.profile.name}` keeps no snapshots.")
 
 # %% [markdown]
 # ## With another margin
 #
 # A reader with a stricter or a laxer idea of "the same" finds their own verdict here. The black mark is the margin that
-# the ledger declared.
+# the ledger declared. A wider margin also asks more of the controls: in the lighter green, arms are equivalent, and an
+# untrained dictionary is, too.
 
 # %%
-choice = claims.chosen(scores, ledger, primary=found.primary, failed_gates=failed)
-comparisons = claims.comparisons(choice)
 sweep = claims.margin_sweep(comparisons)
 steps = sweep[sweep["verdict"] != sweep.groupby("claim")["verdict"].shift()]
 

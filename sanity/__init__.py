@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sanity.models import check_sae as check_sae
     from sanity.models import load_sae as load_sae
     from sanity.models import train as train
+    from sanity.publishing.checks import check as check
     from sanity.subject import load_subject as load_subject
 
 _HOMES = {
@@ -27,6 +28,7 @@ _HOMES = {
     "Score": "sanity.evals.score",
     "SyntheticSpec": "sanity.data.synthetic",
     "SyntheticWorld": "sanity.data.synthetic",
+    "check": "sanity.publishing.checks",
     "check_sae": "sanity.models",
     "evaluate": "sanity.experiments.evaluating",
     "load_sae": "sanity.models",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 
 def reason_of(error: Exception) -> str:
-    """Class and first line of a library's error, for the message of one of ours."""
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+    """Class and first line of a library's error (and the next, where one announces it), for one of ours."""
+    first, *others = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    told = f"{first} {others[0]}" if first.endswith(":") and others else first
+    return f"{type(error).__name__}: {told}"
 
 
 class SanityError(Exception):

@@ -13,8 +13,9 @@ import hypothesis
 import pytest
 from jaxtyping import install_import_hook
 
-# Set before anything reads them: tests reach no hub, and figures need no display.
+# Set before anything reads them: tests reach no hub, fetch nothing unasked, and figures need no display.
 os.environ.update(
+    SANITY_OFFLINE="1",
     HF_HUB_OFFLINE="1",
     HF_DATASETS_OFFLINE="1",
     TRANSFORMERS_OFFLINE="1",
@@ -23,12 +24,6 @@ os.environ.update(
     WANDB_MODE="disabled",
     MPLBACKEND="Agg",
 )
-
-# Test processes that run next to each other (`make test`) keep to one thread each, and so do the processes
-# that they start. Libraries read this when they are loaded.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
 
 # Nor do they ask a judge that the user has set up, and pays for.
 for name in [name for name in os.environ if name.startswith("SANITY_JUDGE_") or name == "OPENAI_API_KEY"]:
@@ -44,8 +39,26 @@ hypothesis.settings.register_profile("explore", deadline=None, max_examples=300)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """One thread for each process, where several run tests next to each other (`make test`).
+
+    Set in the process that starts them: libraries read it when they are loaded, which plugins do before a
+    worker reads this file.
+    """
+    if config.getoption("numprocesses", None):
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            os.environ[name] = os.environ.get(name) or "1"
+
+
 def pytest_unconfigure() -> None:
     _hook.uninstall()
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """`WORKERS=auto`: one process per core of this machine's or its container's, as far as memory goes."""
+    from sanity.engine.machine import cores, memory_bytes
+
+    return max(1, min(cores(), memory_bytes() // 10**9))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -62,7 +75,7 @@ def threads() -> int:
     """torch's threads for the session: what `OMP_NUM_THREADS` says, and two otherwise."""
     import torch
 
-    count = int(os.environ.get("OMP_NUM_THREADS", "2"))
+    count = int(os.environ.get("OMP_NUM_THREADS") or "2")
     torch.set_num_threads(count)
     return count
 

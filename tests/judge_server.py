@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+SECRET = "sk-very-secret-0123456789"
+
 Reply = Callable[["Server", BaseHTTPRequestHandler, dict[str, Any]], None]
 
 

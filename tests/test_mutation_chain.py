@@ -17,7 +17,16 @@ import yaml
 from torch.nn import functional
 
 from sanity.baselines import FrozenDecoder, Untrained
-from sanity.claims import Ledger, Result, evaluate_all, failed_metrics, gate_table
+from sanity.claims import (
+    Ledger,
+    Result,
+    chosen,
+    comparisons,
+    evaluate_all,
+    failed_metrics,
+    gate_table,
+    margin_sweep,
+)
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
 from sanity.evals import (
     Score,
@@ -33,6 +42,7 @@ from sanity.experiments.steps import score_table
 from sanity.experiments.verdicts import book_ledger
 from sanity.models import Arm, Autoencoder, TopK, train
 from sanity.sources import Budget, RunSpec, World
+from sanity.stats import HOLLOW
 
 SPEC = SyntheticSpec(d_in=32, n_features=96, expected_l0=3.0)
 L0 = 3
@@ -161,9 +171,11 @@ def test_the_roles_swapped_it_is_the_baseline_that_is_better(ledger: Ledger, goo
 
 def test_a_baseline_that_is_secretly_the_trained_sae_is_identical(ledger: Ledger, good: Arms) -> None:
     secret = {s: dict.fromkeys(arms, arms["trained"]) for s, arms in good.items()}
-    results = evaluate_all(ledger, tidy(secret))
-    assert {(r.verdict.verdict, r.verdict.qualifier) for r in results} == {("equivalent", "identical")}
-    assert not any(result.supported for result in results)
+    results = {r.claim.id: r for r in evaluate_all(ledger, tidy(secret))}
+    for name, found in results.items():
+        assert found.verdict.qualifier.startswith("identical")
+        assert found.verdict.verdict == ("equivalent" if name.endswith("-untrained") else HOLLOW)
+        assert found.supported is (False if name.endswith("-untrained") else None)
 
 
 def test_a_baseline_that_is_nearly_the_trained_sae_is_equivalent(ledger: Ledger) -> None:
@@ -179,6 +191,33 @@ def test_a_baseline_that_is_nearly_the_trained_sae_is_equivalent(ledger: Ledger)
     assert {found.verdict for found in judged.values()} == {"equivalent"}
     assert judged["detection-f1-untrained"].qualifier != "identical"
     assert {r.verdict.qualifier for r in results if r.claim.id not in judged} == {"no result"}
+
+
+@pytest.mark.parametrize(
+    ("corruption", "word", "supported"),
+    [(1.0, "equivalent", True), (0.06, HOLLOW, None)],
+    ids=["blind", "as good"],
+)
+def test_a_match_stands_only_where_an_untrained_dictionary_does_not_match(
+    ledger: Ledger, corruption: float, word: str, supported: bool | None
+) -> None:
+    arms = {
+        seed: {
+            "trained": oracle(stream_of(seed), corruption=0.05, seed=seed),
+            "frozen_decoder": oracle(stream_of(seed), corruption=0.05, seed=seed + 50),
+            "untrained": oracle(stream_of(seed), corruption=corruption, seed=seed + 90),
+        }
+        for seed in range(5)
+    }
+    matches = [claim.model_copy(update={"predicts": ("equivalent",)}) for claim in ledger.claims]
+    results = evaluate_all(replace(ledger, claims=tuple(matches)), tidy(arms))
+    judged = {r.claim.id: r for r in results if r.claim.id.endswith("-frozen-decoder")}
+    assert {r.verdict.verdict for r in judged.values()} == {word}
+    assert {r.supported for r in judged.values()} == {supported}
+    assert all("untrained dictionary" in r.verdict.words for r in judged.values())
+    curve = margin_sweep(comparisons(chosen(tidy(arms), ledger)))
+    declared = curve[curve["margin"].eq(0.1) & curve["claim"].str.endswith("-frozen-decoder")]
+    assert set(declared["verdict"]) == {word}
 
 
 def test_two_seeds_with_noise_are_inconclusive(ledger: Ledger) -> None:

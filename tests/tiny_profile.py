@@ -58,6 +58,11 @@ grids:
     d_sae: 40
     seeds: 0
     evals: [reconstruction, harder_recovery]
+  trajectory:
+    like: synthetic_recovery
+    sources: constant
+    arms: [trained, untrained]
+    at: [0.1, 0.5, 1.0]
   objectives:
     like: synthetic_recovery
     sources: constant

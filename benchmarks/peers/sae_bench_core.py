@@ -95,7 +95,7 @@ def loaded(folder: Path, hook: str) -> Any:
 
 def main(folder: Path) -> None:
     """Answer every reading of the request."""
-    request = json.loads((folder / "request.json").read_text())
+    request = json.loads((folder / "request.json").read_text("utf-8"))
     tokens = load_file(folder / "tokens.safetensors")["tokens"]
     batch: int = request["batch"]
     n_batches = len(tokens) // batch
@@ -134,7 +134,8 @@ def main(folder: Path) -> None:
             answers[name]["sae_lens_explained_variance"] = variance["explained_variance"]
         answers[name]["cpu_s"] = time.process_time() - start
     versions = {name: version(name) for name in ("sae-bench", "sae-lens", "transformer-lens", "torch")}
-    (folder / "answers.json").write_text(json.dumps({"versions": versions, "readings": answers}, indent=1))
+    found = {"versions": versions, "readings": answers}
+    (folder / "answers.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -173,7 +173,7 @@ def _status(field: str) -> int | None:
     path = Path("/proc/self/status")
     if not path.exists():
         return None
-    (line,) = (line for line in path.read_text().splitlines() if line.startswith(f"{field}:"))
+    (line,) = (line for line in path.read_text("utf-8").splitlines() if line.startswith(f"{field}:"))
     return int(line.split()[1]) * 1024
 
 
@@ -181,7 +181,7 @@ def _reset_peak() -> None:
     """Let VmHWM begin again from what is resident now."""
     path = Path("/proc/self/clear_refs")
     if path.exists():
-        path.write_text("5")
+        path.write_text("5", encoding="utf-8")
 
 
 def _give_back() -> None:

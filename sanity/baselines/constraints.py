@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
+from sanity.engine.arguments import checked
 from sanity.errors import BadInputError
 from sanity.models.arm import PARAMETERS, Constraint, Trained
 
@@ -121,6 +122,7 @@ class Untrained(Constraint):
         return frozenset()
 
 
+@checked
 def project_to_cone(
     vectors: Float[Tensor, "*batch d"], anchors: Float[Tensor, "*batch d"], cosine: float
 ) -> Float[Tensor, "*batch d"]:

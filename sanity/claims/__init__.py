@@ -1,5 +1,6 @@
 """The ledger: what the paper said, what we expect, what we found, and how sure we are."""
 
+from sanity.claims.budget import rises
 from sanity.claims.choosing import Chosen, chosen
 from sanity.claims.comparing import Paired, comparisons
 from sanity.claims.evaluation import Result, evaluate, evaluate_all
@@ -13,7 +14,8 @@ from sanity.claims.gates import (
     worst_state,
 )
 from sanity.claims.ledger import Claim, Ledger, book_folder, ledger_of, read_ledger
-from sanity.claims.margins import MARGINS, best_of_table, margin_sweep, power_table
+from sanity.claims.margins import MARGINS, best_of_table, margin_sweep, power_table, sensitivity_table
+from sanity.claims.papernumbers import on_printed_numbers, printed_score
 from sanity.claims.papertables import headline_pairs, paper_tables, reread_tables
 from sanity.claims.reporting import claims_table, ledger_metrics, result_rows
 from sanity.claims.schema import Experiment
@@ -49,12 +51,16 @@ __all__ = [
     "ledger_metrics",
     "ledger_of",
     "margin_sweep",
+    "on_printed_numbers",
     "paired_levels",
     "paper_tables",
     "power_table",
+    "printed_score",
     "read_ledger",
     "repeated",
     "reread_tables",
     "result_rows",
+    "rises",
+    "sensitivity_table",
     "worst_state",
 ]

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sanity.claims.ledger import Claim, Ledger
-from sanity.claims.schema import ArmOf, metrics_of
+from sanity.claims.schema import ArmOf, metrics_of, scope_of
 from sanity.claims.selection import NoRowsError, Primary, check_scores, rows_of
 from sanity.claims.sizes import at_another_scale, size_of
 from sanity.stats import seed_table
@@ -45,7 +45,8 @@ class Chosen:
 
     def rows(self, claim: Claim, arm: ArmOf, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The arm's rows on judged seeds and on pilot seeds."""
-        rows = rows_of(self.scores, scope=claim.scope, arm=arm, metric=metric, primary=self.primary)
+        scope = scope_of(claim, metric)
+        rows = rows_of(self.scores, scope=scope, arm=arm, metric=metric, primary=self.primary)
         pilot = rows["seed"].isin(self.ledger.pilot_seeds)
         return rows[~pilot].assign(arm=arm.label), rows[pilot].assign(arm=arm.label)
 

@@ -8,8 +8,9 @@ import pandas as pd
 
 from sanity.baselines import SoftFrozenDecoder
 from sanity.claims.choosing import Chosen, Span
-from sanity.claims.schema import AllMetrics, BestOfSeveral, Comparison
+from sanity.claims.schema import AllMetrics, ArmOf, BestOfSeveral, Comparison
 from sanity.claims.selection import NoRowsError
+from sanity.claims.sensitivity import LeadOverControl, if_sensitive, leads_over_controls
 from sanity.errors import BadInputError
 from sanity.models import Constraint
 from sanity.stats import Verdict, paired_differences, verdict, verdict_best_of
@@ -29,6 +30,8 @@ class Paired:
         The declared margin, as a fraction of the metric's range.
     all_at_floor
         Where no arm is above the metric's floor, the sentence that says so.
+    controls
+        The trained arm's leads over what an equivalence has to be told from.
     """
 
     claim: Comparison | BestOfSeveral | AllMetrics
@@ -40,6 +43,7 @@ class Paired:
     higher_is_better: bool
     gate_failure: str | None
     all_at_floor: str | None = None
+    controls: tuple[LeadOverControl, ...] = ()
 
     @property
     def nearest(self) -> str:
@@ -48,13 +52,22 @@ class Paired:
         return str((sign * self.differences.mean()).idxmin())
 
     @property
+    def nearest_arm(self) -> ArmOf:
+        """The same as an arm."""
+        others = self.claim.against if isinstance(self.claim, BestOfSeveral) else (self.claim.against,)
+        return next(arm for arm in others if arm.label == self.nearest)
+
+    @property
     def against_mean(self) -> float:
         """Mean score of the nearest of the other arms."""
         return self.judged_mean - float(self.differences[self.nearest].mean())
 
     def verdict(self, fraction: float | None = None) -> Verdict:
         """The verdict at the declared margin, or at another `fraction` of the metric's range."""
-        margin = (self.fraction if fraction is None else fraction) * self.span.for_margin
+        return if_sensitive(self._compared(self.fraction if fraction is None else fraction), self.controls)
+
+    def _compared(self, fraction: float) -> Verdict:
+        margin = fraction * self.span.for_margin
         if isinstance(self.claim, BestOfSeveral):
             return verdict_best_of(
                 self.differences,
@@ -97,6 +110,7 @@ def paired(claim: Comparison | BestOfSeveral | AllMetrics, metric: str, chosen: 
         chosen.ledger.metrics[metric].direction == "higher",
         chosen.failed_gates.get(metric),
         chosen.all_at_floor(claim, (claim.judged, *others), metric),
+        leads_over_controls(claim, metric, chosen, judged.index),
     )
 
 

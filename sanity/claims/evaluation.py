@@ -9,13 +9,14 @@ from typing import Any
 
 import pandas as pd
 
+from sanity.claims.budget import rising_lead
 from sanity.claims.choosing import Chosen, chosen
 from sanity.claims.comparing import Paired, cone_note, paired
 from sanity.claims.ledger import Claim, Ledger
 from sanity.claims.schema import AllMetrics, Value, is_blind
 from sanity.claims.selection import NoRowsError, Primary, check_scores
 from sanity.errors import BadInputError
-from sanity.stats import Interval, Verdict, Word, open_verdict, verdict_all, verdict_within
+from sanity.stats import HOLLOW, UNDECIDED, Interval, Verdict, Word, open_verdict, verdict_all, verdict_within
 
 ANOTHER_SCALE = "another scale"
 
@@ -40,19 +41,21 @@ class Result:
     @property
     def supported(self) -> bool | None:
         """Whether the verdict is one that the claim predicts; None where nothing was decided."""
-        if self.verdict.verdict in ("inconclusive", "no range", "open"):
+        if self.verdict.verdict in UNDECIDED:
             return None
         return self.verdict.verdict in self.claim.predicts
 
     def to_json(self) -> dict[str, Any]:
         """The result as `sanity claims --json` prints it."""
         found, claim = self.verdict, self.claim
+        decisive, confidence = found.decisive
         return {
             "id": claim.id,
             "verdict": found.verdict,
             "qualifier": found.qualifier,
             "value": found.value,
-            "interval": None if found.interval is None else [found.interval.low, found.interval.high],
+            "interval": None if decisive is None else [decisive.low, decisive.high],
+            "confidence": confidence,
             "means": None if self.means is None else list(self.means),
             "n_seeds": found.n_seeds,
             "margin": found.margin,
@@ -124,16 +127,23 @@ def evaluate(
         else:
             one = paired(claim, claim.metric, choice)
             found, means = one.verdict(), (one.judged_mean, one.against_mean)
-            if found.verdict == "equivalent" and (note := cone_note(claim, choice)):
-                qualifier = "; ".join(part for part in (found.qualifier, note) if part)
-                found = replace(found, qualifier=qualifier, words=f"{found.words}; {note}")
+            found = _noted(found, cone_note(claim, choice) if found.verdict in ("equivalent", HOLLOW) else "")
+            found = _noted(found, rising_lead(claim, one.nearest_arm, choice))
     except NoRowsError as error:
         return Result(claim, open_verdict("no result", str(error)))
     elsewhere = choice.elsewhere(claim)
-    if elsewhere and isinstance(claim, Value) and found.verdict != "open":
-        words = f"{elsewhere}: the expected value is one of that scale, so nothing is concluded from it"
+    if elsewhere and (isinstance(claim, Value) or claim.only_at_scale) and found.verdict != "open":
+        words = f"{elsewhere}: the claim is about that scale, so nothing is concluded from it"
         found = replace(found, verdict="open", qualifier=ANOTHER_SCALE, words=words)
     return Result(claim, found, elsewhere, means)
+
+
+def _noted(found: Verdict, note: str) -> Verdict:
+    """The verdict with something to be said beside it."""
+    if not note or found.verdict == "open":
+        return found
+    qualifier = "; ".join(part for part in (found.qualifier, note) if part)
+    return replace(found, qualifier=qualifier, words=f"{found.words}; {note}")
 
 
 def _all_metrics(claim: AllMetrics, choice: Chosen) -> Verdict:

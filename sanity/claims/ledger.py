@@ -15,6 +15,7 @@ from sanity.claims.schema import (
     AnyClaim,
     BestOfSeveral,
     Comparison,
+    Control,
     Experiment,
     Parts,
     Scale,
@@ -28,7 +29,7 @@ from sanity.evals.metric import METRICS, Metric
 Claim = Comparison | BestOfSeveral | AllMetrics | Value
 
 _CLAIM: TypeAdapter[Claim] = TypeAdapter(AnyClaim)
-_Kind = TypeVar("_Kind", Experiment, Scale)
+_Kind = TypeVar("_Kind", Experiment, Scale, Control)
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Ledger:
     scales: Mapping[str, Scale]
     experiments: Mapping[str, Experiment]
     """Those that are more, or something else, than the grid of their name."""
+    controls: Mapping[str, Control]
+    """Arms that an equivalence has to be told from."""
     pilot_seeds: frozenset[int]
     content: Mapping[str, Any]
     """What the file says, as plain data: `ledger_of` makes the same ledger of it."""
@@ -86,6 +89,7 @@ def ledger_of(
     faults: list[str] = []
     experiments = _entries(Experiment, "experiment", content["experiments"], faults)
     scales = _entries(Scale, "scale", content["scales"], faults)
+    controls = _entries(Control, "control", content["controls"], faults)
     claims = _claims(content["claims"], content["margins"], known, faults)
     faults += [
         f"claim {claim.id!r}, field scale: no scale is called {claim.scale!r}; {_there([ANY_SCALE, *scales])}"
@@ -94,7 +98,8 @@ def ledger_of(
     ]
     if faults:
         raise BadInputError(f"{where}: " + "; ".join(faults))
-    return Ledger(tuple(claims), known, scales, experiments, frozenset(content["pilot_seeds"]), content)
+    pilots = frozenset(content["pilot_seeds"])
+    return Ledger(tuple(claims), known, scales, experiments, controls, pilots, content)
 
 
 def _entries(kind: type[_Kind], what: str, raw: Any, faults: list[str]) -> dict[str, _Kind]:

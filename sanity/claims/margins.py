@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sanity.claims.comparing import Paired
+from sanity.claims.sensitivity import BAR, CONFIDENCE
 from sanity.stats import (
     best_of,
     equivalence_curve,
@@ -50,6 +51,40 @@ def margin_sweep(compared: Iterable[Paired], margins: Iterable[float] = MARGINS)
                 }
             )
     return pd.DataFrame(rows)
+
+
+def sensitivity_table(compared: Iterable[Paired]) -> pd.DataFrame:
+    """Whether metrics see what training adds: a row for every metric, setting and control.
+
+    Columns: `metric`, `experiment`, `architecture`, `control`, `seeds`, `lead` of the trained arm with its
+    90 % interval (`low`, `high`), `wanted` (twice the largest margin of the claims on it), and `shown`.
+    """
+    rows = []
+    for one in compared:
+        margin = one.fraction * one.span.for_margin
+        for control in one.controls:
+            values = control.values
+            ends: tuple[float, float] = (np.nan, np.nan)
+            if values is not None and len(values) > 1:
+                ends = t_interval(values, confidence=CONFIDENCE)
+            rows.append(
+                {
+                    "metric": one.metric,
+                    "experiment": one.claim.judged.experiment or one.claim.scope.experiment,
+                    "architecture": one.claim.scope.architecture or "",
+                    "control": control.control.label,
+                    "seeds": 0 if values is None else len(values),
+                    "lead": np.nan if values is None else float(values.mean()),
+                    "low": ends[0],
+                    "high": ends[1],
+                    "wanted": BAR * margin,
+                    "shown": control.is_shown(margin),
+                }
+            )
+    what = ["metric", "experiment", "architecture", "control"]
+    table = pd.DataFrame(rows, columns=[*what, "seeds", "lead", "low", "high", "wanted", "shown"])
+    largest = table.sort_values("wanted", kind="stable").drop_duplicates(what, keep="last")
+    return largest.sort_index().reset_index(drop=True)
 
 
 def power_table(compared: Iterable[Paired], *, power: float = 0.8) -> pd.DataFrame:

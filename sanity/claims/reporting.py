@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -23,15 +23,20 @@ def result_rows(results: Sequence[Result], *, profile: str, gates: pd.DataFrame)
 
 
 def claims_table(
-    results: Sequence[Result], *, profile: str = "", gates: pd.DataFrame | None = None
+    results: Sequence[Result],
+    *,
+    profile: str = "",
+    gates: pd.DataFrame | None = None,
+    printed: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """The front page's table: one row per claim, in words.
 
-    Columns: `id`, `claim`, `by`, `where`, `paper`, `ours` (a comparison: other arm against judged arm, as
-    the paper prints pairs, and their difference with its interval), `seeds`, `profile and scale`, `verdict`,
-    `in detail` (what qualifies it), `stands` (yes, no, undecided), `margin or range`, `scale` (in what
-    ours differs from the claim's), `would change our mind`, and with `gates` the `validity gate` of the
-    claim's metrics: passed, failed or not available.
+    Columns: `id`, `claim`, `by`, `where`, `paper`, `the paper's own numbers` (what they would be worth at the
+    margin here: `printed`, by claim), `ours` (a comparison: other arm against judged arm, as the paper prints
+    pairs, and their difference with the interval that decides it: 90 % for equivalences), `seeds`,
+    `profile and scale`, `verdict`, `in detail` (what qualifies it), `stands` (yes, no, undecided),
+    `margin or range`, `scale` (in what ours differs from the claim's), `would change our mind`, and with
+    `gates` the `validity gate` of the claim's metrics: passed, failed or not available.
     """
     rows = [
         {
@@ -40,6 +45,7 @@ def claims_table(
             "by": result.claim.by,
             "where": result.claim.where,
             "paper": result.claim.paper or "",
+            "the paper's own numbers": (printed or {}).get(result.claim.id, ""),
             "ours": _number(result),
             "seeds": str(result.verdict.n_seeds or ""),
             "profile and scale": _place(result, profile),
@@ -69,8 +75,9 @@ def _number(result: Result) -> str:
     if found.value is None:
         return ""
     number = f"{found.value:+.3g}" if result.means else f"{found.value:.3g}"
-    if found.interval is not None and found.interval.low != found.interval.high:
-        number += f" [{found.interval.low:.3g}, {found.interval.high:.3g}]"
+    interval, confidence = found.decisive
+    if interval is not None and interval.low != interval.high:
+        number += f" [{interval.low:.3g}, {interval.high:.3g}]" + (" (90 %)" if confidence == "90 %" else "")
     if result.means is None:
         return number
     judged, against = result.means

@@ -42,6 +42,7 @@ class Parts(_Entry):
     experiments: dict[str, Any]
     scales: dict[str, Any]
     margins: dict[str, Any]
+    controls: dict[str, Any]
     claims: tuple[Any, ...]
 
 
@@ -76,7 +77,7 @@ class Experiment(_Entry):
     """What of them is taken, by the profile's names; empty: everything."""
     only_first: bool = False
     """Whether only the first of the grids whose scores count is taken; else all of them are."""
-    at: Annotated[float, Field(gt=0, lt=1)] | None = None
+    at: Annotated[float, Field(gt=0, le=1)] | None = None
     """The share of their samples at which runs are read, from their curves; None: at the end, as scored."""
     metrics: tuple[Text, ...] = ()
     """What is read from the curves."""
@@ -110,13 +111,31 @@ class ArmOf(_Entry):
     experiment: str | None = None
     world_or_hook: str | None = None
     architecture: ArchitectureName | None = None
+    l0_target: Annotated[int, Field(gt=0)] | None = None
 
     @property
     def label(self) -> str:
         """The arm in words: "frozen decoder (cov)"."""
         objective = "" if self.objective == "plain" else Objective.named(self.objective).label
-        parts = (self.init, objective, self.architecture, self.world_or_hook, self.experiment)
+        l0 = f"L0 = {self.l0_target}" if self.l0_target else ""
+        parts = (self.init, objective, self.architecture, l0, self.world_or_hook, self.experiment)
         return f"{Constraint.named(self.constraint).label} ({', '.join(part for part in parts if part)})"
+
+
+class Control(_Entry):
+    """An arm that an equivalence has to be told from: see `sanity.claims.sensitivity`."""
+
+    label: Text
+    arm: ArmOf
+    metrics: tuple[Text, ...] = ()
+    """Those that it says something about; empty: all."""
+    required: bool = True
+    """Whether no equivalence stands where it was not run; else it is said that it was not."""
+
+    def is_arm(self, arm: ArmOf) -> bool:
+        """Whether an arm of a comparison is this control."""
+        elsewhere = self.arm.experiment
+        return arm.constraint == self.arm.constraint and elsewhere in (None, arm.experiment)
 
 
 class Expected(_Entry):
@@ -153,6 +172,8 @@ class _Claim(_Entry):
     overturned_by: Text
     """What would change our mind."""
     note: str = ""
+    only_at_scale: bool = False
+    """Whether it stays open at another scale, as expected values do: claims about the course of training."""
 
 
 class Comparison(_Claim):
@@ -179,7 +200,8 @@ class AllMetrics(_Claim):
     """One arm against one other on every one of several metrics."""
 
     kind: Literal["all metrics"]
-    metrics: Annotated[tuple[Text, ...], Field(min_length=2)]
+    metrics: Annotated[dict[Text, Text], Field(min_length=2)]
+    """Metric -> the experiment in which it is read."""
     judged: ArmOf
     against: ArmOf
     margin: Margin
@@ -203,7 +225,14 @@ AnyClaim = Annotated[Comparison | BestOfSeveral | AllMetrics | Value, Field(disc
 
 def metrics_of(claim: Comparison | BestOfSeveral | AllMetrics | Value) -> tuple[Text, ...]:
     """The metrics that a claim reads."""
-    return claim.metrics if isinstance(claim, AllMetrics) else (claim.metric,)
+    return tuple(claim.metrics) if isinstance(claim, AllMetrics) else (claim.metric,)
+
+
+def scope_of(claim: Comparison | BestOfSeveral | AllMetrics | Value, metric: str) -> Scope:
+    """Where a claim is made on one of its metrics."""
+    if not isinstance(claim, AllMetrics):
+        return claim.scope
+    return claim.scope.model_copy(update={"experiment": claim.metrics[metric]})
 
 
 def is_blind(claim: Comparison | BestOfSeveral | AllMetrics | Value) -> bool:

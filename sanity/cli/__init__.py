@@ -1,4 +1,4 @@
-"""The command `sanity`: fetch, plan, harvest, train, judge, reproduce, book, claims, clean.
+"""The command `sanity`: fetch, models, plan, harvest, train, judge, check, reproduce, book, claims, clean.
 
 Exit codes: 0 done, 1 refused or failed for a reason stated in one line on stderr, 2 wrong usage. With
 `--json` the result is one JSON document on stdout, and progress stays on stderr. Commands import what
@@ -17,8 +17,13 @@ import typer
 # of small matrix products several times slower.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-from sanity.cli import cleaning, fetching, judging, reading, running
+from sanity.cli import checking, cleaning, fetching, judging, models, reading, running
 from sanity.cli.common import CommandGroup
+from sanity.engine.machine import cores
+
+# torch would take the host's cores where a container has a share of them.
+if cores() < (os.cpu_count() or 1):
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
 
 app = typer.Typer(
     name="sanity",
@@ -40,10 +45,12 @@ def main(
 
 
 app.command("fetch")(fetching.fetch_command)
+app.command("models")(models.models_command)
 app.command("plan")(running.plan_command)
 app.command("harvest")(running.harvest_command)
 app.command("train")(running.train_command)
 app.command("judge")(judging.judge_command)
+app.command("check")(checking.check_command)
 app.command("reproduce")(running.reproduce_command)
 app.command("book")(running.book_command)
 app.command("claims")(reading.claims_command)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +19,7 @@ from sanity.publishing.log import log_to_stderr
 ProfileName = Annotated[
     str,
     typer.Option(
-        "--profile", "-p", help="How much to run: smoke, quick, overnight, gpu, paper, or a YAML file."
+        "--profile", "-p", help="How much to run: demo, smoke, quick, overnight, gpu, paper, or a YAML file."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
@@ -28,6 +30,9 @@ class CommandGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; with `--debug` the error is raised with its traceback."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a locale without dashes and Greek is no reason to stop
+                stream.reconfigure(errors="backslashreplace")
         log_to_stderr()
         try:
             with disk_errors(Path()):

@@ -17,19 +17,33 @@ def fetch_command(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAMES]...", help="Assets; all default ones if none.")
     ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option("--profile", "-p", help="What this profile needs, such as demo or my.yaml."),
+    ] = None,
     listing: Annotated[bool, typer.Option("--list", help="List the assets and fetch nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Fetch the model and the text, and check every byte."""
-    from sanity.assets import ASSETS, fetch
+    from sanity.assets import ASSETS, asset, fetch
 
+    wanted = [*(names or ()), *(_needed_by(profile) if profile is not None else ())]
     if listing:
-        rows = [_facts(asset) for asset in ASSETS.values()]
+        rows = [_facts(asset(name)) for name in (wanted or ASSETS)]
         show(rows, as_json=as_json, text=lambda: _table(rows))
         return
-    places = {name: str(place) for name, place in fetch(names or None).items()}
+    places = {n: str(place) for n, place in fetch(wanted if profile or names else None).items()}
     _unpack_models(places)
     show(places, as_json=as_json, text=lambda: columns(list(places.items())))
+
+
+def _needed_by(profile: str) -> list[str]:
+    from sanity.engine.cells import in_order
+    from sanity.experiments import plan
+    from sanity.experiments.readiness import needed
+    from sanity.profiles import load
+
+    return sorted(needed(in_order(plan(load(profile)))))
 
 
 def _unpack_models(names: Iterable[str]) -> None:

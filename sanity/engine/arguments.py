@@ -22,6 +22,7 @@ import math
 import types
 from collections.abc import Callable, Mapping
 from typing import (
+    TYPE_CHECKING,
     Annotated,
     Any,
     Literal,
@@ -76,17 +77,19 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 class Checked:
     """A dataclass whose fields are looked at before anything is done with them: `class Arm(Checked)`."""
 
-    def __new__(cls, *given: Any, **named: Any) -> Any:
-        """The dataclass, if its arguments are what its fields declare."""
-        if dataclasses.is_dataclass(cls):
-            _require(cls.__name__, dict(zip(_fields(cls), given, strict=False)) | named, _hints_of(cls))
-        return super().__new__(cls)
+    if not TYPE_CHECKING:  # static checkers read the dataclass
+
+        def __new__(cls, *given: Any, **named: Any) -> Any:
+            """The dataclass, if its arguments are what its fields declare."""
+            if dataclasses.is_dataclass(cls):
+                _require(cls.__name__, dict(zip(_fields(cls), given, strict=False)) | named, _hints_of(cls))
+            return super().__new__(cls)
 
 
 @functools.cache
 def _fields(kind: type) -> tuple[str, ...]:
     """Names of the fields of a dataclass, in the order in which it takes them."""
-    return tuple(field.name for field in dataclasses.fields(kind) if field.init)  # type: ignore[arg-type]
+    return tuple(field.name for field in dataclasses.fields(kind) if field.init)
 
 
 @functools.cache
@@ -130,7 +133,7 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, tuple) and len(value) == len(each) and all(map(fits, value, each))
     if origin in _MANY and isinstance(value, list | tuple):
         return all(fits(item, parts[0]) for item in value)
-    if origin in _MANY and isinstance(value, str):
+    if origin in _MANY and (isinstance(value, str) or hasattr(value, "dtype")):
         return False
     kind = hint if origin is None else origin
     try:
@@ -172,7 +175,7 @@ def _words(hint: Any) -> str:
         return f"a {hint.array_type.__name__} of {kind} [{', '.join(hint.dim_str.split())}]"
     if hint in (None, type(None)):
         return "None"
-    return _PLAIN.get(hint) or (str(hint) if parts else getattr(hint, "__name__", str(hint)))
+    return _PLAIN.get(hint) or str(hint if parts else getattr(hint, "__name__", hint))
 
 
 def _ends(within: Within) -> str:

@@ -79,10 +79,13 @@ def definition_of(kind: type) -> dict[str, str]:
 
 
 def all_ours(value: Any) -> bool:
-    """Whether every dataclass in a configuration is part of this package."""
+    """Whether every dataclass in a configuration is part of this package, and none stands for an object that
+    is `only_here`, in this process."""
     if dataclasses.is_dataclass(value):
-        return is_ours(type(value)) and all(
-            all_ours(getattr(value, f.name)) for f in dataclasses.fields(value)
+        return (
+            is_ours(type(value))
+            and not getattr(type(value), "only_here", False)
+            and all(all_ours(getattr(value, f.name)) for f in dataclasses.fields(value))
         )
     if isinstance(value, Mapping):
         return all(map(all_ours, value.values()))

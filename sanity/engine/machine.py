@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import logging
 import os
 import platform
 import subprocess
 from pathlib import Path
 
+from sanity.engine import container
+
+log = logging.getLogger("sanity")
+
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "transformers", "transformer-lens", "nnsight", "sae-sanity")
 TELLING_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16")
+_SAID = "SANITY_UNREAD_CHECKOUT"
+"""The checkout whose warning was given: processes that this one starts do not repeat it."""
 
 
 @functools.cache
@@ -19,7 +26,7 @@ def cpu() -> dict[str, str | int | list[str]]:
     model, flags = platform.processor() or platform.machine(), set[str]()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        for line in info.read_text().splitlines():
+        for line in info.read_text("utf-8", errors="replace").splitlines():
             name, _, value = line.partition(":")
             if name.strip() == "model name":
                 model = value.strip()
@@ -29,16 +36,19 @@ def cpu() -> dict[str, str | int | list[str]]:
 
 
 def cores() -> int:
-    """Logical cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Logical cores that this process may use, within its container's quota; one at least."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = container.cpu_quota()
+    return allowed if quota is None else max(1, min(allowed, int(quota)))
 
 
 @functools.cache
 def memory_bytes() -> int:
-    """Physical memory of the machine, in bytes."""
+    """Memory that this process may use, in bytes: the machine's, or its container's limit."""
     import psutil
 
-    return int(psutil.virtual_memory().total)
+    limits = (int(psutil.virtual_memory().total), container.memory_limit())
+    return min(limit for limit in limits if limit is not None)
 
 
 @functools.cache
@@ -53,14 +63,45 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def git(folder: Path, *arguments: str) -> str:
+    """What git answers, or nothing where there is no checkout, no git, or no answer.
+
+    Where there is a checkout that git does not read (it belongs to somebody else, say), git's reason is
+    a warning, once.
+    """
+    done = _run_git(folder, *arguments)
+    return done.stdout.strip() if _is_read(folder) and done.returncode == 0 else ""
+
+
+def _run_git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["git", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
+        return subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=10,
+            env={**os.environ, "LC_ALL": "C"},
         )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+    except (OSError, subprocess.SubprocessError) as error:
+        return subprocess.CompletedProcess(command, 1, "", str(error))
+
+
+@functools.cache
+def _is_read(folder: Path) -> bool:
+    done = _run_git(folder, "rev-parse", "--git-dir")
+    if done.returncode and (folder / ".git").exists() and os.environ.get(_SAID) != str(folder):
+        reason = " ".join(done.stderr.split("To add an exception")[0].split())
+        log.warning(
+            "git does not read the checkout %s (%s): results and pages will not say their commit, and pages "
+            "have no launch buttons; if you trust it: git config --global --add safe.directory %s",
+            folder,
+            reason,
+            folder,
+        )
+        os.environ[_SAID] = str(folder)
+    return not done.returncode
 
 
 @functools.cache
@@ -70,11 +111,9 @@ def commit(folder: Path | None = None) -> str:
     `"unknown"` for an installation that is not a git checkout.
     """
     where = folder or Path(__file__).resolve().parents[2]
-    head = _git(where, "rev-parse", "HEAD")
-    if head is None:
-        return "unknown"
-    changed = _git(where, "status", "--porcelain", "--untracked-files=no")
-    return f"{head[:12]}+changes" if changed else head[:12]
+    head = git(where, "rev-parse", "HEAD")
+    changed = head and git(where, "status", "--porcelain", "--untracked-files=no")
+    return f"{head[:12]}{'+changes' if changed else ''}" or "unknown"
 
 
 def provenance(*, threads: int) -> dict[str, object]:

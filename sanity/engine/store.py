@@ -199,7 +199,7 @@ class LocalStore:
 
 
 def home() -> Path:
-    """The project's folder: `SANITY_HOME`, else the nearest parent that holds `_toc.yml`, else here.
+    """The project's folder: `SANITY_HOME`, else a checkout around here, else the package's own, else here.
 
     Raises `BadInputError` when `SANITY_HOME` names no folder.
     """
@@ -208,8 +208,10 @@ def home() -> Path:
         if not folder.is_dir():
             raise BadInputError(f"SANITY_HOME={named} is not a folder: name the project's own, or unset it")
         return folder
-    here = Path.cwd().resolve()
-    return next((parent for parent in (here, *here.parents) if (parent / "_toc.yml").exists()), here)
+    here, own = Path.cwd().resolve(), Path(__file__).resolve().parents[2]
+    # Not every folder with a table of contents is this book.
+    folders = (here, *here.parents, own)
+    return next((folder for folder in folders if (folder / "book" / "claims.yml").exists()), here)
 
 
 def open_store(root: Path | str | None = None) -> LocalStore:

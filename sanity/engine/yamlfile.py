@@ -46,10 +46,13 @@ def parse_yaml(raw: bytes | str, where: str) -> dict[str, Any]:
     return value
 
 
-def validated(form: type[Form], value: Any, where: str) -> Form:
-    """`value` as a model or dataclass; `BadInputError` names `where` it stands and each field at fault."""
+def validated(form: type[Form], value: Any, where: str, *, context: Mapping[str, Any] | None = None) -> Form:
+    """`value` as a model or dataclass; `BadInputError` names `where` it stands and each field at fault.
+
+    `context` is what the form's own validators may ask for.
+    """
     try:
-        return TypeAdapter(form).validate_python(value)
+        return TypeAdapter(form).validate_python(value, context=context)
     except ValidationError as error:
         raise BadInputError(f"{where} cannot be used: {faults(error)}") from error
     except RecursionError as error:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sanity.engine.arguments import checked
 from sanity.engine.config import digest
 from sanity.errors import BadInputError
 from sanity.evals.feature_recovery import max_cosines
@@ -19,6 +20,7 @@ from sanity.evals.score import Score
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
+@checked
 @torch.no_grad()
 def row_cosines(
     a: Float[Tensor, "n d"], b: Float[Tensor, "m d_b"], *, names: tuple[str, str] = ("a", "b")
@@ -37,6 +39,7 @@ def row_cosines(
     return (left * right.to(left.device)).sum(1).clamp(-1.0, 1.0)
 
 
+@checked
 def cosine_to_init(W: Float[Tensor, "d_sae d_in"], W0: Float[Tensor, "m d_0"]) -> Score:
     """Cosine of the latents' directions to those they started from, averaged over latents.
 
@@ -47,6 +50,7 @@ def cosine_to_init(W: Float[Tensor, "d_sae d_in"], W0: Float[Tensor, "m d_0"]) -
     return _mean_cosine("cosine_to_init", row_cosines(W, W0, names=("W", "W0")))
 
 
+@checked
 def encoder_decoder_cosine(sae: SparseAutoencoder) -> Score:
     """Cosine of each latent's encoder and decoder directions, averaged over latents.
 
@@ -55,6 +59,7 @@ def encoder_decoder_cosine(sae: SparseAutoencoder) -> Score:
     return _mean_cosine("encoder_decoder_cosine", encoder_decoder_cosines(sae))
 
 
+@checked
 def encoder_decoder_cosines(sae: SparseAutoencoder) -> Float[Tensor, " d_sae"]:
     """Cosine of each latent's encoder and decoder directions.
 
@@ -66,6 +71,7 @@ def encoder_decoder_cosines(sae: SparseAutoencoder) -> Float[Tensor, " d_sae"]:
     return row_cosines(W_enc.T, sae.W_dec, names=("W_enc.T", "W_dec"))
 
 
+@checked
 def cosine_quantiles(cosines: Float[Tensor, " n"]) -> dict[str, float]:
     """Mean and quantiles of `cosines`: mean, q05, q25, q50, q75, q95."""
     levels = torch.tensor(QUANTILES, dtype=torch.float64, device=cosines.device)
@@ -74,6 +80,7 @@ def cosine_quantiles(cosines: Float[Tensor, " n"]) -> dict[str, float]:
     return {"mean": float(cosines.mean()), **named}
 
 
+@checked
 @torch.no_grad()
 def covariance_matched_max_cosine(
     targets: Float[Tensor, "n d"],

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sanity.engine.arguments import checked
 from sanity.errors import BadInputError
 from sanity.evals.alignment import row_cosines
 from sanity.evals.feature_recovery import max_cosines
@@ -29,6 +30,7 @@ EDGE = 1e-4
 _CHUNK = 4_000_000
 
 
+@checked
 def share_on_edge(W: Float[Tensor, "d_sae d_in"], W0: Float[Tensor, "m d_0"], tau: float) -> Score:
     """Share of the latents whose cosine to their anchor is tau: those that the constraint holds back.
 
@@ -41,6 +43,7 @@ def share_on_edge(W: Float[Tensor, "d_sae d_in"], W0: Float[Tensor, "m d_0"], ta
     return Score("share_on_edge", value, 0.0, 1.0, True, n=len(cosines), unit="latent", version="1")
 
 
+@checked
 def reach(cosines: Float[Tensor, " n"], tau: float) -> Float[Tensor, " n"]:
     """Largest cosine to a direction within the cone of an anchor that has `cosines` to that direction.
 
@@ -52,6 +55,7 @@ def reach(cosines: Float[Tensor, " n"], tau: float) -> Float[Tensor, " n"]:
     return (cosines.double().clamp(-1, 1).arccos() - turn).clamp_min(0.0).cos()
 
 
+@checked
 def reach_of_anchors(
     features: Float[Tensor, "n_features d_in"], W0: Float[Tensor, "d_sae d_0"], tau: float
 ) -> Float[Tensor, " n_features"]:
@@ -63,6 +67,7 @@ def reach_of_anchors(
     return reach(max_cosines(features, W0), tau)
 
 
+@checked
 def log_reachable(d: int, m: int, tau: float, bar: float) -> float:
     """log P(the best of m random cones of cosine `tau` reaches cosine `bar` to a given direction).
 
@@ -77,6 +82,7 @@ def log_reachable(d: int, m: int, tau: float, bar: float) -> float:
     return log_any_above(d, m, math.cos(angle)) if angle < math.pi else 0.0
 
 
+@checked
 def simulated_nearest(d: int, m: int, *, draws: int, seed: int) -> NDArray[np.float64]:
     """Largest cosine of a fixed direction to m random ones, `draws` times: [draws].
 

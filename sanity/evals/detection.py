@@ -10,12 +10,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sanity.engine.arguments import checked
 from sanity.errors import BadInputError
 from sanity.evals.feature_recovery import nearest_latents
 from sanity.evals.inputs import CHUNK_ELEMENTS, SparseAutoencoder, require_width
 from sanity.evals.score import Score
 
 
+@checked
 @torch.no_grad()
 def detection_f1(
     sae: SparseAutoencoder,
@@ -46,6 +48,7 @@ def detection_f1(
     return Score("detection_f1", float(f1[seen].mean()), floor, 1.0, True, n=n, unit="feature", version="1")
 
 
+@checked
 @torch.no_grad()
 def detection_f1s(
     sae: SparseAutoencoder,

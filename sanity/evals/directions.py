@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from sanity.baselines import SoftFrozenDecoder
+from sanity.engine.arguments import checked
 from sanity.evals.alignment import cosine_to_init, encoder_decoder_cosine
 from sanity.evals.base import Candidate, Eval, Scored, Setting
 from sanity.evals.cone import share_on_edge
@@ -55,6 +56,7 @@ class Directions(Eval):
             yield Scored(scores)
 
 
+@checked
 def smallest_cosine(constraint: Constraint) -> float:
     """tau: the smallest cosine to its start that a constraint leaves a decoder row; -1 where it is free."""
     if isinstance(constraint, SoftFrozenDecoder):

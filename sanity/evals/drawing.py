@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sanity.sources import Opened
@@ -12,8 +12,7 @@ from sanity.subject import ActivationStore
 
 def drawn_rows(opened: Opened, n: int, *, seed: int) -> Float[Tensor, "rows d_in"]:
     """`n` held-out activations (all, if there are fewer) in their order, which ones drawn by `seed`."""
-    total = opened.held_out.n_tokens if opened.held_out is not None else len(opened.sample)
-    chosen = _drawn(total, n, seed)
+    chosen = _drawn(sum(map(len, opened.batches())), n, seed)
     kept, start = [], 0
     for rows in opened.batches():
         inside = chosen[(chosen >= start) & (chosen < start + len(rows))] - start
@@ -28,13 +27,16 @@ def drawn_windows(store: ActivationStore, n_tokens: int, *, seed: int) -> Int[Te
     return torch.cat([shard.tokens for shard in store.shards()])[chosen].long()
 
 
-def spread_windows(store: ActivationStore, n_tokens: int) -> tuple[Tensor, Tensor | None]:
-    """Windows of a harvest's text, `n_tokens` or a little less, with each token's document.
+def spread_windows(
+    store: ActivationStore, n_tokens: int, *, among: Bool[Tensor, " n_sequences"]
+) -> tuple[Tensor, Tensor | None]:
+    """Windows `among` those of a harvest's text, `n_tokens` or a little less, with each token's document.
 
     They are spread evenly over the text: neighbours would come from a handful of documents.
     """
+    there = among.nonzero().squeeze(1)
     wanted = max(1, n_tokens // store.context)
-    which = torch.linspace(0, store.n_sequences - 1, min(wanted, store.n_sequences)).round().long()
+    which = there[torch.linspace(0, len(there) - 1, min(wanted, len(there))).round().long()]
     shards = list(store.shards())
     tokens = torch.cat([shard.tokens for shard in shards])[which].long()
     documents = [shard.documents for shard in shards if shard.documents is not None]

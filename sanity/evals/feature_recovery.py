@@ -18,12 +18,14 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from sanity.engine.arguments import checked
 from sanity.errors import BadInputError
 from sanity.evals.inputs import CHUNK_ELEMENTS, require_width, unit_rows
 from sanity.evals.score import Score
 from sanity.evals.sphere import expected_max_cosine, log_any_above
 
 
+@checked
 @torch.no_grad()
 def nearest_latents(
     features: Float[Tensor, "n_features d_in"],
@@ -45,6 +47,7 @@ def nearest_latents(
     return values, torch.cat([b.indices for b in best])
 
 
+@checked
 def max_cosines(
     features: Float[Tensor, "n_features d_in"], W_dec: Float[Tensor, "d_sae d_dec"]
 ) -> Float[Tensor, " n_features"]:
@@ -56,6 +59,7 @@ def max_cosines(
     return nearest_latents(features, W_dec)[0]
 
 
+@checked
 def recovery(
     features: Float[Tensor, "n_features d_in"],
     W_dec: Float[Tensor, "d_sae d_dec"],
@@ -71,6 +75,7 @@ def recovery(
     return recovery_of(max_cosines(features, W_dec), W_dec, threshold=threshold, probabilities=probabilities)
 
 
+@checked
 def frequency_weighted_recovery(
     features: Float[Tensor, "n_features d_in"],
     W_dec: Float[Tensor, "d_sae d_dec"],
@@ -82,6 +87,7 @@ def frequency_weighted_recovery(
     return recovery(features, W_dec, threshold=threshold, probabilities=probabilities)
 
 
+@checked
 def recovery_of(
     cosines: Float[Tensor, " n_features"],
     W_dec: Float[Tensor, "d_sae d_dec"],
@@ -97,6 +103,7 @@ def recovery_of(
     return Score(metric, value, floor, 1.0, True, n=len(cosines), unit="feature", version="1")
 
 
+@checked
 def mean_max_cosine(features: Float[Tensor, "n_features d_in"], W_dec: Float[Tensor, "d_sae d_dec"]) -> Score:
     """Largest cosine of a decoder direction to a feature, averaged over the features.
 
@@ -105,6 +112,7 @@ def mean_max_cosine(features: Float[Tensor, "n_features d_in"], W_dec: Float[Ten
     return mean_max_cosine_of(max_cosines(features, W_dec), W_dec)
 
 
+@checked
 def mean_max_cosine_of(cosines: Float[Tensor, " n_features"], W_dec: Float[Tensor, "d_sae d_dec"]) -> Score:
     """`mean_max_cosine`, from the `max_cosines` of a dictionary that are known already."""
     d_sae, d_in = W_dec.shape
@@ -122,6 +130,7 @@ class Matching:
     cosines: Float[Tensor, " pairs"]
 
 
+@checked
 @torch.no_grad()
 def one_to_one(
     features: Float[Tensor, "n_features d_in"],
@@ -141,6 +150,7 @@ def one_to_one(
     return Matching(matched, latents, cosines[matched, latents].clamp(-1.0, 1.0))
 
 
+@checked
 def mean_matched_cosine(
     features: Float[Tensor, "n_features d_in"],
     W_dec: Float[Tensor, "d_sae d_dec"],
@@ -158,6 +168,7 @@ def mean_matched_cosine(
     return Score("mean_matched_cosine", value, floor, 1.0, True, n=n, unit="pair", version="1")
 
 
+@checked
 def uniqueness(
     features: Float[Tensor, "n_features d_in"],
     W_dec: Float[Tensor, "d_sae d_dec"],
@@ -175,6 +186,7 @@ def uniqueness(
     return Score("uniqueness", value, floor, min(1.0, n / m), True, n=m, unit="latent", version="1")
 
 
+@checked
 def recovery_by_frequency(
     cosines: Float[Tensor, " n_features"],
     probabilities: Float[Tensor, " n_features"],

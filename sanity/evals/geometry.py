@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sanity.engine.arguments import checked
 from sanity.errors import BadInputError
 from sanity.evals.feature_recovery import max_cosines
 from sanity.evals.inputs import require_finite, require_width, unit_rows
@@ -45,6 +46,7 @@ class Geometry:
     """The same for independent random directions, exactly: Gamma(d/2) / (sqrt(pi) Gamma((d+1)/2))."""
 
 
+@checked
 @torch.no_grad()
 def directions_geometry(rows: Float[Tensor, "n d"]) -> Geometry:
     """How directions [n, d] of any length lie to each other.
@@ -70,6 +72,7 @@ def directions_geometry(rows: Float[Tensor, "n d"]) -> Geometry:
     return Geometry(n, rank, ratio, float(paired.double().mean()), count, between, random)
 
 
+@checked
 @torch.no_grad()
 def antipodes(rows: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
     """For each direction its smallest cosine to another one: -1 for one with an exact opposite.
@@ -81,6 +84,7 @@ def antipodes(rows: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
     return -max_cosines(-rows, rows)
 
 
+@checked
 @torch.no_grad()
 def span_cosines(
     targets: Float[Tensor, "n d"], directions: Float[Tensor, "m d_directions"], size: int
@@ -95,6 +99,7 @@ def span_cosines(
     return cosines
 
 
+@checked
 def span_recovery(
     features: Float[Tensor, "n_features d_in"],
     W_dec: Float[Tensor, "d_sae d_dec"],
@@ -113,6 +118,7 @@ def span_recovery(
     return Score(metric, value, floor, 1.0, True, n=len(features), unit="feature", version="1")
 
 
+@checked
 def subspace_overlap(a: Float[Tensor, "d k_a"], b: Float[Tensor, "d_b k_b"]) -> Score:
     """Mean squared cosine of the principal angles between the column spans of `a` and `b`.
 

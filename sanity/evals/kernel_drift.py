@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sanity.engine.arguments import checked
 from sanity.errors import BadInputError
 from sanity.evals.laziness import supports
 from sanity.models import Autoencoder
@@ -60,6 +61,7 @@ class TangentKernel:
         return torch.stack(rows)
 
 
+@checked
 @torch.no_grad()
 def tangent_kernel(sae: Autoencoder, x: Float[Tensor, "n d_in"]) -> TangentKernel:
     """The tangent kernel of `sae` on `x`."""
@@ -75,6 +77,7 @@ def tangent_kernel(sae: Autoencoder, x: Float[Tensor, "n d_in"]) -> TangentKerne
     )
 
 
+@checked
 def kernel_drift(start: TangentKernel, end: TangentKernel) -> dict[str, float]:
     """`kernel_change`, ||K_end - K_start|| / ||K_start|| (Frobenius), and `kernel_alignment`, their cosine.
 

@@ -12,12 +12,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sanity.engine.arguments import checked
 from sanity.errors import BadInputError
 from sanity.evals.feature_recovery import nearest_latents
 from sanity.evals.inputs import CHUNK_ELEMENTS, SparseAutoencoder, require_width
 from sanity.evals.score import Score
 
 
+@checked
 @torch.no_grad()
 def latent_f1(
     sae: SparseAutoencoder,
@@ -76,6 +78,7 @@ class Absorption:
         return Score("absorption", self.excess, 1.0, 0.0, False, n=self.parents, unit="parent", version="1")
 
 
+@checked
 @torch.no_grad()
 def absorption(
     sae: SparseAutoencoder,

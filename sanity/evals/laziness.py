@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sanity.engine.arguments import checked
 from sanity.errors import BadInputError
 from sanity.evals.inputs import require_finite, require_width
 from sanity.evals.reconstruction import explained_variance
@@ -28,6 +29,7 @@ from sanity.models import Autoencoder
 _SHIFTS = (1, 2, 3, 5, 8)
 
 
+@checked
 @torch.no_grad()
 def supports(sae: Autoencoder, x: Float[Tensor, "n d_in"]) -> Bool[Tensor, "n d_sae"]:
     """Which latents are active in each sample."""
@@ -36,6 +38,7 @@ def supports(sae: Autoencoder, x: Float[Tensor, "n d_in"]) -> Bool[Tensor, "n d_
     return sae.encode(x.to(sae.W_dec)) != 0
 
 
+@checked
 def overlap(a: Bool[Tensor, "n d_sae"], b: Bool[Tensor, "n d_sae"]) -> float:
     """Jaccard overlap of two supports, averaged over the samples in which either has a latent.
 
@@ -46,6 +49,7 @@ def overlap(a: Bool[Tensor, "n d_sae"], b: Bool[Tensor, "n d_sae"]) -> float:
     return float((both / either)[either > 0].mean()) if bool((either > 0).any()) else math.nan
 
 
+@checked
 def support_overlap(a: Bool[Tensor, "n d_sae"], b: Bool[Tensor, "n d_sae"]) -> dict[str, float]:
     """`jaccard` of the supports of the same samples, and `jaccard_chance`: of different samples.
 
@@ -58,6 +62,7 @@ def support_overlap(a: Bool[Tensor, "n d_sae"], b: Bool[Tensor, "n d_sae"]) -> d
     return {"jaccard": overlap(a, b), "jaccard_chance": chance}
 
 
+@checked
 @torch.no_grad()
 def held_output(
     sae: Autoencoder, x: Float[Tensor, "n d_in"], support: Bool[Tensor, "n d_sae"]
@@ -67,6 +72,7 @@ def held_output(
     return torch.addmm(sae.b_dec, z, sae.W_dec)
 
 
+@checked
 def held_gradients(
     sae: Autoencoder,
     x: Float[Tensor, "batch d_in"],
@@ -87,6 +93,7 @@ def held_gradients(
     }
 
 
+@checked
 @torch.no_grad()
 def first_order(
     start: Autoencoder, end: Autoencoder, x: Float[Tensor, "n d_in"], support: Bool[Tensor, "n d_sae"]
@@ -99,6 +106,7 @@ def first_order(
     return end.b_dec + (pre * support) @ end.W_dec + (change * support) @ start.W_dec
 
 
+@checked
 @torch.no_grad()
 def linearisation(start: Autoencoder, end: Autoencoder, x: Float[Tensor, "n d_in"]) -> dict[str, float]:
     """How well the first-order model about `start` predicts what `end` does, with supports held.

@@ -48,8 +48,9 @@ class Loss(Eval):
 
     @override
     def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[Scored]:
+        assert isinstance(setting.source, Hook)
         _, held_out = harvests_of(setting.inputs)
-        tokens, documents = spread_windows(held_out, self.tokens)
+        tokens, documents = spread_windows(held_out, self.tokens, among=setting.source.scored(held_out))
         saes = {str(i): one.sae for i, one in enumerate(candidates)}
         found = losses_at(setting, saes, tokens, documents=documents)
         for i, _ in enumerate(candidates):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from sanity.engine.arguments import checked
 from sanity.errors import BadInputError
 
 
@@ -44,6 +45,7 @@ def declare(metrics: Mapping[str, Metric]) -> None:
     METRICS.update(metrics)
 
 
+@checked
 def metric_named(name: str) -> Metric:
     """The metric called `name`; an unknown one is refused with the names that there are."""
     if name not in METRICS:

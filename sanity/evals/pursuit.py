@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sanity.engine.arguments import checked
 from sanity.errors import BadInputError
 from sanity.evals.inputs import CHUNK_ELEMENTS, require_finite, require_width, unit_rows
 from sanity.evals.reconstruction import explained_variance
@@ -31,6 +32,7 @@ class Pursuit:
     reconstruction: Float[Tensor, "n d"]
 
 
+@checked
 @torch.no_grad()
 def orthogonal_matching_pursuit(
     x: Float[Tensor, "n d"],
@@ -73,6 +75,7 @@ def orthogonal_matching_pursuit(
     )
 
 
+@checked
 def pursuit_explained_variance(
     x: Float[Tensor, "n d"],
     dictionary: Float[Tensor, "m d_atoms"],

@@ -17,12 +17,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from sanity.baselines import permuted_decoder, random_latents, random_rotation, rotated_decoder
+from sanity.engine.arguments import checked
 from sanity.engine.config import digest
 from sanity.errors import BadInputError
 from sanity.evals.inputs import unit_rows
 from sanity.models import Architecture, Autoencoder
 
 
+@checked
 def mixed_directions(
     directions: Float[Tensor, "n d_in"], level: float, *, seed: int
 ) -> Float[Tensor, "n d_in"]:
@@ -34,6 +36,7 @@ def mixed_directions(
     return functional.normalize((1 - level) * rows + level * _random(rows, seed), dim=1)
 
 
+@checked
 def replaced_directions(
     directions: Float[Tensor, "n d_in"], level: float, *, seed: int
 ) -> Float[Tensor, "n d_in"]:
@@ -45,6 +48,7 @@ def replaced_directions(
     return out
 
 
+@checked
 def repaired_latents(sae: Autoencoder, level: float, *, seed: int) -> Autoencoder:
     """A share `level` of the latents with their decoder rows exchanged among them, encoders untouched."""
     _check_level(level)
@@ -56,6 +60,7 @@ def repaired_latents(sae: Autoencoder, level: float, *, seed: int) -> Autoencode
     return dataclasses.replace(sae, W_dec=sae.W_dec[order.to(sae.W_dec.device)])
 
 
+@checked
 def silenced_latents(sae: Autoencoder, level: float, *, seed: int) -> Autoencoder:
     """A share `level` of the latents that can never fire."""
     _check_level(level)
@@ -65,6 +70,7 @@ def silenced_latents(sae: Autoencoder, level: float, *, seed: int) -> Autoencode
     return dataclasses.replace(sae, W_enc=encoder.T, b_enc=b_enc)
 
 
+@checked
 def tied_autoencoder(
     directions: Float[Tensor, "d_sae d_in"], architecture: Architecture, x: Float[Tensor, "n d_in"]
 ) -> Autoencoder:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import betainc, betaln
 
+from sanity.engine.arguments import checked
 from sanity.errors import BadInputError
 
 # Below this, logs are taken of the series and not of the sum, which would underflow.
@@ -26,6 +27,7 @@ _NODES = np.polynomial.legendre.leggauss(400)
 Array = NDArray[np.float64]
 
 
+@checked
 def log_cap_probability(d: int, cosine: float) -> float:
     """log P(a random unit vector in R^d has at least this cosine to a fixed one).
 
@@ -38,6 +40,7 @@ def log_cap_probability(d: int, cosine: float) -> float:
     return float(_log_cap(d, np.array([math.acos(_cosine(cosine))]))[0])
 
 
+@checked
 def log_cone_bound(d: int, m: int, tau: float) -> float:
     """log of the paper's bound m exp(-d tau^2 / 2) on P(some of m cones contains a given direction).
 
@@ -48,6 +51,7 @@ def log_cone_bound(d: int, m: int, tau: float) -> float:
     return math.log(m) - d * _cosine(tau) ** 2 / 2
 
 
+@checked
 def log_any_above(d: int, m: int, cosine: float) -> float:
     """log P(the largest of m cosines to random unit vectors in R^d is at least `cosine`)."""
     _check(d, m)
@@ -57,6 +61,7 @@ def log_any_above(d: int, m: int, cosine: float) -> float:
     return math.log(-math.expm1(survival))
 
 
+@checked
 def expected_max_cosine(d: int, m: int) -> float:
     """Expected largest cosine of a fixed unit vector in R^d to m random ones: the isotropic null.
 
@@ -92,6 +97,7 @@ def reachable_cosine(d: int, m: int, tau: float) -> float:
     return math.cos(start - turn) - integral
 
 
+@checked
 def max_cosine_quantile(d: int, m: int, q: float) -> float:
     """The `q`-quantile of the largest of m cosines to random unit vectors in R^d.
 

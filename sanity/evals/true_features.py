@@ -92,7 +92,7 @@ class Recovery(Eval):
             if self.detail and one.run is not None:
                 latents = latent_table(one.sae, shared, one.start(setting.opened))
                 scores += spanned(one.sae, shared, latents, l0=one.run.l0)
-                tables["features"] = feature_table(one.sae, shared, times_seen(one.run.budget.steps))
+                tables["features"] = feature_table(one.sae, shared, times_seen(one.run.steps))
                 tables["latents"] = latents
                 tables["geometry"] = geometry_table(one.sae, latents)
             yield Scored(scores, {name: table for name, table in tables.items() if len(table)})

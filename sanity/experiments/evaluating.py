@@ -15,6 +15,7 @@ from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
 from sanity.evals.base import Candidate, Eval, Scored, Setting
 from sanity.experiments.planner import plan_runs
+from sanity.experiments.readiness import make_ready
 from sanity.experiments.reading import stack
 from sanity.experiments.steps import score_table
 from sanity.models import Arm, TopK, check_sae
@@ -69,6 +70,7 @@ def evaluate(
         nominal = RunSpec(Arm(TopK(1), d_sae, seed=seed), source, Budget(1, _BATCH), device)
         scoring = plan_runs([nominal], {one.name: one}).runs[0].scored[one.name]
         cells = {name: cell for name, cell in scoring.inputs if name != "sae"}
+        make_ready([scoring], store)
         found = dict(zip(cells, results(list(cells.values()), store), strict=True))
         with tempfile.TemporaryDirectory() as scratch:
             scored = _scored(one, sae, Setting(source, seed, _BATCH, device, found), Path(scratch))

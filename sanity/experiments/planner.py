@@ -8,7 +8,8 @@ one cell for all of them, whichever grids ask for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from sanity.engine.cells import Cell, Cost, in_order
 from sanity.errors import BadInputError
 from sanity.evals.base import Eval
+from sanity.experiments.snapshots import keep_snapshots
 from sanity.experiments.steps import (
     EvalOnSource,
     Scoring,
@@ -27,7 +29,7 @@ from sanity.experiments.steps import (
     without_grades,
 )
 from sanity.profiles import Block, Profile
-from sanity.sources import Pace, RunSpec, Source
+from sanity.sources import Pace, RunSpec, Snapshot, Source
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,15 +99,37 @@ def plan_grids(profile: Profile) -> Plan:
     return planner.plan
 
 
-def plan_runs(runs: Sequence[RunSpec], evals: Mapping[str, Eval], *, grid: str = "runs") -> Plan:
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A run that is asked for by itself: what keeps its SAE where it is not trained, where it is scored."""
+
+    run: RunSpec
+    made: Cell | None = None
+    """The cell that keeps its SAE as `sae`; None: training."""
+    scored_on: Source | None = None
+    """None: what it is trained on."""
+    evals: Collection[str] | None = None
+    """Names of those evals that it is scored by; None: all."""
+
+
+def plan_runs(
+    runs: Sequence[RunSpec | Asked],
+    evals: Mapping[str, Eval],
+    *,
+    grid: str = "runs",
+    pace: Pace | None = None,
+) -> Plan:
     """The cells of some runs, each scored by some evals on the source that it is trained on.
 
     >>> plan = plan_runs([run], {"reconstruction": Reconstruction()})          # doctest: +SKIP
     """
-    planner = _Planner(Plan(None), runs[0].device if runs else "cpu", Pace())
-    seeds = sorted({run.arm.seed for run in runs})
-    for run in runs:
-        planner.add_run(grid, run.source.where, run, run.source, evals, seeds)
+    asked = [one if isinstance(one, Asked) else Asked(one) for one in runs]
+    planner = _Planner(Plan(None), asked[0].run.device if asked else "cpu", pace or Pace())
+    seeds = sorted({one.run.arm.seed for one in asked})
+    for one in asked:
+        chosen = {n: each for n, each in evals.items() if one.evals is None or n in one.evals}
+        source = one.scored_on or one.run.source
+        planner.add_run(grid, source.where, one.run, source, chosen, seeds, made=one.made)
     return planner.plan
 
 
@@ -143,9 +167,10 @@ class _Planner:
         scored_on: Source,
         evals: Mapping[str, Eval],
         seeds: Sequence[int],
+        made: Cell | None = None,
     ) -> None:
-        """One run of a grid with these seeds, and its scores."""
-        trained = self._trained(run)
+        """One run of a grid with these seeds, and its scores; `made` keeps its SAE if it is not trained."""
+        trained = made or self._trained(run)
         scored = {
             name: self._scored(name, one, run, trained, scored_on, place, seeds)
             for name, one in evals.items()
@@ -156,7 +181,8 @@ class _Planner:
     def _trained(self, run: RunSpec) -> Cell:
         arm, source = run.arm, run.source
         seconds = self.pace.training_seconds(samples=run.budget.samples, d_sae=arm.d_sae, d_in=source.d_in)
-        return train_arms.cell(
+        training = keep_snapshots if isinstance(run, Snapshot) else train_arms
+        return training.cell(
             run,
             inputs=self._source_cells(source),
             label=run.label,
@@ -248,7 +274,7 @@ class _Planner:
         return known["references"]
 
     def _graded(self, name: str, one: Eval, run: RunSpec, source: Source, place: str) -> None:
-        if getattr(one, "grades", True) is None or not one.grades_on(source):
+        if source.is_control or getattr(one, "grades", True) is None or not one.grades_on(source):
             return
         if any((made.eval, made.place, made.source) == (name, place, source) for made in self.plan.graded):
             return
@@ -288,9 +314,7 @@ def runs_of(profile: Profile, block: Block) -> Iterator[tuple[str, RunSpec]]:
     """Every combination of a block with the name of its place, seeds innermost."""
     for source in block.sources:
         made = profile.source_named(source)
-        for arm in block.every_arm():
+        for at, arm in itertools.product(block.at, block.every_arm()):
             bound = replace(arm, init=arm.init.on(made))
-            yield (
-                profile.place_of(source),
-                RunSpec(bound, made, block.budget(profile.precision), profile.device),
-            )
+            whole = RunSpec(bound, made, block.budget(profile.precision), profile.device)
+            yield profile.place_of(source), whole if at == 1 else Snapshot(**vars(whole), at=at)

@@ -17,6 +17,7 @@ from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
 from sanity.evals.base import GRADED_COLUMNS
 from sanity.experiments.planner import Plan, PlannedRun, Shared, plan_grids
+from sanity.experiments.readiness import make_ready
 from sanity.models import Autoencoder, load_sae
 from sanity.profiles import Profile
 
@@ -50,6 +51,7 @@ class Reader:
 
     def results(self, cells: Sequence[Cell]) -> list[Result]:
         """The results of some cells."""
+        make_ready(cells, self.store)
         found = results(cells, self.store)
         self.found.extend(found)
         return found

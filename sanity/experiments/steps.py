@@ -199,6 +199,15 @@ def _shares_references(cell: Cell) -> object:
     return [shared, config.eval, config.source, run.budget.batch_size, run.device, seed]
 
 
+ONLY_HERE: dict[str, Any] = {}
+"""SAEs that cannot be kept on disk, by the key of the cell that stands for them: objects in this process."""
+
+
+def _sae_of(result: Result, device: str) -> Any:
+    here = ONLY_HERE.get(result.key)
+    return load_sae(result.folder("sae")).to(device=device) if here is None else here
+
+
 @computes("score", version=1, together=_shares_references)
 def score_saes(tasks: Sequence[Task]) -> None:
     """Score SAEs: a table `scores` for each, the eval's own tables, and `facts`."""
@@ -207,7 +216,7 @@ def score_saes(tasks: Sequence[Task]) -> None:
     setting = Setting(first.source, run.arm.seed, run.budget.batch_size, run.device, tasks[0].inputs)
     candidates = [
         Candidate(
-            load_sae(task.inputs["sae"].folder("sae")).to(device=run.device),
+            _sae_of(task.inputs["sae"], run.device),
             task.config.run,
             {n.removesuffix(".scored"): r for n, r in task.inputs.items() if n.endswith(".scored")},
             task.scratch,

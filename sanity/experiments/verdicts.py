@@ -21,6 +21,7 @@ from sanity.claims import (
     failed_metrics,
     gate_table,
     ledger_of,
+    on_printed_numbers,
     read_ledger,
     repeated,
     result_rows,
@@ -73,6 +74,8 @@ class Judging:
     ledger: Mapping[str, Any]
     metrics: Mapping[str, Metric]
     primary: Mapping[str, Mapping[str, Any]]
+    printed: Mapping[str, str]
+    """What the paper's own numbers would say at the ledger's margins, by claim."""
 
 
 @computes("verdicts", version=1)
@@ -91,7 +94,7 @@ def judged(
     ledger = ledger_of(config.ledger, metrics=config.metrics)
     found = evaluate_all(ledger, scores, primary=config.primary, failed_gates=failed_metrics(gates))
     rows = result_rows(found, profile=config.profile, gates=gates)
-    return rows, claims_table(found, profile=config.profile, gates=gates)
+    return rows, claims_table(found, profile=config.profile, gates=gates, printed=config.printed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +126,13 @@ def verdict_cells(plan: Plan, ledger: Ledger | None = None) -> VerdictCells:
         cost=Cost(2.0),
     )
     verdicts = judge_claims.cell(
-        Judging(plan.profile.name, ledger.content, metrics, primary_of(plan.profile, ledger)),
+        Judging(
+            plan.profile.name,
+            ledger.content,
+            metrics,
+            primary_of(plan.profile, ledger),
+            {claim.id: on_printed_numbers(claim, ledger) for claim in ledger.claims},
+        ),
         inputs={"scores": scores, "gates": gates},
         label="verdicts on all claims",
         stage="verdicts",

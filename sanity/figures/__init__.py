@@ -1,6 +1,7 @@
 """The book's plots: each takes a tidy table and returns a matplotlib figure."""
 
 from sanity.figures.arms import arms_by_metric, recovery_by_frequency
+from sanity.figures.checking import between_floor_and_ceiling, margins_of_equivalence
 from sanity.figures.curves import against_l0, budget_curves, gap_against_tokens
 from sanity.figures.editing import edits_by_arm, edits_by_size
 from sanity.figures.interpretability import context_html, examples_html, known_concepts, score_quantiles
@@ -33,6 +34,7 @@ __all__ = [
     "arm_name",
     "arm_words",
     "arms_by_metric",
+    "between_floor_and_ceiling",
     "budget_curves",
     "cone_laws",
     "context_html",
@@ -49,6 +51,7 @@ __all__ = [
     "latents_in_use",
     "laziness_trajectories",
     "leaving_the_truth",
+    "margins_of_equivalence",
     "misfit_moves",
     "misses_of_parents",
     "places_between",

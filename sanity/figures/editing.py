@@ -21,8 +21,8 @@ EXACT_COLOUR = "#009E73"
 def edits_by_arm(edits: pd.DataFrame, ends: pd.DataFrame) -> Figure:
     """One panel per part of the score: a dot per seed for every reference, dictionary and arm.
 
-    `edits` and `ends` are those of one pair of attributes. Filled dots are edits through the reconstruction
-    alone, hollow ones keep the error term; floor and ceiling are drawn where the mean is judged.
+    `edits` and `ends` are those of one pair of attributes. Filled dots keep the error term, hollow ones are
+    edits through the reconstruction alone; floor and ceiling are drawn where the mean is judged.
     """
     rows = _rows(edits)
     figure, axes = plt.subplots(
@@ -30,13 +30,14 @@ def edits_by_arm(edits: pd.DataFrame, ends: pd.DataFrame) -> Figure:
     )
     for ax, (part, title) in zip(axes, PARTS.items(), strict=True):
         for height, (_, (seen, colour, mark)) in enumerate(rows.items()):
-            for with_error, some in seen.groupby(seen["with_error"].eq(True)):
+            dropped = seen["with_error"].eq(False) & seen["through"].eq("arm")
+            for hollow, some in seen.groupby(dropped):
                 ax.scatter(
                     some[part],
-                    np.full(len(some), height + (0.18 if with_error else -0.18 * (len(seen) > len(some)))),
+                    np.full(len(some), height + (0.18 if hollow else -0.18 * bool(dropped.any()))),
                     s=26,
                     marker=mark,
-                    facecolor="none" if with_error else colour,
+                    facecolor="none" if hollow else colour,
                     edgecolor=colour,
                     alpha=0.85,
                 )
@@ -47,7 +48,7 @@ def edits_by_arm(edits: pd.DataFrame, ends: pd.DataFrame) -> Figure:
     axes[0].set_yticks(range(len(rows)), list(rows))
     axes[0].invert_yaxis()
     figure.supxlabel(
-        "share of pairs; one dot per seed; hollow: error term kept; dotted: floor, dashed: learned rotation",
+        "share of pairs; a dot per seed; hollow: error term dropped; dotted: floor, dashed: learned rotation",
         fontsize="small",
     )
     return figure

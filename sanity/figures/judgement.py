@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 VERDICT_COLOURS = {
     "trained better": "#0072B2",
     "equivalent": "#009E73",
+    "equivalent, but so is an untrained dictionary": "#9ad9c3",
     "baseline better": "#D55E00",
     "inconclusive": "#dddddd",
     "no range": "#ffffff",
@@ -95,7 +96,7 @@ def verdict_strips(sweep: pd.DataFrame) -> Figure:
     ax.set_xlabel("margin, as a share of the metric's range (black: the declared one)")
     shown = [word for word in VERDICT_COLOURS if word in set(sweep["verdict"])]
     patches = [Patch(facecolor=VERDICT_COLOURS[word], edgecolor="#bbbbbb", label=word) for word in shown]
-    figure.legend(handles=patches, loc="outside upper right", ncols=len(shown))
+    figure.legend(handles=patches, loc="outside upper center", ncols=4)
     return figure
 
 

@@ -44,7 +44,7 @@ def judge_gates(gates: Mapping[str, pd.DataFrame], *, needed: float) -> Figure:
         ax.set_yticks(heights, [*table["concept"], "mean"])
         ax.axhline(len(table) - 0.5, color="#bbbbbb", linewidth=0.8)
         _scale(ax, needed=needed)
-        ax.set_title(name)
+        ax.set_title(name, parse_math=False)
     axes[0, 0].set_ylim(tallest + 0.6, -1.0)  # with room for the names of the lines
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)

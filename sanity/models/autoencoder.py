@@ -167,10 +167,10 @@ class Autoencoder(Checked):
         """The same SAE elsewhere or in another floating type."""
         if dtype is not None and not dtype.is_floating_point:
             raise BadInputError(f"an SAE cannot be of {dtype}: choose a floating type")
-        move = {"device": None if device is None else usable_device(device), "dtype": dtype}
-        encoder = self.W_enc.T.to(**move).T  # type: ignore[call-overload]
+        move: Any = {"device": None if device is None else usable_device(device), "dtype": dtype}
+        encoder = self.W_enc.T.to(**move).T
         others = {name: getattr(self, name).to(**move) for name in ("W_dec", "b_enc", "b_dec")}
-        threshold = None if self.threshold is None else self.threshold.to(**move)  # type: ignore[call-overload]
+        threshold = None if self.threshold is None else self.threshold.to(**move)
         return dataclasses.replace(self, W_enc=encoder, threshold=threshold, **others)
 
     def _rows_of(self, x: Tensor) -> Float[Tensor, "rows d_in"]:

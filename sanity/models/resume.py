@@ -125,7 +125,7 @@ def save_progress(folder: Path, learner: Learner, identity: Mapping[str, Json]) 
 
     def fill(where: Path) -> None:
         save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, where / _TENSORS)
-        (where / _STATE).write_text(json.dumps(state))
+        (where / _STATE).write_text(json.dumps(state), encoding="utf-8")
 
     newest = write_folder(folder / f"step-{learner.step:010d}", fill)
     for older in folder.glob("*step-*"):

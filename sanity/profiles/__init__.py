@@ -1,11 +1,11 @@
 """Profiles: how much of everything a run does, as data.
 
-`smoke` is for tests, `quick` for a laptop, `overnight` for a laptop's night, `gpu` and `paper` for a graphics
-card; each is one YAML file next to this module, validated when it is loaded.
+`demo` is for a first look, `smoke` for tests, `quick` for a laptop, `overnight` for its night, `gpu` and
+`paper` for a graphics card; each is one YAML file next to this module, validated when it is loaded.
 """
 
 from sanity.profiles.grids import Block, inherited, named_arm, spelled_arm
-from sanity.profiles.schema import Profile, built, load, names, read_profile
+from sanity.profiles.schema import Profile, built, load, name_of, names, read_profile
 
 __all__ = [
     "Block",
@@ -13,6 +13,7 @@ __all__ = [
     "built",
     "inherited",
     "load",
+    "name_of",
     "named_arm",
     "names",
     "read_profile",

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from sanity.baselines import Iso
 from sanity.errors import BadInputError
 from sanity.models import Architecture, Arm, Constraint, Init, Objective, Training, objectives
-from sanity.profiles.entry import Entry, Names, NamesOrNone, Positive, Rates, Seeds, Size, Sizes
+from sanity.profiles.entry import Entry, Names, NamesOrNone, Positive, Rates, Seeds, Shares, Size, Sizes
 from sanity.sources import Budget
 
 assert objectives  # importing them makes their names known
@@ -35,6 +35,8 @@ class Block(Entry):
     learning_rates: Rates
     batch_size: Size
     steps: Positive
+    at: Shares = (1.0,)
+    """After which shares of the steps arms are taken and scored; 1 is their end."""
     training: dict[str, Any] = Field(default_factory=dict)
     """What differs from the usual hyper-parameters."""
     evals: NamesOrNone = ()

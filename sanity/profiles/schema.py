@@ -23,6 +23,10 @@ from sanity.sources import Pace, Source
 assert evals  # importing the room makes its evals known
 
 
+_BY_NAME = ("sources", "grids", "evals", "analyses")
+"""Parts of a profile whose entries have names: one that is based on another replaces single ones."""
+
+
 class Profile(Entry):
     """How much of everything a run does: sources, grids of arms, and the evals that score them."""
 
@@ -78,7 +82,9 @@ class Profile(Entry):
         Noise is at the place that it is like; the column `trained_on_noise` tells them apart.
         """
         origin = self._origin_of(source)
-        return self.sources[origin].place(origin)
+        entry = self.sources[origin]
+        assert not isinstance(entry, NoiseEntry)
+        return entry.place(origin)
 
     def _origin_of(self, source: str) -> str:
         """The source that `source` is, or that it is noise like, or that this is noise like in turn."""
@@ -95,7 +101,8 @@ class Profile(Entry):
     def eval_named(self, name: str) -> Eval:
         """The eval that the profile calls `name`, with the fields that it gives it."""
         fields = dict(self.evals.get(name, {}))
-        return built(Eval.class_named(str(fields.pop("kind", name))), fields, f"the eval {name}")
+        made: Eval = built(Eval.class_named(str(fields.pop("kind", name))), fields, f"the eval {name}")
+        return made
 
     def grid(self, name: str) -> Block:
         """The first block of a grid, which is what chapters describe; unknown grids are refused."""
@@ -122,8 +129,14 @@ def names() -> list[str]:
         for p in resources.files(__package__).iterdir()
         if p.name.endswith(".yaml")
     }
-    order = ["smoke", "quick", "overnight", "gpu", "paper"]
+    order = ["demo", "smoke", "quick", "overnight", "gpu", "paper"]
     return [n for n in order if n in found] + sorted(found - set(order))
+
+
+def name_of(profile: str) -> str:
+    """What a profile is called: a file of one's own by its name without suffix."""
+    own = Path(profile)
+    return own.stem if own.suffix in (".yaml", ".yml") else profile
 
 
 def load(name: str, *, only: Sequence[str] | None = None, **changes: Any) -> Profile:
@@ -131,15 +144,36 @@ def load(name: str, *, only: Sequence[str] | None = None, **changes: Any) -> Pro
 
     With `only`, it has the named grids and no others.
 
-    `name` may also be the path of a YAML file of one's own, such as `my.yaml`.
+    `name` may also be the path of a YAML file of one's own, such as `my.yaml`; folders with models and texts
+    that it names are looked for next to it.
     """
     own = Path(name)
-    if own.suffix in (".yaml", ".yml"):
-        return _profile(own.stem, read_yaml(own), only=only, **changes)
+    if name_of(name) != name:
+        if own.stem in names():
+            raise BadInputError(f"{own} is called like the profile {own.stem} that is there: rename it")
+        return _profile(own.stem, read_yaml(own), only=only, folder=own.resolve().parent, **changes)
     if name not in names():
         raise BadInputError(f"no profile is called {name!r}; there are: {', '.join(names())}")
     text = (resources.files(__package__) / f"{name}.yaml").read_bytes()
     return read_profile(name, text, only=only, **changes)
+
+
+def _completed(given: dict[str, Any]) -> dict[str, Any]:
+    """The entries of a profile with `based_on: NAME`, and all others of the profile NAME that is there.
+
+    A named entry that is null is left out.
+    """
+    given = dict(given)
+    if (base := given.pop("based_on", None)) is None:
+        return given
+    if base not in names():
+        raise BadInputError(f"a profile is based on {base!r}; there are: {', '.join(names())}")
+    text = (resources.files(__package__) / f"{base}.yaml").read_bytes()
+    below = _completed(parse_yaml(text, f"profile {base!r}"))
+    for part in (part for part in _BY_NAME if isinstance(given.get(part), dict)):
+        merged = below.get(part, {}) | given[part]
+        given[part] = {name: entry for name, entry in merged.items() if entry is not None}
+    return below | given
 
 
 def read_profile(
@@ -149,9 +183,17 @@ def read_profile(
     return _profile(name, parse_yaml(text, f"profile {name!r}"), only=only, **changes)
 
 
-def _profile(name: str, given: dict[str, Any], *, only: Sequence[str] | None, **changes: Any) -> Profile:
+def _profile(
+    name: str,
+    given: dict[str, Any],
+    *,
+    only: Sequence[str] | None,
+    folder: Path | None = None,
+    **changes: Any,
+) -> Profile:
+    """A profile from its entries; `folder` is where the folders that it names are looked for."""
     where = f"profile {name!r}"
-    given = given | changes
+    given = _completed(given) | changes
     if given.setdefault("name", name) != name:
         raise BadInputError(f"{where} names itself {given['name']!r}: leave the name to its file")
     if not isinstance(given.get("grids"), Mapping):
@@ -161,4 +203,4 @@ def _profile(name: str, given: dict[str, Any], *, only: Sequence[str] | None, **
         if unknown := sorted(set(only) - set(grids)):
             raise BadInputError(f"{where} has no grid {unknown[0]!r}; it has: {', '.join(grids)}")
         grids = {grid: blocks for grid, blocks in grids.items() if grid in only}
-    return validated(Profile, {**given, "grids": grids}, where)
+    return validated(Profile, {**given, "grids": grids}, where, context={"folder": folder})

@@ -6,14 +6,15 @@ import dataclasses
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sanity.data import HarderSpec, SyntheticSpec, named_sources
+from sanity.data.sources import SOURCES
 from sanity.data.text import TextSpec
 from sanity.errors import BadInputError
 from sanity.profiles.entry import Entry, Names, Positive, Size
 from sanity.sources import Hook, LanguageModelHook, Noise, Source, World
-from sanity.subject import depth_of, shape_of, weights_of
+from sanity.subject import assets_of, depth_of, shape_of, weights_of
 
 DOCUMENT_TOKENS = 1024
 """Documents are cut to so many tokens where training text is short, so that it comes from many of them."""
@@ -70,6 +71,17 @@ class HookEntry(Entry):
     shard_tokens: Positive = 8192
     storage_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     drop_first: bool = True
+
+    @field_validator("subject", "text")
+    @classmethod
+    def _next_to_the_profile(cls, value: str | Names, info: Any) -> str | Names:
+        folder = (info.context or {}).get("folder")
+
+        def found(name: str) -> str:
+            known = name in ("registry", *SOURCES) or assets_of(name)
+            return str(folder / name) if folder and not known and (folder / name).is_dir() else name
+
+        return found(value) if isinstance(value, str) else tuple(map(found, value))
 
     @model_validator(mode="after")
     def _has_room_for_a_window(self) -> HookEntry:

@@ -1,10 +1,12 @@
 """From a profile's name to HTML pages: chapters are run, staged and built; every page says what made it."""
 
 from sanity.publishing.chapters import Chapter, Execution, read_chapters, run_chapters
+from sanity.publishing.display import Html, Markdown, code
 from sanity.publishing.log import log_to_stderr
-from sanity.publishing.page import ChapterPage, Html, open_chapter
+from sanity.publishing.page import ChapterPage, open_chapter
 from sanity.publishing.provenance import provenance_html
 from sanity.publishing.remote import COLAB_CELL, Remote, parse_remote
+from sanity.publishing.report import ReportPage
 from sanity.publishing.reproduce import Build, build_book, cost_words, reproduce_book
 from sanity.publishing.site import Site, build_site
 
@@ -15,10 +17,13 @@ __all__ = [
     "ChapterPage",
     "Execution",
     "Html",
+    "Markdown",
     "Remote",
+    "ReportPage",
     "Site",
     "build_book",
     "build_site",
+    "code",
     "cost_words",
     "log_to_stderr",
     "open_chapter",

@@ -80,7 +80,7 @@ def run_chapters(
     chapters : sequence of Chapter
         All pages; those that are plain text are skipped.
     profile : str
-        Handed to each notebook as its parameter `profile`.
+        Handed to each notebook as its parameter `profile`: a name, or the absolute path of a file.
     root : Path
         The project's folder; executed notebooks lie below `_build/executed/PROFILE`.
     result_keys : sequence of str
@@ -146,7 +146,8 @@ def shared_digest(root: Path, profile: str, result_keys: Sequence[str]) -> str:
     state = hashlib.sha256()
     sources = [p for p in package.rglob("*") if p.suffix in (".py", ".yaml")]
     data = [p for p in (root / "book").rglob("*") if p.suffix in (".yml", ".yaml", ".csv", ".json")]
-    for base, files in ((package, sources), (root, [*data, root / "requirements.lock"])):
+    groups = [(package, sources), (root, [*data, root / "requirements.lock"])]
+    for base, files in (*groups, (Path(profile).parent, [Path(profile)])):  # a file of the reader's, perhaps
         for path in sorted(files):
             if path.is_file() and ".ipynb_checkpoints" not in path.parts:
                 state.update(f"{path.relative_to(base)}\0{sha256_of(path)}\n".encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,42 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 144
+
+
+class Html:
+    """A piece of a page; notebooks show it as it is."""
+
+    def __init__(self, html: str) -> None:
+        self.html = html
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __str__(self) -> str:
+        return re.sub(r"<[^>]+>", " ", self.html).strip()
+
+
+class Markdown(Html):
+    """Text of a page with emphasis, lists and links. HTML in it is shown as it is written, and never obeyed:
+    names of models, judges and sources, which come from elsewhere, stand in such texts.
+    """
+
+    def __init__(self, text: str) -> None:
+        from markdown_it import MarkdownIt
+
+        super().__init__(MarkdownIt("commonmark", {"html": False}).render(text))
+
+
+def code(name: str) -> str:
+    """A name as code in Markdown, whatever is in it.
+
+    >>> code("a`b")
+    '`` a`b ``'
+    """
+    plain = " ".join(name.split())
+    longest = max((len(run) for run in re.findall("`+", plain)), default=0)
+    fence, pad = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{pad}{plain}{pad}{fence}"
 
 
 def figure_html(figure: Figure, *, alt: str, caption: str, data: str = "") -> str:

@@ -7,8 +7,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from sanity.engine.files import disk_errors, read_json, remove, take_place, write_atomically
 from sanity.errors import BadInputError, SanityError
@@ -23,40 +24,44 @@ def execute(name: str, source: Path, notebook: Path, noted: Path, *, profile: st
 
     `noted` is where the chapter notes what it publishes.
     """
-    import papermill
-    from nbclient.exceptions import DeadKernelError
-    from papermill.exceptions import PapermillException, PapermillExecutionError
-
     _check_parameters(source)
     partial = notebook.with_suffix(FAILED)
     began = time.perf_counter()
     with disk_errors(notebook.parent):
         notebook.parent.mkdir(parents=True, exist_ok=True)
         remove(noted)
-        try:
-            papermill.execute_notebook(
-                str(source),
-                str(partial),
-                parameters={"profile": profile},
-                kernel_name="python3",
-                cwd=str(source.parent),
-                progress_bar=False,
-                stderr_file=sys.stderr,
-                start_timeout=START_SECONDS,
-            )
-        except PapermillExecutionError as error:
-            line = next((s for s in error.source.splitlines() if s.strip() and not s.startswith("#")), "")
-            raise SanityError(
-                f"chapter {name} failed in its cell {error.cell_index + 1} ({line.strip()!r}): "
-                f"{error.ename}: {error.evalue}; the notebook up to there is {partial}"
-            ) from error
-        except (PapermillException, DeadKernelError, RuntimeError, TimeoutError) as error:
-            raise SanityError(
-                f"chapter {name} could not be run: {type(error).__name__}: {error}; "
-                f"what was run so far is {partial}"
-            ) from error
+        run_notebook(f"chapter {name}", source, partial, parameters={"profile": profile}, cwd=source.parent)
         take_place(partial, notebook)
     return time.perf_counter() - began
+
+
+def run_notebook(what: str, source: Path, target: Path, *, parameters: Mapping[str, Any], cwd: Path) -> None:
+    """Run a notebook with papermill, in the kernel of `own_kernel`; an error names the cell."""
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillException, PapermillExecutionError
+
+    try:
+        papermill.execute_notebook(
+            str(source),
+            str(target),
+            parameters=dict(parameters),
+            kernel_name="python3",
+            cwd=str(cwd),
+            progress_bar=False,
+            stderr_file=sys.stderr,
+            start_timeout=START_SECONDS,
+        )
+    except PapermillExecutionError as error:
+        line = next((s for s in error.source.splitlines() if s.strip() and not s.startswith("#")), "")
+        raise SanityError(
+            f"{what} failed in its cell {error.cell_index + 1} ({line.strip()!r}): "
+            f"{error.ename}: {error.evalue}; the notebook up to there is {target}"
+        ) from error
+    except (PapermillException, DeadKernelError, RuntimeError, TimeoutError) as error:
+        raise SanityError(
+            f"{what} could not be run: {type(error).__name__}: {error}; what was run so far is {target}"
+        ) from error
 
 
 def _check_parameters(source: Path) -> None:
@@ -94,6 +99,7 @@ def own_kernel(base: Path, *, home: Path) -> Iterator[None]:
             "SANITY_HOME": str(home),
             "OMP_NUM_THREADS": "1",
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            "PYTHONUTF8": "1",
         },
     }
     write_atomically(base / "kernels" / "python3" / "kernel.json", json.dumps(spec))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
+import logging
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sanity.engine.files import write_atomically, write_sealed
 from sanity.errors import BadInputError
-from sanity.publishing.display import figure_html, table_html
+from sanity.publishing.display import Html, figure_html, table_html
 from sanity.publishing.log import log_to_stderr
 from sanity.publishing.provenance import provenance, provenance_html, with_inputs
 from sanity.publishing.stamps import results_folder, tables_path
@@ -27,18 +27,7 @@ if TYPE_CHECKING:
     from sanity.experiments.reading import Reader
     from sanity.profiles import Profile
 
-
-@dataclasses.dataclass(frozen=True)
-class Html:
-    """A piece of a page; notebooks show it as it is."""
-
-    html: str
-
-    def _repr_html_(self) -> str:
-        return self.html
-
-    def __str__(self) -> str:
-        return re.sub(r"<[^>]+>", " ", self.html).strip()
+log = logging.getLogger("sanity")
 
 
 class ChapterPage:
@@ -88,7 +77,9 @@ class ChapterPage:
     def results(self, cells: Sequence[Cell]) -> list[Result]:
         """The results of `cells`, computed if missing, and remembered for the provenance block."""
         from sanity.engine.computing import results
+        from sanity.experiments.readiness import make_ready
 
+        make_ready(cells)
         found = results(cells)
         self._results.extend(found)
         return found
@@ -159,11 +150,12 @@ def open_chapter(name: str, profile: str) -> ChapterPage:
     """Begin the chapter `name` at the profile called `profile`; an unknown profile is refused."""
     import pandas as pd
 
-    from sanity.engine.store import home
+    from sanity.engine.store import home, open_store
     from sanity.profiles import load
 
     page = ChapterPage(name, load(profile), home())
     log_to_stderr()
+    log.info("chapter %s at the profile %s: results lie in %s", name, page.profile.name, open_store().root)
     # A page shows its tables whole: pandas would cut a text at fifty characters.
     pd.set_option("display.max_colwidth", None)
     return page

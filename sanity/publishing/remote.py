@@ -8,45 +8,45 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from sanity.engine.machine import git
+from sanity.engine.store import home
+from sanity.errors import BadInputError
+
 HOSTS = {"github.com": "gh", "gitlab.com": "gl", "bitbucket.org": "git", "codeberg.org": "git"}
 """Known hosts and the name of each one's provider at mybinder.org."""
 
-_RAW = {
-    "github.com": "{url}/raw/{ref}/{path}",
-    "gitlab.com": "{url}/-/raw/{ref}/{path}?inline=false",
-    "bitbucket.org": "{url}/raw/{ref}/{path}",
-    "codeberg.org": "{url}/raw/commit/{ref}/{path}",
-}
-
 COLAB_CELL = """\
-# In Colab: install the package from the repository this notebook came from. Elsewhere: nothing.
+# In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
 import sys
 
 if "google.colab" in sys.modules:
-    import json
     import os
-    import re
     import subprocess
-    import urllib.parse
-    import urllib.request
 
-    REMOTE, COMMIT = "", ""
-    if not REMOTE:
-        api = "http://{COLAB_JUPYTER_IP}:{KMP_TARGET_PORT}/api/sessions".format_map(os.environ)
-        opened = urllib.parse.unquote(json.load(urllib.request.urlopen(api))[0]["path"])
-        REMOTE, COMMIT = re.search(r"(https://github\\.com/[^/]+/[^/]+)/blob/([^/]+)/", opened).groups()
-    subprocess.run(["git", "clone", "--quiet", REMOTE, "/content/sae-sanity"], check=True)
-    subprocess.run(["git", "-C", "/content/sae-sanity", "checkout", "--quiet", COMMIT], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "/content/sae-sanity"], check=True)
-    os.chdir("/content/sae-sanity/book")
+    REPOSITORY, REF = "", ""
+    checkout = "/content/sae-sanity"
+    if not os.path.exists(f"{checkout}/book/claims.yml"):
+        if not REPOSITORY:
+            raise ValueError(
+                "Write the https address of this notebook's repository between the first quotes after "
+                "REPOSITORY above (and a branch or commit between the second), and run this cell again."
+            )
+        subprocess.run(["rm", "-rf", checkout], check=True)
+        subprocess.run(["git", "clone", "--quiet", REPOSITORY, checkout], check=True)
+    if REF:
+        subprocess.run(["git", "-C", checkout, "fetch", "--quiet", "origin", REF], check=True)
+        subprocess.run(["git", "-C", checkout, "checkout", "--quiet", "FETCH_HEAD"], check=True)
+    # Colab's own torch and numpy stay where they are recent enough.
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", checkout], check=True)
+    os.chdir(f"{checkout}/book")
 """
-"""The first cell of every chapter. Colab opens a chapter from its repository, where no commit can name
-itself, so the cell asks Colab which file it has opened; copies made by `fill_colab_cell` say it outright."""
+"""The first cell of every chapter; it can run again at any time. `write_address` fills in the repository, and
+`fill_colab_cell` that and the commit, which no committed file can name."""
+_ADDRESS = re.compile(r'REPOSITORY, REF = (\\?")[^"\\]*\\?", \\?"[^"\\]*\\?"')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,11 +91,11 @@ def parse_remote(text: str) -> Remote | None:
 
 def find_remote(root: Path) -> Remote | None:
     """The remote of the checkout at `root`: the current branch's, else `origin`, else any known one."""
-    branch = _git(root, "symbolic-ref", "--short", "HEAD")
-    names = [_git(root, "config", f"branch.{branch}.remote"), "origin", *_git(root, "remote").split()]
+    branch = git(root, "symbolic-ref", "--short", "HEAD")
+    names = [git(root, "config", f"branch.{branch}.remote"), "origin", *git(root, "remote").split()]
     for name in dict.fromkeys(n for n in names if n):
         # The configured text, not what `insteadOf` rules of this machine make of it.
-        remote = parse_remote(_git(root, "config", "--get", f"remote.{name}.url"))
+        remote = parse_remote(git(root, "config", "--get", f"remote.{name}.url"))
         if remote is not None:
             return remote
     return None
@@ -103,32 +103,34 @@ def find_remote(root: Path) -> Remote | None:
 
 def published_ref(root: Path) -> str:
     """The commit that links should name, or the branch while that commit is not on any remote yet."""
-    if _git(root, "branch", "--remotes", "--contains", "HEAD"):
-        return _git(root, "rev-parse", "HEAD")
-    return _git(root, "symbolic-ref", "--short", "HEAD") or "main"
+    if git(root, "branch", "--remotes", "--contains", "HEAD"):
+        return git(root, "rev-parse", "HEAD")
+    return git(root, "symbolic-ref", "--short", "HEAD") or "main"
 
 
-def buttons(remote: Remote | None, ref: str, path: str) -> list[dict[str, Any]]:
-    """The header buttons of the notebook at `path` in the repository: launch and download; or none.
+def buttons(remote: Remote | None, ref: str, path: str, download: str) -> list[dict[str, Any]]:
+    """The header buttons of the notebook at `path` in the repository: launch, and download from `download`.
 
-    In the form that sphinx-book-theme's `header_buttons` have. Colab opens only what is on GitHub.
+    In the form that sphinx-book-theme's `header_buttons` have. Colab opens only what is on GitHub; without a
+    remote there is nothing to launch.
     """
+    saved = {
+        **_link("", download, "fas fa-download", "Download notebook"),
+        "label": "download-notebook-button",
+    }
     if remote is None:
-        return []
-    where = {"url": remote.url, "ref": quote(ref, safe=""), "path": quote(path)}
+        return [saved]
+    where, path = quote(ref, safe=""), quote(path)
     spec = {
         "gh": remote.path,
         "gl": quote(remote.path, safe=""),
         "git": quote(remote.url, safe=""),
     }[HOSTS[remote.host]]
-    binder = (
-        f"https://mybinder.org/v2/{HOSTS[remote.host]}/{spec}/{where['ref']}?urlpath=lab/tree/{where['path']}"
-    )
+    binder = f"https://mybinder.org/v2/{HOSTS[remote.host]}/{spec}/{where}?urlpath=lab/tree/{path}"
     launch = [_link("Binder", binder, "_static/images/logo_binder.svg", "Launch on Binder")]
     if remote.host == "github.com":
-        colab = f"https://colab.research.google.com/github/{remote.path}/blob/{where['ref']}/{where['path']}"
+        colab = f"https://colab.research.google.com/github/{remote.path}/blob/{where}/{path}"
         launch.insert(0, _link("Colab", colab, "_static/images/logo_colab.png", "Launch on Colab"))
-    download = _link(".ipynb", _RAW[remote.host].format_map(where), "fas fa-download", "Download notebook")
     return [
         {
             "type": "group",
@@ -137,28 +139,35 @@ def buttons(remote: Remote | None, ref: str, path: str) -> list[dict[str, Any]]:
             "buttons": launch,
             "label": "launch-buttons",
         },
-        {**download, "text": "", "label": "download-notebook-button"},
+        saved,
         {**_link("", remote.url, "fas fa-code-branch", "Repository"), "label": "source-repository-button"},
     ]
 
 
-def fill_colab_cell(source: str, remote: Remote | None, commit: str) -> str:
-    """`source` with the Colab cell's `REMOTE, COMMIT` filled in; unchanged without a remote."""
+def fill_colab_cell(source: str, remote: Remote | None, ref: str) -> str:
+    """`source`, a cell or the text of a notebook, with the Colab cell's address filled in."""
     if remote is None:
         return source
-    return source.replace('REMOTE, COMMIT = "", ""', f'REMOTE, COMMIT = "{remote.url}", "{commit}"')
+    return _ADDRESS.sub(
+        lambda found: f"REPOSITORY, REF = {found[1]}{remote.url}{found[1]}, {found[1]}{ref}{found[1]}", source
+    )
+
+
+def write_address(root: Path | None = None) -> str:
+    """Write the checkout's own remote into the first cell of every chapter, for Colab; gives the address.
+
+    Raises `BadInputError` where there is no remote on a known host.
+    """
+    root = root or home()
+    remote = find_remote(root)
+    if remote is None:
+        raise BadInputError(
+            f"{root} has no remote on {', '.join(HOSTS)}: add one with `git remote add origin ADDRESS`"
+        )
+    for path in sorted([*(root / "book").glob("*.ipynb"), *(root / "book").glob("*.py")]):
+        path.write_text(fill_colab_cell(path.read_text("utf-8"), remote, ""), encoding="utf-8", newline="\n")
+    return remote.url
 
 
 def _link(text: str, url: str, icon: str, tooltip: str) -> dict[str, Any]:
     return {"type": "link", "text": text, "url": url, "icon": icon, "tooltip": tooltip}
-
-
-def _git(root: Path, *arguments: str) -> str:
-    """What git answers, or nothing where there is no checkout, no git, or no answer."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

@@ -53,15 +53,18 @@ def reproduce_book(profile: str) -> Build:
     from sanity.engine.computing import compute
     from sanity.engine.store import home, missing, open_store
     from sanity.experiments import plan
+    from sanity.experiments.readiness import make_ready
     from sanity.profiles import load
 
     began = time.perf_counter()
     cells = plan(load(profile))
+    profile = _for_kernels(profile)
     root = home()
     chapters = read_chapters(root)
     seconds = {}
     store = open_store()
     announce(profile, cells, missing(cells, store), store.root)
+    make_ready(cells, store)
     compute(cells, store)
     seconds["results"] = time.perf_counter() - began
     with alone(root / "_build" / "book.lock", BUILDING):
@@ -81,6 +84,7 @@ def build_book(profile: str) -> Build:
     from sanity.profiles import load
 
     load(profile)
+    profile = _for_kernels(profile)
     root = home()
     chapters = read_chapters(root)
     notebooks = {c.name: notebook_path(root, profile, c.name) for c in chapters if c.runs}
@@ -93,6 +97,13 @@ def build_book(profile: str) -> Build:
     with alone(root / "_build" / "book.lock", BUILDING):
         site = build_site(chapters, notebooks, profile=profile, root=root)
     return Build(site.front_page, {"pages": site.seconds})
+
+
+def _for_kernels(profile: str) -> str:
+    """A profile as chapters, which run in another folder, find it."""
+    from sanity.profiles import name_of
+
+    return profile if name_of(profile) == profile else str(Path(profile).resolve())
 
 
 def announce(profile: str, cells: Sequence[Cell], absent: Sequence[Cell], where: Path) -> None:

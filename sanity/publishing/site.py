@@ -33,7 +33,7 @@ from sanity.engine.yamlfile import read_yaml, validated
 from sanity.errors import SanityError
 from sanity.publishing.chapters import Chapter
 from sanity.publishing.remote import Remote, buttons, fill_colab_cell, find_remote, published_ref
-from sanity.publishing.stamps import tables_of
+from sanity.publishing.stamps import results_folder, tables_of
 
 log = logging.getLogger("sanity")
 
@@ -94,7 +94,11 @@ def build_site(
         built = _run_builder(root)
         # The front page is the first chapter itself, and not a page that sends browsers on to it.
         shutil.copyfile(built / f"{chapters[0].name}.html", built / "index.html")
-        facts = {"digest": digest, "pages": folder_digest(built), "profile": profile}
+        facts = {
+            "digest": digest,
+            "pages": folder_digest(built),
+            "profile": results_folder(root, profile).name,
+        }
         write_sealed(built / _BUILT, {**facts, "seconds": time.perf_counter() - began})
         _replace(html, built)
     return Site(front, time.perf_counter() - began, reused=False)
@@ -114,22 +118,27 @@ def stage(chapters: Sequence[Chapter], notebooks: Mapping[str, Path], *, profile
         target = site / f"{chapter.name}{chapter.source.suffix}"
         target.parent.mkdir(parents=True, exist_ok=True)
         if chapter.runs:
-            target.write_text(_page(chapter, notebooks[chapter.name], remote, ref))
+            target.write_text(_page(chapter, notebooks[chapter.name], remote, ref), encoding="utf-8")
         else:
             shutil.copyfile(chapter.source, target)
     data = site / "extra" / "data"
     data.mkdir(parents=True)
-    for chapter in chapters:
-        for table in tables_of(root, profile, chapter.name) if chapter.runs else ():
+    shown = {}
+    for chapter in (chapter for chapter in chapters if chapter.runs):
+        for table in tables_of(root, profile, chapter.name):
             shutil.copyfile(table, data / table.name)
-    shown = {c.name: buttons(remote, ref, c.source.relative_to(root).as_posix()) for c in chapters if c.runs}
+        download = f"notebooks/{chapter.name}.ipynb"
+        source = fill_colab_cell(chapter.source.read_text("utf-8"), remote, ref)
+        write_atomically(site / "extra" / download, source)
+        place, up = chapter.source.relative_to(root).as_posix(), "../" * chapter.name.count("/")
+        shown[chapter.name] = buttons(remote, ref, place, f"{up}{download}")
     config = read_settings(root / "_config.yml")
     # The builder's own default points at the builder's repository, so that none is said outright.
     config["repository"] = {"url": "", "branch": "", "path_to_book": ""}
     config["sphinx"]["config"]["sanity_buttons"] = shown
-    (site / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=True))
-    toc = re.sub(r"(?m)((?:root|file)\s*:\s*[\"']?)book/", r"\1", (root / "_toc.yml").read_text())
-    (site / "_toc.yml").write_text(toc)
+    (site / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=True), encoding="utf-8")
+    toc = re.sub(r"(?m)((?:root|file)\s*:\s*[\"']?)book/", r"\1", (root / "_toc.yml").read_text("utf-8"))
+    (site / "_toc.yml").write_text(toc, encoding="utf-8")
     return site
 
 
@@ -183,9 +192,10 @@ def _run_builder(root: Path) -> Path:
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         cwd=root,
-        env={**os.environ, "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"},
+        env={**os.environ, "PYTHONWARNINGS": "ignore", "NO_COLOR": "1", "PYTHONUTF8": "1"},
     )
     record = root / "_build" / "site.log"
     said = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)

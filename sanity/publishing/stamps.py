@@ -15,7 +15,7 @@ FAILED = ".failed.ipynb"
 
 def executed_folder(root: Path, profile: str) -> Path:
     """Where the executed notebooks of a profile lie, with their stamps."""
-    return root / "_build" / "executed" / profile
+    return root / "_build" / "executed" / _name_of(profile)
 
 
 def notebook_path(root: Path, profile: str, name: str) -> Path:
@@ -30,7 +30,13 @@ def tables_path(root: Path, profile: str, name: str) -> Path:
 
 def results_folder(root: Path, profile: str) -> Path:
     """Where the result tables of a profile lie."""
-    return root / "_build" / "results" / profile
+    return root / "_build" / "results" / _name_of(profile)
+
+
+def _name_of(profile: str) -> str:
+    from sanity.profiles import name_of  # loads torch, which whoever asks for help does not need
+
+    return name_of(profile)
 
 
 def stamp_path(root: Path, profile: str, name: str) -> Path:

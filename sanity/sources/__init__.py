@@ -4,7 +4,7 @@ from sanity.sources.base import Opened, Pace, Source, held_out_rows
 from sanity.sources.hook import Hook, LanguageModelHook, harvests_of, read_hook
 from sanity.sources.inits import SignedBasis, TrueFeatures
 from sanity.sources.noise import Noise
-from sanity.sources.run import Budget, RunSpec
+from sanity.sources.run import Budget, RunSpec, Snapshot
 from sanity.sources.world import World
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Pace",
     "RunSpec",
     "SignedBasis",
+    "Snapshot",
     "Source",
     "TrueFeatures",
     "World",

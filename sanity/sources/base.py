@@ -89,6 +89,11 @@ class Source(Named, family="source"):
         return None
 
     @property
+    def is_control(self) -> bool:
+        """Whether it is there to be compared with: no metric's gate is asked of it."""
+        return False
+
+    @property
     def where(self) -> str:
         """The world or hook in words, for labels."""
         return self.spelled

@@ -10,26 +10,28 @@ from itertools import tee
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
 from sanity.data.text import TextSpec, Windows, window_blocks
 from sanity.engine.arguments import Checked
 from sanity.engine.cells import Cell, Cost, Result, Task, computes
+from sanity.errors import BadInputError
 from sanity.sources.base import Opened, Pace, Source
 from sanity.subject import (
     ActivationStore,
     ActivationStream,
     Normalisation,
     Subject,
+    assets_of,
     harvest,
     load_subject,
     load_tokenizer,
 )
 
 SAMPLE_ROWS = 4096
-"""Held-out activations that are measured along training, and on which L0 is matched."""
+"""Held-out activations that are measured along training, and as many others on which L0 is matched."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class LanguageModelHook(Checked):
     backend: str = "transformer_lens"
     dtype: str = "float32"
     random_weights: bool = False
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """What loading it needs."""
+        return assets_of(self.subject)
 
     def load(self, device: str) -> Subject:
         """The language model."""
@@ -84,6 +91,8 @@ class Hook(Source):
     shard_tokens: int = 8192
     storage_dtype: str = "float32"
     drop_first: bool = True
+    matched_on_every: int = 5
+    """Every so-many-th window of the held-out text is there to match L0 on, and is not scored."""
     name: ClassVar[str] = "hook"
 
     @property
@@ -99,7 +108,17 @@ class Hook(Source):
     @property
     @override
     def where(self) -> str:
-        return self.at.hook
+        return f"{self.at.hook}, random weights" if self.at.random_weights else self.at.hook
+
+    @property
+    @override
+    def is_control(self) -> bool:
+        return self.at.random_weights
+
+    @override
+    def columns(self) -> dict[str, object]:
+        named = f"{self.subject} with random weights" if self.at.random_weights else self.subject
+        return {**super().columns(), "subject": named}
 
     @property
     def bytes_per_token(self) -> int:
@@ -125,7 +144,7 @@ class Hook(Source):
         return {
             split: read_hook.cell(
                 self.reading(split, n, device),
-                label=f"{split.replace('_', '-')} activations at {self.at.hook} of {self.at.subject}",
+                label=f"{split.replace('_', '-')} activations at {self.where} of {self.at.subject}",
                 stage="harvest",
                 cost=Cost(
                     10.0 + n / pace.tokens_per_second,
@@ -141,15 +160,26 @@ class Hook(Source):
         kept, held_out = harvests_of(inputs)
         stream = ActivationStream(kept, batch_size=batch_size, seed=seed, device=device)
         scale = Normalisation(stream.centre, stream.factor)
-        sample = spread_rows(held_out, scale, SAMPLE_ROWS)
+
+        scored = self.scored(held_out)
         return Opened(
             stream,
-            sample,
-            sample,
-            lambda: held_out.rows(normalisation=scale),
+            spread_rows(held_out, scored, scale),
+            spread_rows(held_out, ~scored, scale),
+            lambda: rows_of(held_out, scored, scale),
             kept=kept,
             held_out=held_out,
         )
+
+    def scored(self, held_out: ActivationStore) -> Bool[Tensor, " n_sequences"]:
+        """Which windows of the held-out text are scored; L0 is matched on the others."""
+        every = min(self.matched_on_every, held_out.n_sequences)
+        if every < 2:
+            raise BadInputError(
+                f"the held-out text at {self.where} cannot be divided into windows to score and windows "
+                f"to match L0 on (it has {held_out.n_sequences}): ask for more held_out_tokens"
+            )
+        return torch.arange(held_out.n_sequences) % every != every - 1
 
 
 def harvests_of(inputs: Mapping[str, Result]) -> tuple[ActivationStore, ActivationStore]:
@@ -211,10 +241,23 @@ class _TextFacts:
         }
 
 
-def spread_rows(store: ActivationStore, scale: Normalisation, n: int) -> Float[Tensor, "rows d_in"]:
-    """About `n` activations spread evenly over a store, so that they come from all of its documents."""
-    stride, start, kept = max(1, store.n_tokens // n), 0, []
+def rows_of(
+    store: ActivationStore, windows: Bool[Tensor, " n_sequences"], scale: Normalisation
+) -> Iterator[Float[Tensor, "rows d_in"]]:
+    """The activations of some of a store's windows, part by part."""
+    wanted, start = windows.repeat_interleave(store.context - store.drop_first), 0
     for rows in store.rows(normalisation=scale):
+        yield rows[wanted[start : start + len(rows)]]
+        start += len(rows)
+
+
+def spread_rows(
+    store: ActivationStore, windows: Bool[Tensor, " n_sequences"], scale: Normalisation
+) -> Float[Tensor, "rows d_in"]:
+    """About `SAMPLE_ROWS` of them, spread evenly, so that they come from all documents."""
+    total = int(windows.sum()) * (store.context - store.drop_first)
+    stride, start, kept = max(1, total // SAMPLE_ROWS), 0, []
+    for rows in rows_of(store, windows, scale):
         kept.append(rows[-start % stride :: stride].clone())
         start += len(rows)
     return torch.cat(kept)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from typing_extensions import override
+
 from sanity.engine.arguments import Checked, Count, Within
 from sanity.models import Arm, Training
+from sanity.models.training import probe_steps
 from sanity.sources.base import Source
 from sanity.sources.noise import Noise
 
@@ -41,6 +44,11 @@ class RunSpec(Checked):
         return round(self.arm.architecture.l0)
 
     @property
+    def steps(self) -> int:
+        """After how many steps the SAE is taken."""
+        return self.budget.steps
+
+    @property
     def label(self) -> str:
         """Arm and source in words."""
         return f"{self.source.where}: {self.arm.label}"
@@ -57,8 +65,27 @@ class RunSpec(Checked):
             "learning_rate": arm.learning_rate,
             "l0_target": self.l0,
             "d_sae": arm.d_sae,
-            "samples": self.budget.samples,
+            "samples": self.steps * self.budget.batch_size,
             "trained_on_noise": isinstance(self.source, Noise),
             "n_features": None,
             **self.source.columns(),
         }
+
+
+@dataclass(frozen=True)
+class Snapshot(RunSpec):
+    """A run as it is after a share of its steps, with the schedule of the whole."""
+
+    at: float = 0.5
+
+    @property
+    @override
+    def steps(self) -> int:
+        last = self.budget.steps
+        probed = probe_steps(last, self.budget.training.probe_points) - {0, last}
+        return min(probed or {last}, key=lambda step: abs(step - self.at * last))
+
+    @property
+    @override
+    def label(self) -> str:
+        return f"{super().label} after {self.at:.0%} of its steps"

@@ -1,6 +1,6 @@
 """Statistics over training seeds: paired differences, equivalence, power, and verdicts."""
 
-from sanity.stats.deciding import WORDS, Verdict, Word, has_range, open_verdict
+from sanity.stats.deciding import HOLLOW, UNDECIDED, WORDS, Verdict, Word, has_range, open_verdict
 from sanity.stats.equivalence import equivalence_curve, tost
 from sanity.stats.families import BestOf, best_of, holm
 from sanity.stats.interactions import Interaction, interaction
@@ -16,16 +16,22 @@ from sanity.stats.power import (
     sd_upper_limit,
     seeds_for_margin,
 )
+from sanity.stats.single import Placement, Spread, place, pooled_spread
+from sanity.stats.unpaired import verdict_unpaired
 from sanity.stats.validity import GATE_COLUMNS, Gate, gate, gates, not_available
 from sanity.stats.verdicts import verdict, verdict_best_of, verdict_within
 
 __all__ = [
     "GATE_COLUMNS",
+    "HOLLOW",
+    "UNDECIDED",
     "WORDS",
     "BestOf",
     "Gate",
     "Interaction",
     "Interval",
+    "Placement",
+    "Spread",
     "Verdict",
     "Word",
     "best_of",
@@ -44,6 +50,8 @@ __all__ = [
     "not_available",
     "open_verdict",
     "paired_differences",
+    "place",
+    "pooled_spread",
     "sd_upper_limit",
     "seed_table",
     "seeds_for_margin",
@@ -54,5 +62,6 @@ __all__ = [
     "verdict",
     "verdict_all",
     "verdict_best_of",
+    "verdict_unpaired",
     "verdict_within",
 ]

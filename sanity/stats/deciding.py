@@ -1,8 +1,9 @@
 """What a verdict is, and the rules by which measured differences become one.
 
-`trained better`, `baseline better`, `equivalent`, `inconclusive`; and `no range` where the metric cannot
-tell arms apart, `open` where there is no usable result. "Trained" is the arm that is judged and
-"baseline" whatever it is compared with.
+`trained better`, `baseline better`, `equivalent`, `inconclusive`; `equivalent, but so is an untrained
+dictionary` where the metric does not see what training adds (`sanity.claims.sensitivity`); `no range` where
+it cannot tell arms apart, and `open` where there is no usable result. "Trained" is the arm that is judged
+and "baseline" whatever it is compared with.
 
 The rules for the cases that textbooks leave out:
 
@@ -19,8 +20,8 @@ a metric that failed its gate    open: its verdicts are turned off, its number i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -28,10 +29,18 @@ from jaxtyping import Float
 from sanity.stats.intervals import Interval, t_interval
 from sanity.stats.pairing import constant
 
-Word = Literal["trained better", "baseline better", "equivalent", "inconclusive", "no range", "open"]
-WORDS: tuple[Word, ...] = (
-    "trained better", "baseline better", "equivalent", "inconclusive", "no range", "open"
-)  # fmt: skip
+Word = Literal[
+    "trained better",
+    "baseline better",
+    "equivalent",
+    "equivalent, but so is an untrained dictionary",
+    "inconclusive",
+    "no range",
+    "open",
+]
+WORDS: tuple[Word, ...] = get_args(Word)
+HOLLOW: Word = "equivalent, but so is an untrained dictionary"
+UNDECIDED: frozenset[Word] = frozenset({HOLLOW, "inconclusive", "no range", "open"})
 
 # A range must exceed the band of two reseed SDs on either side of a score, or reseeding moves across it.
 RANGE_SDS = 4.0
@@ -75,6 +84,12 @@ class Verdict:
     p_difference: float | None = None
     p_equivalence: float | None = None
     p_sign_flip: float | None = None
+
+    @property
+    def decisive(self) -> tuple[Interval | None, str]:
+        """The interval that the verdict rests on, and its confidence in words."""
+        by_margin = self.verdict in ("equivalent", HOLLOW) and self.tight is not None
+        return (self.tight, "90 %") if by_margin else (self.interval, "95 %")
 
 
 def open_verdict(qualifier: str, words: str, *, value: float | None = None, n_seeds: int = 0) -> Verdict:
@@ -177,8 +192,10 @@ def finish(
     names: tuple[str, str],
 ) -> Verdict:
     """The verdict with its sentence."""
-    low, high = measured.interval
-    numbers = f"{measured.value:.4g} [{low:.4g}, {high:.4g}] over {n_seeds} seeds"
+    found = Verdict(word, qualifier, n_seeds=n_seeds, margin=margin, words="", **vars(measured))
+    interval, confidence = found.decisive
+    low, high = interval or measured.interval
+    numbers = f"{measured.value:.4g} [{low:.4g}, {high:.4g}] ({confidence}) over {n_seeds} seeds"
     held = f", margin {margin:.3g}" if margin is not None else ""
     words = f"{names[0]} against {names[1]}: {word} ({qualifier}); {numbers}{held}"
-    return Verdict(word, qualifier, n_seeds=n_seeds, margin=margin, words=words, **vars(measured))
+    return replace(found, words=words)

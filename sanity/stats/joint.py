@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from sanity.errors import BadInputError
-from sanity.stats.deciding import Verdict, Word
+from sanity.stats.deciding import HOLLOW, Verdict, Word
 from sanity.stats.families import holm
 from sanity.stats.intervals import Interval
 
@@ -45,9 +45,12 @@ def _joint_word(parts: Mapping[str, Verdict], alpha: float) -> tuple[Word, str]:
     for name, part in parts.items():
         if part.verdict in ("open", "no range"):
             return part.verdict, f"{name}: {part.qualifier}"
-    undecided = [name for name, part in parts.items() if part.verdict != "equivalent"]
+    hollow = [name for name, part in parts.items() if part.verdict == HOLLOW]
+    undecided = [name for name, part in parts.items() if part.verdict not in ("equivalent", HOLLOW)]
     if undecided:
         return "inconclusive", f"not decided on {', '.join(undecided)}"
+    if hollow:
+        return HOLLOW, f"on {', '.join(hollow)}"
     same = all(part.qualifier == "identical" for part in parts.values())
     return "equivalent", "identical" if same else "on every metric"
 
@@ -67,11 +70,15 @@ def _worst(parts: Mapping[str, Verdict], ranges: Mapping[str, float], word: Word
         return empty
     worst = max(usable, key=lambda name: abs(usable[name].value or 0.0) / (usable[name].margin or math.inf))
     part, scale = usable[worst], ranges[worst]
-    low, high = part.interval or (math.nan, math.nan)
+    interval, tight = (
+        None if one is None else Interval(one.low / scale, one.high / scale)
+        for one in (part.interval, part.tight)
+    )
     return replace(
         empty,
         value=(part.value or 0.0) / scale,
-        interval=Interval(low / scale, high / scale),
+        interval=interval,
+        tight=tight,
         margin=None if part.margin is None else part.margin / scale,
         p_equivalence=p_equivalence,
         words=f"{empty.words}; largest against its margin: {worst}, as a fraction of its range",

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from sanity.subject.activations import ActivationStore, Normalisation, Shard
-from sanity.subject.files import known_subjects
+from sanity.subject.files import assets_of, known_subjects
 from sanity.subject.harvesting import harvest
 from sanity.subject.interface import Subject, depth_of
 from sanity.subject.loading import (
@@ -28,6 +28,7 @@ __all__ = [
     "Shape",
     "Shard",
     "Subject",
+    "assets_of",
     "depth_of",
     "harvest",
     "known_subjects",

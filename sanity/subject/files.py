@@ -31,6 +31,13 @@ def known_subjects() -> dict[str, str]:
     return found
 
 
+def assets_of(name_or_folder: str | Path) -> tuple[str, ...]:
+    """The asset that holds a language model; none for a folder."""
+    names, given = known_subjects(), str(name_or_folder)
+    name = names.get(given, given)
+    return (name,) if name in names.values() else ()
+
+
 @dataclass(frozen=True)
 class ModelFiles:
     """A folder in the hub's format, or one with a GGUF file that could not be unpacked."""
@@ -57,6 +64,7 @@ class ModelFiles:
                 dtype=dtype,
                 use_safetensors=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # and says so, which is refused below
                 **self._common(),
                 **gguf,
             )
@@ -111,15 +119,14 @@ def _some(names: list[str]) -> str:
 
 def find_files(name_or_folder: str | Path) -> ModelFiles:
     """The files of a model, from its name, its hub name or its folder."""
-    names, given = known_subjects(), str(name_or_folder)
-    if given in names or given in names.values():
-        return _files_in(assets.path(names.get(given, given)))
-    if not os.path.isdir(given):
+    for name in assets_of(name_or_folder):
+        return _files_in(assets.path(name))
+    if not os.path.isdir(name_or_folder):
         raise BadInputError(
-            f"there is no language model {given!r}: choose one of {', '.join(names)}, or give a folder that "
-            "holds a model"
+            f"there is no language model {str(name_or_folder)!r}: choose one of "
+            f"{', '.join(known_subjects())}, or give a folder that holds a model"
         )
-    return _files_in(Path(given))
+    return _files_in(Path(name_or_folder))
 
 
 def _files_in(folder: Path) -> ModelFiles:

@@ -192,9 +192,10 @@ class LoadedSubject(ABC):
 
         def checked_edit(found: Tensor) -> Tensor:
             edited = edit(found)
-            if edited.shape != found.shape:
+            if not isinstance(edited, Tensor) or edited.shape != found.shape:
+                what = f"shape {list(edited.shape)}" if isinstance(edited, Tensor) else type(edited).__name__
                 raise BadInputError(
-                    f"the edit at {hook} returned shape {list(edited.shape)}, but was given "
+                    f"the edit at {hook} returned {what}, but was given "
                     f"{list(found.shape)}: return the same shape"
                 )
             check_finite(edited, hook, self.name)

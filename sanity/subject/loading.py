@@ -13,8 +13,8 @@ from sanity.engine.arguments import Seed, checked, usable_device
 from sanity.engine.config import digest
 from sanity.engine.files import sha256_of
 from sanity.errors import BadInputError, SanityError, reason_of
-from sanity.subject.files import find_files, known_subjects, quiet_transformers
-from sanity.subject.interface import Subject
+from sanity.subject.files import assets_of, find_files, quiet_transformers
+from sanity.subject.interface import LoadedSubject, Subject
 from sanity.subject.selftest import self_test
 
 BACKENDS = ("transformer_lens", "nnsight")
@@ -62,7 +62,7 @@ def load_subject(
     """
     if backend not in BACKENDS:
         raise BadInputError(f"there is no backend {backend!r}: choose one of {', '.join(BACKENDS)}")
-    device = usable_device(device)
+    place = usable_device(device)
     if not dtype.is_floating_point:
         raise BadInputError(
             f"a language model cannot be of {dtype}: choose a floating type, as torch.float32"
@@ -72,7 +72,7 @@ def load_subject(
 
     def wrapped(by: str) -> Subject:
         module = load_module(name_or_folder, dtype=dtype, seed=seed if random_weights else None)
-        return _wrapped(by, name, module, tokenizer, device)
+        return _wrapped(by, name, module, tokenizer, place)
 
     try:
         return wrapped(backend)
@@ -94,12 +94,7 @@ class _UnfitError(BadInputError):
 def _wrapped(backend: str, name: str, module: Any, tokenizer: Any, device: torch.device) -> Subject:
     """The subject, after its self-test."""
     try:
-        module = module.to(device)
-        if backend == "nnsight":
-            from sanity.subject.nnsight import NNsightSubject as Kind
-        else:
-            from sanity.subject.transformer_lens import TransformerLensSubject as Kind
-        subject: Any = Kind(name, module, tokenizer)
+        subject = _kind(backend)(name, module.to(device), tokenizer)
         self_test(subject)
     except SanityError as error:
         raise _UnfitError(str(error)) from error
@@ -108,6 +103,16 @@ def _wrapped(backend: str, name: str, module: Any, tokenizer: Any, device: torch
             f"{backend} cannot wrap {name} ({type(module).__name__}; {reason_of(error)})"
         ) from error
     return subject
+
+
+def _kind(backend: str) -> type[LoadedSubject]:
+    if backend == "nnsight":
+        from sanity.subject.nnsight import NNsightSubject
+
+        return NNsightSubject
+    from sanity.subject.transformer_lens import TransformerLensSubject
+
+    return TransformerLensSubject
 
 
 @checked
@@ -145,14 +150,12 @@ def weights_of(name_or_folder: str | Path) -> str:
 
     Nothing has to be fetched for it; a folder's files are read once a session.
     """
-    names, given = known_subjects(), str(name_or_folder)
-    if given in names or given in names.values():
-        asset = assets.asset(names.get(given, given))
+    for asset in map(assets.asset, assets_of(name_or_folder)):
         if isinstance(asset, assets.HubAsset):
             return asset.revision
         return digest([[member.name, member.sha256] for member in asset.members])
-    folder = Path(given)
+    folder = Path(name_or_folder)
     if not folder.is_dir():
-        return find_files(given).folder.name  # says which models there are
+        return find_files(folder).folder.name  # says which models there are
     files = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".json", ".gguf"))
     return digest([[path.name, sha256_of(path)] for path in files])

@@ -30,7 +30,9 @@ class NNsightSubject(LoadedSubject):
 
     def _residual(self, tokens: Tensor, depth: int) -> Tensor:
         with self.traced.trace(tokens, use_cache=False) as tracer:
-            found = (hidden_of(self._blocks[depth - 1].output) if depth else self._blocks[0].input).save()
+            block: Any = self._blocks[max(0, depth - 1)]
+            reached: Any = hidden_of(block.output) if depth else block.input
+            found = reached.save()
             tracer.stop()
         residual: Tensor = found
         return residual

@@ -10,7 +10,7 @@ from typing import Any
 
 from sanity import assets
 from sanity.errors import AssetError
-from sanity.subject.loading import known_subjects
+from sanity.subject.files import known_subjects
 
 _NAMES = {
     "n_layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),

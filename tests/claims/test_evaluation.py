@@ -60,6 +60,12 @@ def pair(judged: list[float], against: list[float], **more: Any) -> pd.DataFrame
     )
 
 
+def untrained(seeds: int, **more: Any) -> pd.DataFrame:
+    """An untrained dictionary far below everything, without which no equivalence stands."""
+    floor = float(more.get("floor", 0.0))
+    return scores([floor + 0.01 * (seed % 2) for seed in range(seeds)], constraint="untrained", **more)
+
+
 def judge(ledger: Ledger, frame: pd.DataFrame, claim: str = RECOVERY, **more: Any) -> Any:
     return evaluate(ledger.claim(claim), frame, ledger, **more)
 
@@ -82,7 +88,7 @@ def test_a_planted_oracle_that_is_perfect_on_every_seed_is_found_better(ledger: 
 
 def test_a_baseline_that_is_secretly_the_trained_sae_is_equivalent(ledger: Ledger) -> None:
     values = [0.71, 0.68, 0.74]
-    found = judge(ledger, pair(values, values))
+    found = judge(ledger, pd.concat([pair(values, values), scores(values), untrained(3)]))
     assert (found.verdict.verdict, found.verdict.qualifier) == ("equivalent", "identical")
     assert found.supported is False
 
@@ -255,7 +261,8 @@ def test_pilot_seeds_set_the_range_and_are_not_judged(ledger: Ledger) -> None:
         frames.append(scores(judged, floor=0.5, ceiling=1.0, place=place, **about))
         pilot = [0.70, 0.71, 0.705] if constraint == "trained" else [0.1, 0.2, 0.9]
         frames.append(scores(pilot, seeds=pilots, floor=0.5, ceiling=0.7, place=place, **about))
-    frame = pd.concat(frames)
+    about = {"metric": "sparse_probing_top1", "floor": 0.5, "ceiling": 1.0, "place": place}
+    frame = pd.concat([*frames, untrained(3, **about)])
     with_pilots = judge(ledger, frame, PROBING).verdict
     assert with_pilots.margin == pytest.approx(0.1 * 0.2)
     assert with_pilots.n_seeds == 3
@@ -274,6 +281,7 @@ def test_the_primary_grid_fills_what_a_claim_leaves_out(ledger: Ledger) -> None:
     with pytest.raises(BadInputError, match="learning_rate"):
         judge(ledger, frame, "real-soft-frozen-ev")
     primary = {"real_activations": {"learning_rate": 3e-4}}
+    frame = pd.concat([frame, untrained(3, metric="explained_variance", place=REAL)])
     found = judge(ledger, frame, "real-soft-frozen-ev", primary=primary)
     assert found.verdict.verdict == "equivalent"
     assert found.verdict.value == pytest.approx(0.02)
@@ -282,7 +290,7 @@ def test_the_primary_grid_fills_what_a_claim_leaves_out(ledger: Ledger) -> None:
 def test_the_best_of_five_and_the_joint_headline(ledger: Ledger) -> None:
     rng = np.random.default_rng(5)
     downstream = {
-        "autointerp_judge": "interpretability",
+        "autointerp_judge": "judged_interpretability",
         "sparse_probing_top1": "sparse_probing",
         "ravel_disentanglement": "causal_editing",
     }
@@ -299,6 +307,7 @@ def test_the_best_of_five_and_the_joint_headline(ledger: Ledger) -> None:
             frames.append(
                 scores(values, constraint=constraint, init=init, metric=metric, floor=0.5, place=place)
             )
+        frames.append(untrained(5, metric=metric, floor=0.5, place=place))
     frame = pd.concat(frames)
     best = judge(ledger, frame, "probing-best-frozen")
     assert best.verdict.verdict == "equivalent"
@@ -335,7 +344,7 @@ def test_sameness_that_no_constraint_was_needed_for_is_said_to_be_so(ledger: Led
     about: dict[str, Any] = {"metric": "explained_variance", "place": REAL}
     frame = pd.concat(
         [scores([0.43, 0.44, 0.43], **about),
-         scores([0.43, 0.44, 0.431], constraint="soft_frozen_decoder", **about)]
+         scores([0.43, 0.44, 0.431], constraint="soft_frozen_decoder", **about), untrained(3, **about)]
     )  # fmt: skip
     for cosine, said in ((0.9, True), (0.5, False)):
         turned = scores([cosine] * 3, place=REAL, metric="cosine_to_init")

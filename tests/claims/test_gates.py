@@ -162,7 +162,7 @@ def test_without_gates_nothing_is_turned_off_and_no_gate_is_claimed(
 
 def test_a_claim_on_several_metrics_is_as_good_as_its_worst_gate(ledger: Ledger) -> None:
     claim = ledger.claim("headline-soft-frozen-matches-everywhere")
-    names = claim.model_dump()["metrics"]
+    names = list(claim.model_dump()["metrics"])
     table = gates(**{names[0]: "passed", names[1]: "failed"})
     assert gate_state(table, names) == "failed"
     assert gate_state(table, names[:1]) == "passed"

@@ -22,6 +22,7 @@ def small() -> dict[str, Any]:
         "pilot_seeds": [1000],
         "experiments": {"early": {"grids": ["synthetic_recovery"], "at": 0.5, "metrics": ["recovery"]}},
         "scales": {"toy": {"label": "the paper's world", "d_in": 100}},
+        "controls": {},
         "margins": {"tenth": {"fraction": 0.1, "why": "a rule", "blind": True}},
         "claims": [
             {

@@ -12,7 +12,7 @@ import pytest
 from sanity import claims, figures
 from sanity.claims import Ledger, Paired
 from sanity.experiments.verdicts import book_ledger
-from sanity.stats import interaction
+from sanity.stats import HOLLOW, interaction, t_interval
 
 FIVE = [("frozen_decoder", "iso"), ("frozen_decoder", "cov"), ("soft_frozen_decoder", "iso"),
         ("frozen_encoder", "iso"), ("frozen_encoder", "cov")]  # fmt: skip
@@ -39,17 +39,17 @@ def rows(values: list[float], constraint: str = "trained", init: str = "iso", **
     return frame.assign(**(USUAL | {"constraint": constraint, "init": init} | more))
 
 
-def five(seeds: int = 5) -> pd.DataFrame:
-    """A trained arm and five baselines that are equal to each other, a little below it."""
+def five(seeds: int = 5, untrained: float = 0.1) -> pd.DataFrame:
+    """A trained arm and five baselines that are equal to each other, a little below; one left untrained."""
     rng = np.random.default_rng(3)
     shared = rng.normal(0.7, 0.02, seeds)
-    frames = [rows(list(shared))]
+    frames = [rows(list(shared)), rows(list(shared * 0 + untrained), "untrained")]
     frames += [rows(list(shared - 0.05 + rng.normal(0, 0.01, seeds)), *arm) for arm in FIVE]
     return pd.concat(frames, ignore_index=True)
 
 
 def compared(ledger: Ledger, frame: pd.DataFrame, **more: Any) -> dict[str, Paired]:
-    choice = claims.chosen(frame, ledger, primary=PRIMARY, **more)
+    choice = claims.chosen(frame, ledger, **{"primary": PRIMARY} | more)
     return {one.claim.id: one for one in claims.comparisons(choice)}
 
 
@@ -67,7 +67,7 @@ def test_the_verdict_changes_where_the_interval_ends(ledger: Ledger) -> None:
     sweep = claims.margin_sweep([one])
     smallest = sweep["smallest"].iloc[0]
     assert 0.05 < smallest < 0.1
-    assert (sweep["verdict"].eq("equivalent") == (sweep["margin"] > smallest)).all()
+    assert (sweep["verdict"].isin(["equivalent", HOLLOW]) == (sweep["margin"] > smallest)).all()
     assert set(sweep.loc[sweep["margin"] < 0.04, "verdict"]) == {"trained better"}
     assert sweep["declared"].eq(0.1).all()
     strips = figures.verdict_strips(sweep)
@@ -89,15 +89,35 @@ def test_power_is_of_the_paired_differences_and_needs_two_seeds(ledger: Ledger) 
     assert single["smallest_margin"].isna().all()
 
 
+def test_an_equivalence_ends_where_twice_the_margin_exceeds_what_training_adds(ledger: Ledger) -> None:
+    frame = five(untrained=0.4)
+    one = compared(ledger, frame)["real-soft-frozen-ev"]
+    sweep = claims.margin_sweep([one])
+    lead = frame.loc[frame["constraint"] == "trained", "value"].to_numpy() - 0.4
+    low = t_interval(lead, confidence=0.9).low
+    found = sweep[sweep["margin"] > sweep["smallest"]]
+    stands = found["margin"] < low / 2
+    assert stands.any()
+    assert not stands.all()
+    assert set(found.loc[stands, "verdict"]) == {"equivalent"}
+    assert set(found.loc[~stands, "verdict"]) == {HOLLOW}
+    assert figures.verdict_strips(sweep).axes
+
+
 def test_the_best_of_five_equal_baselines_is_not_as_good_as_it_looks(ledger: Ledger) -> None:
-    table = claims.best_of_table(compared(ledger, five()).values())
-    assert table["claim"].tolist() == ["real-best-frozen-ev"]
+    probing = {"metric": "sparse_probing_top1", "experiment": "sparse_probing"}
+    several = compared(
+        ledger, five().assign(**probing), primary={"sparse_probing": PRIMARY["real_activations"]}
+    )
+    table = claims.best_of_table(several.values())
+    assert table["claim"].tolist() == ["probing-best-frozen"]
     row = table.iloc[0]
     assert row["baselines"] == 5
     assert row["gap"] < 0.05
     assert row["gap"] + row["optimism"] == pytest.approx(0.05, abs=0.01)
     assert row["high"] > row["plain_high"]
-    single = claims.best_of_table(compared(ledger, five(seeds=1)).values())
+    one = compared(ledger, five(seeds=1).assign(**probing))
+    single = claims.best_of_table(one.values())
     assert single["optimism"].isna().all()
     assert single["best"].notna().all()
 
@@ -158,3 +178,18 @@ def test_only_rows_that_differ_in_the_factor_alone_are_compared() -> None:
     (lead,) = claims.leads(along, "d_sae").values()
     assert lead.to_numpy().ravel() == pytest.approx([0.05, 0.1, 0.1, 0.1])
     assert claims.along(frame.iloc[:0], "d_sae").empty
+
+
+def test_what_training_adds_is_told_metric_by_metric(ledger: Ledger) -> None:
+    table = claims.sensitivity_table(compared(ledger, five(untrained=0.55)).values())
+    row = (
+        table.set_index(["metric", "control"])
+        .loc[("explained_variance", "an untrained dictionary")]
+        .squeeze()
+    )
+    assert row["seeds"] == 5
+    assert row["low"] < row["lead"] < row["high"]
+    assert row["wanted"] == pytest.approx(0.2)
+    assert not row["shown"]
+    assert claims.sensitivity_table(compared(ledger, five(untrained=0.1)).values())["shown"].all()
+    assert claims.sensitivity_table([]).empty

@@ -18,7 +18,7 @@ from sanity.engine.computing import compute
 from sanity.engine.store import open_store
 from sanity.errors import StorageError
 
-COMMANDS = ("fetch", "plan", "harvest", "train", "judge", "reproduce", "book", "claims", "clean")
+COMMANDS = ("fetch", "models", "plan", "harvest", "train", "judge", "reproduce", "book", "claims", "clean")
 
 
 @computes("test_commands.work", version=1)
@@ -187,7 +187,7 @@ def test_clean_keeps_what_a_profile_that_is_named_reaches(
     assert [row["key"] for row in document("clean", "--json")["results"]] == [own.key]
     named = document("clean", "--profile", small_profile, "--profile", "smoke", "--yes", "--json")
     assert named["results"] == []
-    assert named["kept_for"] == ["smoke", "quick", "overnight", "gpu", "paper", small_profile]
+    assert named["kept_for"] == ["demo", "smoke", "quick", "overnight", "gpu", "paper", small_profile]
     assert open_store().list() == [own.key]
 
 
@@ -205,6 +205,17 @@ def test_fetch_lists_the_assets() -> None:
     assert rows["smollm2-135m"]["default"]
     assert rows["smollm2-135m"]["licence"] == "Apache-2.0"
     assert "Apache-2.0" in run("fetch", "--list").stdout
+
+
+def test_models_lists_names_and_families() -> None:
+    listed = document("models", "--json")
+    assert listed["names"]["gpt2"] == "openai-community/gpt2"
+    assert listed["families"]["gpt_neo"] == {
+        "backends": ["transformer_lens", "nnsight"],
+        "causal_editing": True,
+    }
+    assert listed["families"]["bert"]["backends"] == []
+    assert "openai-gpt" in run("models").stdout
 
 
 def test_fetch_refuses_an_unknown_asset() -> None:

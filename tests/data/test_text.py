@@ -291,7 +291,7 @@ def test_a_folder_of_text_files(tmp_path: Path) -> None:
     )
     assert first.text_hash == again.text_hash != other.text_hash
     changed = Path(tmp_path / next(document.name for document in first.used[:1]))
-    changed.write_text(changed.read_text().replace("text", "test"))
+    changed.write_text(changed.read_text(encoding="utf-8").replace("text", "test"), encoding="utf-8")
     with pytest.raises(BadInputError, match="have changed"):
         sequences(one, TOKENIZER, split="train", n_tokens=400, context=20)
     now = TextSpec((TextFolder(str(tmp_path)),))

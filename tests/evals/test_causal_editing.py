@@ -86,7 +86,12 @@ def test_the_mask_finds_the_units_that_hold_the_attribute(task: EditingTask) -> 
     for with_error in (False, True):
         found = ce.edited(task.test, swap.edit_only(logits > 0, with_error=with_error), *pairs(task))
         assert (found.cause, found.isolation, found.disentanglement) == (1, 1, 1)
-    rows = pd.DataFrame(ce.through_dictionary(task, swap, logits, pairs(task), seed=0, sizes=(2, 5, 99)))
+    found = ce.masked_edits(
+        task, ce.neurons(WIDTH), pairs(task), fitting=FITTING, seed=0, sizes=(2, 5, 99), controls=40
+    )
+    rows = pd.DataFrame(found["edits"])
+    assert set(rows.loc[rows["what"] == "mask", "pairs"]) == {len(pairs(task)[0])}
+    assert set(rows.loc[rows["what"] != "mask", "pairs"]) == {40}
     by = rows.set_index(["what", "size"])["disentanglement"]
     assert by["largest", 2] < by["largest", 5]
     assert 99 not in rows["size"].tolist()
@@ -114,12 +119,9 @@ def test_the_largest_latents_are_among_those_that_were_fitted(task: EditingTask)
     quiet = dataclasses.replace(swap, frequency=swap.frequency.masked_fill(silent, 0.0))
     chosen = ce.largest(quiet, logits, 3)
     assert chosen.nonzero()[:, 0].tolist() == [WIDTH - 7, WIDTH - 6, WIDTH - 5]
-    sizes = {
-        row["size"]
-        for row in ce.through_dictionary(task, quiet, logits, pairs(task), seed=0, sizes=(12, 13))
-        if row["what"] == "largest"
-    }
-    assert sizes == {12}
+    never = dataclasses.replace(ce.neurons(WIDTH), encode=lambda x: x.masked_fill(silent, 0.0))
+    found = ce.masked_edits(task, never, pairs(task), fitting=FITTING, seed=0, sizes=(12, 13))["edits"]
+    assert {row["size"] for row in found if row["what"] == "largest"} == {12}
 
 
 def test_the_rotation_finds_the_subspace(task: EditingTask) -> None:
@@ -131,13 +133,17 @@ def test_the_rotation_finds_the_subspace(task: EditingTask) -> None:
     assert ends.rotation.disentanglement > 0.95
     assert ends.row()["ceiling_disentanglement"] - ends.row()["floor"] > 0.4
     graded = pd.DataFrame(
-        ce.graded_rotation(task, basis, levels=(0.0, 0.5, 1.0), seeds=(1, 2, 3), n_pairs=50)
+        ce.graded_dictionary(
+            task, basis, levels=(0.0, 0.5, 1.0), seeds=(1, 2, 3), n_pairs=50, fitting=FITTING
+        )
     )
     means = graded.groupby("level")["value"].mean()
     assert means.is_monotonic_decreasing
-    assert means[0.0] > means[1.0] + 0.2
+    assert means[0.0] > means[1.0] + 0.1  # a random basis of 16 is a model of the units, if a poor one
     assert graded["seed"].nunique() == 3
-    assert (graded.loc[graded["level"] == 0, "value"] == graded.loc[graded["level"] == 0, "ceiling"]).all()
+    readings = graded.pivot(index=["level", "seed"], columns="metric", values="value")
+    assert readings["ravel_disentanglement"].equals(readings["ravel_disentanglement_with_error"])
+    assert means[0.0] > graded["ceiling"].mean() - 0.05  # a mask finds the planted directions
     with pytest.raises(BadInputError, match="rank 17 does not fit into 16"):
         ce.fit_rotation(task, rank=17, fitting=fitting, generator=seeded())
 
@@ -337,6 +343,15 @@ def test_swapping_everything_below_the_model_is_asking_about_the_source(
     for edit, cause in ((ce.do_nothing, 0), (ce.swap_all, 1)):
         found = ce.edited(task.test, edit, *some)
         assert (found.cause, found.isolation, found.disentanglement) == (cause, 1 - cause, 0.5)
+
+
+@pytest.mark.parametrize("template", ["7% of %s is ", "100%d in %s, 7 % "])
+def test_a_template_is_text_but_for_the_entity(
+    subjects: dict[str, Subject], facts: Facts, template: str
+) -> None:
+    asked = ce.ask(subjects["nnsight"], facts, "one", template, NAMES, hook=HOOK, most_tokens=1)
+    assert set(asked.entities) <= set(NAMES)
+    assert len(asked.entities) >= 3
 
 
 def test_backends_give_the_same_edits(subjects: dict[str, Subject], facts: Facts) -> None:

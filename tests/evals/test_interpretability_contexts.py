@@ -83,6 +83,17 @@ def test_latents_are_counted_and_only_the_eligible_drawn() -> None:
     assert collected(n=2)[2].latents.tolist() == contexts.latents[:2].tolist()
 
 
+def test_a_latent_that_is_negative_is_active_as_strongly() -> None:
+    class Negated(Table):
+        def encode(self, x: Tensor) -> Tensor:
+            return -super().encode(x)
+
+    pool, x, expected = collected()
+    found = collect_contexts(Negated(torch.eye(D_IN)), pool, lambda: [x], n=3, fewest=3, seed=0)
+    assert found.counts == expected.counts
+    assert [latent.peaks.tolist() for latent in found] == [latent.peaks.tolist() for latent in expected]
+
+
 @pytest.mark.parametrize("chunks", [1, 4, 17])
 def test_activations_are_found_where_they_are(chunks: int) -> None:
     pool, x, contexts = collected(chunks=chunks)

@@ -109,7 +109,7 @@ def test_the_papers_numbers_about_cones() -> None:
         (lambda: expected_max_cosine(1, 5), "1 dimensions"),
         (lambda: expected_max_cosine(5, 0), "0 random directions"),
         (lambda: reachable_cosine(5, 5, 1.5), "cosine 1.5"),
-        (lambda: log_cap_probability(5, math.nan), "cosine nan"),
+        (lambda: log_cap_probability(5, math.nan), "cosine.nan"),
         (lambda: max_cosine_quantile(5, 5, 0.0), "quantile 0.0"),
         (lambda: max_cosine_quantile(5, 5, 1.0), "quantile 1.0"),
     ],

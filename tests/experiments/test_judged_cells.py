@@ -6,13 +6,16 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
 from judge_server import Server, judge, serving
+from typer.testing import CliRunner
 
 from sanity import profiles
+from sanity.cli import app
 from sanity.engine.cells import Cell, Task, computes
 from sanity.engine.computing import compute, results
 from sanity.engine.store import LocalStore
@@ -361,3 +364,17 @@ def test_amounts_that_no_judge_can_be_asked_are_refused() -> None:
         JudgedInterpretability(latents=1)
     with pytest.raises(BadInputError, match=r"between 0 and 0.5, not 0.5"):
         JudgedInterpretability(gate_margin=0.5)
+
+
+def test_a_judge_that_says_nothing_ends_the_run_and_the_command(
+    server: Server, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.say = lambda prompt: ""
+    with pytest.raises(JudgeError, match="were empty"):
+        compute([gate_cell()], store)
+    planned = SimpleNamespace(runs=[SimpleNamespace(scored={"judged": judged_cell()})])
+    monkeypatch.setattr("sanity.experiments.planner.plan_grids", lambda profile: planned)
+    done = CliRunner().invoke(app, ["judge", "--profile", "smoke"])
+    assert done.exit_code == 1
+    assert "were empty" in done.stderr
+    assert "Asked" not in done.output

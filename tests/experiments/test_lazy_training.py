@@ -58,7 +58,7 @@ grids:
     d_sae: 60
     steps: 20
     evals: [reconstruction, directions]
-  lazy_training_noise: {like: real_activations, sources: hook_noise, arms: soft_frozen_decoder}
+  lazy_training_noise: {like: real_activations, sources: hook_noise, arms: [trained, soft_frozen_decoder]}
 evals:
   recovery: {grades: null, detail: false}
 analyses:
@@ -98,6 +98,23 @@ def test_a_followed_training_starts_at_one_and_holds_the_papers_steps(read: Read
     asked = lazy_training.table(read, "following", "curve").dropna(subset=["jaccard"])
     assert (asked["step"] > 0).all()
     assert asked["jaccard"].between(0, 1).all()
+
+
+def test_what_releasing_the_cone_gains_is_held_against_noise_seed_by_seed(read: Reader) -> None:
+    scores = read.scores("real_activations", "lazy_training_noise")
+    ev = scores[scores["metric"] == "explained_variance"].set_index(["experiment", "constraint", "seed"])[
+        "value"
+    ]
+    gains = {
+        name: ev[name]["trained"] - ev[name]["soft_frozen_decoder"]
+        for name in ("real_activations", "lazy_training_noise")
+    }
+    found = lazy_training.table(read, "releasing", "scores").set_index("seed")
+    assert set(found["metric"]) == {"release_gain_beyond_noise"}
+    assert set(found["constraint"]) == {"soft_frozen_decoder"}
+    assert not found["trained_on_noise"].any()
+    expected = gains["real_activations"] - gains["lazy_training_noise"]
+    pd.testing.assert_series_equal(found["value"], expected, check_names=False)
 
 
 def test_the_sweep_is_bounded_by_its_cones(read: Reader) -> None:

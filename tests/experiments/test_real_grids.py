@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,9 @@ from tiny_profile import tiny_profile
 from sanity.data.probing import GROUPS, GivenRows, Pool
 from sanity.engine.computing import compute
 from sanity.engine.store import LocalStore
+from sanity.errors import BadInputError
 from sanity.evals import sparse_probing as probing
-from sanity.evals.drawing import drawn_rows
+from sanity.evals.drawing import drawn_rows, spread_windows
 from sanity.experiments.reading import Reader
 from sanity.profiles import Profile
 from sanity.sources import harvests_of
@@ -103,7 +105,23 @@ def test_drawn_rows_come_from_the_held_out_activations(reader: Reader) -> None:
     assert len(some) == 50
     assert all((rows == row).all(1).any() for row in some)
     assert not torch.equal(some, drawn_rows(opened, 50, seed=4))
-    assert harvests_of(inputs)[1].n_tokens == len(rows)
+
+
+def test_l0_is_matched_on_windows_of_its_own_which_are_not_scored(reader: Reader) -> None:
+    (run, _), *_ = reader.trained("real_activations")
+    inputs = {name: reader.results([cell])[0] for name, cell in run.trained.inputs}
+    opened = run.run.source.open(inputs, batch_size=64, seed=0, device="cpu")
+    kept, held_out = harvests_of(inputs)
+    windows = torch.cat(list(held_out.rows(normalisation=kept.normalisation))).reshape(30, 15, -1)
+    assert torch.equal(opened.calibration, windows[4::5].flatten(0, 1)), "every fifth window"
+    others = windows[torch.arange(30) % 5 != 4].flatten(0, 1)
+    assert torch.equal(torch.cat(list(opened.batches())), others)
+    assert torch.equal(opened.sample, others)
+    among = run.run.source.scored(held_out)
+    tokens, _ = spread_windows(held_out, 10**6, among=among)
+    assert len(tokens) == int(among.sum()) == 24
+    with pytest.raises(BadInputError, match="held_out_tokens"):
+        replace(run.run.source, matched_on_every=1).scored(held_out)
 
 
 def test_the_activation_on_its_way_to_its_mean_is_read_as_such(reader: Reader) -> None:

@@ -23,7 +23,6 @@ from sanity.experiments.verdicts import VerdictTables, book_ledger, primary_of, 
 from sanity.profiles import Profile, load
 
 EV, LATE = "real-soft-frozen-ev", "topk-late-transition"
-EDGE = "soft-frozen-ends-on-the-edge"
 SMALL = {"d_sae": 48, "l0": 3, "steps": 20, "batch_size": 64, "learning_rates": 0.01}
 ARMS = ["trained", "soft_frozen_decoder", "frozen_decoder"]
 
@@ -111,7 +110,8 @@ def test_what_is_there_is_judged_and_the_rest_is_counted(
     keys = {cell.key for run in synthetic for cell in (run.trained, *run.scored.values())}
     part = with_results(tmp_path, store, keys)
     tables = verdict_tables(profile, part)
-    assert set(tables.scores["experiment"]) == {"synthetic_recovery", "synthetic_recovery_early"}
+    read = {"synthetic_recovery", "synthetic_recovery_early", "synthetic_recovery_end"}
+    assert set(tables.scores["experiment"]) == read
     assert verdict_of(tables, LATE) | {"gate": "passed"} == verdict_of(found, LATE)
     assert verdict_of(tables, EV)["verdict"] == "open"
     assert 0 < tables.missing < len(plan(profile))
@@ -171,7 +171,8 @@ def test_the_command_reads_the_same_rows(
 def test_every_run_has_one_value_of_a_metric(found: VerdictTables, profile: Profile) -> None:
     assert claims.repeated(found.scores).empty
     assert {name for name in found.scores["experiment"] if not name.startswith("lazy_training")} == {
-        "synthetic_recovery", "synthetic_recovery_early", "real_activations", "real_activations_widths",
+        "synthetic_recovery", "synthetic_recovery_early", "synthetic_recovery_end", "real_activations",
+        "real_activations_half", "real_activations_end", "real_activations_widths",
     }  # fmt: skip
     pilots = found.scores[found.scores["seed"] >= 1000]
     assert "real_activations" in set(pilots["experiment"])
@@ -260,20 +261,15 @@ def test_of_alternative_grids_the_first_whose_scores_count_is_taken(
     assert scores.loc[scores["experiment"] == "own", "value"].tolist() == [0.1]
 
 
-@pytest.mark.parametrize(("noise", "stands"), [([0.50, 0.51, 0.49], True), ([0.985, 0.99, 0.995], False)])
-def test_the_claim_about_the_edge_falls_where_noise_does_the_same(
-    noise: list[float], stands: bool, repository: Path
+@pytest.mark.parametrize(("gains", "stands"), [([0.023, 0.024, 0.022], True), ([0.001, -0.002, 0.0], False)])
+def test_the_claim_about_the_cone_falls_where_noise_gains_as_much(
+    gains: list[float], stands: bool, repository: Path
 ) -> None:
-    usual: dict[str, Any] = {
-        "world_or_hook": "hook", "architecture": "topk", "constraint": "soft_frozen_decoder", "init": "iso",
-        "metric": "share_on_edge", "floor": 0.0, "ceiling": 1.0, "n": 100, "unit": "latent",
-        "learning_rate": 1e-3, "l0_target": 32,
-    }  # fmt: skip
-    frame = pd.concat(
-        pd.DataFrame({"value": values, "seed": range(3)}).assign(experiment=name, **usual)
-        for name, values in (("lazy_training", [0.99, 0.985, 0.995]), ("lazy_training_noise", noise))
-    )
+    frame = pd.DataFrame({"value": gains, "seed": range(3)}).assign(
+        experiment="lazy_training", world_or_hook="hook", architecture="topk", init="iso", floor=0.0,
+        constraint="soft_frozen_decoder", metric="release_gain_beyond_noise", ceiling=float("nan"), n=100,
+        unit="sample", learning_rate=1e-3, l0_target=32,
+    )  # fmt: skip
     ledger = book_ledger(repository / "book" / "claims.yml")
-    found = claims.evaluate(ledger.claim(EDGE), frame, ledger)
-    assert found.verdict.verdict == ("trained better" if stands else "equivalent")
+    found = claims.evaluate(ledger.claim("releasing-the-cone-gains-beyond-noise"), frame, ledger)
     assert found.supported is stands

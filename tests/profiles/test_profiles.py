@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from sanity import profiles
-from sanity.claims import read_ledger
-from sanity.engine.cells import Cell
+from sanity.engine.cells import Cell, in_order
 from sanity.engine.computing import total_cost
 from sanity.errors import BadInputError
 from sanity.experiments import plan
+from sanity.experiments.planner import plan_grids
+from sanity.experiments.verdicts import book_ledger
 from sanity.profiles import inherited
 
 
@@ -24,7 +25,7 @@ def planned(name: str) -> list[Cell]:
 
 
 def test_all_load_and_are_named_from_small_to_large() -> None:
-    assert profiles.names() == ["smoke", "quick", "overnight", "gpu", "paper"]
+    assert profiles.names() == ["demo", "smoke", "quick", "overnight", "gpu", "paper"]
     for name in profiles.names():
         assert profiles.load(name).name == name
 
@@ -58,7 +59,7 @@ def test_quick_has_the_seven_arms_on_three_seeds() -> None:
 
 
 def test_pilot_seeds_are_the_ledgers_and_are_never_judged(repository: Path) -> None:
-    pilots = read_ledger(repository / "book" / "claims.yml").pilot_seeds
+    pilots = book_ledger(repository / "book" / "claims.yml").pilot_seeds
     for name in profiles.names():
         profile = profiles.load(name)
         piloted = {s for block in profile.grids.get("real_activations_pilots", ()) for s in block.seeds}
@@ -76,6 +77,29 @@ def test_pilot_seeds_are_the_ledgers_and_are_never_judged(repository: Path) -> N
         assert all(not set(block.d_sae) & set(usual) for block in widths)
 
 
+def test_demo_shows_any_chapter_in_about_a_minute() -> None:
+    grids = plan_grids(profiles.load("demo"))
+    for grid in profiles.load("demo").grids:
+        cells = [cell for run in grids.grid(grid) for cell in (run.trained, *run.scored.values())]
+        assert total_cost(in_order(cells)).seconds <= 80, grid
+
+
+def test_overnight_runs_the_nulls_and_asks_no_gate_of_a_random_transformer() -> None:
+    nulls = plan_grids(profiles.load("overnight"))
+    probed = {run.trained.key for run in nulls.grid("sparse_probing")}
+    random, noise = nulls.grid("random_transformer"), nulls.grid("trained_on_noise")
+    assert {run.run.arm.seed for run in random} == {run.run.arm.seed for run in noise} == {0, 1, 2}
+    for run in (*random, *noise, *nulls.grid("latents_over_tau")):
+        assert {"interpretability", "sparse_probing"} <= run.scored.keys()
+        assert run.trained.key not in probed or run.run.arm.seed == 0
+    assert {run.run.columns()["subject"] for run in random} == {"smollm2-135m with random weights"}
+    assert all(run.scored_on == random[0].run.source for run in random)
+    assert all(run.scored_on != run.run.source and run.run.columns()["trained_on_noise"] for run in noise)
+    assert not any(one.source.is_control for one in nulls.graded)
+    arms = {run.run.arm.constraint.spelled for run in nulls.grid("interpretability")}
+    assert {"frozen_both", "untrained"} <= arms
+
+
 def test_quick_is_planned_for_less_than_half_an_hour() -> None:
     assert total_cost(planned("quick")).seconds <= 27 * 60
 
@@ -91,7 +115,7 @@ def test_plans_list_every_cell_once_with_its_inputs_first() -> None:
 
 
 def test_an_unknown_profile_is_refused_with_those_that_exist() -> None:
-    with pytest.raises(BadInputError, match=r"'fast'.*smoke, quick, overnight, gpu, paper"):
+    with pytest.raises(BadInputError, match=r"'fast'.*demo, smoke, quick, overnight, gpu, paper"):
         profiles.load("fast")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from hostile import HOSTILE_CELLS
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from sanity.publishing import COLAB_CELL
@@ -29,14 +30,14 @@ plt.show()
 """
 
 
-def write_chapter(root: Path, name: str, text: str, code: str) -> None:
+def write_chapter(root: Path, name: str, text: str, *code: str) -> None:
     """A chapter as the book's own are: Colab cell, title, parameters, banner, content, provenance."""
     cells = [
         new_code_cell(COLAB_CELL.rstrip()),
         new_markdown_cell(text),
         new_code_cell('profile = "quick"', metadata={"tags": ["parameters"]}),
         new_code_cell(OPEN.format(name=name)),
-        new_code_cell(code.strip()),
+        *(new_code_cell(one.strip()) for one in code),
         new_code_cell("page.provenance(seeds=[0, 7], hashes={'toy model': 'abc123'})"),
     ]
     notebook = new_notebook(cells=cells)
@@ -66,6 +67,7 @@ def make_tiny_book(repository: Path) -> Callable[[Path], Path]:
             "# A toy chapter\n\nWhether $2 + 2 = 4$ {cite}`chizat2019lazy`.\n\n"
             "```{math}\n:label: eq-ev\n\\mathrm{EV} = 1 - r\n```\n\nSee {eq}`eq-ev`.",
             TOY + "page.publish(frame, 'toy_arms')",
+            HOSTILE_CELLS,
         )
         write_chapter(
             root,

@@ -6,12 +6,14 @@ import json
 import random
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from hostile import HOSTILE
 from torture.damaging import DAMAGES
 
 import sanity.experiments
@@ -107,6 +109,39 @@ def test_pages_load_nothing_from_the_network(book: Path, pages: Mapping[str, str
     assert (html / mathjax.split("?")[0]).exists()
 
 
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
+
+
+def dom_of(page: Path, profile: Path) -> str:
+    """What a real browser makes of a page, once its scripts have run."""
+    options = ("--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000", "--dump-dom")
+    done = subprocess.run(
+        [CHROMIUM, *options, f"--user-data-dir={profile}", page.as_uri()],
+        capture_output=True, text=True, encoding="utf-8", timeout=120, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed, which reads the pages")
+def test_no_name_and_no_text_from_elsewhere_is_obeyed(book: Path, tmp_path: Path) -> None:
+    control = tmp_path / "control.html"
+    control.write_text("<html><script>document.documentElement.dataset.control=1</script></html>")
+    assert "data-control" in dom_of(control, tmp_path / "profile")
+    dom = dom_of(book / "_build" / "html" / "toy.html", tmp_path / "profile")
+    head = re.search("<html[^>]*>", dom)
+    assert head is not None
+    for kind in HOSTILE:
+        assert f"&lt;script&gt;document.documentElement.dataset.{kind}=1" in dom, f"{kind} is not shown"
+        assert f"data-{kind}" not in head[0], f"{kind} was obeyed"
+    assert not re.search(r"<a[^>]*javascript:", dom)
+
+
+def test_chapters_show_text_through_one_place(repository: Path) -> None:
+    for chapter in (repository / "book").glob("*.py"):
+        shown = re.findall(r"from IPython\.display import (.*)", chapter.read_text(encoding="utf-8"))
+        assert not {"Markdown", "HTML", "Javascript"} & set(re.split(r"\W+", " ".join(shown))), chapter.name
+
+
 def test_local_links_lead_somewhere(book: Path, pages: Mapping[str, str]) -> None:
     for name, page in pages.items():
         for address in Links(page).leads:
@@ -115,7 +150,12 @@ def test_local_links_lead_somewhere(book: Path, pages: Mapping[str, str]) -> Non
                 assert (book / "_build" / "html" / target).exists(), f"{name}: {address}"
 
 
-def test_without_a_remote_there_are_no_buttons(pages: Mapping[str, str]) -> None:
+def test_without_a_remote_a_notebook_is_downloaded_and_nothing_launched(
+    book: Path, pages: Mapping[str, str]
+) -> None:
+    saved = json.loads((book / "_build" / "html" / "notebooks" / "toy.ipynb").read_text(encoding="utf-8"))
+    assert not any(cell.get("outputs") for cell in saved["cells"])
+    assert "notebooks/toy.ipynb" in Links(pages["toy"]).leads
     for page in pages.values():
         assert "colab.research" not in page
         assert "mybinder" not in page
@@ -180,9 +220,10 @@ def test_a_remote_brings_buttons_and_fills_the_colab_cell(
     leads = Links(site.front_page.read_text()).leads
     assert "https://colab.research.google.com/github/owner/name/blob/f00d/book/intro.ipynb" in leads
     assert "https://mybinder.org/v2/gh/owner/name/f00d?urlpath=lab/tree/book/intro.ipynb" in leads
-    assert "https://github.com/owner/name/raw/f00d/book/intro.ipynb" in leads
+    saved = (site.front_page.parent / "notebooks" / "toy.ipynb").read_text(encoding="utf-8")
+    assert r"REPOSITORY, REF = \"https://github.com/owner/name\", \"f00d\"" in saved
     staged = (book / "_build" / "site" / "intro.ipynb").read_text()
-    assert r"REMOTE, COMMIT = \"https://github.com/owner/name\", \"f00d\"" in staged
+    assert r"REPOSITORY, REF = \"https://github.com/owner/name\", \"f00d\"" in staged
 
 
 def test_a_warning_stops_the_build_and_leaves_the_old_pages(book: Path) -> None:

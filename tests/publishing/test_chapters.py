@@ -102,6 +102,17 @@ def test_profiles_are_kept_apart(tiny_book: Path, runs: list[str]) -> None:
     assert run(tiny_book, "smoke") == [True, True]
 
 
+def test_what_a_file_of_ones_own_computes_lies_under_its_name_and_changes_with_it(
+    tiny_book: Path, runs: list[str]
+) -> None:
+    own = tiny_book / "my.v2.yaml"
+    assert notebook_path(tiny_book, str(own), "toy") == notebook_path(tiny_book, "my.v2", "toy")
+    assert results_folder(tiny_book, str(own)) == tiny_book / "_build" / "results" / "my.v2"
+    for text, reused in (("about: one", False), ("about: one", True), ("about: another", False)):
+        own.write_text(text, encoding="utf-8")
+        assert run(tiny_book, str(own)) == [reused, reused]
+
+
 @pytest.mark.parametrize("how", sorted(DAMAGES))
 @pytest.mark.parametrize("place", [notebook_path, stamp_path, tables_path, None])
 def test_a_chapter_whose_files_were_damaged_is_run_again(
@@ -161,7 +172,7 @@ def test_chapters_run_side_by_side_and_the_front_page_after_all(
         if name in ("toy", "second"):
             both.wait()  # passes only when the two are under way at the same time
         notebook.parent.mkdir(parents=True, exist_ok=True)
-        notebook.write_text(source.read_text())
+        notebook.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
         ended.append(name)
         return 1.0
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sanity.engine import machine
+from sanity.errors import BadInputError
+from sanity.publishing.buttons import keep_apart
 from sanity.publishing.remote import (
     COLAB_CELL,
     Remote,
@@ -21,6 +26,7 @@ from sanity.publishing.remote import (
     find_remote,
     parse_remote,
     published_ref,
+    write_address,
 )
 
 
@@ -122,7 +128,7 @@ def test_links_name_the_commit_once_it_is_published_and_the_branch_before(
 
 
 def links(remote: Remote | None) -> dict[str, str]:
-    made = buttons(remote, "abc/1", "book/a b.ipynb")
+    made = buttons(remote, "abc/1", "book/a b.ipynb", "notebooks/a b.ipynb")
     flat = [item for button in made for item in button.get("buttons", [button])]
     return {item["tooltip"]: item["url"] for item in flat}
 
@@ -131,7 +137,7 @@ def test_github_gets_colab_binder_and_download() -> None:
     assert links(Remote("github.com", "owner/name")) == {
         "Launch on Colab": "https://colab.research.google.com/github/owner/name/blob/abc%2F1/book/a%20b.ipynb",
         "Launch on Binder": "https://mybinder.org/v2/gh/owner/name/abc%2F1?urlpath=lab/tree/book/a%20b.ipynb",
-        "Download notebook": "https://github.com/owner/name/raw/abc%2F1/book/a%20b.ipynb",
+        "Download notebook": "notebooks/a b.ipynb",
         "Repository": "https://github.com/owner/name",
     }
 
@@ -140,34 +146,75 @@ def test_other_hosts_get_what_works_there() -> None:
     gitlab = links(Remote("gitlab.com", "group/sub/name"))
     assert "Launch on Colab" not in gitlab
     assert gitlab["Launch on Binder"].startswith("https://mybinder.org/v2/gl/group%2Fsub%2Fname/abc%2F1?")
-    assert gitlab["Download notebook"].startswith("https://gitlab.com/group/sub/name/-/raw/abc%2F1/")
     codeberg = links(Remote("codeberg.org", "owner/name"))
     assert "https%3A%2F%2Fcodeberg.org%2Fowner%2Fname" in codeberg["Launch on Binder"]
 
 
-def test_no_remote_no_buttons() -> None:
-    assert buttons(None, "main", "book/intro.ipynb") == []
+def test_without_a_remote_a_notebook_can_still_be_downloaded() -> None:
+    assert links(None) == {"Download notebook": "notebooks/a b.ipynb"}
 
 
-def run_colab_cell(source: str, monkeypatch: pytest.MonkeyPatch, opened: str = "") -> list[list[str]]:
-    """The commands that the cell runs in a made-up Colab that has `opened` a notebook."""
-    commands: list[list[str]] = []
+@pytest.fixture
+def colab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Runs a cell in a made-up Colab, where everything is real but pip, which installs nothing."""
+    run = subprocess.run
 
-    class Answer:
-        def read(self) -> bytes:
-            return json.dumps([{"path": opened}]).encode()
-
-    def record(command: list[str], **_: Any) -> None:
-        commands.append(command)
+    def quick(command: list[str], **options: Any) -> Any:
+        return None if command[1:3] == ["-m", "pip"] else run(command, **options)
 
     monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
-    monkeypatch.setenv("COLAB_JUPYTER_IP", "127.0.0.1")
-    monkeypatch.setenv("KMP_TARGET_PORT", "1")
-    monkeypatch.setattr("urllib.request.urlopen", lambda _url: Answer())
-    monkeypatch.setattr("subprocess.run", record)
-    monkeypatch.setattr("os.chdir", lambda folder: commands.append(["cd", folder]))
-    exec(compile(source, "cell", "exec"), {})
-    return commands
+    monkeypatch.setattr("subprocess.run", quick)
+    monkeypatch.chdir(tmp_path)
+    return lambda source: exec(compile(source.replace("/content", str(tmp_path)), "cell", "exec"), {})
+
+
+@pytest.fixture
+def published(checkout: Path) -> Path:
+    """A repository with a branch whose name has a slash, and a commit that no branch is at."""
+    (checkout / "book").mkdir()
+    for branch in ("trunk", "feature/x"):
+        git(checkout, "checkout", "-B", branch)
+        (checkout / "book" / "claims.yml").write_text(branch, encoding="utf-8")
+        git(checkout, "add", ".")
+        git(checkout, "commit", "-m", branch)
+    git(checkout, "config", "uploadpack.allowAnySHA1InWant", "true")
+    git(checkout, "commit", "--allow-empty", "-m", "later")
+    git(checkout, "checkout", "trunk")
+    return checkout
+
+
+def filled(repository: Path, ref: str) -> str:
+    cell = fill_colab_cell(COLAB_CELL, Remote("github.com", "owner/name"), ref)
+    return cell.replace("https://github.com/owner/name", repository.as_uri())
+
+
+@pytest.mark.parametrize("ref", ["", "trunk", "feature/x", "commit"])
+def test_the_colab_cell_can_run_again_for_any_ref(
+    published: Path, colab: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory, ref: str
+) -> None:
+    branch = "trunk" if ref == "trunk" or not ref else "feature/x"
+    if ref == "commit":
+        ref = machine.git(published, "rev-parse", "feature/x~1")
+    for _ in range(2):
+        colab(filled(published, ref))
+        assert Path("claims.yml").read_text(encoding="utf-8") == branch  # it has changed to the book's folder
+    colab(filled(published, "trunk"))  # another chapter, from another branch
+    assert Path("claims.yml").read_text(encoding="utf-8") == "trunk"
+    colab(COLAB_CELL)  # a copy that knows no address
+    assert Path("claims.yml").exists()
+
+
+def test_a_clone_that_was_cut_short_is_made_again(
+    published: Path, colab: Callable[[str], None], tmp_path: Path
+) -> None:
+    (tmp_path / "sae-sanity" / ".git").mkdir(parents=True)
+    colab(filled(published, ""))
+    assert Path("claims.yml").exists()
+
+
+def test_a_cell_without_address_asks_for_it_in_one_sentence(colab: Callable[[str], None]) -> None:
+    with pytest.raises(ValueError, match="https address of this notebook's repository"):
+        colab(COLAB_CELL)
 
 
 def test_colab_cell_does_nothing_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,20 +224,37 @@ def test_colab_cell_does_nothing_elsewhere(monkeypatch: pytest.MonkeyPatch) -> N
     assert set(names) <= {"__builtins__", "sys"}
 
 
-def test_filled_colab_cell_installs_the_remote_at_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    filled = fill_colab_cell(COLAB_CELL, Remote("gitlab.com", "owner/name"), "abc123")
-    commands = run_colab_cell(filled, monkeypatch)
-    assert ["git", "clone", "--quiet", "https://gitlab.com/owner/name", "/content/sae-sanity"] in commands
-    assert ["git", "-C", "/content/sae-sanity", "checkout", "--quiet", "abc123"] in commands
-    assert any(command[1:4] == ["-m", "pip", "install"] for command in commands)
-
-
-def test_published_colab_cell_asks_colab_where_it_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = "fileId=https%3A//github.com/owner/name/blob/abc123/book/intro.ipynb"
-    commands = run_colab_cell(COLAB_CELL, monkeypatch, opened)
-    assert ["git", "clone", "--quiet", "https://github.com/owner/name", "/content/sae-sanity"] in commands
-    assert ["git", "-C", "/content/sae-sanity", "checkout", "--quiet", "abc123"] in commands
-
-
 def test_without_a_remote_the_cell_is_left_alone() -> None:
     assert fill_colab_cell(COLAB_CELL, None, "abc123") == COLAB_CELL
+
+
+def test_the_address_is_written_into_cells_of_notebooks_and_their_pairs(
+    checkout: Path, repository: Path
+) -> None:
+    (checkout / "book").mkdir()
+    for name in ("anatomy.ipynb", "anatomy.py"):
+        shutil.copy(repository / "book" / name, checkout / "book")
+    with pytest.raises(BadInputError, match="git remote add"):
+        write_address(checkout)
+    for owner in ("first", "fork"):
+        git(
+            checkout,
+            "remote",
+            *(["set-url"] if owner == "fork" else ["add"]),
+            "origin",
+            f"git@github.com:{owner}/n",
+        )
+        assert write_address(checkout) == f"https://github.com/{owner}/n"
+        line = f'REPOSITORY, REF = "https://github.com/{owner}/n", ""'
+        assert line in (checkout / "book" / "anatomy.py").read_text(encoding="utf-8")
+        cells = json.loads((checkout / "book" / "anatomy.ipynb").read_text(encoding="utf-8"))["cells"]
+        assert sum(line in "".join(cell["source"]) for cell in cells) == 1
+
+
+@pytest.mark.parametrize(("staged", "folder"), [({}, "unrun"), ({"intro": []}, "html")])
+def test_a_plain_jupyter_book_does_not_write_into_the_books_pages(
+    tmp_path: Path, staged: dict[str, Any], folder: str
+) -> None:
+    app = types.SimpleNamespace(outdir=tmp_path / "html")
+    keep_apart(app, types.SimpleNamespace(sanity_buttons=staged))
+    assert app.outdir == tmp_path / folder

@@ -21,7 +21,7 @@ from sanity.engine.store import LocalStore
 
 
 def kill_often(folder: Path, todo: Sequence[Cell], kills: int, chance: random.Random) -> dict[str, int]:
-    """At least `kills` of processes that compute `todo`; each store that ends is compared to an undisturbed.
+    """At least `kills` of processes that compute `todo`; each store that ends is compared with a calm one.
 
     After every third kill, something in the scratch folder is damaged, too. Processes are forked, since
     importing everything takes longer than the work; each is a process and dies of SIGKILL or SIGTERM.

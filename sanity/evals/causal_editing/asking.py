@@ -11,6 +11,7 @@ import pandas as pd
 
 from sanity.data.facts import TRAIN, Facts, city_facts
 from sanity.data.facts_ravel import facts_version, ravel_facts
+from sanity.data.words import WORD_FACTS, word_facts
 from sanity.errors import BadInputError
 from sanity.evals.base import Setting
 from sanity.evals.causal_editing.choosing import Choice, answers, choose_templates, make_task
@@ -45,11 +46,12 @@ class EditedPair:
 class FactQuestions:
     """Which facts a subject is asked for, and how much it has to know."""
 
-    facts: str = GEONAMES
-    """"geonames", "hij/ravel", or a folder with RAVEL's data."""
-    attributes: tuple[str, ...] = ("country", "continent", "language", "initial", "hemisphere")
-    most_entities: int = 200
+    facts: str = "nouns"
+    """"nouns", "verbs" or "words" (both), "geonames" (cities), "hij/ravel", or a folder of RAVEL's files."""
+    attributes: tuple[str, ...] = ("number", "initial")
+    most_entities: int = 600
     per_country: int = 12
+    """Of cities."""
     entity_tokens: int = 1
     """Entities of more tokens are left out."""
     templates_tried: int = 2
@@ -62,19 +64,27 @@ class FactQuestions:
     """Of facts from elsewhere: the commit, or a hash of the folder's files; looked up where it is empty."""
 
     def __post_init__(self) -> None:
-        if self.facts != GEONAMES and not self.facts_version:
+        if self.facts not in (GEONAMES, *WORD_FACTS) and not self.facts_version:
             object.__setattr__(self, "facts_version", facts_version(self.facts))
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """What the facts are read from; none that this package fetches for RAVEL's own."""
+        words = ("lemminflect",) if self.facts in WORD_FACTS else ()
+        return ("geonames",) if self.facts == GEONAMES else words
 
     def load_facts(self, subject: Subject) -> Facts:
         """The facts, with entities of few enough tokens where they are chosen here."""
-        if self.facts != GEONAMES:
-            return ravel_facts(self.facts)
 
         def short(name: str) -> bool:
             tokens = subject.tokenizer(" " + name, add_special_tokens=False)["input_ids"]
             return len(tokens) <= self.entity_tokens
 
-        return city_facts(most=self.most_entities, per_country=self.per_country, keep=short)
+        if self.facts == GEONAMES:
+            return city_facts(most=self.most_entities, per_country=self.per_country, keep=short)
+        if self.facts in WORD_FACTS:
+            return word_facts(self.facts, most=self.most_entities, keep=short)
+        return ravel_facts(self.facts)
 
 
 class AskedSubject:

@@ -65,6 +65,24 @@ def principal_components(
     return Dictionary("PCA", lambda x: (x - mean.to(x)) @ basis.to(x), basis.T.contiguous(), mean.float())
 
 
+def planted_dictionary(
+    rotation: Float[Tensor, "d_model rank"], level: float, *, generator: torch.Generator
+) -> Dictionary:
+    """An exact dictionary that has the directions of `rotation` among its latents, at level 0.
+
+    At level 1 it is a random orthonormal basis, between them the one nearest to a mixture of both.
+    """
+    d_model = len(rotation)
+    rest = torch.linalg.svd(rotation, full_matrices=True).U[:, rotation.shape[1] :]
+    other = torch.linalg.qr(torch.randn(d_model, d_model, generator=generator).to(rotation))[0]
+    mixture = (1 - level) ** 0.5 * torch.cat([rotation, rest], 1) + level**0.5 * other
+    left, _, right = torch.linalg.svd(mixture)
+    basis = left @ right
+    return Dictionary(
+        "the planted dictionary", lambda x: x @ basis, basis.T.contiguous(), rotation.new_zeros(d_model)
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Swap:
     """A dictionary read at a task's prompts: any subset of its latents can be swapped between entities.

@@ -21,8 +21,9 @@ from sanity.evals.causal_editing.dictionaries import Dictionary, neurons, princi
 from sanity.evals.causal_editing.fitting import Fitting, fit_rotation
 from sanity.evals.causal_editing.scoring import (
     CEILING,
+    PLANTED,
     Row,
-    graded_rotation,
+    graded_dictionary,
     masked_edits,
     mean_scores,
     reach,
@@ -40,11 +41,11 @@ _LOADING, _SHARED_LOADING = 9.0, 3.0
 _TABLES = ("edits", "mask")
 _FLOORS = {
     "disentanglement": "the better of doing nothing and swapping everything",
-    "cause": "0: no answer becomes the other city's",
+    "cause": "0: no answer becomes the other entity's",
     "isolation": "0: no answer stays",
 }
+_REFERENCE = "an exact dictionary with the learned rotation among its latents"
 _HALF = "doing nothing has all of isolation, and swapping everything all of cause: only their mean is gated"
-_NO_ERROR = "the rotation that is corrupted has no error term: see the metric that drops it"
 
 
 def _metric(part: str, suffix: str) -> Metric:
@@ -52,24 +53,28 @@ def _metric(part: str, suffix: str) -> Metric:
     scaled = functools.partial(
         Metric, label, "higher", 0.5 if mean else 1.0, _FLOORS[part], "a learned rotation (DAS style)"
     )
-    if mean and not suffix:
-        return scaled(gate=CEILING, reference="the learned rotation, turned to a random subspace")
-    return scaled(ungated=_NO_ERROR if mean else _HALF)
+    if mean:
+        return scaled(
+            gate=PLANTED, reference="an exact dictionary with the learned rotation among its latents"
+        )
+    return scaled(ungated=_HALF)
 
 
 @dataclass(frozen=True)
 class CausalEditing(FactQuestions, Eval):
-    """Whether a mask over an SAE's latents changes one fact about a city and leaves others.
+    """Whether a mask over an SAE's latents changes one fact about an entity and leaves others.
 
-    A score is a mean over the pairs of attributes that have range, which is decided for all seeds alike. A
-    pair of which the subject knows too little is refused, and the others go on.
+    With the error term kept, what the SAE does not reconstruct of the base stays: then only the latents are
+    judged. Dropped, as SAEBench has it, the reconstruction is judged, too. A score is a mean over the pairs
+    of attributes that have range, which is decided for all seeds alike. A pair of which the subject knows too
+    little is refused, and the others go on.
 
     Tables of an SAE: `edits`, a row per pair and set of latents swapped, and `mask`, the logits. Of the
     references the same, and `pairs`: a row each, with its scale or why it was refused. Prepared: `answers`,
     `templates` and the `choice` among them.
     """
 
-    pairs: tuple[EditedPair, ...] = ()
+    pairs: tuple[EditedPair, ...] = (EditedPair("number", ("initial",)),)
     least_range: float = 0.1
     """No score from a pair whose ceiling is not this far above its floor."""
     steps: int = 40
@@ -83,18 +88,24 @@ class CausalEditing(FactQuestions, Eval):
     exact: tuple[Literal["raw neurons", "PCA"], ...] = ("raw neurons", "PCA")
     """Exact dictionaries with a mask of their own, for comparison."""
     exact_seeds: tuple[int, ...] = (0,)
-    scored_pairs: int = 64
-    """Pairs of cities that everything of one seed is scored on."""
-    error_seeds: tuple[int, ...] = (0, 1, 2)
-    """Seeds on which the error term is kept in a second reading, with masks fitted that way."""
+    scored_pairs: int = 640
+    """Pairs of entities that the masks of one seed are scored on."""
+    control_pairs: int = 160
+    """The first of them, on which all else of a seed is scored."""
+    kept_seeds: tuple[int, ...] | None = None
+    """Seeds on which the error term is kept; None: all."""
+    dropped_seeds: tuple[int, ...] | None = (0,)
+    """Seeds on which it is dropped, with another mask, fitted that way; None: all."""
     sizes: tuple[int, ...] = (16, 64, 256)
     """Mask sizes of the curve."""
-    curve_seeds: tuple[int, ...] = (0, 1, 2)
+    curve_seeds: tuple[int, ...] = (0,)
+    judged: bool = True
+    """Whether claims are judged by it, and not only shown."""
     grades: Grades | None = Grades(seeds=(1000, 1001, 1002), size=64)
-    """`size` are pairs of cities for each reading."""
+    """`size` are pairs of entities."""
 
     name: ClassVar[str] = "causal_editing"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     prepare_threads: ClassVar[int | None] = 1
     pools_references: ClassVar[bool] = True
     metrics: ClassVar = {
@@ -110,6 +121,10 @@ class CausalEditing(FactQuestions, Eval):
     @override
     def threads(self, source: Source) -> int | None:
         return 1
+
+    @property
+    def _mask_fitting(self) -> Fitting:
+        return Fitting(self.steps, self.prompts, self.learning_rate, l1=self.l1)
 
     @override
     def open(self, setting: Setting) -> AskedSubject:
@@ -170,6 +185,11 @@ class CausalEditing(FactQuestions, Eval):
         scale = {**pair.columns, "refused": "", **task.counts, **ends.row(), **cost}
         return {"pair": scale, **rows, "basis": basis.tolist()}
 
+    def _readings(self, seed: int) -> list[bool]:
+        """Whether the error term is kept, for each way in which the SAEs of a seed are read."""
+        wanted = {True: self.kept_seeds, False: self.dropped_seeds}
+        return [kept for kept, seeds in wanted.items() if seeds is None or seed in seeds]
+
     def _masked(
         self,
         task: EditingTask,
@@ -177,17 +197,17 @@ class CausalEditing(FactQuestions, Eval):
         pair: EditedPair,
         through: str,
         seed: int,
-        *,
-        keeps_error: bool = False,
+        readings: Sequence[bool] = (False,),
     ) -> dict[str, list[Row]]:
         found = masked_edits(
             task,
             dictionary,
             scored_pairs(task, self.scored_pairs, seed=seed),
-            fitting=Fitting(self.steps, self.prompts, self.learning_rate, l1=self.l1),
+            fitting=self._mask_fitting,
             seed=seed,
+            readings=readings,
             sizes=self.sizes if seed in self.curve_seeds else (),
-            keeps_error=keeps_error,
+            controls=self.control_pairs,
         )
         about = {**pair.columns, "through": through}
         return {table: [{**about, **line} for line in lines] for table, lines in found.items()}
@@ -215,8 +235,7 @@ class CausalEditing(FactQuestions, Eval):
         task, (train, _) = asked.task(pair), harvests_of(setting.inputs)
         through = sae_dictionary(one.sae, centre=train.mean, factor=train.factor, name=one.name)
         began = time.process_time()
-        keeps_error = setting.seed in self.error_seeds
-        found = self._masked(task, through, pair, "arm", setting.seed, keeps_error=keeps_error)
+        found = self._masked(task, through, pair, "arm", setting.seed, self._readings(setting.seed))
         return {**found, "cpu_seconds": time.process_time() - began}
 
     def _scored(self, parts: Sequence[dict[str, Any]], pairs: pd.DataFrame) -> Scored:
@@ -226,27 +245,27 @@ class CausalEditing(FactQuestions, Eval):
         edits, mask = (pd.DataFrame([line for one in parts for line in one[name]]) for name in _TABLES)
         scores = mean_scores(edits, pairs, version=str(self.version))
         why = f"in no pair is the learned rotation ahead of the floor by {self.least_range:g}"
-        facts = {"pairs": len(parts), "cpu_seconds": sum(one["cpu_seconds"] for one in parts)}
+        facts = {
+            "counts": self.judged,
+            "pairs": len(parts),
+            "cpu_seconds": sum(one["cpu_seconds"] for one in parts),
+        }
         return Scored(scores, {"edits": edits, "mask": mask}, facts, refused="" if scores else why)
 
     @override
     def grade(self, task: Task, setting: Setting) -> pd.DataFrame:
-        """The rotation of the first pair of which the subject knows enough, turned towards a random one.
-
-        Level 0 is the learned subspace and level 1 a random one of the same rank; a seed draws both the
-        random one and the pairs of cities.
-        """
+        """Corrupted dictionaries with masks of their own, for the first pair of which enough is known."""
         assert self.grades is not None
-        references = setting.inputs["references"]
-        bases = references.tensors("bases")
+        bases = setting.inputs["references"].tensors("bases")
         rows: list[Row] = []
         for number in sorted(bases, key=int)[:1]:
-            rows = graded_rotation(
+            rows = graded_dictionary(
                 self.open(setting).task(self.pairs[int(number)]),
                 bases[number].to(setting.device),
                 levels=self.grades.levels,
                 seeds=self.grades.seeds,
                 n_pairs=self.grades.size,
+                fitting=self._mask_fitting,
             )
         return pd.DataFrame(rows, columns=list(GRADED_COLUMNS))
 
@@ -254,20 +273,19 @@ class CausalEditing(FactQuestions, Eval):
     def seconds(self, step: str, source: Source, run: RunSpec | None, pace: Pace) -> Cost:
         seed = run.arm.seed if run is not None else 0
         asked = sum(1 + len(pair.keep) for pair in self.pairs)
+        few = min(self.control_pairs, self.scored_pairs)
         curve = len(self.sizes) if seed in self.curve_seeds else 0
         # A step back through the model takes as long as one forward.
         steps = 2 * len(self.pairs) * self.prompts
-
-        def masks(fits: int) -> int:
-            return steps * self.steps * fits + (2 * fits + 2 + curve) * asked * self.scored_pairs
-
+        mask = steps * self.steps + asked * (self.scored_pairs + (3 + curve) * few)
         exact = len(self.exact) if seed in self.exact_seeds else 0
         grades = self.grades or Grades()
+        one_pair = (steps * self.steps + asked * grades.size) / len(self.pairs)
         prompts = {
             "prepare": 1.5 * len(self.attributes) * self.templates_tried * self.most_entities,
-            "refer": steps * self.rotation_steps + 3 * asked * self.scored_pairs + exact * masks(1),
-            "score": masks(2 if seed in self.error_seeds else 1),
-            "grade": (len(grades.levels) + 2) * len(grades.seeds) * grades.size * asked / len(self.pairs),
+            "refer": steps * self.rotation_steps + 3 * asked * self.scored_pairs + exact * mask,
+            "score": len(self._readings(seed)) * mask,
+            "grade": len(grades.levels) * len(grades.seeds) * one_pair,
         }
         loading = _SHARED_LOADING if step == "score" else _LOADING
         return Cost(loading + prompts[step] / pace.edits_per_second, memory_bytes=2 * 10**9)

@@ -12,13 +12,21 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sanity.evals.causal_editing.choosing import generator
-from sanity.evals.causal_editing.dictionaries import Dictionary, Swap, matched_in_frequency, read
+from sanity.evals.causal_editing.dictionaries import (
+    Dictionary,
+    Swap,
+    matched_in_frequency,
+    planted_dictionary,
+    read,
+)
 from sanity.evals.causal_editing.fitting import Fitting, fit_mask, subspace_edit
 from sanity.evals.causal_editing.tasks import Edited, EditingTask, do_nothing, edited, swap_all
 from sanity.evals.score import Score
 
 CEILING = "rotation"
 """What tables call the learned rotation."""
+PLANTED = "planted dictionary"
+"""The kind of reference that the gate corrupts."""
 PAIR = ["target", "keep"]
 """The columns of a table that name a pair of attributes."""
 PARTS = ("disentanglement", "cause", "isolation")
@@ -71,69 +79,46 @@ def masked_edits(
     *,
     fitting: Fitting,
     seed: int,
+    readings: Sequence[bool] = (False,),
     sizes: Sequence[int] = (),
-    keeps_error: bool = False,
+    controls: int | None = None,
 ) -> dict[str, list[Row]]:
     """`edits`, what the masks of a dictionary do, and `mask`, their logits, both as rows.
 
-    With `keeps_error` there is a second mask, fitted and measured with the error term.
+    For each of the `readings`, with the error term (True) or without it, a mask is fitted and measured that
+    way on all `pairs`. The first `controls` pairs, all by default, measure the rest: as many random latents
+    matched in frequency, no and all latents swapped, and the `sizes` largest of the logits. Without the error
+    term no latent is what the reconstruction alone does. `l0` is how many latents are active at the entities
+    that are tested, on average.
     """
     swap = read(dictionary, task)
-    fits = {
-        with_error: fit_mask(
+    l0 = torch.cat([swap.codes[one] != 0 for one in task.test.asked]).sum(1).double().mean()
+    few: Pairs = (pairs[0][:controls], pairs[1][:controls])
+    edits: list[Row] = []
+    mask: list[Row] = []
+    for with_error in readings:
+        logits = fit_mask(
             task, swap, fitting=fitting, generator=generator(seed, "mask"), with_error=with_error
         )
-        for with_error in ((False, True) if keeps_error else (False,))
-    }
-    edits = through_dictionary(
-        task, swap, fits[False], pairs, seed=seed, sizes=sizes, keeping_error=fits.get(True)
-    )
-    mask = [
-        {"latent": int(latent), "logit": float(logit), "with_error": with_error}
-        for with_error, logits in fits.items()
-        for latent, logit in zip(swap.latents.tolist(), logits.tolist(), strict=True)
-    ]
+        chosen = logits > 0
+        random = matched_in_frequency(swap, chosen, generator=generator(seed, "matched latents"))
+        measured: list[tuple[str, Bool[Tensor, " active"], Pairs]] = [
+            ("mask", chosen, pairs),
+            ("random latents", random, few),
+            ("no latent", torch.zeros_like(chosen), few),
+            ("all latents", torch.ones_like(chosen), few),
+        ]
+        fitted = int((swap.frequency > 0).sum())
+        measured += [("largest", largest(swap, logits, m), few) for m in sizes if m <= fitted]
+        for name, latents, on in measured:
+            found = edited(task.test, swap.edit_only(latents, with_error=with_error), *on)
+            size = {"size": int(latents.sum()), "active": len(logits), "l0": float(l0)}
+            edits.append(row(name, found, with_error=with_error, **size))
+        mask += [
+            {"latent": latent, "logit": logit, "with_error": with_error}
+            for latent, logit in zip(swap.latents.tolist(), logits.tolist(), strict=True)
+        ]
     return {"edits": edits, "mask": mask}
-
-
-def through_dictionary(
-    task: EditingTask,
-    swap: Swap,
-    logits: Float[Tensor, " active"],
-    pairs: Pairs,
-    *,
-    seed: int,
-    sizes: Sequence[int],
-    keeping_error: Float[Tensor, " active"] | None = None,
-) -> list[Row]:
-    """Everything that is measured with the masks of one dictionary.
-
-    Rows without the error term: the mask of `logits`, as many random latents matched in frequency, no and all
-    latents swapped (what the reconstruction alone does), and the `sizes` largest of the logits. With it: the
-    mask of `keeping_error`, the logits fitted that way, and as many random latents; no latent swapped is
-    doing nothing there. `l0` is how many latents are active at the cities that are tested, on average.
-    """
-    l0 = torch.cat([swap.codes[one] != 0 for one in task.test.asked]).sum(1).double().mean()
-    rows = []
-
-    def measure(name: str, latents: Bool[Tensor, " active"], *, with_error: bool, **more: Any) -> None:
-        found = edited(task.test, swap.edit_only(latents, with_error=with_error), *pairs)
-        rows.append(row(name, found, with_error=with_error, size=int(latents.sum()), **more))
-
-    for fitted, with_error in ((logits, False), (keeping_error, True)):
-        if fitted is not None:
-            chosen, draws = fitted > 0, generator(seed, "matched latents")
-            measure("mask", chosen, with_error=with_error)
-            random = matched_in_frequency(swap, chosen, generator=draws)
-            measure("random latents", random, with_error=with_error)
-    measure("no latent", torch.zeros_like(logits) > 0, with_error=False)
-    measure("all latents", torch.ones_like(logits) > 0, with_error=False)
-    for m in sizes:
-        if m <= int((swap.frequency > 0).sum()):
-            measure("largest", largest(swap, logits, m), with_error=False)
-    for one in rows:
-        one |= {"active": len(logits), "l0": float(l0)}
-    return rows
 
 
 def with_range(pairs: pd.DataFrame, of_all_seeds: pd.DataFrame, least: float) -> pd.DataFrame:
@@ -181,39 +166,42 @@ def largest(swap: Swap, logits: Float[Tensor, " active"], m: int) -> Bool[Tensor
     return chosen
 
 
-def graded_rotation(
+def graded_dictionary(
     task: EditingTask,
     rotation: Float[Tensor, "d_model rank"],
     *,
     levels: Sequence[float],
     seeds: Sequence[int],
     n_pairs: int,
+    fitting: Fitting,
 ) -> list[Row]:
-    """The ceiling corrupted in steps: its subspace turned towards a random one, on other pairs each time.
+    """The whole path from dictionary to score, through exact dictionaries that are corrupted in steps.
 
-    Level 0 is the learned subspace, level 1 a random one of the same rank; between them each of its
-    directions has the cosine sqrt(1 - level) to the learned one. The scale's ends are measured on the
-    same pairs.
+    At level 0 the latents are the learned rotation's own directions and a basis of what is left, at level 1
+    a random basis; between them the orthonormal basis nearest to a mixture of both. Each is exact, so that
+    both readings of the error term are one, and each has a fresh mask, fitted at the budget of `fitting`. A
+    seed draws the random basis and the pairs, on which the ends of the scale are measured as well.
     """
     rows: list[Row] = []
     for seed in seeds:
         pairs = task.test.draw(n_pairs, generator=generator(seed, "graded pairs"))
-        other = torch.randn(rotation.shape, generator=generator(seed, "graded subspace")).to(rotation)
-        other = torch.linalg.qr(other - rotation @ (rotation.T @ other))[0]
         ends = reach(task, rotation, pairs)
         for level in levels:
-            basis = (1 - level) ** 0.5 * rotation + level**0.5 * other
-            value = ends.rotation if level == 0 else edited(task.test, subspace_edit(basis), *pairs)
-            rows.append(
+            planted = planted_dictionary(rotation, level, generator=generator(seed, "graded basis"))
+            swap = read(planted, task)
+            logits = fit_mask(task, swap, fitting=fitting, generator=generator(seed, "mask"))
+            found = edited(task.test, swap.edit_only(logits > 0, with_error=False), *pairs)
+            rows += [
                 {
-                    "metric": "ravel_disentanglement",
-                    "kind": CEILING,
+                    "metric": metric,
+                    "kind": PLANTED,
                     "level": level,
                     "seed": seed,
-                    "value": value.disentanglement,
+                    "value": found.disentanglement,
                     "floor": ends.floor,
                     "ceiling": ends.rotation.disentanglement,
-                    "n": value.pairs,
+                    "n": found.pairs,
                 }
-            )
+                for metric in ("ravel_disentanglement", "ravel_disentanglement_with_error")
+            ]
     return rows

@@ -15,7 +15,7 @@ from sanity import assets
 from sanity.engine.progress import track
 from sanity.errors import BadInputError
 from sanity.models.kernels import product
-from sanity.subject.loading import quiet_transformers
+from sanity.subject.files import quiet_transformers
 
 ASSET, MEMBER = "minilm", "model"
 

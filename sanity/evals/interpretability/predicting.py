@@ -55,6 +55,7 @@ class Interpretability(Eval):
     """Draws of the graded corruption of known concepts."""
     name: ClassVar[str] = "interpretability"
     version: ClassVar[int] = 1
+    assets: ClassVar = ("minilm",)
     not_in_scores: ClassVar[frozenset[str]] = frozenset({"reseeds"})
     metrics: ClassVar = {
         "autointerp_auroc": Metric(

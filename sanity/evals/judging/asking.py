@@ -22,6 +22,7 @@ from sanity.evals.judging.protocol import (
     read_description,
     read_verdicts,
 )
+from sanity.subject import assets_of
 
 UNANSWERED_CREDIT = 0.5
 MOST_UNANSWERED = 0.1
@@ -51,6 +52,11 @@ class JudgeSpec:
     texts_per_question: int
     seed: int = 0
     protocol: str = VERSION
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """What asking a judge on this machine needs."""
+        return assets_of(self.model) if self.kind == "local" else ()
 
     @property
     def label(self) -> str:

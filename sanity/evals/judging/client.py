@@ -84,7 +84,7 @@ class EndpointJudge:
         """
         different = list(dict.fromkeys(conversations))
         kept = {c: self.cache.get(self._request(c)) for c in different}
-        found = {c: answer for c, answer in kept.items() if answer is not None}
+        found = {c: answer for c, answer in kept.items() if answer is not None and answer.text}
         missing = [c for c in different if c not in found]
         if missing:
             self._announce(missing, len(different))

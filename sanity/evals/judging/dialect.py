@@ -56,7 +56,7 @@ def complaint(body: str) -> str:
         said = " ".join(_spoken(json.loads(body)))
     except (ValueError, RecursionError):
         said = ""
-    return " ".join((said or body).split())
+    return "".join(filter(str.isprintable, " ".join((said or body).split())))
 
 
 def _spoken(value: Any) -> Iterator[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import ssl
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -34,6 +36,13 @@ _HINTS = {
 }
 
 
+class _Lookups(ThreadPoolExecutor):
+    """Looks names up; a look-up that takes longer than its call may is left behind."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait=False, cancel_futures=True)
+
+
 class Wire:
     """Connections to an endpoint, for as long as the context is open."""
 
@@ -48,6 +57,7 @@ class Wire:
             "Accept-Encoding": "identity",
             "Content-Type": "application/json",
         }
+        asyncio.get_running_loop().set_default_executor(_Lookups())
         key = self.endpoint.key
         if key:
             headers["Authorization"] = f"Bearer {key.reveal()}"
@@ -55,7 +65,11 @@ class Wire:
         direct = self.endpoint.on_this_machine or (key and self.endpoint.url.startswith("http:"))
         try:
             self._http = httpx.AsyncClient(
-                headers=headers, timeout=None, follow_redirects=False, trust_env=not direct
+                headers=headers,
+                timeout=None,  # a deadline over all of a call is in `_post`
+                limits=httpx.Limits(max_connections=None),
+                follow_redirects=False,
+                trust_env=not direct,
             )
         except (ImportError, ValueError, httpx.InvalidURL, OSError) as error:
             raise JudgeError(
@@ -87,8 +101,8 @@ class Wire:
         reply = read_json(body)
         error = error_in(reply)
         if error:
-            code = error.get("code") if isinstance(error, Mapping) else None
-            raise self._refusal(code if isinstance(code, int) else 200, json.dumps({"error": error}), None)
+            code = str(error.get("code")) if isinstance(error, Mapping) else ""
+            raise self._refusal(int(code) if code.isdecimal() else 200, json.dumps({"error": error}), None)
         answer = read_answer(reply, expected)
         self._answered = True
         return replace(answer, text=self._clean(answer.text), model=self._clean(answer.model))

@@ -85,6 +85,7 @@ class SparseProbing(Eval):
     """Its seeds divide the texts on which the metric itself is tested; none of them is judged."""
     name: ClassVar[str] = "sparse_probing"
     version: ClassVar[int] = 1
+    assets: ClassVar = ("sae-probes", "django-catalogues")
     metrics: ClassVar = {f"sparse_probing_top{k}": _top(k) for k in (1, 2, 5, 16)}
 
     @property

@@ -22,6 +22,7 @@ from scipy.sparse import csr_matrix
 
 from sanity.data.probing import WIDER
 from sanity.data.probing_texts import Part, ProbeTask
+from sanity.engine.arguments import checked
 from sanity.errors import BadInputError
 from sanity.evals.score import Score
 from sanity.evals.sparse_probing.fit import accuracy, auroc, decide, fit_logistic, log_loss
@@ -111,6 +112,7 @@ def ranked(features: Features, part: Part, n: int, *, standardised: bool = False
     return order
 
 
+@checked
 def sparse_probes(features: Features, tasks: Sequence[ProbeTask], probing: Probing) -> pd.DataFrame:
     """Probes on the first k latents of every task: one row per task and k.
 
@@ -132,6 +134,7 @@ def sparse_probes(features: Features, tasks: Sequence[ProbeTask], probing: Probi
     return pd.concat(frames, ignore_index=True)
 
 
+@checked
 def dense_probes(
     features: Features, tasks: Sequence[ProbeTask], probing: Probing
 ) -> tuple[pd.DataFrame, Float[np.ndarray, "tasks width"]]:

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from scipy.sparse import coo_matrix, csr_matrix
 from torch import Tensor
 
+from sanity.engine.arguments import checked
 from sanity.errors import BadInputError
 from sanity.evals.inputs import SparseAutoencoder, active_latents, require_finite, require_width
 
@@ -96,6 +97,7 @@ class PooledLatents:
         return len(np.unique(self.means.indices))
 
 
+@checked
 def pooled_latents(sae: SparseAutoencoder, texts: TextActivations) -> PooledLatents:
     """Run `sae` over every token of `texts`, and average its latents text by text.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from sanity.baselines import SoftFrozenDecoder
+from sanity.baselines import SoftFrozenDecoder, Untrained
 from sanity.engine.cells import Cell
 from sanity.experiments.lazy_training.geometry import PAPERS_SIZES
 from sanity.experiments.lazy_training.planning import NAME, LazyFields, fields_of, parts, real_runs
@@ -26,19 +26,21 @@ def cells(plan: Plan) -> list[Cell]:
 def scored(plan: Plan) -> list[tuple[str, str, Cell]]:
     """Experiment, place and cell of the tables `scores` that claims may read.
 
-    `lazy_training` is the trained arm of the primary grid on real activations at its end, and the directions
-    of its soft-frozen arm; `lazy_training_tenth` are the same trainings at a tenth of their steps;
-    `cone_geometry` is what the paper's formula and the cones' reach give at the paper's sizes.
+    `lazy_training` is the trained arm of the primary grid on real activations at its end, next to it the
+    untrained one, the directions of the soft-frozen arm, and what releasing its cone gains beyond noise;
+    `lazy_training_tenth` are the same trainings at a tenth of their steps; `cone_geometry` is what the
+    paper's formula and the cones' reach give, at its sizes.
     """
     found = parts(plan)
-    softly = [
-        (run.place, run.scored["directions"])
+    wanted = {SoftFrozenDecoder(): "directions", Untrained(): "reconstruction"}
+    others = [
+        (run.place, run.scored[wanted[constraint]])
         for run in real_runs(plan)
-        if run.run.arm.constraint == SoftFrozenDecoder() and "directions" in run.scored
+        if (constraint := run.run.arm.constraint) in wanted and wanted[constraint] in run.scored
     ]
     papers = {size.name for size in PAPERS_SIZES}
     named = {
-        NAME: [*found["end"], *softly],
+        NAME: [*found["end"], *others, *found["releasing"]],
         f"{NAME}_tenth": found["tenth"],
         "cone_geometry": [(size, cell) for size, cell in found["geometry"] if size in papers],
     }

@@ -11,6 +11,7 @@ from sanity.experiments.lazy_training.alignment import SeedPair, compare_seeds
 from sanity.experiments.lazy_training.following import Followed, follow_training
 from sanity.experiments.lazy_training.geometry import PAPERS_SIZES, WIDE, Geometry, Size, cone_geometry
 from sanity.experiments.lazy_training.moments import Moment, read_curve
+from sanity.experiments.lazy_training.releasing import Released, compare_releases
 from sanity.experiments.lazy_training.scaling import Scaled, train_scaled
 from sanity.experiments.planner import Plan, PlannedRun
 from sanity.models import Constraint, TopK
@@ -70,6 +71,7 @@ def parts(plan: Plan) -> dict[str, Part]:
         "following": [(run.place, _followed(plan, run.run, fields)) for run in followed],
         "end": [(run.place, _read(run, 1)) for run in ends],
         "tenth": [(run.place, _read(run, TENTH)) for run in ends],
+        "releasing": [(run.place, cell) for run in ends for cell in _released(plan, run, real)],
         "scaling": [(run.place, cell) for run in scaled for cell in _scaled(plan, run.run, fields)],
         "geometry": [(size.name, _geometry(size, fields)) for size in _sizes(toy, real)] if asked else [],
         "alignment": [*_pairs(plan, toy, fields), *_pairs(plan, real, fields)],
@@ -128,6 +130,25 @@ def _read(run: PlannedRun, divisor: int) -> Cell:
         cost=Cost(0.1),
         threads=1,
     )
+
+
+def _released(plan: Plan, trained: PlannedRun, real: Sequence[PlannedRun]) -> list[Cell]:
+    """What the paper's cone costs one seed beyond noise, where the profile has all four runs."""
+
+    def scores(runs: Sequence[PlannedRun], prefix: str) -> dict[str, Cell]:
+        return {
+            f"{prefix}{name}": run.scored[SCORED_BY[0]]
+            for name, arm in (("trained", Trained()), ("held", SoftFrozenDecoder()))
+            for run in _of(arm, runs)
+            if run.run.arm.seed == trained.run.arm.seed and SCORED_BY[0] in run.scored
+        }
+
+    inputs = scores(real, "") | scores(plan.grid(f"{NAME}_noise"), "noise.")
+    if len(inputs) < 4:
+        return []
+    seed = trained.run.arm.seed
+    label = f"what releasing the cone gains beyond noise, {trained.place}, seed {seed}"
+    return [compare_releases.cell(Released(seed), inputs=inputs, label=label, cost=Cost(0.1), threads=1)]
 
 
 def _scaled(plan: Plan, run: RunSpec, fields: LazyFields) -> list[Cell]:

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judge_server import Server, serving
+from judge_server import SECRET, Server, serving
 
 from sanity.evals.judging import Endpoint, EndpointJudge, Key
-
-SECRET = "sk-very-secret-0123456789"
 
 
 @pytest.fixture

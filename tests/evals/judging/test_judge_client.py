@@ -13,8 +13,7 @@ from time import time
 
 import judge_server
 import pytest
-from conftest import SECRET
-from judge_server import Reply, Server, body, drop, half, says, silence, status
+from judge_server import SECRET, Reply, Server, body, drop, half, says, silence, status
 
 from sanity.errors import BadInputError
 from sanity.evals.judging import (

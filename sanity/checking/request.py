@@ -1,0 +1,203 @@
+"""What a check is asked for, how large it is, and which arms that makes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from sanity.baselines import Trained
+from sanity.checking.arms import NULLS, Given, GivenObject, null_cell
+from sanity.checking.given import Scale
+from sanity.engine.cells import Cell
+from sanity.errors import BadInputError
+from sanity.evals.base import Eval
+from sanity.experiments.planner import Asked
+from sanity.models import Architecture, Arm
+from sanity.models.kernels import product
+from sanity.profiles import load, named_arm
+from sanity.sources import Budget, Hook, Noise, Pace, RunSpec
+
+TRAINED_NULLS = ("frozen_decoder", "soft_frozen_decoder", "frozen_encoder")
+BASELINES = (*TRAINED_NULLS, "untrained", *NULLS)
+"""What is compared with unless it is said otherwise."""
+ON_REQUEST = ("trained", "noise", "random_model")
+EVALS = ("reconstruction", "loss", "sparse_probing", "interpretability")
+READ_LATENTS_ALONE = ("sparse_probing", "interpretability", "judged_interpretability")
+"""Evals that never decode: a wrong decoder changes nothing for them."""
+WRONG_DECODER = "wrong decoder"
+LEARNING_RATE, BATCH, EPOCHS = 1e-3, 512, 2
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is read and trained on, and whose evals are taken."""
+
+    tokens: int
+    """That arms train on, `EPOCHS` times."""
+    held_out: int
+    profile: str
+    """Whose fields the evals have."""
+
+
+SIZES = (
+    Size(163_840, 20_480, "quick"),
+    Size(81_920, 20_480, "quick"),
+    Size(40_960, 8_192, "smoke"),
+    Size(16_384, 4_096, "smoke"),
+)
+"""From large to small; a limit on minutes takes the first that fits."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for."""
+
+    baselines: tuple[str, ...] = BASELINES
+    evals: tuple[str, ...] = EVALS
+    seeds: int = 3
+    """Of every null."""
+    tokens: int | None = None
+    """To train on; None: as many as the largest size has."""
+    minutes: float | None = None
+    """At most about so long; a smaller check is made for it."""
+    text: tuple[str, ...] = ("registry",)
+    scale: Scale | None = None
+    """What the SAE takes, where that is known better than its configuration says."""
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1 or not self.baselines or not self.evals:
+            raise BadInputError("a check needs at least one seed, one baseline and one eval")
+        if self.tokens is not None and self.tokens < 2048:
+            raise BadInputError(f"{self.tokens} tokens are too few to train a null on: give 2,048 or more")
+        if self.minutes is not None and self.minutes <= 0:
+            raise BadInputError(f"a check cannot take {self.minutes:g} minutes: give more than 0")
+        if self.tokens is not None and self.minutes is not None:
+            raise BadInputError("give --tokens or --minutes, not both: the minutes decide how many tokens")
+        for name in self.baselines:
+            if name not in (*NULLS, *ON_REQUEST):
+                _checked_arm(name)
+        for name in self.evals:
+            Eval.class_named(name)
+
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        """The sizes that may be taken."""
+        if self.tokens is None:
+            return SIZES if self.minutes is not None else SIZES[:1]
+        like = next((size for size in SIZES if size.tokens <= self.tokens), SIZES[-1])
+        return (replace(like, tokens=self.tokens),)
+
+    def eval_fields(self, size: Size) -> dict[str, Eval]:
+        """The evals, with the fields that the size gives them."""
+        profile = load(size.profile, only=[])
+        found = {name: profile.eval_named(name).in_environment() for name in self.evals}
+        return {name: one for name, one in found.items() if one is not None}
+
+
+def _checked_arm(name: str) -> None:
+    try:
+        named_arm(name)
+    except BadInputError as error:
+        raise BadInputError(
+            f"there is no baseline {name!r}: choose from {', '.join((*BASELINES, *ON_REQUEST))}, or a "
+            "constraint with an init, such as frozen_decoder/cov"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What all arms of a check have in common."""
+
+    architecture: Architecture
+    d_sae: int
+    source: Hook
+    budget: Budget
+    device: str
+
+    def run(self, seed: int, **more: object) -> RunSpec:
+        """A run of this recipe."""
+        source = more.pop("source", self.source)
+        fields = {"seed": seed, "learning_rate": LEARNING_RATE, **more}
+        arm = Arm(self.architecture, self.d_sae, **fields)  # type: ignore[arg-type]
+        return RunSpec(arm, source, self.budget, self.device)  # type: ignore[arg-type]
+
+
+def budget_of(size: Size) -> Budget:
+    """How long arms train."""
+    return Budget(max(1, round(EPOCHS * size.tokens / BATCH)), BATCH)
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedArm:
+    """An arm of a check, as readers know it."""
+
+    name: str
+    kind: str
+    """Arms of a kind differ about as much between seeds."""
+    asked: Asked
+
+
+def asked_arms(
+    recipe: Recipe,
+    fits: Sequence[Cell],
+    baselines: Sequence[str],
+    evals: Sequence[str],
+    seeds: int,
+    *,
+    can_be_kept: bool = True,
+) -> Iterator[CheckedArm]:
+    """Every arm: the given SAEs first, then each null.
+
+    A single SAE is scored once for every seed of the nulls, so that both are asked the same; of several, each
+    is a seed.
+    """
+    for seed in range(seeds if len(fits) == 1 else len(fits)):
+        arm = Given() if can_be_kept else GivenObject()
+        asked = Asked(recipe.run(seed, constraint=arm), made=fits[seed % len(fits)])
+        yield CheckedArm(Given().label, "given", asked)
+    for name in baselines:
+        for seed in range(seeds):
+            yield _null(name, recipe, fits[seed % len(fits)], evals, seed)
+
+
+def _null(name: str, recipe: Recipe, fit: Cell, evals: Sequence[str], seed: int) -> CheckedArm:
+    source = recipe.source
+    if name == "noise":
+        run = recipe.run(seed, source=Noise(source))
+        return CheckedArm("trained on noise of its covariance", "trained", Asked(run, scored_on=source))
+    if name == "random_model":
+        other = replace(source, at=replace(source.at, random_weights=True))
+        return CheckedArm("trained on a random model", "random model", Asked(recipe.run(seed, source=other)))
+    if name in NULLS:
+        null = NULLS[name]
+        run = recipe.run(seed, constraint=null)
+        chosen = [one for one in evals if null.latents_too or one not in READ_LATENTS_ALONE]
+        kind = "untrained" if null.latents_too else WRONG_DECODER
+        return CheckedArm(null.label, kind, Asked(run, made=null_cell(null, run, fit), evals=chosen))
+    constraint, init = named_arm(name)
+    words = constraint.label if init.name == "iso" else f"{constraint.label} ({init.label})"
+    if constraint == Trained():
+        words = f"{words} for as long as the nulls"
+    kind = "trained" if constraint.learns else "untrained"
+    return CheckedArm(words, kind, Asked(recipe.run(seed, constraint=constraint, init=init)))
+
+
+def measured_pace() -> Pace:
+    """How fast this machine is now, by one matrix product: costs are told in proportion to it."""
+    x, weights = torch.ones(2048, 576), torch.ones(4608, 576)
+    bias, best = torch.zeros(4608), float("inf")
+    for _ in range(3):
+        began = time.perf_counter()
+        product(x, weights, bias)
+        best = min(best, time.perf_counter() - began)
+    # What the default pace goes with: 4.5e-12 seconds per product of a dense matrix on two cores.
+    ratio = max(0.25, best / (2048 * 576 * 4608 * 4.5e-12))
+    usual = Pace()
+    return Pace(
+        usual.seconds_per_product * ratio, usual.seconds_per_latent * ratio, usual.tokens_per_second / ratio,
+        usual.edits_per_second / ratio,
+    )  # fmt: skip

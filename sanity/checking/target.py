@@ -1,0 +1,123 @@
+"""Where an SAE is checked: language model, hook and text, from what the checkpoint and the user say."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sanity.checking.given import GivenSAE
+from sanity.errors import BadInputError
+from sanity.profiles.sources import HookEntry
+from sanity.sources import Hook
+from sanity.subject import known_subjects, prepare
+
+CONTEXT = 128
+"""Tokens per sequence, where the model reads as many."""
+_RESIDUAL = re.compile(r"blocks\.(\d+)\.hook_resid_(pre|post)")
+
+
+def find_model(given: GivenSAE, model: str | None) -> str:
+    """The language model: as asked for, else as the checkpoint names it, among those that are known here."""
+    if model is not None:
+        return model
+    if given.model is None:
+        raise BadInputError(f"{given.name} does not say which language model it is for: give --model")
+    known = known_subjects()
+    plain = given.model.split("/")[-1].lower()
+    for short, asset in known.items():
+        if plain in (short, asset.split("/")[-1].lower()) or plain == f"{short}-instruct":
+            return short
+    if Path(given.model).is_dir():
+        return given.model
+    raise BadInputError(
+        f"{given.name} is for the language model {given.model!r}, which has no name here: give --model, one "
+        f"of {', '.join(known)}, or a folder that holds it"
+    )
+
+
+def find_hook(given: GivenSAE, hook: str | None, model: str) -> str:
+    """The hook: as asked for, else as the checkpoint names it; one that cannot be read is refused."""
+    shape = shape_of(model)
+    width, layers = shape.width, shape.layers
+    there = f"blocks.K.hook_resid_pre and blocks.K.hook_resid_post for K from 0 to {layers - 1}"
+    chosen = hook or given.hook
+    if chosen is None:
+        raise BadInputError(f"{given.name} does not say which hook it is for: give --hook, one of {there}")
+    match = _RESIDUAL.fullmatch(chosen)
+    if match is None:
+        raise BadInputError(
+            f"{given.name} is for {chosen}, and the check reads and edits the residual stream alone "
+            f"({there}): it cannot be asked of SAEs on attention or MLP outputs"
+        )
+    if int(match[1]) >= layers:
+        raise BadInputError(f"{model} has no hook {chosen!r}: it has {there}")
+    if given.d_in != width:
+        fitting = [name for name in known_subjects() if _width(name) == given.d_in]
+        others = f"; as wide is that of {', '.join(fitting)}" if fitting else ""
+        raise BadInputError(
+            f"{given.name} takes activations {given.d_in} wide, and the residual stream of {model} is "
+            f"{width} wide at every hook, {chosen} among them: give the model that it was trained on{others}"
+        )
+    return chosen
+
+
+class Shape(NamedTuple):
+    """Of a language model."""
+
+    width: int
+    """Of its residual stream."""
+    layers: int
+    context: int
+    """Longest sequence, in tokens."""
+
+
+@functools.cache
+def shape_of(model: str) -> Shape:
+    """From the model's configuration alone."""
+    path = prepare(model) / "config.json"
+    if not path.is_file():
+        from sanity.subject import load_module
+
+        config = load_module(model).config.get_text_config()
+        return Shape(
+            int(config.hidden_size), int(config.num_hidden_layers), int(config.max_position_embeddings)
+        )
+    said = json.loads(path.read_text(encoding="utf-8"))
+    said = said.get("text_config", said)
+    width = next((said[n] for n in ("hidden_size", "n_embd", "d_model") if n in said), None)
+    layers = next((said[n] for n in ("num_hidden_layers", "n_layer", "num_layers") if n in said), None)
+    if width is None or layers is None:
+        raise BadInputError(
+            f"{path} does not say how wide and deep the model is: give a causal language model"
+        )
+    longest = (said[n] for n in ("max_position_embeddings", "n_positions", "n_ctx") if n in said)
+    return Shape(int(width), int(layers), int(next(longest, CONTEXT)))
+
+
+def _width(model: str) -> int | None:
+    """Width of a known model if it is at hand: nothing is fetched for an error message."""
+    try:
+        return shape_of(model).width
+    except Exception:
+        return None
+
+
+def source_of(model: str, hook: str, text: Sequence[str], *, tokens: int, held_out: int) -> Hook:
+    """The source: the same as a profile would make, so that its harvest is shared with the book's."""
+    shape = shape_of(model)
+    entry = HookEntry(
+        kind="hook", subject=model, hook=hook, d_model=shape.width, text=tuple(text),
+        context=min(CONTEXT, shape.context), train_tokens=tokens, held_out_tokens=held_out,
+        shard_tokens=min(8192, max(1024, tokens // 4)),
+    )  # fmt: skip
+    made = entry.made(_no_other)
+    assert isinstance(made, Hook)
+    return made
+
+
+def _no_other(name: str) -> Hook:
+    raise BadInputError(f"a hook is like no other source: {name}")
