@@ -35,39 +35,41 @@
 # rotated, and random latents that fire as often as its own do.
 
 # %% tags=["remove-cell"]
-# In Colab: install the package from the repository this notebook came from. Elsewhere: nothing.
+# In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
 import sys
 
 if "google.colab" in sys.modules:
-    import json
     import os
-    import re
     import subprocess
-    import urllib.parse
-    import urllib.request
 
-    REMOTE, COMMIT = "", ""
-    if not REMOTE:
-        api = "http://{COLAB_JUPYTER_IP}:{KMP_TARGET_PORT}/api/sessions".format_map(os.environ)
-        opened = urllib.parse.unquote(json.load(urllib.request.urlopen(api))[0]["path"])
-        REMOTE, COMMIT = re.search(r"(https://github\.com/[^/]+/[^/]+)/blob/([^/]+)/", opened).groups()
-    subprocess.run(["git", "clone", "--quiet", REMOTE, "/content/sae-sanity"], check=True)
-    subprocess.run(["git", "-C", "/content/sae-sanity", "checkout", "--quiet", COMMIT], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "/content/sae-sanity"], check=True)
-    os.chdir("/content/sae-sanity/book")
+    REPOSITORY, REF = "", ""
+    checkout = "/content/sae-sanity"
+    if not os.path.exists(f"{checkout}/book/claims.yml"):
+        if not REPOSITORY:
+            raise ValueError(
+                "Write the https address of this notebook's repository between the first quotes after "
+                "REPOSITORY above (and a branch or commit between the second), and run this cell again."
+            )
+        subprocess.run(["rm", "-rf", checkout], check=True)
+        subprocess.run(["git", "clone", "--quiet", REPOSITORY, checkout], check=True)
+    if REF:
+        subprocess.run(["git", "-C", checkout, "fetch", "--quiet", "origin", REF], check=True)
+        subprocess.run(["git", "-C", checkout, "checkout", "--quiet", "FETCH_HEAD"], check=True)
+    # Colab's own torch and numpy stay where they are recent enough.
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", checkout], check=True)
+    os.chdir(f"{checkout}/book")
 
 # %% tags=["parameters"]
-profile = "quick"
+profile = "demo"
 
 # %%
 import warnings
 
 import torch
-from IPython.display import Markdown
 
 import sanity
 from sanity.checking import SIZES, source_of
-from sanity.publishing import ReportPage, open_chapter
+from sanity.publishing import Markdown, ReportPage, open_chapter
 from sanity.sources import Pace
 
 page = open_chapter("check_your_own", profile)
@@ -76,7 +78,7 @@ page.banner()
 # %%
 MODEL, HOOK = "smollm2-135m", "blocks.10.hook_resid_post"
 D_SAE, K, BATCH = 1152, 32, 1024
-small = profile == "smoke"
+small = profile in ("demo", "smoke")
 size = SIZES[-1] if small else SIZES[0]
 STEPS = 60 if small else 150
 

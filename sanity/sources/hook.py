@@ -158,6 +158,8 @@ class Hook(Source):
     @override
     def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
         kept, held_out = harvests_of(inputs)
+        if kept.d_in != self.d_model:
+            raise BadInputError(f"{self.at.subject} is {kept.d_in} wide: d_model cannot be {self.d_model}")
         stream = ActivationStream(kept, batch_size=batch_size, seed=seed, device=device)
         scale = Normalisation(stream.centre, stream.factor)
 

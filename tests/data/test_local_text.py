@@ -159,6 +159,11 @@ def test_documents_that_open_alike_do_not_all_fall_on_one_side(tmp_path: Path) -
     spec = TextSpec((TextFolder(str(tmp_path)),))
     sides = [spec.split_of(d.text, whole=d.whole) for d in spec.sources[0].documents(seed=0)]
     assert 2 <= sides.count("held_out") <= 20
+    used = {}
+    for split in SPLITS:
+        windows = sequences(spec, TOKENIZER, split=split, n_tokens=2000, context=100)
+        used[split] = {document.name for document in windows.used}
+    assert not used["train"] & used["held_out"]
     copy = spec.split_of("Some  TEXT\n" * 99, whole=True)
     assert copy == spec.split_of("some text " * 99, whole=True)
 

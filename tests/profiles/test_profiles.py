@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -256,3 +257,11 @@ def test_a_name_that_is_no_plain_name_is_refused(tmp_path: Path, name: str) -> N
         own(tmp_path / f"{name}.yaml".replace("/", ""))
     with pytest.raises(BadInputError, match="no profile is called"):
         profiles.load(name)
+
+
+def test_a_width_that_only_the_harvest_shows_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = profiles.load("smoke").source_named("smollm2")
+    harvested = SimpleNamespace(d_in=640)
+    monkeypatch.setattr("sanity.sources.hook.harvests_of", lambda inputs: (harvested, harvested))
+    with pytest.raises(BadInputError, match="640 wide: d_model cannot be 576"):
+        source.open({}, batch_size=8, seed=0, device="cpu")

@@ -272,7 +272,8 @@ class CausalEditing(FactQuestions, Eval):
         curve = len(self.sizes) if seed in self.curve_seeds else 0
         # A step back through the model takes as long as one forward.
         steps = 2 * len(self.pairs) * self.prompts
-        mask = steps * self.steps + asked * (self.scored_pairs + (3 + curve) * few)
+        mask = steps * self.steps + asked * (self.scored_pairs + (curve + 2 if curve else 0) * few)
+        mask += asked * few  # random latents
         exact = len(self.exact) if seed in self.exact_seeds else 0
         grades = self.grades or Grades()
         one_pair = (steps * self.steps + asked * grades.size) / len(self.pairs)

@@ -89,7 +89,7 @@ def masked_edits(
 
     For each of the `readings`, with the error term (True) or without it, a mask is fitted and measured that
     way on all `pairs`. The first `controls` pairs, all by default, measure the rest: as many random latents
-    matched in frequency, no and all latents swapped, and the `sizes` largest of the logits. Without the error
+    matched in frequency and no latent swapped; and, for a curve, all latents and the `sizes` largest logits. Without the error
     term no latent is what the reconstruction alone does. `l0` is how many latents are active at the entities
     that are tested, on average.
     """
@@ -107,9 +107,11 @@ def masked_edits(
         measured: list[tuple[str, Bool[Tensor, " active"], Pairs]] = [
             ("mask", chosen, pairs),
             ("random latents", random, few),
-            ("no latent", torch.zeros_like(chosen), few),
-            ("all latents", torch.ones_like(chosen), few),
         ]
+        if not with_error or sizes:  # otherwise it is doing nothing, whose score is known
+            measured.append(("no latent", torch.zeros_like(chosen), few))
+        if sizes:
+            measured.append(("all latents", torch.ones_like(chosen), few))
         fitted = int((swap.frequency > 0).sum())
         measured += [("largest", largest(swap, logits, m), few) for m in sizes if m <= fitted]
         for name, latents, on in measured:
