@@ -250,3 +250,30 @@ def _until(holds: object, seconds: float = 240.0) -> None:
     while not holds():
         assert time.monotonic() < end, "that took too long"
         time.sleep(0.1)
+
+
+def test_without_shared_memory_one_thing_is_computed_at_a_time(tmp_path: Path) -> None:
+    script = textwrap.dedent(
+        f"""
+        import logging, sys
+        from pathlib import Path
+        logging.basicConfig(format="%(message)s", stream=sys.stdout)
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from sanity.engine import computing
+        from test_computing import _slow
+        from sanity.engine.store import LocalStore
+        computing.places = lambda **_: 2
+        store = LocalStore(Path({str(tmp_path / "store")!r}))
+        computing.compute(_slow(1, 2, 3), store)
+        print(len(store.list()))
+        """
+    )
+    (tmp_path / "run.py").write_text(script)
+    shell = 'mount -t tmpfs -o size=4k tmpfs /dev/shm && echo full > /dev/shm/full && exec "$0" "$1"'
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", shell, sys.executable]
+    done = subprocess.run([*command, str(tmp_path / "run.py")], capture_output=True, text=True)
+    if "unshare" in done.stderr or "mount" in done.stderr:
+        pytest.skip("this machine lets nobody mount a small /dev/shm")
+    assert done.returncode == 0, done.stderr
+    assert "one thing is computed at a time" in done.stdout
+    assert done.stdout.splitlines()[-1] == "3"

@@ -68,6 +68,8 @@ class LocalStore:
             remove(task.folder)
             for folder in (task.folder, task.scratch):
                 folder.mkdir(parents=True, exist_ok=True)
+            for left in task.scratch.rglob(".*.part"):  # whoever wrote there was killed or taken over
+                remove(left)
             (task.attempt / ATTEMPT).touch()
         return task
 

@@ -44,8 +44,10 @@ def test_who_was_taken_over_cannot_publish(store: LocalStore, cell: Cell) -> Non
     first = store.start(cell, {})
     first.save_json("a", {"value": 1})
     (first.scratch / "checkpoint").write_text("half")
+    (first.scratch / ".checkpoint.1-abcdef.part").write_text("less than half")
     second = store.start(cell, {})
     assert (second.scratch / "checkpoint").read_text() == "half"
+    assert [path.name for path in second.scratch.iterdir()] == ["checkpoint"]
     assert not list(second.folder.iterdir())
     first.save_json("b", {"value": 2})  # it does not know yet
     with pytest.raises(Superseded):

@@ -18,6 +18,7 @@ import torch
 from sanity.baselines import FrozenDecoder, FrozenEncoder, SoftFrozenDecoder, Untrained
 from sanity.errors import BadInputError
 from sanity.models import Arm, BatchTopK, JumpReLU, ReLU, Run, TopK, Training, train
+from sanity.models.resume import Pace
 
 SETTINGS = Training(curve_points=6, auxiliary=0.1, auxiliary_k=4, dead_after_tokens=100)
 ARMS = [
@@ -175,3 +176,63 @@ def test_a_checkpoint_that_was_being_written_is_ignored(stream: Any, tmp_path: P
     (place / ".step-0000000002.99.part" / "state.json").write_text(json.dumps({"half": True})[:5])
     assert_same(trained(stream, tmp_path / "b"), expected)
     assert [path.name for path in place.iterdir()] == ["step-0000000004"]
+
+
+STOPPED = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+import torch
+torch.set_num_threads({threads})
+from conftest import SmallStream
+from test_resuming import ARMS, SETTINGS
+from sanity.models import train
+from sanity.models.resume import Pace
+
+Pace.FIRST_S = {first_s}
+
+class SlowStream(SmallStream):
+    def batch(self, step):
+        time.sleep(0.05)
+        print(step, flush=True)
+        return super().batch(step)
+
+train(ARMS[:2], SlowStream(), steps=60, training=SETTINGS, folder=Path({folder!r}))
+"""
+
+
+@pytest.mark.parametrize(("how", "first_s"), [(signal.SIGTERM, 1e6), (signal.SIGKILL, 0.2)])
+def test_a_short_run_that_is_ended_has_made_progress(
+    stream: Any, tmp_path: Path, how: signal.Signals, first_s: float
+) -> None:
+    script = STOPPED.format(
+        tests=str(Path(__file__).parent),
+        folder=str(tmp_path),
+        threads=torch.get_num_threads(),
+        first_s=first_s,
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while int(process.stdout.readline()) < 30:
+            pass
+        process.send_signal(how)
+        process.stdout.read()
+    assert process.returncode == (143 if how is signal.SIGTERM else -signal.SIGKILL)
+    reached = [int(path.name.removeprefix("step-")) for path in tmp_path.glob("*/step-*")]
+    assert len(reached) == 2
+    assert (30 if how is signal.SIGTERM else 1) <= min(reached) <= max(reached) < 60
+    found = train(ARMS[:2], stream, steps=60, training=SETTINGS, folder=tmp_path)
+    assert_same(found, train(ARMS[:2], stream, steps=60, training=SETTINGS))
+
+
+def test_checkpoints_take_a_fiftieth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, saving = 0.0, 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    pace = Pace(None)
+    for _ in range(100_000):
+        now += 0.01
+        if pace.due():
+            with pace.saving():
+                now += 0.05
+            saving += 0.05
+    assert 0.015 < saving / now <= 0.0201

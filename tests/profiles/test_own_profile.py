@@ -24,6 +24,8 @@ sources:
     {kind: hook, subject: model, hook: blocks.1.hook_resid_post, d_model: 32, text: texts,
      train_tokens: 512, held_out_tokens: 256, context: 32, shard_tokens: 256}
 grids:
+  causal_editing: null
+  causal_editing_cities: null
   lazy_training_noise: null
   real_activations:
     {sources: smollm2, architectures: topk, l0: 4, d_sae: 64, learning_rates: 0.003, batch_size: 64,
@@ -45,7 +47,9 @@ def test_only_what_a_file_names_differs_from_what_it_is_based_on(own: Path) -> N
     assert mine.name == "my.v2"
     assert mine.about == "my model"
     assert mine.evals == smoke.evals
-    assert smoke.grids.keys() - mine.grids.keys() == {"lazy_training_noise"}
+    assert smoke.grids.keys() - mine.grids.keys() == {
+        "causal_editing", "causal_editing_cities", "lazy_training_noise",
+    }  # fmt: skip
     assert mine.left_out == smoke.left_out
     assert {name for name in mine.grids if mine.grids[name] != smoke.grids[name]} >= {"real_activations"}
     assert mine.grids["synthetic_recovery"] == smoke.grids["synthetic_recovery"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
 import subprocess
@@ -13,11 +14,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from hostile import HOSTILE
+from torture.damaging import DAMAGES
 
 import sanity.experiments
 from sanity.engine.cells import Task, computes
 from sanity.engine.store import open_store
-from sanity.errors import SanityError
+from sanity.errors import CorruptFileError, SanityError
 from sanity.publishing import build_book, build_site, read_chapters, reproduce_book
 from sanity.publishing.remote import Remote
 
@@ -175,6 +177,36 @@ def test_a_second_run_does_nothing_again(book: Path) -> None:
     assert front.stat().st_mtime_ns == before
     assert sum(again.seconds.values()) < 5
     assert build_book("smoke").front_page == front
+
+
+@pytest.mark.parametrize("name", ["toy.html", "data/toy_arms.parquet", ".built.json"])
+@pytest.mark.parametrize("how", ["flip", "cut", "empty", "lose"])
+def test_pages_and_downloads_that_were_damaged_are_built_again(
+    book: Path, tmp_path: Path, name: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    html = book / "_build" / "html"
+    saved = Path(shutil.copytree(html, tmp_path / "saved"))
+    monkeypatch.setattr(
+        "sanity.publishing.site._run_builder",
+        lambda root: Path(shutil.copytree(saved, root / "_build" / "pages" / "html")),
+    )
+    DAMAGES[how](html / name, random.Random(0))
+    build_book("smoke")
+    if name != ".built.json":
+        assert (html / name).read_bytes() == (saved / name).read_bytes()
+    before = (html / ".built.json").stat().st_mtime_ns
+    build_book("smoke")
+    assert (html / ".built.json").stat().st_mtime_ns == before
+
+
+def test_a_table_that_was_damaged_is_never_copied_into_the_pages(book: Path) -> None:
+    table = book / "_build" / "results" / "smoke" / "toy_arms.parquet"
+    content = table.read_bytes()
+    for how in ("flip", "cut", "empty", "lose"):
+        DAMAGES[how](table, random.Random(0))
+        with pytest.raises(CorruptFileError, match=r"toy_arms\.parquet.*sanity reproduce"):
+            build_book("smoke")
+        table.write_bytes(content)
 
 
 def test_a_remote_brings_buttons_and_fills_the_colab_cell(

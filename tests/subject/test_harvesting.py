@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import torch
 from embedding_subject import HOOK as EMBEDDING
 from embedding_subject import EmbeddingSubject
 from torch import Tensor
+from torture.damaging import DAMAGES
 
 from sanity.errors import BadInputError, CorruptFileError, StorageError
 from sanity.subject import ActivationStore, Subject, harvest
@@ -413,3 +415,32 @@ def test_the_folder_may_be_moved(llama: Subject, tmp_path: Path) -> None:
     moved = ActivationStore(tmp_path / "there")
     assert moved.key == store.key
     assert sum(map(len, moved.rows())) == store.n_tokens
+
+
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "shard-00001.json", "harvest.json", "statistics.safetensors"]
+)
+@pytest.mark.parametrize("how", sorted(DAMAGES))
+def test_a_harvest_that_was_damaged_is_refused_and_mends_itself(
+    tmp_path: Path, name: str, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def run() -> ActivationStore:
+        return harvest(EmbeddingSubject(), text(12), hook=EMBEDDING, folder=tmp_path, shard_tokens=40)
+
+    run()
+    wanted = files_in(tmp_path)
+    DAMAGES[how](tmp_path / name, random.Random(1))
+    if name == "manifest.json":
+        with pytest.raises((CorruptFileError, BadInputError), match=r"manifest\.json|no finished harvest"):
+            ActivationStore(tmp_path)
+    run()
+    assert files_in(tmp_path) == wanted
+
+
+@pytest.mark.parametrize("change", [{"factor": 1.0}, {"shards": []}, {"n_tokens": 7}, {"unknown": 0}])
+def test_a_manifest_that_somebody_edited_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    harvest(EmbeddingSubject(), text(12), hook=EMBEDDING, folder=tmp_path, shard_tokens=40)
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(CorruptFileError, match=r"manifest\.json.*run"):
+        ActivationStore(tmp_path)

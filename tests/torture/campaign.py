@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--damages", type=int, default=100)
-    parser.add_argument("--steps", type=int, default=600, help="of training: how long there is to kill it")
+    parser.add_argument("--steps", type=int, default=300, help="of training: how long there is to kill it")
     asked = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

@@ -69,6 +69,8 @@ def edit(path: Path, chance: random.Random) -> None:
     try:
         content = json.loads(path.read_bytes())
     except ValueError:
+        content = None
+    if not content or not isinstance(content, dict):
         flip(path, chance)
         return
     value, names = content, list(content)

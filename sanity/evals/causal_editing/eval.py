@@ -90,7 +90,7 @@ class CausalEditing(FactQuestions, Eval):
     """Exact dictionaries with a mask of their own, for comparison."""
     exact_seeds: tuple[int, ...] = (0,)
     scored_pairs: int = 640
-    """Pairs of entities that the masks of one seed are scored on."""
+    """Pairs of entities that the masks of one seed are scored on, in the primary reading."""
     control_pairs: int = 160
     """The first of them, on which all else of a seed is scored."""
     kept_seeds: tuple[int, ...] | None = None
@@ -269,17 +269,18 @@ class CausalEditing(FactQuestions, Eval):
         seed = run.arm.seed if run is not None else 0
         asked = sum(1 + len(pair.keep) for pair in self.pairs)
         few = min(self.control_pairs, self.scored_pairs)
-        curve = len(self.sizes) if seed in self.curve_seeds else 0
+        curve = len(self.sizes) + 2 if seed in self.curve_seeds and self.sizes else 0
         # A step back through the model takes as long as one forward.
         steps = 2 * len(self.pairs) * self.prompts
-        mask = steps * self.steps + asked * (self.scored_pairs + (3 + curve) * few)
+        mask = steps * self.steps + asked * (self.scored_pairs + (1 + curve) * few)
+        second = (len(self._readings(seed)) - 1) * (steps * self.steps + 3 * asked * few)
         exact = len(self.exact) if seed in self.exact_seeds else 0
         grades = self.grades or Grades()
         one_pair = (steps * self.steps + asked * grades.size) / len(self.pairs)
         prompts = {
             "prepare": 1.5 * len(self.attributes) * self.templates_tried * self.most_entities,
-            "refer": steps * self.rotation_steps + 3 * asked * self.scored_pairs + exact * mask,
-            "score": len(self._readings(seed)) * mask,
+            "refer": steps * self.rotation_steps + 2 * asked * self.scored_pairs + exact * mask,
+            "score": mask + second,
             "grade": len(grades.levels) * len(grades.seeds) * one_pair,
         }
         loading = _SHARED_LOADING if step == "score" else _LOADING

@@ -20,7 +20,7 @@ from sanity.evals.causal_editing.dictionaries import (
     read,
 )
 from sanity.evals.causal_editing.fitting import Fitting, fit_mask, subspace_edit
-from sanity.evals.causal_editing.tasks import Edited, EditingTask, do_nothing, edited, swap_all
+from sanity.evals.causal_editing.tasks import Edited, EditingTask, edited, swap_all
 from sanity.evals.score import Score
 
 CEILING = "rotation"
@@ -65,8 +65,9 @@ class Reach:
 
 def reach(task: EditingTask, rotation: Float[Tensor, "d_model rank"], pairs: Pairs) -> Reach:
     """Both ends, measured."""
-    found = [edited(task.test, edit, *pairs) for edit in (do_nothing, swap_all, subspace_edit(rotation))]
-    return Reach(*found)
+    everything, turned = (edited(task.test, edit, *pairs) for edit in (swap_all, subspace_edit(rotation)))
+    # Only what is answered rightly is asked about: without an edit every answer stays.
+    return Reach(Edited(0.0, 1.0, len(pairs[0])), everything, turned)
 
 
 def row(name: str, found: Edited, **more: Any) -> Row:
@@ -88,8 +89,9 @@ def masked_edits(
     """`edits`, what the masks of a dictionary do, and `mask`, their logits, both as rows.
 
     For each of the `readings`, with the error term (True) or without it, a mask is fitted and measured that
-    way on all `pairs`. The first `controls` pairs, all by default, measure the rest: as many random latents
-    matched in frequency, no and all latents swapped, and the `sizes` largest of the logits. Without the error
+    way. The first is the primary one: its mask is measured on all `pairs`, and it has a curve of all latents
+    and of the `sizes` largest logits. Everything else is measured on the first `controls` pairs: the other
+    masks, as many random latents matched in frequency, and no latent swapped. Without the error
     term no latent is what the reconstruction alone does. `l0` is how many latents are active at the entities
     that are tested, on average.
     """
@@ -98,20 +100,23 @@ def masked_edits(
     few: Pairs = (pairs[0][:controls], pairs[1][:controls])
     edits: list[Row] = []
     mask: list[Row] = []
-    for with_error in readings:
+    for number, with_error in enumerate(readings):
+        curve = () if number else sizes
         logits = fit_mask(
             task, swap, fitting=fitting, generator=generator(seed, "mask"), with_error=with_error
         )
         chosen = logits > 0
         random = matched_in_frequency(swap, chosen, generator=generator(seed, "matched latents"))
         measured: list[tuple[str, Bool[Tensor, " active"], Pairs]] = [
-            ("mask", chosen, pairs),
+            ("mask", chosen, few if number else pairs),
             ("random latents", random, few),
-            ("no latent", torch.zeros_like(chosen), few),
-            ("all latents", torch.ones_like(chosen), few),
         ]
+        if not with_error or curve:  # otherwise it is doing nothing, whose score is known
+            measured.append(("no latent", torch.zeros_like(chosen), few))
+        if curve:
+            measured.append(("all latents", torch.ones_like(chosen), few))
         fitted = int((swap.frequency > 0).sum())
-        measured += [("largest", largest(swap, logits, m), few) for m in sizes if m <= fitted]
+        measured += [("largest", largest(swap, logits, m), few) for m in curve if m <= fitted]
         for name, latents, on in measured:
             found = edited(task.test, swap.edit_only(latents, with_error=with_error), *on)
             size = {"size": int(latents.sum()), "active": len(logits), "l0": float(l0)}

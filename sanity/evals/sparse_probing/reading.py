@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +16,9 @@ from torch import Tensor
 
 from sanity.data.probing_texts import ProbingTexts
 from sanity.engine.cells import Result, Task
-from sanity.engine.files import disk_errors
+from sanity.engine.files import is_intact, read_sealed, replacing, sha256_of, write_sealed
 from sanity.engine.progress import track
-from sanity.errors import BadInputError
+from sanity.errors import BadInputError, CorruptFileError
 from sanity.evals.sparse_probing.texts import TextActivations
 from sanity.sources import Hook
 from sanity.subject import ActivationStore, Subject
@@ -37,15 +39,22 @@ def read_texts(
     with bar:
         for number, shard in enumerate(_shards(order, texts.windows, tokens)):
             path = folder / f"shard-{number:05d}.safetensors"
-            if not path.exists():
-                temporary = path.with_suffix(".part")
-                with disk_errors(folder):
+            kept = _noted(task.scratch / f"{path.name}.json")
+            if not is_intact(path, kept):
+                with replacing(path) as temporary:
                     save_file(_residuals(subject, texts.windows, shard, source, storage_dtype), temporary)
-                    os.replace(temporary, path)
+                write_sealed(task.scratch / f"{path.name}.json", {"sha256": sha256_of(path)})
             bar.update(len(shard))
     os.rename(folder, task.folder / "residuals")
     task.save_table("texts", texts.table)
     task.save_table("counts", texts.counts)
+
+
+def _noted(path: Path) -> object:
+    """The SHA-256 of a shard that an earlier, killed run has written."""
+    with contextlib.suppress(CorruptFileError):
+        return read_sealed(path)["sha256"]
+    return None
 
 
 def text_activations(prepared: Result, train: Result, device: str) -> TextActivations:
