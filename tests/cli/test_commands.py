@@ -18,7 +18,9 @@ from sanity.engine.computing import compute
 from sanity.engine.store import open_store
 from sanity.errors import StorageError
 
-COMMANDS = ("fetch", "models", "plan", "harvest", "train", "judge", "reproduce", "book", "claims", "clean")
+COMMANDS = (
+    "fetch", "models", "plan", "harvest", "train", "judge", "check", "reproduce", "book", "claims", "clean",
+)  # fmt: skip
 
 
 @computes("test_commands.work", version=1)
