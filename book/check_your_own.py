@@ -79,7 +79,7 @@ page.banner()
 
 # %%
 MODEL, HOOK = "smollm2-135m", "blocks.10.hook_resid_post"
-D_SAE, K, BATCH = 1152, 32, 1024
+D_SAE, K, BATCH = 768, 32, 1024
 small = profile in ("demo", "smoke")
 size = SIZES[-1] if small else SIZES[0]
 STEPS = 60 if small else 150

@@ -88,7 +88,7 @@ class Report:
         parts = [f"beats every null in {_listed(list(beats['label']))}" if len(beats) else ""]
         matched = rows[rows["answer"] == MATCHED]
         for nulls, part in matched.groupby("matched_by", sort=False):
-            parts.append(f"is matched in {_listed(list(part['label']))} by {nulls}")
+            parts.append(f"is matched or beaten in {_listed(list(part['label']))} by {nulls}")
         open_ = rows[~rows["answer"].isin([BEATS, MATCHED])]
         parts.append(
             f"cannot be told from its nulls yet in {_listed(list(open_['label']))}" if len(open_) else ""
