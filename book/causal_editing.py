@@ -283,7 +283,7 @@ if led:
         arm=[figures.arm_words(c, i) for c, i in zip(scores["constraint"], scores["init"], strict=True)]
     )
     rows = rows[rows["metric"].str.startswith("ravel_disentanglement")]
-    rows["error term"] = rows["metric"].str.endswith("_with_error").map({False: "dropped", True: "kept"})
+    rows["error term"] = rows["metric"].str.endswith("_dropped").map({True: "dropped", False: "kept"})
     same = [*places, "metric", "seed"]
     rows = rows.merge(
         rows.loc[rows["arm"] == "trained", [*same, "value"]], on=same, suffixes=("", "_trained")

@@ -54,7 +54,7 @@ def printed_score(claim: Claim, arm: ArmOf, metric: str) -> float:
         "architecture": architecture,
         "variant": arm.constraint,
         "init": arm.init,
-        "metric": metric,
+        "metric": metric.removesuffix("_error_dropped"),  # which it prints under one name
     }
     found = rows[rows[list(asked_for)].eq(pd.Series(asked_for)).all(axis=1)]
     return float(found["mean"].iloc[0]) if len(found) and not arm.experiment else math.nan

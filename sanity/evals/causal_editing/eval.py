@@ -21,6 +21,7 @@ from sanity.evals.causal_editing.dictionaries import Dictionary, neurons, princi
 from sanity.evals.causal_editing.fitting import Fitting, fit_rotation
 from sanity.evals.causal_editing.scoring import (
     CEILING,
+    DROPPED,
     PLANTED,
     Row,
     graded_dictionary,
@@ -49,7 +50,7 @@ _HALF = "doing nothing has all of isolation, and swapping everything all of caus
 
 
 def _metric(part: str, suffix: str) -> Metric:
-    label, mean = f"RAVEL {part}{', error term kept' if suffix else ''}", part == "disentanglement"
+    label, mean = f"RAVEL {part}{', error term dropped' if suffix else ''}", part == "disentanglement"
     scaled = functools.partial(
         Metric, label, "higher", 0.5 if mean else 1.0, _FLOORS[part], "a learned rotation (DAS style)"
     )
@@ -99,8 +100,6 @@ class CausalEditing(FactQuestions, Eval):
     sizes: tuple[int, ...] = (16, 64, 256)
     """Mask sizes of the curve."""
     curve_seeds: tuple[int, ...] = (0,)
-    judged: bool = True
-    """Whether claims are judged by it, and not only shown."""
     grades: Grades | None = Grades(seeds=(1000, 1001, 1002), size=64)
     """`size` are pairs of entities."""
 
@@ -109,7 +108,7 @@ class CausalEditing(FactQuestions, Eval):
     prepare_threads: ClassVar[int | None] = 1
     pools_references: ClassVar[bool] = True
     metrics: ClassVar = {
-        f"ravel_{part}{suffix}": _metric(part, suffix) for suffix in ("", "_with_error") for part in _FLOORS
+        f"ravel_{part}{suffix}": _metric(part, suffix) for suffix in ("", DROPPED) for part in _FLOORS
     }
 
     @override
@@ -245,11 +244,7 @@ class CausalEditing(FactQuestions, Eval):
         edits, mask = (pd.DataFrame([line for one in parts for line in one[name]]) for name in _TABLES)
         scores = mean_scores(edits, pairs, version=str(self.version))
         why = f"in no pair is the learned rotation ahead of the floor by {self.least_range:g}"
-        facts = {
-            "counts": self.judged,
-            "pairs": len(parts),
-            "cpu_seconds": sum(one["cpu_seconds"] for one in parts),
-        }
+        facts = {"pairs": len(parts), "cpu_seconds": sum(one["cpu_seconds"] for one in parts)}
         return Scored(scores, {"edits": edits, "mask": mask}, facts, refused="" if scores else why)
 
     @override

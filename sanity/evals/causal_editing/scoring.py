@@ -25,6 +25,8 @@ from sanity.evals.score import Score
 
 CEILING = "rotation"
 """What tables call the learned rotation."""
+DROPPED = "_error_dropped"
+"""What ends the names of metrics that are read without the error term."""
 PLANTED = "planted dictionary"
 """The kind of reference that the gate corrupts."""
 PAIR = ["target", "keep"]
@@ -141,7 +143,7 @@ def mean_scores(edits: pd.DataFrame, pairs: pd.DataFrame, *, version: str) -> li
     masks = edits[edits["what"] == "mask"].merge(pairs[pairs["separated"]], on=PAIR)
     return [
         Score(
-            f"ravel_{part}{'_with_error' if with_error else ''}",
+            f"ravel_{part}{'' if with_error else DROPPED}",
             float(rows[part].mean()),
             float(rows["floor"].mean()) if part == "disentanglement" else 0.0,
             float(rows[f"ceiling_{part}"].mean()),
@@ -202,6 +204,6 @@ def graded_dictionary(
                     "ceiling": ends.rotation.disentanglement,
                     "n": found.pairs,
                 }
-                for metric in ("ravel_disentanglement", "ravel_disentanglement_with_error")
+                for metric in ("ravel_disentanglement", f"ravel_disentanglement{DROPPED}")
             ]
     return rows
