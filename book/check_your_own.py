@@ -63,6 +63,8 @@ if "google.colab" in sys.modules:
 profile = "demo"
 
 # %%
+import contextlib
+import io
 import warnings
 
 import torch
@@ -104,6 +106,10 @@ def batches():
         yield from (rows[chosen] for chosen in order[: len(rows) // BATCH * BATCH].split(BATCH))
 
 
+# %% tags=["remove-cell"]
+if "google.colab" in sys.modules:
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "sae-lens>=6,<7"], check=True)
+
 # %%
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -131,7 +137,8 @@ settings = SAETrainerConfig(
     n_batches_for_norm_estimate=10,
     logger=LoggingConfig(log_to_wandb=False),
 )
-trained = SAETrainer(settings, lens, batches()).fit()
+with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+    trained = SAETrainer(settings, lens, batches()).fit()
 saved = trained.save_inference_model(folder)
 
 # %% [markdown]

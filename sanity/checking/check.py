@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from sanity.checking.arms import NULLS, SCALES, fit_cell, published, stand_in
+from sanity.checking.arms import NULLS
+from sanity.checking.fitting import SCALES, fit_cell, published, stand_in
 from sanity.checking.given import GivenSAE
+from sanity.checking.other_hooks import hooks_that_fit
 from sanity.checking.report import Report, make_report
 from sanity.checking.request import CheckedArm, Recipe, Request, Size, asked_arms, budget_of, measured_pace
 from sanity.checking.target import find_hook, find_model, source_of
@@ -180,18 +182,27 @@ class Check:
             )
         if here >= min(untrained / 2, untrained - 0.05):
             return
-        better = [scale for scale in SCALES if explained[scale] > max(untrained, here)]
-        hint = (
-            f"; in another scale it explains {explained[better[0]]:.2f}: give --scale {better[0]!r}"
-            if better
-            else "; it is probably for another hook or model, or its input was scaled in another way"
-        )
+        hint = self._hint(given, fit, above=max(untrained, here))
         raise BadInputError(
             f"{given.name} does not fit {self.hook} of {self.model}: it explains {here:.3g} of the variance "
             f"at an L0 of {fit['l0']:.3g}, "
             f"an untrained dictionary of its size and L0 {untrained:.3g}: a comparison with its nulls "
-            f"would say nothing about it{hint}"
+            f"would say nothing about it; {hint}"
         )
+
+    def _hint(self, given: GivenSAE, fit: dict[str, Any], *, above: float) -> str:
+        """In which scale, or at which other hook, the SAE would explain more than `above`."""
+        explained = fit["explained_variance"]
+        scale = max(SCALES, key=lambda one: explained[one])
+        there = hooks_that_fit(
+            given, self.source, self.store, scale=fit["scale"], above=above, device=self.request.device
+        )
+        if there and max(there.values()) > explained[scale]:
+            said = ", ".join(f"{value:.2f} at {hook}" for hook, value in there.items())
+            return f"it explains {said}: give another --hook"
+        if explained[scale] > above:
+            return f"in another scale it explains {explained[scale]:.2f}: give --scale {scale!r}"
+        return "nor does it fit another hook: it is for another model, or its input was scaled in another way"
 
 
 def planned(check: Check) -> dict[str, Any]:

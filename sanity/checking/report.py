@@ -120,7 +120,7 @@ class Report:
             raise BadInputError(f"{folder} holds no report of a check: give the folder that was --out")
         facts = dict(read_json(folder / "check.json"))
         drop = ("answer", "matched", "summary", "comparisons", "scores")
-        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
+        tables: dict[str, Any] = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
         return cls({name: value for name, value in facts.items() if name not in drop}, **tables)
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from sanity.baselines import Trained
-from sanity.checking.arms import NULLS, Given, GivenObject, null_cell
+from sanity.checking.arms import NULLS, Given, GivenObject
+from sanity.checking.fitting import null_cell
 from sanity.checking.given import Scale
 from sanity.engine.cells import Cell
 from sanity.errors import BadInputError

@@ -122,7 +122,7 @@ def _names(given: str | None) -> tuple[str, ...]:
 
 
 def _scale(given: str | None) -> Any:
-    from sanity.checking.arms import SCALES
+    from sanity.checking.fitting import SCALES
 
     if given is not None and given not in SCALES:
         raise BadInputError(f"--scale takes {', '.join(map(repr, SCALES))}, not {given!r}")

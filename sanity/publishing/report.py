@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sanity.checking.report import Report
-from sanity.publishing.display import figure_html, table_html
-from sanity.publishing.page import Html
+from sanity.publishing.display import Html, figure_html, table_html
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from checked_saes import HOOK, SIZE, TAG, as_saelens
 from letter_model import save_letter_model
 from tiny_profile import WORDS
 
 from sanity.checking.target import source_of
 from sanity.engine.computing import results
 from sanity.engine.store import LocalStore
-from sanity.models import Arm, Autoencoder, TopK, save_sae, train
+from sanity.models import Arm, Autoencoder, TopK, train
 from sanity.sources import Hook, Pace
-
-HOOK = "blocks.1.hook_resid_post"
-TAG = "<script>window.ran = 1</script><img src=x onerror=window.ran=1>"
-SIZE = {"tokens": 2048, "held_out": 4096}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -74,16 +70,6 @@ def trained(source: Hook, store: LocalStore) -> list[Autoencoder]:
     arms = [Arm(TopK(4), 64, seed=seed, learning_rate=1e-2) for seed in range(3)]
     runs = train(arms, opened.stream, steps=150)
     return [run.sae.fold_normalisation(opened.kept.mean, opened.kept.factor) for run in runs]
-
-
-def as_saelens(sae: Autoencoder, folder: Path, **metadata: object) -> Path:
-    """Keep an SAE as SAELens does, without what we add."""
-    save_sae(sae, folder)
-    (folder / "manifest.json").unlink()
-    config = json.loads((folder / "cfg.json").read_text())
-    del config["sanity"]
-    (folder / "cfg.json").write_text(json.dumps(config | {"metadata": metadata}))
-    return folder
 
 
 @pytest.fixture(scope="session")
