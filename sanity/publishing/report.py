@@ -8,11 +8,11 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sanity.checking.report import Report
 from sanity.publishing.display import Html, figure_html, table_html
 
 if TYPE_CHECKING:
     import pandas as pd
+
 
 _COLUMNS = {
     "null": "null", "null_mean": "its mean", "lead": "lead", "low": "from", "high": "to", "rank": "rank",
@@ -27,6 +27,8 @@ class ReportPage:
     """What a report's notebook holds on to."""
 
     def __init__(self, folder: str | Path) -> None:
+        from sanity.checking.report import Report  # loads torch, which other pages do without
+
         self.report = Report.load(folder)
         self.facts: Mapping[str, Any] = self.report.facts
 
