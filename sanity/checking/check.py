@@ -25,7 +25,8 @@ from sanity.engine.cells import Cell, Cost, in_order
 from sanity.engine.computing import compute, results, total_cost
 from sanity.engine.store import LocalStore, missing, open_store
 from sanity.errors import BadInputError
-from sanity.experiments.planner import Plan, plan_runs
+from sanity.experiments.planner import plan_runs
+from sanity.experiments.plans import Plan
 from sanity.sources import Hook, Pace
 
 log = logging.getLogger("sanity")

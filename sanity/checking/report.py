@@ -27,7 +27,7 @@ from sanity.engine.files import read_json, replacing, write_atomically
 from sanity.engine.machine import provenance
 from sanity.errors import BadInputError
 from sanity.evals.metric import METRICS
-from sanity.experiments.planner import Plan
+from sanity.experiments.plans import Plan
 from sanity.experiments.reading import Reader, stack
 from sanity.models import JumpReLU
 from sanity.sources import RunSpec

@@ -15,7 +15,7 @@ from sanity.checking.given import Scale
 from sanity.engine.cells import Cell
 from sanity.errors import BadInputError
 from sanity.evals.base import Eval
-from sanity.experiments.planner import Asked
+from sanity.experiments.plans import Asked
 from sanity.models import Architecture, Arm
 from sanity.models.kernels import product
 from sanity.profiles import load, named_arm

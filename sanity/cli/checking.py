@@ -53,7 +53,7 @@ def check_command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Does your SAE beat its random baselines?
+    """Check an SAE of your own against random baselines.
 
     Trains nulls of its size and L0 on the same activations, scores all alike, and writes a report.
     """

@@ -11,7 +11,8 @@ from importlib import import_module
 from types import ModuleType
 
 from sanity.engine.cells import Cell, in_order
-from sanity.experiments.planner import Plan, plan_grids
+from sanity.experiments.planner import plan_grids
+from sanity.experiments.plans import Plan
 from sanity.profiles import Profile
 
 ANALYSES: tuple[str, ...] = (

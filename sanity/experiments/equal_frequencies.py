@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sanity.engine.cells import Cell, Task, computes
 from sanity.evals.interpretability import Interpretability, frequency_matched
-from sanity.experiments.planner import Plan, PlannedRun
+from sanity.experiments.plans import Plan, PlannedRun
 from sanity.experiments.reading import stack
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sanity.claims import SCORE_COLUMNS, Ledger
 from sanity.engine.cells import Cell, Cost, Result, Task, computes
-from sanity.experiments.planner import Plan
+from sanity.experiments.plans import Plan
 from sanity.experiments.reading import stack
 
 

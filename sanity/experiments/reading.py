@@ -16,7 +16,8 @@ from sanity.engine.computing import results
 from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
 from sanity.evals.base import GRADED_COLUMNS
-from sanity.experiments.planner import Plan, PlannedRun, Shared, plan_grids
+from sanity.experiments.planner import plan_grids
+from sanity.experiments.plans import Plan, PlannedRun, Shared
 from sanity.experiments.readiness import make_ready
 from sanity.models import Autoencoder, load_sae
 from sanity.profiles import Profile

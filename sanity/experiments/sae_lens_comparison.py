@@ -25,7 +25,7 @@ from sanity.evals import (
     uniqueness,
 )
 from sanity.evals.truth import Truth, truth_of
-from sanity.experiments.planner import Plan, PlannedRun
+from sanity.experiments.plans import Plan, PlannedRun
 from sanity.models import Autoencoder, load_sae
 from sanity.profiles import built
 from sanity.sources import RunSpec, World

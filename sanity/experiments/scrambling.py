@@ -22,7 +22,7 @@ from sanity.engine.cells import Cell, Cost, Task, computes
 from sanity.evals import SCRAMBLES, Eval, Recovery, Score
 from sanity.evals.base import Candidate, Setting
 from sanity.evals.corrupted_truth import corrupted_truth
-from sanity.experiments.planner import Plan, PlannedRun
+from sanity.experiments.plans import Plan, PlannedRun
 from sanity.models import Autoencoder, Trained, load_sae
 from sanity.profiles import built
 from sanity.sources import RunSpec, Source, World

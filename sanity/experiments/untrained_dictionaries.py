@@ -14,7 +14,7 @@ from sanity.baselines import Untrained
 from sanity.data import SyntheticSpec, SyntheticWorld
 from sanity.engine.cells import Cell, Cost, Task, computes
 from sanity.evals import pursuit_explained_variance, reconstruction_scores
-from sanity.experiments.planner import Plan
+from sanity.experiments.plans import Plan
 from sanity.experiments.steps import at_matched_l0
 from sanity.models import Architecture, Arm, Init, Iso, train
 from sanity.sources import SignedBasis, TrueFeatures, World

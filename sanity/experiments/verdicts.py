@@ -34,7 +34,8 @@ from sanity.evals.base import Eval
 from sanity.evals.metric import METRICS, Metric
 from sanity.experiments.analyses import analysis_modules, scored_cells
 from sanity.experiments.gathering import gathered, gathering_cell
-from sanity.experiments.planner import Plan, plan_grids
+from sanity.experiments.planner import plan_grids
+from sanity.experiments.plans import Plan
 from sanity.experiments.reading import stack
 from sanity.profiles import Profile
 

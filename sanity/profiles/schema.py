@@ -158,10 +158,14 @@ def load(name: str, *, only: Sequence[str] | None = None, **changes: Any) -> Pro
     return read_profile(name, text, only=only, **changes)
 
 
+def _like(entry: Any) -> str | None:
+    return entry.get("like") if isinstance(entry, dict) else None
+
+
 def _completed(given: dict[str, Any]) -> dict[str, Any]:
     """The entries of a profile with `based_on: NAME`, and all others of the profile NAME that is there.
 
-    A named entry that is null is left out.
+    A named entry that is null is left out, and so are grids that are like it.
     """
     given = dict(given)
     if (base := given.pop("based_on", None)) is None:
@@ -172,7 +176,8 @@ def _completed(given: dict[str, Any]) -> dict[str, Any]:
     below = _completed(parse_yaml(text, f"profile {base!r}"))
     for part in (part for part in _BY_NAME if isinstance(given.get(part), dict)):
         merged = below.get(part, {}) | given[part]
-        given[part] = {name: entry for name, entry in merged.items() if entry is not None}
+        gone = {name for name, entry in merged.items() if entry is None}
+        given[part] = {name: entry for name, entry in merged.items() if not gone & {name, _like(entry)}}
     return below | given
 
 

@@ -13,7 +13,6 @@ from sanity.publishing.display import Html, figure_html, table_html
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sanity.checking.report import Report
 
 _COLUMNS = {
     "null": "null", "null_mean": "its mean", "lead": "lead", "low": "from", "high": "to", "rank": "rank",
@@ -28,9 +27,9 @@ class ReportPage:
     """What a report's notebook holds on to."""
 
     def __init__(self, folder: str | Path) -> None:
-        from sanity.checking.report import Report
+        from sanity.checking.report import Report  # loads torch, which other pages do without
 
-        self.report: Report = Report.load(folder)
+        self.report = Report.load(folder)
         self.facts: Mapping[str, Any] = self.report.facts
 
     @property

@@ -33,7 +33,8 @@ from sanity.evals.judging import (
 )
 from sanity.evals.judging import interpretability as judging
 from sanity.evals.judging.interpretability import Opinion, scored
-from sanity.experiments.planner import Plan, plan_grids
+from sanity.experiments.planner import plan_grids
+from sanity.experiments.plans import Plan
 from sanity.experiments.reading import Reader
 from sanity.experiments.steps import EvalOnSource, Scoring, grade_eval, prepare_eval, score_saes
 from sanity.models import Arm, Autoencoder, TopK, save_sae

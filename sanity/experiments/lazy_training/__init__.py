@@ -12,7 +12,7 @@ from sanity.baselines import SoftFrozenDecoder, Untrained
 from sanity.engine.cells import Cell
 from sanity.experiments.lazy_training.geometry import PAPERS_SIZES
 from sanity.experiments.lazy_training.planning import NAME, LazyFields, fields_of, parts, real_runs
-from sanity.experiments.planner import Plan
+from sanity.experiments.plans import Plan
 from sanity.experiments.reading import Reader, stack
 
 __all__ = ["LazyFields", "cells", "fields_of", "real_runs", "scored", "table"]

@@ -13,7 +13,7 @@ from sanity.experiments.lazy_training.geometry import PAPERS_SIZES, WIDE, Geomet
 from sanity.experiments.lazy_training.moments import Moment, read_curve
 from sanity.experiments.lazy_training.releasing import Released, compare_releases
 from sanity.experiments.lazy_training.scaling import Scaled, train_scaled
-from sanity.experiments.planner import Plan, PlannedRun
+from sanity.experiments.plans import Plan, PlannedRun
 from sanity.models import Constraint, TopK
 from sanity.profiles import Profile, built
 from sanity.sources import RunSpec

@@ -1,0 +1,84 @@
+"""What a plan holds: the runs of every grid, and what evals compute once for several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from sanity.engine.cells import Cell, in_order
+from sanity.errors import BadInputError
+from sanity.profiles import Profile
+from sanity.sources import RunSpec, Source
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedRun:
+    """One run of a grid: its cells, and the names that readers know it by."""
+
+    grid: str
+    place: str
+    """World or hook, as tables name it."""
+    run: RunSpec
+    trained: Cell
+    scored_on: Source
+    scored: Mapping[str, Cell]
+    """By the eval's name in the profile, or that by which another eval needs it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """What an eval computes once for a source (and seed): its cell, and the names that readers know it by."""
+
+    eval: str
+    place: str
+    source: Source
+    cell: Cell
+    seed: int | None = None
+
+
+@dataclass(eq=False)
+class Plan:
+    """Everything that a profile asks for. Cells that several grids share are made once."""
+
+    made_from: Profile | None
+    """None for runs that are not from a profile."""
+    runs: list[PlannedRun] = field(default_factory=list)
+    prepared: list[Shared] = field(default_factory=list)
+    references: list[Shared] = field(default_factory=list)
+    graded: list[Shared] = field(default_factory=list)
+
+    @property
+    def profile(self) -> Profile:
+        """The profile that it was made from; refused where there was none."""
+        if self.made_from is None:
+            raise BadInputError("this plan was made from runs, not from a profile: use plan_grids(profile)")
+        return self.made_from
+
+    def analysis(self, name: str) -> dict[str, Any]:
+        """What the profile says of an analysis."""
+        return {} if self.made_from is None else self.made_from.analyses.get(name, {})
+
+    def grid(self, name: str) -> list[PlannedRun]:
+        """The runs of a grid; none where the profile leaves it out."""
+        return [run for run in self.runs if run.grid == name]
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """Every cell of every grid, inputs before what needs them."""
+        runs = [cell for run in self.runs for cell in (run.trained, *run.scored.values())]
+        return in_order([*runs, *(one.cell for one in (*self.prepared, *self.references, *self.graded))])
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A run that is asked for by itself: what keeps its SAE where it is not trained, where it is scored."""
+
+    run: RunSpec
+    made: Cell | None = None
+    """The cell that keeps its SAE as `sae`; None: training."""
+    scored_on: Source | None = None
+    """None: what it is trained on."""
+    evals: Collection[str] | None = None
+    """Names of those evals that it is scored by; None: all."""
