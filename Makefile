@@ -81,7 +81,9 @@ $(STAMPS)/package: pyproject.toml $(STAMPS)/lock
 # Each process has one thread, and whole test files, so that what a file sets up is made once. Python's cache
 # of compiled files is on even where the user has it off: the tests start many interpreters.
 test test-newest: export PYTHONDONTWRITEBYTECODE =
+# An encoding that the package leaves to the locale is an error in tests, and nothing in what they start.
 test test-newest: export PYTHONWARNDEFAULTENCODING = 1
+test test-newest: export PYTHONWARNINGS = ignore::EncodingWarning
 test: setup  ## every test
 	$(PY) -m pytest --numprocesses "$(WORKERS)" --maxprocesses 8 --dist loadfile
 

@@ -188,7 +188,7 @@ from sanity.engine.files import write_atomically
 def slow(task):
     '''Counts to 60, a checkpoint each step; the result names every step once.'''
     state = task.scratch / "state"
-    done = state.read_text().split() if state.exists() else []
+    done = state.read_text("utf-8").split() if state.exists() else []
     while len(done) < 60:
         time.sleep(0.02)
         done.append(str(len(done)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -121,7 +122,8 @@ class Loop:
 
     def _rows(self, arm: Arm) -> Float[Tensor, "d_sae d_in"]:
         """The directions an arm begins with: those its objective finds, then those of its init."""
-        found = arm.objective.directions(self._before, arm, self.last - self.first)
+        teach = functools.partial(self._before, self.folder_of(arm))
+        found = arm.objective.directions(teach, arm, self.last - self.first)
         x = self._batch(self._begin(arm))
         key = digest([arm.init, arm.seed, arm.d_sae])
         if key not in self._directions:
@@ -130,10 +132,10 @@ class Loop:
         rows = self._directions[key]
         return rows if found is None else torch.cat([found.to(rows), rows[len(found) :]])
 
-    def _before(self, arm: Arm, first: int, steps: int) -> Autoencoder:
-        """Plain training of an arm on some of the batches that the objective may spend."""
-        plain, folder = replace(arm, objective=Plain()), self.folder_of(arm)
-        folders = {} if folder is None else {digest(plain): folder / "before"}
+    def _before(self, folder: Path | None, arm: Arm, first: int, steps: int) -> Autoencoder:
+        """Plain training, for the arm of a folder, of any arm on batches that its objective may spend."""
+        plain = replace(arm, objective=Plain())
+        folders = {} if folder is None else {digest(plain): folder / "before" / digest(plain)[:8]}
         first += self.first
         loop = replace(self, first=first, last=first + steps, probes=(), folders=folders)
         (learner,) = loop.run([plain])

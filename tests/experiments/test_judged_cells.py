@@ -316,7 +316,7 @@ def test_cells_do_not_know_the_address_the_key_or_the_price(monkeypatch: pytest.
 def test_without_a_named_judge_its_grid_plans_nothing(store: LocalStore) -> None:
     plan = named_plan()
     assert plan.grid("judged_interpretability_named") == []
-    assert len(plan.grid("judged_interpretability")) == 3
+    assert len(plan.grid("judged_interpretability")) == 1
     read = Reader(profiles.load("quick", only=GRIDS[:1]), store)
     assert read.plan.cells == []
     assert read.scores(GRIDS[0]).empty

@@ -24,7 +24,7 @@ def chapter(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         patch.setenv("SANITY_STORE", str(home / "store"))
         for cell in jupytext.read(CHAPTER).cells:
             if cell.cell_type == "code":
-                source = cell.source.replace('profile = "quick"', 'profile = "smoke"')
+                source = cell.source.replace('profile = "demo"', 'profile = "smoke"')
                 exec(compile(source, str(CHAPTER), "exec"), names)
         stored = open_store().list()
     torch.set_num_threads(threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import random
 import shutil
@@ -19,12 +20,16 @@ from sanity.engine.cells import Cell
 from sanity.engine.computing import compute
 from sanity.engine.store import LocalStore
 
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["torture.killing", "sanity.models"])
+
 
 def kill_often(folder: Path, todo: Sequence[Cell], kills: int, chance: random.Random) -> dict[str, int]:
     """At least `kills` of processes that compute `todo`; each store that ends is compared with a calm one.
 
-    After every third kill, something in the scratch folder is damaged, too. Processes are forked, since
-    importing everything takes longer than the work; each is a process and dies of SIGKILL or SIGTERM.
+    After every third kill, something in the scratch folder is damaged, too. Importing everything takes longer
+    than the work: processes are forked from one that has imported and never computed, since the threads of
+    one that has would be missing in its children. Each dies of SIGKILL or SIGTERM.
     """
     began = time.monotonic()
     wanted = contents_of(compute(todo, LocalStore(folder / "undisturbed")), todo)
@@ -45,17 +50,18 @@ def _until_it_ends(
     root: Path, todo: Sequence[Cell], length: float, counts: dict[str, int], chance: random.Random
 ) -> None:
     for attempt in range(1000):
-        process = _forked(root, todo)
+        process = _SERVER.Process(target=_compute, args=(root, todo))
+        process.start()
         # The first ones die early; later ones are given longer, so that each store is finished.
         deadline = time.monotonic() + chance.uniform(0.0, length * (0.2 + attempt / 10))
-        while (ended := os.waitpid(process, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
-            time.sleep(0.005)
-        if ended[0]:
-            assert os.waitstatus_to_exitcode(ended[1]) == 0, (root / "traceback").read_text()
+        process.join(max(0.0, deadline - time.monotonic()))
+        if process.exitcode is not None:
+            assert process.exitcode == 0, (root / "traceback").read_text("utf-8")
             return
         checkpoints = list((root / "scratch").glob("*/*/scratch/*/step-*"))
-        os.kill(process, chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
-        os.waitpid(process, 0)
+        assert process.pid is not None
+        os.kill(process.pid, chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
+        process.join()
         counts["kills"] += 1
         counts["of them while training"] += bool(checkpoints)
         if counts["kills"] % 3 == 0:
@@ -63,21 +69,13 @@ def _until_it_ends(
     raise AssertionError("it never came to an end")
 
 
-def _forked(root: Path, todo: Sequence[Cell]) -> int:
-    process = os.fork()
-    if process:
-        return process
-    code = 1
+def _compute(root: Path, todo: Sequence[Cell]) -> None:
+    logging.getLogger("sanity").setLevel(logging.ERROR)
     try:
-        logging.getLogger("sanity").setLevel(logging.ERROR)
         compute(todo, LocalStore(root))
-        code = 0
-    except SystemExit as error:
-        code = int(str(error.code))
-    except BaseException:
-        (root / "traceback").write_text(traceback.format_exc())
-    finally:
-        os._exit(code)
+    except Exception:
+        (root / "traceback").write_text(traceback.format_exc(), "utf-8")
+        raise
 
 
 def _damage_scratch(root: Path, chance: random.Random) -> bool:
