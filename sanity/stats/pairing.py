@@ -16,7 +16,7 @@ from jaxtyping import Float, Shaped
 
 from sanity.errors import BadInputError
 
-Numbers = Sequence[float | int] | Shaped[np.ndarray, " n"] | pd.Series
+Numbers = Sequence[float | int] | Shaped[np.ndarray, " _"] | pd.Series
 
 # Differences of stored float64 scores that should be equal may differ in their last bits.
 ROUNDING = 1e-12

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import stats
 
-from sanity.stats.deciding import NO_VARIANCE, Measured, Verdict, decide, finish, refusal
+from sanity.stats.deciding import Measured, Verdict, decide, finish, refusal
 from sanity.stats.equivalence import check_margin
 from sanity.stats.intervals import Interval
 from sanity.stats.pairing import Numbers, constant, vector
+from sanity.stats.verdicts import verdict
 
 
 def verdict_unpaired(
@@ -35,13 +38,15 @@ def verdict_unpaired(
     ours, theirs = vector(judged, what="the scores"), vector(baseline, what="the baseline's scores")
     fewest = min(ours.size, theirs.size)
     value = float(ours.mean() - theirs.mean()) if fewest else 0.0
-    refused = refusal(np.full(fewest, value), margin, metric_range, reseed_sd, gate_failure, all_at_floor)
-    if refused is not None:
-        return refused
-    if constant(ours) and constant(theirs):
-        interval = Interval(value, value)
-        measured = Measured(value, interval, interval, None, None, None)
-        return finish(measured, *NO_VARIANCE, fewest, margin, names)
+    differences = np.full(fewest, value)
+    if fewest < 2 or (constant(ours) and constant(theirs)):
+        # In whatever way they were paired, their differences would be these.
+        return verdict(
+            differences, margin=margin, metric_range=metric_range, reseed_sd=reseed_sd, alpha=alpha,
+            higher_is_better=higher_is_better, gate_failure=gate_failure, all_at_floor=all_at_floor,
+            names=names,
+        )  # fmt: skip
+    refused = refusal(differences, margin, metric_range, reseed_sd, gate_failure, all_at_floor)
     found = stats.ttest_ind(ours, theirs, equal_var=False)
     scale = (
         abs(value / float(found.statistic))
@@ -57,5 +62,7 @@ def verdict_unpaired(
         float(max(t.sf((value + margin) / scale), t.cdf((value - margin) / scale))),
         None,
     )
+    if refused is not None:
+        return replace(refused, interval=refused.interval and measured.interval)
     word, qualifier = decide(measured, margin, higher_is_better, alpha, "unpaired")
     return finish(measured, word, qualifier, fewest, margin, names)

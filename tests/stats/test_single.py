@@ -85,3 +85,14 @@ def test_welch_is_scipys_and_tost_follows_it() -> None:
         "trained better"
     )
     assert verdict_unpaired([0.5], [0.9, 0.902], margin=0.05).qualifier == "single seed"
+
+
+def test_scores_without_variance_follow_the_rules_of_pairs_and_no_range_keeps_welchs_interval() -> None:
+    found = verdict_unpaired([0.0] * 3, [0.0] * 4, margin=0.05)
+    assert (found.verdict, found.qualifier) == ("equivalent", "identical")
+    assert verdict_unpaired([0.5] * 3, [0.2] * 3, margin=0.05).verdict == "trained better"
+    assert verdict_unpaired([0.5] * 2, [0.2] * 3, margin=0.05).verdict == "inconclusive"
+    ours, theirs = [0.8, 0.82, 0.81], [0.5, 0.6]
+    narrow = verdict_unpaired(ours, theirs, margin=0.05, metric_range=0.05)
+    assert narrow.verdict == "no range"
+    assert narrow.interval == verdict_unpaired(ours, theirs, margin=0.05).interval
