@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sanity.checking.arms import Given
-from sanity.checking.request import WRONG_DECODER
+from sanity.checking.request import ORDINARY, WRONG_DECODER
 from sanity.evals.metric import METRICS, Metric
 from sanity.stats import Spread, Verdict, place, pooled_spread, verdict, verdict_unpaired
 
@@ -51,7 +51,7 @@ def compare(scores: pd.DataFrame, failed: Mapping[str, str], *, several: bool) -
         if metric is None or metric.direction == "none":
             continue
         by_arm = {
-            str(arm): of.set_index("seed")["value"].sort_index()
+            str(arm): of.set_index("seed")["value"].sort_index().dropna()
             for arm, of in part.groupby("arm", sort=False)
         }
         ours = by_arm.pop(GIVEN, None)
@@ -60,14 +60,17 @@ def compare(scores: pd.DataFrame, failed: Mapping[str, str], *, several: bool) -
         leads = {arm: _leads(ours, theirs) for arm, theirs in by_arm.items()}
         about = {"eval": part["eval"].iloc[0], "metric": name, "label": metric.label}
         rules = _rules(metric, part, failed.get(str(name)))
-        spreads = _spreads(part, leads)
+        kinds = part.drop_duplicates("arm").set_index("arm")["kind"]
+        spreads = _spreads(kinds, leads)
         for arm, theirs in by_arm.items():
-            found = (
-                _over_seeds(ours, theirs, rules, arm)
-                if several
-                else _single(leads[arm], spreads[arm], rules, arm)
-            )
-            rows.append({**about, "null": arm, "given": ours.mean(), "null_mean": theirs.mean(), **found})
+            if several:
+                found = _over_seeds(ours, theirs, rules, arm)
+            elif len(leads[arm]):
+                found = _single(leads[arm], spreads[arm], rules, arm)
+            else:
+                continue
+            means = {"given": ours.mean(), "null_mean": theirs.mean()}
+            rows.append({**about, "null": arm, "kind": kinds[arm], **means, **found})
     return pd.DataFrame(rows)
 
 
@@ -88,9 +91,8 @@ def _rules(metric: Metric, part: pd.DataFrame, failed: str | None) -> dict[str, 
     }
 
 
-def _spreads(part: pd.DataFrame, leads: Mapping[str, np.ndarray]) -> dict[str, Spread]:
+def _spreads(kinds: pd.Series[str], leads: Mapping[str, np.ndarray]) -> dict[str, Spread]:
     """How much seeds of each null differ, pooled over nulls of one kind: others differ by other amounts."""
-    kinds = part.drop_duplicates("arm").set_index("arm")["kind"]
     pooled = {
         kind: pooled_spread({arm: lead for arm, lead in leads.items() if kinds[arm] == kind and len(lead)})
         for kind in kinds.unique()
@@ -160,11 +162,13 @@ def _row(found: Verdict, rules: Mapping[str, Any]) -> dict[str, Any]:
 def summarise(compared: pd.DataFrame) -> pd.DataFrame:
     """One row per metric: whether the SAE beats every null, or which of them match it.
 
-    A null matches it where it is equivalent or better. Beating every null needs no correction for their
-    number, as all comparisons must hold; that some null matches is held against alpha / nulls for "better".
+    A null matches it where it is equivalent or better; an ordinary SAE is no null. Beating every null needs
+    no correction for their number, as all comparisons must hold; that some null matches is held against
+    alpha / nulls for "better".
     """
     rows = []
-    for name, part in compared.groupby("metric", sort=False):
+    nulls = compared[compared["kind"] != ORDINARY]
+    for name, part in nulls.groupby("metric", sort=False):
         wins = part["verdict"] == WINS
         matching = part[(part["verdict"] == "equivalent") | _loses(part)]
         decided = part["verdict"].isin([WINS, LOSES, "equivalent", "inconclusive"])

@@ -220,6 +220,10 @@ def not_matched(check: Check) -> list[str]:
         found.append(
             f"Left out, since the SAE is an object with a decoder of its own code: {', '.join(left)}."
         )
+    if "random_model" in check.baselines:
+        found.append(
+            "Activations: the null that is trained on a random model is scored on that model's activations."
+        )
     if len(check.givens) == 1:
         found.append(
             "Seeds: one given SAE is one seed. What is said is about this SAE and not about its recipe; "

@@ -29,6 +29,8 @@ EVALS = ("reconstruction", "loss", "sparse_probing", "interpretability")
 READ_LATENTS_ALONE = ("sparse_probing", "interpretability", "judged_interpretability")
 """Evals that never decode: a wrong decoder changes nothing for them."""
 WRONG_DECODER = "wrong decoder"
+ORDINARY = "ordinary SAE"
+"""An arm that is trained as usual: something to compare with, and no null."""
 LEARNING_RATE, BATCH, EPOCHS = 1e-3, 512, 2
 
 
@@ -81,6 +83,8 @@ class Request:
         for name in self.baselines:
             if name not in (*NULLS, *ON_REQUEST):
                 _checked_arm(name)
+        if all(name.split("/")[0] == "trained" for name in self.baselines):
+            raise BadInputError("an SAE that is trained as usual is no null: give a baseline besides trained")
         for name in self.evals:
             Eval.class_named(name)
 
@@ -182,8 +186,9 @@ def _null(name: str, recipe: Recipe, fit: Cell, evals: Sequence[str], seed: int)
     constraint, init = named_arm(name)
     words = constraint.label if init.name == "iso" else f"{constraint.label} ({init.label})"
     if constraint == Trained():
-        words = f"{words} for as long as the nulls"
-    kind = "trained" if constraint.learns else "untrained"
+        words, kind = f"{words} for as long as the nulls", ORDINARY
+    else:
+        kind = "trained" if constraint.learns else "untrained"
     return CheckedArm(words, kind, Asked(recipe.run(seed, constraint=constraint, init=init)))
 
 

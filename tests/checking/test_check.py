@@ -105,6 +105,27 @@ def test_several_saes_are_paired_with_as_many_seeds(
     assert (row["verdict"], row["n_seeds"]) == ("trained better", 3)
 
 
+def test_nulls_on_request_are_scored_and_an_ordinary_sae_is_no_null(
+    folders: list[Path], text: Path, store: LocalStore
+) -> None:
+    """An SAE of the same little training, one that is trained on noise, and one on a random model."""
+    asked = request(text, baselines=("trained", "noise", "random_model"), seeds=1)
+    found = Check([load_given(folders[0])], asked, store=store).run()
+    values = found.scores.pivot_table(index="arm", columns="metric", values="value")
+    assert len(values) == 4
+    assert values["l0"].to_numpy() == pytest.approx(4.0)
+    ordinary, noise, other = (
+        values.filter(like=word, axis=0).iloc[0] for word in ("as long", "noise", "random model")
+    )
+    explained = [arm["explained_variance"] for arm in (ordinary, noise, other)]
+    assert len(set(explained)) == 3
+    assert min(explained) > 0.2
+    assert abs(other["cross_entropy"] - ordinary["cross_entropy"]) > 0.02
+    assert set(found.comparisons["null"]) == set(values.index) - {"given SAE"}
+    assert set(found.summary["nulls"]) == {2}
+    assert any("random model" in item for item in found.facts["not_matched"])
+
+
 def test_an_sae_of_ours_is_recognised_in_the_scale_that_it_takes(
     trained: list[Autoencoder], model: Path, text: Path, source: Hook, store: LocalStore
 ) -> None:
@@ -226,6 +247,7 @@ def test_a_text_that_is_too_short_and_odd_requests_are_refused(
         Check([load_given(folders[0])], request(text, tokens=10**7), store=store).run()
     for fields, keyword in (
         ({"baselines": ("frozen_everything",)}, "frozen_everything"), ({"evals": ("guessing",)}, "guessing"),
+        ({"baselines": ("trained", "trained/cov")}, "no null"),
         ({"seeds": 0}, "at least one"), ({"tokens": 5}, "too few"), ({"minutes": 3.0}, "not both"),
         ({"tokens": None, "minutes": -1.0}, "more than 0"),
     ):  # fmt: skip
