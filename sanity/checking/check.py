@@ -70,11 +70,6 @@ class Check:
         more = f" and {len(self.givens) - 1} more" if len(self.givens) > 1 else ""
         return self.givens[0].name + more
 
-    @cached_property
-    def seeds(self) -> int:
-        """Seeds of every null; as many as given SAEs where there are several, so that both can be paired."""
-        return max(self.request.seeds, len(self.givens)) if len(self.givens) > 1 else self.request.seeds
-
     @property
     def baselines(self) -> tuple[str, ...]:
         """Those asked for; of an object whose decoder is its own code none that would change it."""
@@ -136,7 +131,7 @@ class Check:
         evals = list(self.request.eval_fields(size))
         kept = all(one.can_be_kept for one in self.givens)
         fits = self._fits(size)
-        return list(asked_arms(recipe, fits, self.baselines, evals, self.seeds, can_be_kept=kept))
+        return list(asked_arms(recipe, fits, self.baselines, evals, self.request.seeds, can_be_kept=kept))
 
     def _plan(self, size: Size, l0: float) -> Plan:
         asked = [arm.asked for arm in self._arms(size, l0)]
@@ -217,7 +212,7 @@ def planned(check: Check) -> dict[str, Any]:
         "hook": check.hook,
         "tokens": check.size.tokens,
         "held_out_tokens": check.size.held_out,
-        "seeds": check.seeds,
+        "seeds": check.request.seeds,
         "baselines": list(check.baselines),
         "evals": list(check.request.evals),
         "results": len(cells),

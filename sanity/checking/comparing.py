@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sanity.checking.arms import Given
+from sanity.checking.arms import NULLS, Given
 from sanity.checking.request import ORDINARY, WRONG_DECODER
 from sanity.evals.metric import METRICS, Metric
 from sanity.stats import Spread, Verdict, place, pooled_spread, verdict, verdict_unpaired
@@ -25,6 +25,8 @@ HEADLINES = (
 OF_LATENTS_ALONE = ("dead_latents",)
 """Metrics of the encoder that are measured where the decoder is: nulls with its latents are left out."""
 GIVEN = Given().label
+OF_THE_GIVEN = frozenset(null.label for null in NULLS.values())
+"""Nulls of which each seed is made of one given SAE: only these pair with them."""
 
 BEATS, MATCHED, UNDECIDED, NOT_ASKED = "beats every null", "matched by a null", "undecided", "not decided"
 WINS, LOSES = "trained better", "baseline better"
@@ -116,7 +118,11 @@ def _single(leads: np.ndarray, spread: Spread, rules: dict[str, Any], arm: str) 
 def _over_seeds(
     ours: pd.Series[float], theirs: pd.Series[float], rules: dict[str, Any], arm: str
 ) -> dict[str, Any]:
-    paired = list(ours.index) == list(theirs.index)
+    """Several given SAEs against a null, whose seeds go with theirs only where it is made of them.
+
+    The draws of evals are shared by number all the same, by which Welch's intervals are too wide if anything.
+    """
+    paired = arm in OF_THE_GIVEN
     names = (GIVEN, arm)
     found = (
         verdict(_leads(ours, theirs), names=names, **rules)
@@ -131,7 +137,7 @@ def _over_seeds(
         "p_rank": None,
         "null_sd": float(theirs.std()) if len(theirs) > 1 else None,
         "smallest_margin": None if tight is None else max(abs(tight.low), abs(tight.high)),
-        "test": "paired t-test and TOST over seeds" if paired else "Welch's t-test and TOST over seeds",
+        "test": f"{'paired' if paired else 'unpaired (Welch)'} t-test and TOST over seeds",
     }
 
 

@@ -188,7 +188,7 @@ def facts_of(check: Check, fits: Sequence[Mapping[str, Any]], seconds: float) ->
         "tokens": size.tokens,
         "tokens_seen": EPOCHS * size.tokens,
         "held_out_tokens": size.held_out,
-        "seeds": check.seeds,
+        "seeds": check.request.seeds,
         "baselines": list(check.baselines),
         "evals": list(check.request.evals),
         "given": GIVEN,
@@ -238,7 +238,7 @@ def command(check: Check) -> str:
     paths = [one.path or one.name for one in check.givens]
     words = ["sanity", "check", *paths]
     words += ["--model", str(check.model), "--hook", str(check.hook), "--tokens", str(check.size.tokens)]
-    words += ["--seeds", str(check.seeds)]
+    words += ["--seeds", str(asked.seeds)]
     if asked.text != ("registry",):
         words += [word for name in asked.text for word in ("--text", name)]
     if asked.baselines != BASELINES:

@@ -158,14 +158,14 @@ def asked_arms(
     """Every arm: the given SAEs first, then each null.
 
     A single SAE is scored once for every seed of the nulls, so that both are asked the same; of several, each
-    is a seed.
+    is a seed, and has one null of every kind that is made of it.
     """
     for seed in range(seeds if len(fits) == 1 else len(fits)):
         arm = Given() if can_be_kept else GivenObject()
         asked = Asked(recipe.run(seed, constraint=arm), made=fits[seed % len(fits)])
         yield CheckedArm(Given().label, "given", asked)
     for name in baselines:
-        for seed in range(seeds):
+        for seed in range(len(fits) if name in NULLS and len(fits) > 1 else seeds):
             yield _null(name, recipe, fits[seed % len(fits)], evals, seed)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from checked_saes import HOOK
+from scipy import stats
 
 import sanity
 from sanity.checking.arms import PermutedDecoder, RandomLatents, RotatedDecoder
@@ -92,17 +93,25 @@ def test_the_same_check_computes_nothing(
     assert again.run().answer == report.answer
 
 
-def test_several_saes_are_paired_with_as_many_seeds(
-    folders: list[Path], text: Path, store: LocalStore
+@pytest.mark.parametrize("seeds", [2, 4])
+def test_several_saes_pair_with_nulls_made_of_them_and_with_no_other(
+    folders: list[Path], text: Path, store: LocalStore, seeds: int
 ) -> None:
-    asked = request(text, baselines=("frozen_decoder", "untrained"), evals=("reconstruction",))
-    check = Check([load_given(folder) for folder in folders], asked, store=store)
-    assert check.seeds == 3
-    found = check.run()
-    compared = found.comparisons.set_index(["metric", "null"])
-    row = compared.loc["explained_variance", "untrained"]
-    assert row["test"].startswith("paired t-test")
-    assert (row["verdict"], row["n_seeds"]) == ("trained better", 3)
+    """Whatever the number of the nulls' seeds: it is theirs alone."""
+    nulls = ("untrained", "permuted_decoder")
+    asked = request(text, baselines=nulls, evals=("reconstruction",), seeds=seeds)
+    found = Check([load_given(folder) for folder in folders], asked, store=store).run()
+    compared = found.comparisons.set_index(["metric", "null"]).loc["explained_variance"]
+    assert [test.split()[0] for test in compared["test"]] == ["unpaired", "paired"]
+    assert (compared["verdict"] == "trained better").all()
+    assert list(compared["n_seeds"]) == [min(3, seeds), 3]
+    ours, theirs = (
+        found.scores.query("arm == @arm and metric == 'explained_variance'")["value"]
+        for arm in ("given SAE", "untrained")
+    )
+    assert (len(ours), len(theirs)) == (3, seeds)
+    known = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+    assert tuple(compared.loc["untrained", ["low", "high"]]) == pytest.approx(tuple(known))
 
 
 def test_nulls_on_request_are_scored_and_an_ordinary_sae_is_no_null(
