@@ -90,7 +90,7 @@ class Check:
                 return size
         smallest = self.request.sizes[-1]
         log.warning(
-            "the smallest check takes about %.0f minutes on this machine, more than the %g asked for",
+            "the smallest check takes about %.1f minutes on this machine, more than the %g asked for",
             self._cost_of(smallest).seconds / 60, self.request.minutes,
         )  # fmt: skip
         return smallest
