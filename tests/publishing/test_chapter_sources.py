@@ -52,6 +52,11 @@ def test_one_cell_takes_the_profile_and_opens_at_the_smallest(chapter: Path) -> 
     assert ["".join(cell["source"]) for cell in tagged] == ['profile = "demo"']
 
 
+def test_every_chapter_says_at_which_profile_it_ran_and_what_made_it(chapter: Path) -> None:
+    source = "".join("".join(cell["source"]) for cell in cells(chapter) if cell["cell_type"] == "code")
+    assert all(call.removesuffix(")") in source for call in MARKS.values())
+
+
 def test_text_pair_is_the_same_notebook(chapter: Path) -> None:
     pair = jupytext.read(chapter.with_suffix(".py"))
     own = jupytext.read(chapter)
