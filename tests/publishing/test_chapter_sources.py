@@ -11,6 +11,7 @@ import jupytext
 import pytest
 
 from sanity.publishing import COLAB_CELL, read_chapters
+from sanity.publishing.site import MARKS
 
 ROOT = Path(__file__).parent.parent.parent
 CHAPTERS = sorted((ROOT / "book").glob("*.ipynb"))
