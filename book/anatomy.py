@@ -83,8 +83,9 @@ figures.house_style()
 torch.set_num_threads(1)  # with matrices as small as these, a second thread costs more than it saves
 
 D_IN, N_FEATURES, L0 = 32, 512, 5
-BATCH, STEPS = 512, 150 if profile == "smoke" else 600
+BATCH, STEPS = 512, 150 if profile in ("smoke", "demo") else 600
 LEARNING_RATE = 1e-2
+page.banner()
 
 # %% [markdown]
 # ## A world with known features

@@ -11,6 +11,7 @@ import jupytext
 import pytest
 
 from sanity.publishing import COLAB_CELL, read_chapters
+from sanity.publishing.site import MARKS
 
 ROOT = Path(__file__).parent.parent.parent
 CHAPTERS = sorted((ROOT / "book").glob("*.ipynb"))
@@ -50,6 +51,11 @@ def test_the_first_code_cell_installs_in_colab(chapter: Path) -> None:
 def test_one_cell_takes_the_profile_and_opens_at_the_smallest(chapter: Path) -> None:
     tagged = [c for c in cells(chapter) if "parameters" in c["metadata"].get("tags", [])]
     assert ["".join(cell["source"]) for cell in tagged] == ['profile = "demo"']
+
+
+def test_every_chapter_says_at_which_profile_it_ran_and_what_made_it(chapter: Path) -> None:
+    source = "".join("".join(cell["source"]) for cell in cells(chapter) if cell["cell_type"] == "code")
+    assert all(call.removesuffix(")") in source for call in MARKS.values())
 
 
 def test_text_pair_is_the_same_notebook(chapter: Path) -> None:
