@@ -93,7 +93,7 @@ def test_the_same_check_computes_nothing(
     assert again.run().answer == report.answer
 
 
-@pytest.mark.parametrize("seeds", [2, 4])
+@pytest.mark.parametrize("seeds", [2, 3])
 def test_several_saes_pair_with_nulls_made_of_them_and_with_no_other(
     folders: list[Path], text: Path, store: LocalStore, seeds: int
 ) -> None:
