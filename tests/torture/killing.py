@@ -21,7 +21,7 @@ from sanity.engine.computing import compute
 from sanity.engine.store import LocalStore
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["torture.killing", "sanity.models"])
+_SERVER.set_forkserver_preload(["torture.killing", "sanity.experiments.steps", "sanity.sources"])
 
 
 def kill_often(folder: Path, todo: Sequence[Cell], kills: int, chance: random.Random) -> dict[str, int]:
@@ -32,7 +32,11 @@ def kill_often(folder: Path, todo: Sequence[Cell], kills: int, chance: random.Ra
     one that has would be missing in its children. Each dies of SIGKILL or SIGTERM.
     """
     began = time.monotonic()
-    wanted = contents_of(compute(todo, LocalStore(folder / "undisturbed")), todo)
+    calm = _SERVER.Process(target=_compute, args=(folder / "undisturbed", todo))
+    calm.start()
+    calm.join()
+    assert calm.exitcode == 0, (folder / "undisturbed" / "traceback").read_text("utf-8")
+    wanted = contents_of(LocalStore(folder / "undisturbed"), todo)
     length = time.monotonic() - began
     counts = {"kills": 0, "of them while training": 0, "scratch files damaged": 0, "runs that ended equal": 0}
     while counts["kills"] < kills or not counts["runs that ended equal"]:
