@@ -87,6 +87,12 @@ class Request:
             raise BadInputError("an SAE that is trained as usual is no null: give a baseline besides trained")
         for name in self.evals:
             Eval.class_named(name)
+        others = [name for name in self.baselines if name not in NULLS or NULLS[name].latents_too]
+        if set(self.evals) <= set(READ_LATENTS_ALONE) and all(name.startswith("trained") for name in others):
+            raise BadInputError(
+                f"{' and '.join(self.evals)} read latents alone, which {', '.join(self.baselines)} do not "
+                "change: ask for another eval, or for another baseline"
+            )
 
     @property
     def sizes(self) -> tuple[Size, ...]:

@@ -255,6 +255,7 @@ def test_a_text_that_is_too_short_and_odd_requests_are_refused(
     with pytest.raises(BadInputError, match="were asked for"):
         Check([load_given(folders[0])], request(text, tokens=10**7), store=store).run()
     for fields, keyword in (
+        ({"baselines": ("permuted_decoder",), "evals": ("sparse_probing",)}, "latents alone"),
         ({"baselines": ("frozen_everything",)}, "frozen_everything"), ({"evals": ("guessing",)}, "guessing"),
         ({"baselines": ("trained", "trained/cov")}, "no null"),
         ({"seeds": 0}, "at least one"), ({"tokens": 5}, "too few"), ({"minutes": 3.0}, "not both"),
