@@ -94,7 +94,7 @@ pd.DataFrame(
     [
         ("language model and hook", "Gemma-2-2B, layers 12 and 19; Llama-3-8B, layer 16", f"{source.subject}, {source.where}",
          "as in the chapter on real activations"),
-        ("facts", "RAVEL", choice["source"], "RAVEL's own files are read with `facts: hij/ravel` or a folder"),
+        ("facts", "RAVEL", f"{protocol.facts} ({choice['source']})", "RAVEL's own files can be read as well"),
         ("attributes edited", "country, continent, language and others",
          "; ".join(f"{pair.target} (kept: {', '.join(pair.keep)})" for pair in protocol.pairs),
          "each ordered pair is fitted and judged by itself"),
