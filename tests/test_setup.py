@@ -95,6 +95,8 @@ def test_lock_satisfies_every_declared_dependency(repository: Path, pins: dict[s
 
 
 def test_environment_file_installs_the_lock_without_resolving_torch(repository: Path, tmp_path: Path) -> None:
+    if not (BIN / "uv").exists():
+        pytest.skip("this environment was not made from the lock")
     environment = yaml.safe_load((repository / "environment.yml").read_text())
     section = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
     assert "python=3.11" in environment["dependencies"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,12 @@ BACKENDS = ("transformer_lens", "nnsight")
 # Tuples of two and of three, lists, alibi, a backend that answers with other numbers, no causal attention.
 QUICK = ("gpt_neo", "rwkv", "bloom", "openai-gpt", "cohere", "bert")
 HOOK = "blocks.1.hook_resid_post"
+LOCK = Path(__file__).parents[2] / "requirements.lock"
+LOCKED = next(
+    line.split("==")[1].split()[0]
+    for line in LOCK.read_text("utf-8").splitlines()
+    if line.startswith("transformers==")
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +64,13 @@ def test_families_run_or_are_refused_in_words(
                 load_subject(folder, backend=backend)
             assert "\n" not in str(caught.value)
             continue
-        subject = load_subject(folder, backend=backend)  # with its self-test
+        try:
+            subject = load_subject(folder, backend=backend)  # with its self-test
+        except BadInputError as refusal:
+            # The table is of the locked versions; others may break a family, which then must be said.
+            if version("transformers") == LOCKED or "can run it" not in str(refusal):
+                raise
+            continue
         assert len(subject.logits(tokens)) == len(tokens)
         gain = torch.ones(subject.d_model, requires_grad=True)
         with warnings.catch_warnings():
