@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import functools
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from sanity.checking.given import GivenSAE
 from sanity.errors import BadInputError
 from sanity.profiles.sources import HookEntry
 from sanity.sources import Hook
-from sanity.subject import known_subjects, prepare
+from sanity.subject import Shape, known_subjects, prepare, shape_of
 
 CONTEXT = 128
 """Tokens per sequence, where the model reads as many."""
@@ -41,8 +39,9 @@ def find_model(given: GivenSAE, model: str | None) -> str:
 
 def find_hook(given: GivenSAE, hook: str | None, model: str) -> str:
     """The hook: as asked for, else as the checkpoint names it; one that cannot be read is refused."""
-    shape = shape_of(model)
-    width, layers = shape.width, shape.layers
+    shape = _shape(model)
+    width, layers = shape.d_model, shape.n_layers
+    assert layers is not None
     there = f"blocks.K.hook_resid_pre and blocks.K.hook_resid_post for K from 0 to {layers - 1}"
     chosen = hook or given.hook
     if chosen is None:
@@ -65,53 +64,34 @@ def find_hook(given: GivenSAE, hook: str | None, model: str) -> str:
     return chosen
 
 
-class Shape(NamedTuple):
-    """Of a language model."""
-
-    width: int
-    """Of its residual stream."""
-    layers: int
-    context: int
-    """Longest sequence, in tokens."""
-
-
 @functools.cache
-def shape_of(model: str) -> Shape:
-    """From the model's configuration alone."""
-    path = prepare(model) / "config.json"
-    if not path.is_file():
+def _shape(model: str) -> Shape:
+    """Of a model that is fetched first if need be; its configuration says it, else the loaded model."""
+    prepare(model)
+    shape = shape_of(model)
+    if shape is None:
         from sanity.subject import load_module
 
         config = load_module(model).config.get_text_config()
-        return Shape(
-            int(config.hidden_size), int(config.num_hidden_layers), int(config.max_position_embeddings)
-        )
-    said = json.loads(path.read_text(encoding="utf-8"))
-    said = said.get("text_config", said)
-    width = next((said[n] for n in ("hidden_size", "n_embd", "d_model") if n in said), None)
-    layers = next((said[n] for n in ("num_hidden_layers", "n_layer", "num_layers") if n in said), None)
-    if width is None or layers is None:
-        raise BadInputError(
-            f"{path} does not say how wide and deep the model is: give a causal language model"
-        )
-    longest = (said[n] for n in ("max_position_embeddings", "n_positions", "n_ctx") if n in said)
-    return Shape(int(width), int(layers), int(next(longest, CONTEXT)))
+        shape = Shape(config.num_hidden_layers, config.hidden_size, config.max_position_embeddings)
+    if shape.d_model is None or shape.n_layers is None:
+        raise BadInputError(f"{model} does not say how wide and deep it is: give a causal language model")
+    return shape
 
 
 def _width(model: str) -> int | None:
     """Width of a known model if it is at hand: nothing is fetched for an error message."""
-    try:
-        return shape_of(model).width
-    except Exception:
-        return None
+    shape = shape_of(model)
+    return None if shape is None else shape.d_model
 
 
 def source_of(model: str, hook: str, text: Sequence[str], *, tokens: int, held_out: int) -> Hook:
     """The source: the same as a profile would make, so that its harvest is shared with the book's."""
-    shape = shape_of(model)
+    shape = _shape(model)
+    assert shape.d_model is not None
     entry = HookEntry(
-        kind="hook", subject=model, hook=hook, d_model=shape.width, text=tuple(text),
-        context=min(CONTEXT, shape.context), train_tokens=tokens, held_out_tokens=held_out,
+        kind="hook", subject=model, hook=hook, d_model=shape.d_model, text=tuple(text),
+        context=min(CONTEXT, shape.context or CONTEXT), train_tokens=tokens, held_out_tokens=held_out,
         shard_tokens=min(8192, max(1024, tokens // 4)),
     )  # fmt: skip
     made = entry.made(_no_other)
