@@ -118,7 +118,7 @@ with warnings.catch_warnings():
     from sae_lens.saes.sae import SAEMetadata
     from sae_lens.training.sae_trainer import SAETrainer
 
-torch.manual_seed(0)
+torch.manual_seed(0)  # SAELens draws from the global generator only
 folder = page.root / "_build" / "check_your_own" / profile / "sae"
 lens = TopKTrainingSAE(
     TopKTrainingSAEConfig(
