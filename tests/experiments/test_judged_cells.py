@@ -133,7 +133,7 @@ EXCERPTS = [
 
 @pytest.fixture(autouse=True)
 def few_excerpts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judging, "registry_excerpts", lambda *, seed: EXCERPTS)
+    monkeypatch.setattr(judging, "registry_excerpts", lambda *, per_source, seed: EXCERPTS)
 
 
 def gate_cell(asked: JudgedInterpretability = ASKED) -> Cell:
@@ -271,7 +271,13 @@ def test_every_seed_draws_its_own_order_and_all_arms_of_a_seed_share_it(
 def test_the_first_judge_that_passed_gives_the_score() -> None:
     def opinion(name: str, accuracy: float, *, passed: bool, silent: str = "") -> Opinion:
         latents = pd.DataFrame(
-            {"latent": [0, 1], "accuracy": accuracy, "shuffled": 0.5, "unanswered": float(bool(silent))}
+            {
+                "latent": [0, 1],
+                "accuracy": accuracy,
+                "shuffled": 0.5,
+                "same_word": None,
+                "unanswered": float(bool(silent)),
+            }
         )
         spec = JudgeSpec("local", name, "weights", 1)
         return Opinion(spec, passed, f"{name}'s gate", Judged(latents, pd.DataFrame()), silent)
