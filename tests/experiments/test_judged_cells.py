@@ -322,7 +322,7 @@ def test_cells_do_not_know_the_address_the_key_or_the_price(monkeypatch: pytest.
 def test_without_a_named_judge_its_grid_plans_nothing(store: LocalStore) -> None:
     plan = named_plan()
     assert plan.grid("judged_interpretability_named") == []
-    assert len(plan.grid("judged_interpretability")) == 1
+    assert len(plan.grid("judged_interpretability")) == 21
     read = Reader(profiles.load("quick", only=GRIDS[:1]), store)
     assert read.plan.cells == []
     assert read.scores(GRIDS[0]).empty
@@ -337,14 +337,14 @@ def test_judges_come_from_the_environment_and_the_profile(monkeypatch: pytest.Mo
         found = profile.eval_named(name).in_environment()
         return [(spec.kind, spec.model, found.contexts) for spec in found.judges]
 
-    assert judges("judged_interpretability") == [("local", "smollm2-135m", 5)]
+    assert judges("judged_interpretability") == [("matcher", "minilm", 50)]
     assert profile.eval_named("judged_by_named").in_environment() is None
     monkeypatch.setenv("SANITY_JUDGE_URL", "https://one.example/v1")
     with pytest.raises(BadInputError, match="SANITY_JUDGE_MODEL is not"):
         judges("judged_by_named")
     monkeypatch.setenv("SANITY_JUDGE_MODEL", "a,b")
     assert judges("judged_by_named") == [("endpoint", "a", 50), ("endpoint", "b", 50)]
-    assert judges("judged_interpretability") == [("local", "smollm2-135m", 5)]
+    assert judges("judged_interpretability") == [("matcher", "minilm", 50)]
     monkeypatch.delenv("SANITY_JUDGE_URL")
     monkeypatch.setenv("SANITY_JUDGE_MODEL", "smollm2-135m")
     assert judges("judged_by_named") == [("local", "smollm2-135m", 50)]

@@ -253,21 +253,25 @@ class JudgedInterpretability(Eval):
         return usage, seconds + saes * self._score_cost(spec).seconds
 
     def _gate_usage(self, spec: JudgeSpec) -> Usage:
+        if spec.kind == "matcher":
+            return Usage()
         return estimate_protocol(
             latents=len(CONCEPTS),
             examples=0,
             contexts=2 * self.gate_contexts,
             context_characters=130,
-            texts_per_question=spec.texts_per_question or 2 * self.gate_contexts,
+            texts_per_question=spec.texts_per_question,
         )
 
     def _score_usage(self, spec: JudgeSpec) -> Usage:
+        if spec.kind == "matcher":
+            return Usage()
         return estimate_protocol(
             latents=self.latents,
             examples=self.examples,
             contexts=2 * self.contexts + self.same_word,
             context_characters=round(4.5 * self.drawn.window),
-            texts_per_question=spec.texts_per_question or 2 * self.contexts,
+            texts_per_question=spec.texts_per_question,
         )
 
     def _gate_cost(self, spec: JudgeSpec) -> Cost:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,17 @@ _SHOWN = 2
 Floats = NDArray[np.float32]
 
 
+@runtime_checkable
+class TokenEncoder(Protocol):
+    """The part of a `SentenceEncoder` that a matcher reads."""
+
+    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The word pieces of each text."""
+
+    def tokens(self, texts: Sequence[str]) -> list[TextTokens]:
+        """The word pieces of each text with a vector for each."""
+
+
 class TextMatcher:
     """A judge that describes by words that stand out and reads by their likeness to a text's words.
 
@@ -51,7 +63,7 @@ class TextMatcher:
         Gives the vectors. Every distinct text is read once.
     """
 
-    def __init__(self, name: str, corpus: Sequence[str], encoder: SentenceEncoder) -> None:
+    def __init__(self, name: str, corpus: Sequence[str], encoder: TokenEncoder) -> None:
         self.name = name
         self._corpus = Corpus(corpus)
         self._encoder = encoder
