@@ -5,6 +5,7 @@ from sanity.claims.choosing import Chosen, chosen
 from sanity.claims.comparing import Paired, comparisons
 from sanity.claims.evaluation import Result, evaluate, evaluate_all
 from sanity.claims.factors import along, leads, paired_levels
+from sanity.claims.fragility import flips_at
 from sanity.claims.gates import (
     GATE_TABLE,
     GATE_TABLE_COLUMNS,
@@ -20,6 +21,7 @@ from sanity.claims.papertables import headline_pairs, paper_tables, reread_table
 from sanity.claims.reporting import claims_table, ledger_metrics, result_rows
 from sanity.claims.schema import Experiment
 from sanity.claims.selection import RUN_COLUMNS, SCORE_COLUMNS, Primary, check_scores, repeated
+from sanity.claims.shares import Shares, lead_table, shares_of_lead
 
 __all__ = [
     "GATE_TABLE",
@@ -34,6 +36,7 @@ __all__ = [
     "Paired",
     "Primary",
     "Result",
+    "Shares",
     "along",
     "best_of_table",
     "book_folder",
@@ -44,9 +47,11 @@ __all__ = [
     "evaluate",
     "evaluate_all",
     "failed_metrics",
+    "flips_at",
     "gate_state",
     "gate_table",
     "headline_pairs",
+    "lead_table",
     "leads",
     "ledger_metrics",
     "ledger_of",
@@ -62,5 +67,6 @@ __all__ = [
     "result_rows",
     "rises",
     "sensitivity_table",
+    "shares_of_lead",
     "worst_state",
 ]

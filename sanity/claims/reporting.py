@@ -32,11 +32,12 @@ def claims_table(
     """The front page's table: one row per claim, in words.
 
     Columns: `id`, `claim`, `by`, `where`, `paper`, `the paper's own numbers` (what they would be worth at the
-    margin here: `printed`, by claim), `ours` (a comparison: other arm against judged arm, as the paper prints
-    pairs, and their difference with the interval that decides it: 90 % for equivalences), `seeds`,
-    `profile and scale`, `verdict`, `in detail` (what qualifies it), `stands` (yes, no, undecided),
-    `margin or range`, `scale` (in what ours differs from the claim's), `would change our mind`, and with
-    `gates` the `validity gate` of the claim's metrics: passed, failed or not available.
+    margin here: `printed`, by claim), `ours` (a comparison: the two arms by name, and their difference with
+    the interval that decides it: 90 % for equivalences), `share of the trained lead` (which the other arm
+    has), `seeds`, `profile and scale`, `verdict`, `fragile` (the nearest margin that would change it),
+    `in detail` (what qualifies it), `stands` (yes, no, undecided), `margin or range`, `scale` (in what ours
+    differs from the claim's), `would change our mind`, and with `gates` the `validity gate` of the claim's
+    metrics: passed, failed or not available.
     """
     rows = [
         {
@@ -47,9 +48,11 @@ def claims_table(
             "paper": result.claim.paper or "",
             "the paper's own numbers": (printed or {}).get(result.claim.id, ""),
             "ours": _number(result),
+            "share of the trained lead": result.shares.words if result.shares else "",
             "seeds": str(result.verdict.n_seeds or ""),
             "profile and scale": _place(result, profile),
             "verdict": result.verdict.verdict,
+            "fragile": "" if result.flips_at is None else f"another at {result.flips_at:.1%}",
             "in detail": result.verdict.qualifier,
             "stands": _stands(result),
             "margin or range": _margin(result),
@@ -81,7 +84,8 @@ def _number(result: Result) -> str:
     if result.means is None:
         return number
     judged, against = result.means
-    return f"{against:.3f} against {judged:.3f}: {number}"
+    judged_name, other_name = (name.replace(" (iso)", "") for name in result.names)
+    return f"{other_name} {against:.3f}, {judged_name} {judged:.3f}: difference {number}"
 
 
 def _place(result: Result, profile: str) -> str:
@@ -98,10 +102,12 @@ def _stands(result: Result) -> str:
 
 
 def _margin(result: Result) -> str:
+    """The expected range, or the margin in the metric's units with its share of the range."""
     if isinstance(result.claim, Value):
         low, high = result.claim.expected.low, result.claim.expected.high
         width = f"{low:g} to {high:g}" if None not in (low, high) else ""
         width = width or (f"at least {low:g}" if high is None else f"at most {high:g}")
     else:
-        width = "" if result.verdict.margin is None else f"{result.verdict.margin:.3g}"
-    return width if is_blind(result.claim) else f"{width} (not blind)".strip()
+        share = f"{result.claim.margin.fraction:.0%} of the range"
+        width = share if result.verdict.margin is None else f"{result.verdict.margin:.3g} ({share})"
+    return f"{width}, {'blind' if is_blind(result.claim) else 'not blind'}"

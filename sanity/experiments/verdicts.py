@@ -79,7 +79,7 @@ class Judging:
     """What the paper's own numbers would say at the ledger's margins, by claim."""
 
 
-@computes("verdicts", version=1)
+@computes("verdicts", version=2)
 def judge_claims(task: Task) -> None:
     """Every claim's verdict: `results` as data, and the front page's table `claims`."""
     scores, gates = task.inputs["scores"].table("scores"), task.inputs["gates"].table("gates")
