@@ -15,12 +15,6 @@
 # # Anatomy of the check
 #
 # *What does a sparse autoencoder learn that one with frozen directions does not?*
-#
-# This page is the whole of the check, small enough to read and to change: a world whose features are known, a sparse
-# autoencoder (SAE) in plain PyTorch, a training loop of a dozen lines, and two *twins* that start at the same point and
-# see the same batches while their decoder may not learn {cite}`korznikov2026sanity`. It needs no stored result; all of
-# it is computed here, in about half a minute. The other chapters do the same at larger sizes, with more seeds, more
-# architectures and more scores.
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -50,7 +44,7 @@ if "google.colab" in sys.modules:
 # %% tags=["parameters"]
 profile = "demo"
 
-# %%
+# %% tags=["hide-input"]
 import inspect
 import time
 
@@ -86,6 +80,13 @@ D_IN, N_FEATURES, L0 = 32, 512, 5
 BATCH, STEPS = 512, 150 if profile in ("smoke", "demo") else 600
 LEARNING_RATE = 1e-2
 page.banner()
+
+# %% [markdown]
+# This page is the whole of the check, small enough to read and to change: a world whose features are known, a sparse
+# autoencoder (SAE) in plain PyTorch, a training loop of a dozen lines, and two *twins* that start at the same point and
+# see the same batches while their decoder may not learn {cite}`korznikov2026sanity`. It needs no stored result; all of
+# it is computed here, in about half a minute. The other chapters do the same at larger sizes, with more seeds, more
+# architectures and more scores.
 
 # %% [markdown]
 # ## A world with known features

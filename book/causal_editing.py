@@ -18,29 +18,6 @@
 #
 # *Can one fact about a word be changed through a dictionary's latents while its other facts stay, and does a trained
 # dictionary do it better than a random one?*
-#
-# The task is made like RAVEL's {cite}`huang2024ravel`, the method is SAEBench's {cite}`karvonen2025saebench`. A prompt
-# asks for one attribute of an entity: the number of a noun (*the teachers that I saw* goes on with *are*), or its first
-# letter. The residual stream at the entity's last token is encoded, the latents that a learned binary mask has chosen
-# are swapped with those of another entity, and the result is put back into the same place. One mask serves all
-# entities.
-#
-# - **cause**: asked for the attribute that is to change, the model answers with the *other* entity's value;
-# - **isolation**: asked for an attribute that is to stay, it still answers with its own;
-# - **disentanglement** is their mean.
-#
-# Doing nothing has cause 0 and isolation 1, swapping everything the opposite: both stand at one half, because every
-# pair of entities that is scored differs in every attribute that is asked. That half is the floor. The ceiling is a
-# *learned rotation* {cite}`geiger2024das`: a subspace of the residual stream, fitted to the same loss on the same
-# entities without any dictionary. Where it is no better than the floor, the pair of attributes cannot be told apart by
-# any linear edit that we know of, and no dictionary is judged on it.
-#
-# What a dictionary does not reconstruct, its *error term*, can be **kept**: then only the swapped latents are judged.
-# That is the primary reading here. SAEBench's default, and the paper's, is to **drop** it: then an edit also pays for
-# what the reconstruction loses at that token.
-#
-# The paper reports 0.72 for trained dictionaries and 0.73 for the soft-frozen baseline on Gemma-2-2B (layer 12), the two
-# numbers behind "baselines match" {cite}`korznikov2026sanity`.
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -86,6 +63,30 @@ dropped_on = len(grid.seeds if protocol.dropped_seeds is None else {*grid.seeds}
 curves_on = len({*grid.seeds} & {*protocol.curve_seeds})
 KEPT = "kept" if protocol.kept_seeds is None or protocol.kept_seeds else "dropped"  # the primary reading
 page.banner()
+
+# %% [markdown]
+# The task is made like RAVEL's {cite}`huang2024ravel`, the method is SAEBench's {cite}`karvonen2025saebench`. A prompt
+# asks for one attribute of an entity: the number of a noun (*the teachers that I saw* goes on with *are*), or its first
+# letter. The residual stream at the entity's last token is encoded, the latents that a learned binary mask has chosen
+# are swapped with those of another entity, and the result is put back into the same place. One mask serves all
+# entities.
+#
+# - **cause**: asked for the attribute that is to change, the model answers with the *other* entity's value;
+# - **isolation**: asked for an attribute that is to stay, it still answers with its own;
+# - **disentanglement** is their mean.
+#
+# Doing nothing has cause 0 and isolation 1, swapping everything the opposite: both stand at one half, because every
+# pair of entities that is scored differs in every attribute that is asked. That half is the floor. The ceiling is a
+# *learned rotation* {cite}`geiger2024das`: a subspace of the residual stream, fitted to the same loss on the same
+# entities without any dictionary. Where it is no better than the floor, the pair of attributes cannot be told apart by
+# any linear edit that we know of, and no dictionary is judged on it.
+#
+# What a dictionary does not reconstruct, its *error term*, can be **kept**: then only the swapped latents are judged.
+# That is the primary reading here. SAEBench's default, and the paper's, is to **drop** it: then an edit also pays for
+# what the reconstruction loses at that token.
+#
+# The paper reports 0.72 for trained dictionaries and 0.73 for the soft-frozen baseline on Gemma-2-2B (layer 12), the two
+# numbers behind "baselines match" {cite}`korznikov2026sanity`.
 
 # %% tags=["hide-input"]
 asked = page.read.prepared("causal_editing")[0][1]

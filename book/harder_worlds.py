@@ -15,16 +15,6 @@
 # # Harder worlds
 #
 # *Does what the toy shows survive features that are correlated, nested, of Zipf's frequencies, or noisy?*
-#
-# The paper names one limit of its synthetic experiment itself: its features are independent. Language is not like
-# that. Topics make features occur together, "Paris" never occurs without "city", few features are frequent and most
-# are rare, and no activation is an exact sum. This chapter trains the trained arm and the paper's baselines on worlds
-# with each of these, and asks two questions of every world: *does explained variance rank the arms as recovery does?*
-# And: *does the soft-frozen decoder match the trained one, in either?*
-#
-# The paper's sentence, that explained variance tells little of recovery, compares architectures. So the same is asked
-# *between* architectures, and between dictionaries that do not fit: half or double the number of active latents
-# {cite}`chanin2025sparse`, half or double the number of latents. On language models nobody knows which fits.
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -69,6 +59,17 @@ sources = {name: page.profile.source_named(name) for name in grid.sources}
 first = next(iter(sources.values()))
 held_out = first.held_out
 page.banner()
+
+# %% [markdown]
+# The paper names one limit of its synthetic experiment itself: its features are independent. Language is not like
+# that. Topics make features occur together, "Paris" never occurs without "city", few features are frequent and most
+# are rare, and no activation is an exact sum. This chapter trains the trained arm and the paper's baselines on worlds
+# with each of these, and asks two questions of every world: *does explained variance rank the arms as recovery does?*
+# And: *does the soft-frozen decoder match the trained one, in either?*
+#
+# The paper's sentence, that explained variance tells little of recovery, compares architectures. So the same is asked
+# *between* architectures, and between dictionaries that do not fit: half or double the number of active latents
+# {cite}`chanin2025sparse`, half or double the number of latents. On language models nobody knows which fits.
 
 # %% [markdown]
 # ## The worlds

@@ -15,25 +15,6 @@
 # # Interpretability without a judge
 #
 # *Can one say what a latent fires on, is it more than a word, and do trained latents do better than random ones?*
-#
-# The paper lets a language model describe 200 latents from their strongest contexts, and another one guess from the
-# description in which contexts they fire: trained latents score 0.90 and soft-frozen ones 0.88, where 0.5 is
-# chance {cite}`korznikov2026sanity`. A judge costs money, changes, and is kind: it may be right for the wrong reason.
-# This chapter asks the same question without one.
-#
-# | score | what is asked | chance |
-# |---|---|---|
-# | AUROC | the mean embedding of the 15 strongest contexts in one half of the documents ranks contexts of the other half: is one in which the latent fires above one in which it does not? | 0.5 |
-# | the same, strongest quarter | only the strongest quarter of the activating contexts is asked about | 0.5 |
-# | the same, same word | each activating context is held against silent ones that hold the word on which the latent fires most | 0.5 |
-# | the same, same source | each is held against silent ones from the same source (news, code, reviews ...) | 0.5 |
-# | AUROC of a word list | contexts ranked by nothing but which words they hold, by how often the latent fired on each | 0.5 |
-# | lexical purity | share of the 15 strongest activations that fall on one word | as many random tokens |
-# | best n-gram | the rule "fires on this word (or these two, three)" that fits best in one half, tried in the other | 0 |
-# | intruders found | four strong contexts of different documents and a silent one: is the silent one least like the others? | 0.2 |
-#
-# Embeddings are those of a sentence encoder (all-MiniLM-L6-v2, {cite}`reimers2019sentence`), centred on the mean of all contexts. The token on
-# which a latent fires is not marked for it, since silent contexts have none.
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -80,6 +61,26 @@ grid = page.profile.grid("interpretability")
 asked = page.profile.eval_named("interpretability")
 place, drawn, seeds = page.profile.place_of(grid.sources[0]), asked.drawn, f"{len(grid.seeds)} seeds"
 page.banner()
+
+# %% [markdown]
+# The paper lets a language model describe 200 latents from their strongest contexts, and another one guess from the
+# description in which contexts they fire: trained latents score 0.90 and soft-frozen ones 0.88, where 0.5 is
+# chance {cite}`korznikov2026sanity`. A judge costs money, changes, and is kind: it may be right for the wrong reason.
+# This chapter asks the same question without one.
+#
+# | score | what is asked | chance |
+# |---|---|---|
+# | AUROC | the mean embedding of the 15 strongest contexts in one half of the documents ranks contexts of the other half: is one in which the latent fires above one in which it does not? | 0.5 |
+# | the same, strongest quarter | only the strongest quarter of the activating contexts is asked about | 0.5 |
+# | the same, same word | each activating context is held against silent ones that hold the word on which the latent fires most | 0.5 |
+# | the same, same source | each is held against silent ones from the same source (news, code, reviews ...) | 0.5 |
+# | AUROC of a word list | contexts ranked by nothing but which words they hold, by how often the latent fired on each | 0.5 |
+# | lexical purity | share of the 15 strongest activations that fall on one word | as many random tokens |
+# | best n-gram | the rule "fires on this word (or these two, three)" that fits best in one half, tried in the other | 0 |
+# | intruders found | four strong contexts of different documents and a silent one: is the silent one least like the others? | 0.2 |
+#
+# Embeddings are those of a sentence encoder (all-MiniLM-L6-v2, {cite}`reimers2019sentence`), centred on the mean of all contexts. The token on
+# which a latent fires is not marked for it, since silent contexts have none.
 
 # %% tags=["hide-input"]
 ((_, prepared), *_) = [found for found in page.read.prepared("contexts") if found[0].place == place]

@@ -16,13 +16,6 @@
 #
 # *How far do directions turn while a sparse autoencoder is trained, and what do the cones of a soft-frozen decoder
 # still allow?*
-#
-# The paper explains its soft-frozen baseline by *lazy training*: after 10 % of the steps explained variance has almost
-# its final value while decoder directions still have cosines near 0.8 to their random start, so that good scores need
-# no learned directions (Appendix D) {cite}`korznikov2026sanity`. It shows the first tenth of one training. This chapter
-# shows the whole of it, with both sides of the autoencoder; sweeps the cone from frozen to free, next to a control
-# without any features; asks what a cone can *reach*, which is not what the paper's bound is about; and tests the lazy
-# regime itself, which is defined for smooth models {cite}`chizat2019lazy`, in a form that holds where supports switch.
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -73,6 +66,14 @@ toy, real, cones = (
 lazy = lazy_training.fields_of(page.profile)
 hook, source = page.profile.place_of(real.sources[0]), page.profile.source_named(real.sources[0])
 page.banner()
+
+# %% [markdown]
+# The paper explains its soft-frozen baseline by *lazy training*: after 10 % of the steps explained variance has almost
+# its final value while decoder directions still have cosines near 0.8 to their random start, so that good scores need
+# no learned directions (Appendix D) {cite}`korznikov2026sanity`. It shows the first tenth of one training. This chapter
+# shows the whole of it, with both sides of the autoencoder; sweeps the cone from frozen to free, next to a control
+# without any features; asks what a cone can *reach*, which is not what the paper's bound is about; and tests the lazy
+# regime itself, which is defined for smooth models {cite}`chizat2019lazy`, in a form that holds where supports switch.
 
 # %% tags=["hide-input"]
 sizes = f"{real.d_sae[0]:,}; {toy.d_sae[0]:,} in the worlds"

@@ -15,20 +15,6 @@
 # # Do the metrics measure anything?
 #
 # *Before a score decides between arms: does it see what it is said to measure, and what does it look at?*
-#
-# A metric that cannot tell a thing from its ruin decides nothing about sparse autoencoders {cite}`korznikov2026sanity`,
-# however many seeds it is read on. Here every metric of the ledger passes a gate before any verdict may rest on it. The
-# gate takes what the metric itself calls right, its *own reference*, corrupts it in grades, and asks four things:
-#
-# | condition | bar | why |
-# |---|---|---|
-# | it falls as the corruption rises | Spearman's $\rho$ at least 0.8 over levels and reseeds, and beyond chance at 1 % | a metric with a threshold falls in one step: 0.87 on five levels |
-# | it has range | complete corruption costs at least a fifth of the way from floor to ceiling | two margins of a tenth; below that all scores are "equivalent" |
-# | the range stands out of noise | more than four SDs over reseeds | the rule by which verdicts refuse a range |
-# | no false alarms | the verdicts' paired $t$-test, at 5 %, calls at most 15 % of reseeds of one thing different | three times nominal: a few reseeds give a coarse share |
-#
-# The bars were fixed before any metric was held against them. What trained and random arms score takes no part: that
-# contrast is what the metrics are to judge, and finding no difference there may be right.
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -72,6 +58,21 @@ from sanity.stats import gates as gates_of
 page = open_chapter("metric_validity", profile)
 figures.house_style()
 page.banner()
+
+# %% [markdown]
+# A metric that cannot tell a thing from its ruin decides nothing about sparse autoencoders {cite}`korznikov2026sanity`,
+# however many seeds it is read on. Here every metric of the ledger passes a gate before any verdict may rest on it. The
+# gate takes what the metric itself calls right, its *own reference*, corrupts it in grades, and asks four things:
+#
+# | condition | bar | why |
+# |---|---|---|
+# | it falls as the corruption rises | Spearman's $\rho$ at least 0.8 over levels and reseeds, and beyond chance at 1 % | a metric with a threshold falls in one step: 0.87 on five levels |
+# | it has range | complete corruption costs at least a fifth of the way from floor to ceiling | two margins of a tenth; below that all scores are "equivalent" |
+# | the range stands out of noise | more than four SDs over reseeds | the rule by which verdicts refuse a range |
+# | no false alarms | the verdicts' paired $t$-test, at 5 %, calls at most 15 % of reseeds of one thing different | three times nominal: a few reseeds give a coarse share |
+#
+# The bars were fixed before any metric was held against them. What trained and random arms score takes no part: that
+# contrast is what the metrics are to judge, and finding no difference there may be right.
 
 # %% tags=["hide-input"]
 grades = {name: page.profile.eval_named(name).grades for name in ("reconstruction", "loss", "recovery")}

@@ -15,23 +15,6 @@
 # # Can an objective do better?
 #
 # *What do other objectives buy in recovered features, at the same budget and the same explained variance?*
-#
-# The paper ends with a wish: objectives that reward alignment with the true features. On a language model nobody can
-# say whether one does. In the synthetic world one can. This chapter tries several that have been proposed, and some of
-# our own, **none of which looks at the true features**:
-#
-# | objective | what it does | cost |
-# |---|---|---|
-# | plain | reconstruction alone | |
-# | auxiliary loss | dead latents fit what the living leave over {cite}`gao2024scaling` | more per step while latents are dead |
-# | resampling | dead latents start again at badly reconstructed samples {cite}`bricken2023monosemanticity` | none |
-# | incoherent decoder | every decoder row is pushed away from its nearest neighbour {cite}`korznikov2025ortsae` | one product per step |
-# | even encoder | encoder rows keep one common length, so that no latent wins by being long (cosine scoring does it to the *inputs*: {cite}`naihin2026cosine`) | none |
-# | learning-rate restarts | the learning rate falls to zero and starts again {cite}`loshchilov2017sgdr` | none |
-# | cross-seed agreement | two short runs; a third starts from the latents that both found {cite}`paulo2025sparse` | in the budget |
-# | TopK first | half of the budget with k latents per *sample*, then the arm's own rule | in the budget |
-#
-# Every aim sees each batch of one budget exactly once, runs of other seeds included.
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -76,6 +59,24 @@ grid = page.profile.grid("objectives")
 source = page.profile.source_named(grid.sources[0])
 samples = grid.steps * grid.batch_size
 page.banner()
+
+# %% [markdown]
+# The paper ends with a wish: objectives that reward alignment with the true features. On a language model nobody can
+# say whether one does. In the synthetic world one can. This chapter tries several that have been proposed, and some of
+# our own, **none of which looks at the true features**:
+#
+# | objective | what it does | cost |
+# |---|---|---|
+# | plain | reconstruction alone | |
+# | auxiliary loss | dead latents fit what the living leave over {cite}`gao2024scaling` | more per step while latents are dead |
+# | resampling | dead latents start again at badly reconstructed samples {cite}`bricken2023monosemanticity` | none |
+# | incoherent decoder | every decoder row is pushed away from its nearest neighbour {cite}`korznikov2025ortsae` | one product per step |
+# | even encoder | encoder rows keep one common length, so that no latent wins by being long (cosine scoring does it to the *inputs*: {cite}`naihin2026cosine`) | none |
+# | learning-rate restarts | the learning rate falls to zero and starts again {cite}`loshchilov2017sgdr` | none |
+# | cross-seed agreement | two short runs; a third starts from the latents that both found {cite}`paulo2025sparse` | in the budget |
+# | TopK first | half of the budget with k latents per *sample*, then the arm's own rule | in the budget |
+#
+# Every aim sees each batch of one budget exactly once, runs of other seeds included.
 
 # %% tags=["hide-input"]
 dead_after = {

@@ -16,20 +16,6 @@
 #
 # *How much of a language model's activations do the baselines reconstruct, and how does the trained
 # autoencoder's lead depend on how long everyone is trained?*
-#
-# The paper's Section 4 trains sparse autoencoders on the residual stream of Gemma-2-2B and Llama-3-8B, and
-# beside each one *baselines* that are random where it is trained {cite}`korznikov2026sanity`:
-#
-# | baseline | stays at its random start | learns |
-# |---|---|---|
-# | frozen decoder | decoder directions | encoder, biases, thresholds |
-# | soft-frozen decoder | decoder directions within cosine 0.8 of their start | everything, inside that cone |
-# | frozen encoder | encoder directions | their lengths, decoder directions, biases, thresholds |
-# | untrained (ours) | everything | nothing |
-#
-# *iso* directions are uniform on the sphere, *cov* directions Gaussian with the covariance of the activations.
-# All arms of a seed share the Gaussian matrix behind their start, the batches and their order. Decoder rows have
-# length one in every arm.
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -73,6 +59,21 @@ grid = page.profile.grid("real_activations")
 source = page.profile.source_named(grid.sources[0])
 architecture, l0, d_sae = grid.architectures[0], grid.l0[0], grid.d_sae[0]
 page.banner()
+
+# %% [markdown]
+# The paper's Section 4 trains sparse autoencoders on the residual stream of Gemma-2-2B and Llama-3-8B, and
+# beside each one *baselines* that are random where it is trained {cite}`korznikov2026sanity`:
+#
+# | baseline | stays at its random start | learns |
+# |---|---|---|
+# | frozen decoder | decoder directions | encoder, biases, thresholds |
+# | soft-frozen decoder | decoder directions within cosine 0.8 of their start | everything, inside that cone |
+# | frozen encoder | encoder directions | their lengths, decoder directions, biases, thresholds |
+# | untrained (ours) | everything | nothing |
+#
+# *iso* directions are uniform on the sphere, *cov* directions Gaussian with the covariance of the activations.
+# All arms of a seed share the Gaussian matrix behind their start, the batches and their order. Decoder rows have
+# length one in every arm.
 
 # %% tags=["hide-input"]
 # What the arms were trained on; the same for every arm of a grid.

@@ -13,21 +13,6 @@
 
 # %% [markdown]
 # # Reproduce this book
-#
-# Every number in these pages was computed by the run that made them. On a fresh Debian or Ubuntu with Python 3.11
-# (on Debian also the package `python3.11-venv`), git and make, two commands are enough:
-#
-# ```bash
-# make test         # sets up what is missing and runs the tests
-# make reproduce    # computes every result and builds this book: _build/html/index.html
-# ```
-#
-# `make reproduce PROFILE=smoke|quick|gpu|paper` picks the scale. Any run can be stopped at any moment; the same
-# command goes on where it was. Single chapters run by themselves:
-#
-# ```bash
-# papermill book/synthetic_recovery.ipynb out.ipynb -p profile quick
-# ```
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -68,6 +53,22 @@ from sanity.publishing import open_chapter
 
 page = open_chapter("reproduce", profile)
 page.banner()
+
+# %% [markdown]
+# Every number in these pages was computed by the run that made them. On a fresh Debian or Ubuntu with Python 3.11
+# (on Debian also the package `python3.11-venv`), git and make, two commands are enough:
+#
+# ```bash
+# make test         # sets up what is missing and runs the tests
+# make reproduce    # computes every result and builds this book: _build/html/index.html
+# ```
+#
+# `make reproduce PROFILE=smoke|quick|gpu|paper` picks the scale. Any run can be stopped at any moment; the same
+# command goes on where it was. Single chapters run by themselves:
+#
+# ```bash
+# papermill book/synthetic_recovery.ipynb out.ipynb -p profile quick
+# ```
 
 # %% [markdown]
 # ## The profiles

@@ -15,15 +15,6 @@
 # # Sparse probing
 #
 # *Can a handful of latents tell what a text is about, and can they do it better than untrained features?*
-#
-# A logistic probe answers a yes-or-no question about a text (*is it in French? is it about an athlete?*) from the
-# k latents whose means differ most between yes and no. The paper reports 0.72 for its trained SAE and 0.69 for the
-# best frozen baseline at k = 1 {cite}`korznikov2026sanity`, by the protocol of SAEBench
-# {cite}`karvonen2025saebench`. A probe reads latent *activations* only: the decoder is never used.
-#
-# Two things decide what such a number is worth. Its **floor** is the whole procedure on permuted labels, the choice of
-# latents included. Its **ceiling** is a probe on all dimensions of the residual stream. Next to the arms stand
-# untrained features, in the same protocol: random directions, raw neurons, and principal components.
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -70,6 +61,16 @@ figures.house_style()
 grid = page.profile.grid("sparse_probing")
 protocol = page.profile.eval_named("sparse_probing")
 page.banner()
+
+# %% [markdown]
+# A logistic probe answers a yes-or-no question about a text (*is it in French? is it about an athlete?*) from the
+# k latents whose means differ most between yes and no. The paper reports 0.72 for its trained SAE and 0.69 for the
+# best frozen baseline at k = 1 {cite}`korznikov2026sanity`, by the protocol of SAEBench
+# {cite}`karvonen2025saebench`. A probe reads latent *activations* only: the decoder is never used.
+#
+# Two things decide what such a number is worth. Its **floor** is the whole procedure on permuted labels, the choice of
+# latents included. Its **ceiling** is a probe on all dimensions of the residual stream. Next to the arms stand
+# untrained features, in the same protocol: random directions, raw neurons, and principal components.
 
 # %% tags=["hide-input"]
 # What was read, and the floor, ceiling and untrained features of every seed; the first hook's, where there are several.

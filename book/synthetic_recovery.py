@@ -15,12 +15,6 @@
 # # Synthetic recovery
 #
 # *Does a sparse autoencoder that reconstructs well also find the features that made its data?*
-#
-# On language models nobody knows the true features. In a synthetic world we do, because we drew them. The
-# paper's Section 3 uses such a world and reports the sentence that this book starts from: **71 % explained
-# variance, 9 % of the features** {cite}`korznikov2026sanity`. This chapter rebuilds the experiment, and adds
-# what the paper leaves out: floors and ceilings, the course of training, and the paper's own baselines, which
-# it never ran where the truth is known.
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -70,6 +64,13 @@ sources = {name: page.profile.source_named(name) for name in grid.sources}
 source = next(iter(sources.values()))
 held_out, n_seeds, samples = source.held_out, len(grid.seeds), grid.steps * grid.batch_size
 page.banner()
+
+# %% [markdown]
+# On language models nobody knows the true features. In a synthetic world we do, because we drew them. The
+# paper's Section 3 uses such a world and reports the sentence that this book starts from: **71 % explained
+# variance, 9 % of the features** {cite}`korznikov2026sanity`. This chapter rebuilds the experiment, and adds
+# what the paper leaves out: floors and ceilings, the course of training, and the paper's own baselines, which
+# it never ran where the truth is known.
 
 # %% [markdown]
 # ## The world

@@ -15,12 +15,6 @@
 # # Verdicts
 #
 # *How sure can one be of any of this?*
-#
-# "Our baselines match" is a statement about sameness, and a small difference between two numbers does not make it:
-# what is needed is a margin below which a difference would not matter, fixed before the scores are seen, and enough
-# repetitions to show that the difference lies below it. This chapter puts every score of the book on one scale, judges
-# every comparison of the ledger (`book/claims.yml`), and shows what another margin, more seeds, or a baseline named in
-# advance would have changed.
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -64,6 +58,13 @@ from sanity.stats import interaction, minimum_margin, t_interval
 page = open_chapter("verdicts", profile)
 figures.house_style()
 page.banner()
+
+# %% [markdown]
+# "Our baselines match" is a statement about sameness, and a small difference between two numbers does not make it:
+# what is needed is a margin below which a difference would not matter, fixed before the scores are seen, and enough
+# repetitions to show that the difference lies below it. This chapter puts every score of the book on one scale, judges
+# every comparison of the ledger (`book/claims.yml`), and shows what another margin, more seeds, or a baseline named in
+# advance would have changed.
 
 # %% [markdown]
 # ## The rules

@@ -104,14 +104,18 @@ def lead_table(choice: Chosen, metrics: Mapping[str, str], arms: list[tuple[str,
     rows = []
     printed = _printed()
     for metric, experiment in metrics.items():
-        found = {arm: _rows_of(choice, metric, experiment, arm) for arm in (TRAINED, UNTRAINED)}
-        if found[TRAINED] is None:
+        trained, untrained = (_rows_of(choice, metric, experiment, arm) for arm in (TRAINED, UNTRAINED))
+        if trained is None:
             continue
-        about = {"metric": metric, **_tells(choice, metric, found[TRAINED], found[UNTRAINED])}
+        about = {"metric": metric, **_tells(choice, metric, trained, untrained)}
         for constraint, init in arms:
             arm = ArmOf(constraint=constraint, init=init)
             other = _rows_of(choice, metric, experiment, arm)
-            known = {"trained": found[TRAINED], "other": other, "untrained": found[UNTRAINED]}
+            known = {
+                "trained": trained,
+                "other": other,
+                "untrained": untrained if constraint != "untrained" else None,
+            }
             shares = _shares(known) or Shares(None, None)
             papers = printed.get((metric, constraint, init))
             named = {"untrained": shares.over_untrained, "floor": shares.over_floor}
@@ -157,11 +161,7 @@ def _printed() -> dict[tuple[str, str, str], float]:
     """The paper's shares over chance in its main setting: (metric, constraint, init) -> share."""
     rows = printed_numbers()
     main = rows[(rows["layer"] == 12) & (rows["architecture"] == "BatchTopK") & (rows["l0"] == 160)]
-    scores = main.set_index(["metric", "variant", "init"])["mean"]
+    cells = zip(main["metric"], main["variant"], main["init"], main["mean"], strict=True)
     chance = CHANCE | {"autointerp_judge": 0.5}
-    return {
-        (metric, variant, init): (score - chance[metric])
-        / (scores[metric, "trained", "iso"] - chance[metric])
-        for (metric, variant, init), score in scores.items()
-        if variant != "trained"
-    }
+    above = {(metric, arm, init): float(score) - chance[metric] for metric, arm, init, score in cells}
+    return {cell: gain / above[cell[0], "trained", "iso"] for cell, gain in above.items()}
