@@ -557,4 +557,13 @@ Markdown(
 # - Pairs of entities share entities: the number of pairs overstates how much was seen. Verdicts rest on seeds.
 
 # %% tags=["hide-input"]
+# The short answer on top of the page.
+page.answer(
+    lead,
+    sure=f"soft-frozen decoder: {page.verdict('ravel-soft-frozen')}; frozen decoder: {page.verdict('ravel-frozen-decoder')}.",
+    scale=f"{len(protocol.pairs)} attribute{'' if len(protocol.pairs) == 1 else 's'} of words, {protocol.scored_pairs} pairs of "
+    f"entities per seed, {grid.d_sae[0]:,} latents at {source.where} of {source.subject}.",
+)
+
+# %% tags=["hide-input"]
 page.provenance(seeds=grid.seeds)

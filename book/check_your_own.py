@@ -213,4 +213,14 @@ if "google.colab" in sys.modules:
 shown.caveats()
 
 # %% tags=["hide-input"]
+# The short answer on top of the page.
+page.answer(
+    report.answer,
+    sure="one autoencoder is one seed: what is said holds for it, and not for its recipe. Two seeds of each null hardly say "
+    "how much seeds differ.",
+    scale=f"{D_SAE} latents, {STEPS * BATCH:,} tokens of training by SAELens, at {HOOK} of {MODEL}; nulls on {size.tokens:,} "
+    "tokens.",
+)
+
+# %% tags=["hide-input"]
 page.provenance()

@@ -448,4 +448,23 @@ page.gates("explained_variance", "recovery", "mean_matched_cosine", "detection_f
 # - The two orders are compared by means over few seeds; ties are set by fixed bounds, which are named.
 
 # %% tags=["hide-input"]
+# The short answer on top of the page.
+page.answer(
+    (
+        f"Explained variance ranks arms of one architecture {'rightly' if not len(orders) or not orders['wrong'].sum() else 'wrongly at times'}"
+        f" ({int(orders['wrong'].sum()) if len(orders) else 0} of {int(orders['told apart'].sum()) if len(orders) else 0} pairs "
+        f"the wrong way round), and architectures and sizes less well ({wrong} of {told} pairs)."
+        + (
+            f" The soft-frozen decoder is {gap['EV'].min():+.3f} to {gap['EV'].max():+.3f} behind the trained arm in explained "
+            f"variance, and {100 * gap['recovered'].min():+.1f} to {100 * gap['recovered'].max():+.1f} points in recovery."
+            if len(gap)
+            else ""
+        )
+    ),
+    sure=f"means over {len(grid.seeds)} seeds; orders of few arms, so no interval.",
+    scale=f"{len(sources)} worlds with {grid.d_sae[0]:,} features in {first.d_in} dimensions, {architecture}, "
+    f"{grid.steps * grid.batch_size:,} samples.",
+)
+
+# %% tags=["hide-input"]
 page.provenance(seeds=grid.seeds)

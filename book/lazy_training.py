@@ -629,4 +629,19 @@ page.gates("explained_variance", "recovery", "cosine_to_init")
 #   any direction.
 
 # %% tags=["hide-input"]
+# The short answer on top of the page.
+of_hook = papers_tau.iloc[:, -1]
+page.answer(
+    f"Directions turn: on the language model the median decoder direction keeps a cosine of "
+    f"{turned.at['10 %', (hook, 'decoder')]:.2f} to its start after a tenth of the training and "
+    f"{turned.at['end', (hook, 'decoder')]:.2f} at its end. A cone of cosine 0.8 holds {of_hook['on the edge']:.0%} of the latents "
+    f"at its edge ({of_hook['on the edge, noise']:.0%} on noise without features). Releasing it gains "
+    f"{of_hook['gained by releasing']:.3f} of explained variance, and {of_hook['gained by releasing, noise']:.3f} on noise.",
+    sure=f"{len(real.seeds)} seeds of the sweep's end points, {len(lazy.followed_seeds)} followed closely. That releasing gains "
+    f"beyond noise: {page.verdict('releasing-the-cone-gains-beyond-noise')}.",
+    scale=f"{figures.ARCHITECTURE_NAMES[real.architectures[0]]}, {real.d_sae[0]:,} latents, {real.steps * real.batch_size:,} tokens "
+    f"at {hook} of {source.subject}; the paper has 73,728 latents and 500 million tokens.",
+)
+
+# %% tags=["hide-input"]
 page.provenance(seeds=sorted({*lazy.followed_seeds, *cones.seeds, *real.seeds}))

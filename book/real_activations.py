@@ -187,6 +187,28 @@ page.figure(
 )
 
 # %% [markdown]
+# The soft-frozen decoder is the trained arm until the first latent reaches the edge of its cone: until then both have the
+# same weights, bit for bit.
+
+# %%
+drawn = here.dropna(subset=["explained_variance_held_out"])
+along = drawn[drawn["init"] == "iso"].pivot_table(
+    index=["seed", "samples_seen"], columns="constraint", values="explained_variance_held_out"
+)
+apart = along["trained"] - along["soft_frozen_decoder"] if "soft_frozen_decoder" in along else along["trained"] * 0
+same_until = apart[apart == 0].reset_index().groupby("seed")["samples_seen"].max()
+halfway = apart.reset_index(name="gap").query("samples_seen <= samples_seen.max() / 2").groupby("seed")["gap"].last()
+at_end = apart.groupby("seed").last()
+
+# %% tags=["hide-input"]
+ends = [f"{end / 1000:.0f}" for end in (same_until.min(), same_until.max())]
+parting_words = (
+    f"The two are equal bit for bit until {' to '.join(dict.fromkeys(ends))} thousand tokens; at half of the tokens the gap is "
+    f"{halfway.mean():.3f}, and at the end {at_end.mean():.3f}: it {'still rises' if at_end.mean() > halfway.mean() else 'no longer rises'}."
+)
+Markdown(parting_words)
+
+# %% [markdown]
 # ## Each arm at its own learning rate
 #
 # A shared learning rate can favour one arm. Here every arm that was trained at all rates is shown at each of them and
@@ -287,6 +309,22 @@ page.gates(*shown)
 # - The soft-frozen decoder is not random: inside its cone 36 % of a direction's squared length is free.
 # - Inference is conditional on one model, one layer and one mix of texts: seeds tell how much a *re-run* would
 #   differ, not how much another model would.
+
+# %% tags=["hide-input"]
+# The short answer on top of the page.
+soft = ("soft_frozen_decoder", "iso")
+ev_by_seed = by_seed.loc["explained_variance"]
+gap = (ev_by_seed["trained", "iso"] - ev_by_seed[soft]).mean()
+at_best = table["best"]
+best_gap = at_best[figures.arm_words("trained", "iso")] - at_best.get(figures.arm_words(*soft), float("nan"))
+page.answer(
+    f"The trained SAE explains {page.number('real.ev.trained', ev_by_seed['trained', 'iso'].mean()):.3f} of the variance, "
+    f"{page.number('real.ev.lead_over_soft_frozen', gap):.3f} more than a soft-frozen decoder. {parting_words} "
+    f"With each arm at its own best learning rate the gap is {best_gap:.3f}.",
+    sure=f"soft-frozen: {page.verdict('real-soft-frozen-ev')}; frozen decoder: {page.verdict('real-frozen-decoder-ev')}.",
+    scale=f"{figures.ARCHITECTURE_NAMES[architecture]}, {d_sae:,} latents, L0 = {l0}, {data['tokens_seen']:,} tokens seen, at "
+    f"{source.where} of {source.subject}.",
+)
 
 # %% tags=["hide-input"]
 page.provenance(seeds=grid.seeds, hashes={"training text": text["text_hash"]})

@@ -164,4 +164,16 @@ table[["label", "stage", "took_s", "megabytes", "key"]].style.format(precision=1
 # `sanity/baselines/constraints.py`, `sanity/baselines/init.py`) and works with all the others at once.
 
 # %% tags=["hide-input"]
+# The short answer on top of the page.
+there = [result for result in computed if result]
+page.answer(
+    f"Two commands. This run needed {len(cells):,} results, which took "
+    f"{page.number('minutes.computed', sum(result.seconds for result in there) / 60):.0f} minutes of computing "
+    f"({sum(cell.cost.seconds for cell in cells) / 60:.0f} were planned), and "
+    f"{sum(file['bytes'] for result in there for file in result.files.values()) / 1e9:.2g} GB of disk.",
+    sure="the same command gives the same bits on one machine; other processors round differently, and training magnifies that.",
+    scale=f"profile {page.profile.name}: {page.profile.about}; {len(there):,} of {len(cells):,} results are there.",
+)
+
+# %% tags=["hide-input"]
 page.provenance([result for result in computed if result])

@@ -473,4 +473,19 @@ page.gates("sparse_probing_top1", "sparse_probing_top5")
 # - A high score says that a concept is *linearly there* along some latent. It does not say that the latent stands for it.
 
 # %% tags=["hide-input"]
+# The short answer on top of the page.
+directions = probing.DIRECTIONS
+page.answer(
+    f"With one latent the trained SAE reaches {means.loc['trained', 1]:.3f}, and "
+    f"{'as many random directions of the residual stream' if means.loc[directions, 1] > means.loc['trained', 1] else 'random directions'}"
+    f" reach {means.loc[directions, 1]:.3f}: what is said of latents here can be said of directions that nobody learned. The best "
+    f"baseline, {best.loc[1, 'idxmax']}, has {best.loc[1, 'max']:.3f}; permuted labels give {means.loc['floor', 1]:.3f}, a probe on "
+    f"everything {means.loc['ceiling', 1]:.3f}.",
+    sure=f"best of five frozen variants: {page.verdict('probing-best-frozen')}; frozen decoder, named in advance: "
+    f"{page.verdict('probing-frozen-decoder')}.",
+    scale=f"{n_tasks} tasks in {counted['group'].nunique()} groups, {grid.d_sae[0]:,} latents, L0 = {grid.l0[0]}, at {place} of "
+    f"{page.profile.source_named(grid.sources[0]).subject}.",
+)
+
+# %% tags=["hide-input"]
 page.provenance(seeds=grid.seeds)

@@ -472,4 +472,19 @@ display(
 #   in [](real_activations).
 
 # %% tags=["hide-input"]
+# The short answer on top of the page.
+judged = [row for row in found.results if row["verdict"] != "open"]
+blind = sum(row["blind"] for row in judged)
+fragile = [row["id"] for row in judged if row["fragile"]]
+page.answer(
+    f"Of {page.number('claims.total', len(found.results))} claims {page.number('claims.judged', len(judged))} are judged at this "
+    f"profile: {', '.join(f'{n} {word}' for word, n in pd.Series([row['verdict'] for row in judged]).value_counts().items())}. "
+    f"{page.number('claims.fragile', len(fragile))} of these verdicts are fragile: a margin a fifth smaller or larger would "
+    "change them.",
+    sure=f"{blind} of the {len(judged)} judged margins are blind, {len(judged) - blind} were set after trial results were known. "
+    f"Every verdict rests on its seeds: {few.min() if len(few) else 1} to {compared['n_seeds'].max() if len(compared) else 1}.",
+    scale=f"{page.profile.about}.",
+)
+
+# %% tags=["hide-input"]
 page.provenance(seeds=sorted(set(scores["seed"])))

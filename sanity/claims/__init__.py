@@ -18,7 +18,7 @@ from sanity.claims.ledger import Claim, Ledger, book_folder, ledger_of, read_led
 from sanity.claims.margins import MARGINS, best_of_table, margin_sweep, power_table, sensitivity_table
 from sanity.claims.papernumbers import on_printed_numbers, printed_score
 from sanity.claims.papertables import headline_pairs, paper_tables, reread_tables
-from sanity.claims.reporting import claims_table, ledger_metrics, result_rows
+from sanity.claims.reporting import claims_table, ledger_metrics, result_rows, verdict_words
 from sanity.claims.schema import Experiment
 from sanity.claims.selection import RUN_COLUMNS, SCORE_COLUMNS, Primary, check_scores, repeated
 from sanity.claims.shares import Shares, lead_table, shares_of_lead
@@ -68,5 +68,6 @@ __all__ = [
     "rises",
     "sensitivity_table",
     "shares_of_lead",
+    "verdict_words",
     "worst_state",
 ]

@@ -199,17 +199,19 @@ def _noted(found: Verdict, note: str) -> Verdict:
 
 def _all_metrics(claim: AllMetrics, choice: Chosen) -> Callable[[float], Verdict]:
     """The joint verdict at a margin."""
-    found: dict[str, Paired] = {}
-    absent: dict[str, Verdict] = {}
+    found: dict[str, Paired | Verdict] = {}  # by the metric's label, which the verdict's words repeat
     for metric in claim.metrics:
+        label = choice.ledger.metrics[metric].label
         try:
-            found[metric] = paired(claim, metric, choice)
+            found[label] = paired(claim, metric, choice)
         except NoRowsError as error:
-            absent[metric] = open_verdict("no result", str(error))
-    ranges = {metric: one.span.for_margin for metric, one in found.items()}
+            found[label] = open_verdict("no result", str(error))
+    ranges = {label: one.span.for_margin for label, one in found.items() if isinstance(one, Paired)}
 
     def verdict_at(fraction: float) -> Verdict:
-        parts = {m: absent[m] if m in absent else found[m].verdict(fraction) for m in claim.metrics}
+        parts = {
+            label: one if isinstance(one, Verdict) else one.verdict(fraction) for label, one in found.items()
+        }
         return verdict_all(parts, ranges=ranges)
 
     return verdict_at

@@ -67,6 +67,34 @@ def claims_table(
     return table
 
 
+def verdict_words(row: Mapping[str, Any]) -> str:
+    """A verdict with all that decides it, in Markdown: difference, interval, margin, and what hangs on it.
+
+    Parameters
+    ----------
+    row
+        A row of `result_rows`.
+    """
+    said = f"*{row['verdict']}*"
+    if row["value"] is None:
+        return f"{said} ({row['qualifier']})"
+    what = "difference" if row["means"] else "value"
+    number = f"{row['value']:+.3f}" if row["means"] else f"{row['value']:.3g}"
+    parts = [f"{what} {number}"]
+    if row["interval"] is not None and row["interval"][0] != row["interval"][1]:
+        parts.append("{} interval {:.3f} to {:.3f}".format(row["confidence"], *row["interval"]))
+    if row["margin"] is not None:
+        parts.append(f"margin {row['margin']:.3g}")
+    parts.append(f"{row['n_seeds']} seed{'' if row['n_seeds'] == 1 else 's'}")
+    if row["share_over_untrained"] is not None:
+        parts.append(f"{row['share_over_untrained'][0]:.0%} of the trained lead over untrained")
+    elif row["share_over_floor"] is not None:
+        parts.append(f"{row['share_over_floor'][0]:.0%} of the trained lead over the floor")
+    if row["fragile"]:
+        parts.append(f"**fragile**: another verdict at a margin of {row['flips_at']:.1%} of the range")
+    return f"{said} ({', '.join(parts)})"
+
+
 def ledger_metrics(ledger: Ledger) -> pd.DataFrame:
     """Every metric with its direction, declared range, floor and ceiling: one row each."""
     rows = [{"metric": name, **dataclasses.asdict(entry)} for name, entry in ledger.metrics.items()]

@@ -1,5 +1,6 @@
 """From a profile's name to HTML pages: chapters are run, staged and built; every page says what made it."""
 
+from sanity.publishing.answers import cards
 from sanity.publishing.chapters import Chapter, Execution, read_chapters, run_chapters
 from sanity.publishing.display import Html, Markdown, code
 from sanity.publishing.log import log_to_stderr
@@ -23,6 +24,7 @@ __all__ = [
     "Site",
     "build_book",
     "build_site",
+    "cards",
     "code",
     "cost_words",
     "log_to_stderr",

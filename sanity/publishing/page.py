@@ -44,6 +44,7 @@ class ChapterPage:
         self._tables: dict[str, str] = {}
         self._answer = Answer()
         self._numbers: dict[str, float] = {}
+        self._verdicts: dict[str, dict[str, Any]] | None = None
 
     def banner(self) -> Html:
         """Below the title: a place for the short answer, and at which profile this page was run."""
@@ -72,6 +73,17 @@ class ChapterPage:
         """
         shown = self._answer.fill(found, sure=sure, scale=scale, figure=figure)
         return None if self._answer.kept else shown
+
+    def verdict(self, claim: str) -> str:
+        """The verdict on a claim of the ledger, with its interval, margin and share, in Markdown."""
+        from sanity.claims import verdict_words
+        from sanity.experiments.verdicts import verdict_tables
+
+        if self._verdicts is None:
+            self._verdicts = {row["id"]: row for row in verdict_tables(self.profile).results}
+        if claim not in self._verdicts:
+            raise BadInputError(f"the ledger has no claim {claim!r}; it has: {', '.join(self._verdicts)}")
+        return verdict_words(self._verdicts[claim])
 
     def number(self, name: str, value: float) -> float:
         """`value`, kept under a name: pages that give one name different values are not built."""

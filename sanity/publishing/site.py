@@ -119,7 +119,8 @@ def stage(chapters: Sequence[Chapter], notebooks: Mapping[str, Path], *, profile
     remote, ref = find_remote(root), published_ref(root)
     disagreements({name: path for name, path in notebooks.items() if path.exists()})
     glossary = root / "book" / "glossary.md"
-    terms = terms_of(glossary.read_text("utf-8")) if glossary.exists() else []
+    known = any(chapter.source == glossary for chapter in chapters)
+    terms = terms_of(glossary.read_text("utf-8")) if known else []
     for chapter in chapters:
         link = Linker([] if chapter.source == glossary else terms).link
         target = site / f"{chapter.name}{chapter.source.suffix}"
