@@ -268,6 +268,7 @@ axes[0].legend(loc="lower right")
 tidy = pd.concat([curve.assign(twin=name) for name, curve in curves.items()], ignore_index=True)
 page.figure(
     figure,
+    finding=f"Explained variance hardly falls with a frozen decoder ({frozen.ev:.2f} of {trained.ev:.2f}); recovery goes to {frozen.recovered:.0%}",
     alt=f"Two panels against samples seen. Explained variance ends at {trained.ev:.2f} trained, {soft.ev:.2f} with a "
     f"soft-frozen and {frozen.ev:.2f} with a frozen decoder, from {untrained.ev:.2f} untrained. Features recovered end at "
     f"{trained.recovered:.2f}, {soft.recovered:.2f} and {frozen.recovered:.2f}, from {untrained.recovered:.2f}.",
@@ -297,6 +298,7 @@ for value, word in ((chance, "chance"), (0.8, "recovered")):
     )
 page.figure(
     figure,
+    finding=f"A frozen decoder stays at chance: its nearest rows have a cosine of {float(nearest['frozen decoder'].mean()):.2f}, trained {float(nearest['trained'].mean()):.2f}",
     alt=f"Histograms over {N_FEATURES} features of the cosine of the nearest decoder row. Means: "
     + ", ".join(f"{name} {float(cosines.mean()):.2f}" for name, cosines in nearest.items())
     + f". Chance is {chance:.2f}; recovered counts from 0.8.",
@@ -373,6 +375,7 @@ handles = axes[0].get_legend_handles_labels()[0][:2]
 axes[0].legend(handles, ["the loop above", "sanity.train"], loc="lower right")
 page.figure(
     figure,
+    finding=f"Both ways give the same curves, up to {difference['ev'].max():.0e} in explained variance",
     alt="The curves of the figure above as lines, with those of sanity.train as circles on them. Largest differences: "
     f"{difference['ev'].max():.1e} in explained variance, {difference['recovered'].max():.1e} in features recovered.",
     caption="Lines: the training loop of this page. Circles: sanity.train, on the same batches from the same start. Colours "

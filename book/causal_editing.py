@@ -53,7 +53,7 @@ import pandas as pd
 from sanity import figures
 from sanity.claims import paper_tables
 from sanity.evals.causal_editing import CEILING, PAIR, PARTS
-from sanity.publishing import Markdown, open_chapter
+from sanity.publishing import Markdown, ahead, count, open_chapter
 
 page = open_chapter("causal_editing", profile)
 figures.house_style()
@@ -91,7 +91,7 @@ page.banner()
 # %% tags=["hide-input"]
 asked = page.read.prepared("causal_editing")[0][1]
 choice, templates = asked.json("choice"), asked.table("templates")
-pd.DataFrame(
+page.parameters(
     [
         ("language model and hook", "Gemma-2-2B, layers 12 and 19; Llama-3-8B, layer 16", f"{source.subject}, {source.where}",
          "as in the chapter on real activations"),
@@ -110,9 +110,8 @@ pd.DataFrame(
          f"{protocol.scored_pairs} pairs of entities not fitted on, per seed; controls on {protocol.control_pairs}",
          "new words, new wording; the same for all arms of a seed"),
         ("seeds", "not stated", len(grid.seeds), "dictionary, fit and scored pairs; shared by all arms"),
-    ],
-    columns=["", "paper", "here", "why"],
-).set_index("").astype(str)  # fmt: skip
+    ]
+)  # fmt: skip
 
 # %% [markdown]
 # ## What the model knows
@@ -247,7 +246,7 @@ page.table(
         }
     ).fillna({"range": "refused"}).rename_axis(index={"target": "changed", "keep": "kept"}),
     caption="Disentanglement of both trivial edits and of the learned rotation on entities that were not "
-    f"fitted on (means over {len(grid.seeds)} seed(s), {protocol.scored_pairs} pairs each). A pair has range from "
+    f"fitted on (means over {count(len(grid.seeds), 'seed')}, {protocol.scored_pairs} pairs each). A pair has range from "
     f"{protocol.least_range:g} on; from others no verdict is drawn.",
 ) if some else nothing  # fmt: skip
 
@@ -299,13 +298,13 @@ if led:
     judged.insert(3, "stands", above.map({True: "above the floor", False: "not above the floor"}))
 
 # %% tags=["hide-input"]
-lead = "No pair of attributes has range here, so no arm is judged."
+lead = "No pair of attributes can be told apart here by any edit, so no arm is judged."
 if led:
     primary = judged.reset_index()
     primary = primary[(primary["error term"] == KEPT) & (primary["arm"] != "trained")]
-    lead = f"With the error term {KEPT}, trained minus each baseline, mean over seeds ({len(grid.seeds)}): "
     where = primary["arm"] + (", " + primary["world_or_hook"] if "world_or_hook" in primary else "")
-    lead += "; ".join(f"{arm} {gap:+.3f}" for arm, gap in zip(where, primary["lead"], strict=True)) + "."
+    said = "; ".join(ahead(arm, gap) for arm, gap in zip(where, primary["lead"], strict=True))
+    lead = f"With the error term {KEPT}, {said} (mean over {count(len(grid.seeds), 'seed')})."
 first = ends.iloc[0] if some else None
 
 
@@ -316,6 +315,7 @@ def here(table: pd.DataFrame) -> pd.DataFrame:
 
 page.figure(
     figures.edits_by_arm(here(edits), here(ends)),
+    finding=lead,
     alt=f"Cause, isolation and disentanglement of references, exact dictionaries and arms. {lead}",
     caption=f"Changing {first['target']} while {first['keep']} stays: share of {protocol.scored_pairs} pairs of entities per "
     f"seed (seeds: {len(grid.seeds)}). Filled dots keep the error term; hollow ones drop it, with a mask fitted that way. "
@@ -367,8 +367,8 @@ if some:
 page.table(
     gains.assign(**{name: gains[name].map("{:+.3f}".format) for name in gains if " minus " in name}),
     caption=f"{ahead.sum()} of {len(ahead)} masks are ahead of both swapping no latent and swapping as many others at random: "
-    "differences in disentanglement, means over seeds. Others have not converged, or go through latents that no mask can "
-    f"edit by. Each reading of the error term has masks of its own (dropped on seeds: {dropped_on}). L0: latents active at the "
+    "differences in disentanglement, means over seeds. In the others the mask has not converged, or the latents do not "
+    f"carry the fact that is edited. Each reading of the error term has masks of its own (dropped on seeds: {dropped_on}). L0: latents active at the "
     "last token of the entities tested.",
 ) if some else nothing  # fmt: skip
 
@@ -424,6 +424,9 @@ if some and alone is not None:
     control_words += "missing there is lost to the reconstruction, not to the edit."
 page.figure(
     figures.edits_by_size(here(edits)[~here(edits)["with_error"].eq(KEPT == "dropped")], here(ends)),
+    finding=f"Changing {first['target']}: the mask does it in {controls.loc['mask', 'cause']:.0%} of the pairs, as many random latents in {controls.loc['random latents', 'cause']:.0%}"
+    if some and len(controls)
+    else "",
     alt="Cause, isolation and disentanglement against the number of latents swapped, one line per dictionary. "
     + control_words,
     caption=f"Changing {first['target']} while {first['keep']} stays, error term {KEPT}: means over seeds ({curves_on}), "
@@ -434,7 +437,7 @@ page.figure(
 # %% tags=["hide-input"]
 Markdown(control_words)
 
-# %% [markdown]
+# %% [markdown] tags=["if-shown"]
 # ## Pair by pair
 
 # %% tags=["hide-input"]
@@ -442,11 +445,9 @@ page.table(
     means["mask"].unstack("arm", sort=False).xs(KEPT, level="error term")
     .rename_axis(index={"target": "changed", "keep": "kept"}, columns=None),
     caption=f"Disentanglement of every arm on every ordered pair that is edited: means over seeds, error term {KEPT}.",
-) if some and len(protocol.pairs) > 1 else Markdown(
-    f"The profile `{profile}` asks for one pair, through {len(grid.arms)} arms."
-)  # fmt: skip
+) if some and len(protocol.pairs) > 1 else None  # fmt: skip
 
-# %% [markdown]
+# %% [markdown] tags=["if-shown"]
 # ## A task without range: cities
 #
 # The country of a city is RAVEL's own example. There are few cities that are one token and whose country a small model
@@ -479,9 +480,7 @@ page.table(
     .rename_axis(index={"target": "changed", "keep": "kept"}),
     caption="Disentanglement when a fact about a city is changed: means over seeds "
     f"({known['seed'].nunique()}), {cities.scored_pairs} pairs each.",
-) if cities is not None and len(without) else Markdown(
-    "The profile edits no cities next to its words." if cities is None else "Too few cities are known to be edited."
-)  # fmt: skip
+) if cities is not None and len(without) else None  # fmt: skip
 
 # %% [markdown]
 # ## Next to the paper's tables

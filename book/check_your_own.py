@@ -169,7 +169,7 @@ shown.verdicts()
 #
 # One SAE is one seed. How it compares with a null's *mean* over seeds would need seeds of its recipe (give several folders:
 # `sanity check --paths A B C`). What can be asked of one is whether it lies outside the spread of the null's seeds. The
-# interval is a prediction interval: what the SAE leads a *further* seed of that null by. The rank needs no assumption about
+# interval is a prediction interval: by how much the SAE would be ahead of *one more* seed of that null. The rank needs no assumption about
 # how scores are spread, but with two seeds it can never be surer than one in three.
 
 # %%

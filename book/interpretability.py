@@ -51,7 +51,7 @@ from sanity import figures
 from sanity.evals import METRICS
 from sanity.evals.interpretability import Context
 from sanity.experiments import equal_frequencies
-from sanity.publishing import Markdown, open_chapter
+from sanity.publishing import Markdown, ahead, count, open_chapter
 from sanity.publishing.page import Html
 from sanity.stats import hierarchical_bootstrap, t_interval
 
@@ -59,13 +59,13 @@ page = open_chapter("interpretability", profile)
 figures.house_style()
 grid = page.profile.grid("interpretability")
 asked = page.profile.eval_named("interpretability")
-place, drawn, seeds = page.profile.place_of(grid.sources[0]), asked.drawn, f"{len(grid.seeds)} seeds"
+place, drawn, seeds = page.profile.place_of(grid.sources[0]), asked.drawn, count(len(grid.seeds), "seed")
 page.banner()
 
 # %% [markdown]
 # The paper lets a language model describe 200 latents from their strongest contexts, and another one guess from the
 # description in which contexts they fire: trained latents score 0.90 and soft-frozen ones 0.88, where 0.5 is
-# chance {cite}`korznikov2026sanity`. A judge costs money, changes, and is kind: it may be right for the wrong reason.
+# chance {cite}`korznikov2026sanity`. A judge costs money, changes from version to version, and may be right for the wrong reason.
 # This chapter asks the same question without one.
 #
 # | score | what is asked | chance |
@@ -85,7 +85,7 @@ page.banner()
 # %% tags=["hide-input"]
 ((_, prepared), *_) = [found for found in page.read.prepared("contexts") if found[0].place == place]
 text = prepared.json("text")
-pd.DataFrame(
+page.parameters(
     [
         ("latents per SAE", "200 at random among the alive", f"up to {drawn.latents}",
          "drawn in one order for all arms of a seed"),
@@ -104,9 +104,8 @@ pd.DataFrame(
         ("judge", "two language models", "none", "the next chapter has one"),
         ("seeds", "not stated", len(grid.seeds),
          "paired across arms: each has its own SAEs, its own division of one text, its own draw of latents"),
-    ],
-    columns=["", "paper", "here", "why"],
-).set_index("").astype(str)  # fmt: skip
+    ]
+)  # fmt: skip
 
 
 # %%
@@ -133,8 +132,7 @@ page.table(
 refused = counts.dropna(subset="refused") if "refused" in counts else counts[:0]
 Markdown(
     "\n".join(f"- Not scored: {row.arm}, seed {row.seed} ({row.refused})." for row in refused.itertuples())
-    or "Every SAE has latents that can be asked about."
-)
+) if len(refused) else None
 
 # %% [markdown]
 # ## How predictable are latents from their examples?
@@ -182,12 +180,9 @@ def lead_words(metric: str) -> str:
     """By how much the trained arm leads each other one."""
     of_metric = lead.loc[metric].dropna(axis=1, how="all")
     parts = [
-        f"{arm} by {gap.mean():+.3f} ({gap.min():+.3f} to {gap.max():+.3f})" for arm, gap in of_metric.items()
+        f"{ahead(arm, gap.mean())} ({gap.min():+.3f} to {gap.max():+.3f})" for arm, gap in of_metric.items()
     ]
-    return (
-        f"In {METRICS[metric].label}, the trained arm leads (mean and range of differences paired by seed, {seeds}): "
-        f"{'; '.join(parts)}."
-    )
+    return f"In {METRICS[metric].label} (mean and range of trained minus baseline, paired by seed, {seeds}): {'; '.join(parts)}."
 
 
 page.figure(
@@ -196,6 +191,7 @@ page.figure(
         metrics={name: labels[name] for name in ranked if name in labels},
         order=order,
     ),
+    finding=f"AUROC: trained {means.loc['trained', 'autointerp_auroc']:.2f}, untrained {means['autointerp_auroc'].get('untrained', float('nan')):.2f}, chance 0.50",
     alt="AUROC of held-out contexts for every arm. " + lead_words("autointerp_auroc"),
     caption=f"AUROC of held-out contexts, against all silent contexts and against matched ones. {where}. "
     "Dotted: 0.5, chance; dashed: 1, every context ranked.",
@@ -253,6 +249,7 @@ page.figure(
         metrics={name: labels[name] for name in lexical if name in labels},
         order=order,
     ),
+    finding=f"A word list alone reaches {means.loc['trained', 'autointerp_lookup_auroc']:.2f} for trained latents, a description {means.loc['trained', 'autointerp_auroc']:.2f}",
     alt="Scores of word identity for every arm. " + lead_words("autointerp_lookup_auroc"),
     caption=f"How far words alone go, and how many intruders the encoder finds. {where}. Dotted: chance.",
 )
@@ -275,7 +272,7 @@ page.table(
     "of the same SAE. “Equal frequencies” weights latents as if all arms fired equally often.",
 )
 
-# %% [markdown]
+# %% [markdown] tags=["if-shown"]
 # ## How sure is a mean?
 #
 # Verdicts rest on differences paired by seed. Two intervals of the plain mean: over seeds, and from redrawing seeds and
@@ -296,7 +293,7 @@ intervals = pd.DataFrame(rows, columns=["arm", "mean", "95 % from", "to", "redra
 page.table(
     intervals.set_index("arm"),
     caption="AUROC: mean over seeds with its 95 % t-interval, and the nested bootstrap.",
-) if len(intervals) else Markdown("One seed gives no interval.")
+) if len(intervals) else None
 
 # %% [markdown]
 # ## From latent to latent
@@ -327,7 +324,7 @@ quantiles["share above 0.7"], quantiles["latents"] = (
 page.table(
     quantiles,
     caption="Quantiles of the AUROC over latents. The paper reports that about 30 % of the frozen encoder's latents are "
-    "judged above 0.7; the column here is this score's, and not to be compared with a judge's accuracy.",
+    "judged above 0.7; the column here is of another score, and cannot be compared with a judge's accuracy.",
 )
 
 # %% [markdown]
@@ -400,7 +397,7 @@ page.table(
     caption="Every score on the concepts that it is gated by, from intact to fully corrupted.",
 )
 
-# %% [markdown]
+# %% [markdown] tags=["if-shown"]
 # ## Other layers and models
 
 # %% tags=["hide-input"]
@@ -408,9 +405,10 @@ others = everywhere[(everywhere["world_or_hook"] != place) & (everywhere["metric
 page.table(
     others.groupby(["subject", "world_or_hook", "constraint", "init"], sort=False)["value"]
     .agg(["mean", "min", "max"])
-    .reset_index(),
+    .rename_axis(["model", "hook", "arm", "init"])
+    .rename(index=lambda name: str(name).replace("_", " "), level="arm"),
     caption="AUROC at the other hooks: mean, least and most over seeds.",
-) if len(others) else Markdown(f"The profile `{profile}` reads one hook in one model.")
+) if len(others) else None
 
 # %% [markdown]
 # ## Can the metric be trusted?

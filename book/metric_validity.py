@@ -52,7 +52,7 @@ from sanity.evals import METRICS
 from sanity.evals.corrupted_truth import KINDS
 from sanity.experiments import scrambling
 from sanity.experiments.verdicts import verdict_tables
-from sanity.publishing import Markdown, open_chapter
+from sanity.publishing import Markdown, open_chapter, span
 from sanity.stats import gates as gates_of
 
 page = open_chapter("metric_validity", profile)
@@ -60,9 +60,9 @@ figures.house_style()
 page.banner()
 
 # %% [markdown]
-# A metric that cannot tell a thing from its ruin decides nothing about sparse autoencoders {cite}`korznikov2026sanity`,
+# A metric that does not fall when its own reference is spoiled decides nothing about sparse autoencoders {cite}`korznikov2026sanity`,
 # however many seeds it is read on. Here every metric of the ledger passes a gate before any verdict may rest on it. The
-# gate takes what the metric itself calls right, its *own reference*, corrupts it in grades, and asks four things:
+# gate takes what the metric itself calls right, its *own reference*, corrupts it step by step, and asks four things:
 #
 # | condition | bar | why |
 # |---|---|---|
@@ -77,7 +77,7 @@ page.banner()
 # %% tags=["hide-input"]
 grades = {name: page.profile.eval_named(name).grades for name in ("reconstruction", "loss", "recovery")}
 levels, n_seeds, samples = grades["recovery"].levels, len(grades["recovery"].seeds), grades["recovery"].size
-pd.DataFrame(
+page.parameters(
     [
         ("gate of a metric", "none", "this page", "a score must be worth something before it decides"),
         ("levels of corruption", "none", ", ".join(f"{level:g}" for level in levels), "0 intact, 1 complete"),
@@ -90,9 +90,8 @@ pd.DataFrame(
             f"{grades['loss'].size:,}",
             "for cross-entropy and KL, drawn again by seed",
         ),
-    ],
-    columns=["", "paper", "here", "why"],
-).set_index("").astype(str)
+    ]
+)
 
 
 # %% tags=["hide-input"]
@@ -143,6 +142,7 @@ page.figure(
     figures.graded_readings(
         own, labels=labels, states={metric: state.get(metric, "not available") for metric in labels}
     ),
+    finding=f"{len(by_state['passed'])} of {len(state)} metrics pass their gate, {len(by_state['failed'])} fail",
     alt="Every metric against graded corruption of its own reference. " + summary.replace("*", ""),
     caption="Each metric's share between floor and ceiling while its own reference is corrupted: mean (dots) and every "
     f"one of its seeds (lines; {n_seeds} for synthetic worlds). A colour per world or hook.",
@@ -163,8 +163,8 @@ page.table(
             "of floor to ceiling": run["share"].map(percent),
             "reseed SD": run["reseed_noise"].map("{:.2g}".format),
             "false alarms": run["false_alarm_rate"].map(percent),
-            "levels x seeds": [
-                f"{a:.0f} x {b:.0f}" for a, b in zip(run["levels"], run["seeds"], strict=True)
+            "levels × seeds": [
+                f"{a:.0f} × {b:.0f}" for a, b in zip(run["levels"], run["seeds"], strict=True)
             ],
             "units": run["n"].map("{:,.0f}".format),
             "why": run["reason"],
@@ -226,6 +226,14 @@ page.figure(
     figures.truth_against_corruption(
         truth, labels={m: label(m) for m in [*shown, "detection_f1"]}, kinds=KINDS
     ),
+    finding="The whole of the truth is worth "
+    + span(
+        *(
+            means.groupby("place")["explained_variance"].first()
+            - means.groupby("place")["explained_variance"].last()
+        ).agg(["min", "max"])
+    )
+    + " of explained variance under a tied encoder",
     alt="Metrics of the synthetic worlds against four corruptions of the true dictionary. "
     + truth_words.replace("*", ""),
     caption=f"Share between floor and ceiling, mean of {n_seeds} seeds, {samples:,} samples each; one row of panels per "

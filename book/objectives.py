@@ -76,7 +76,7 @@ page.banner()
 # | cross-seed agreement | two short runs; a third starts from the latents that both found {cite}`paulo2025sparse` | in the budget |
 # | TopK first | half of the budget with k latents per *sample*, then the arm's own rule | in the budget |
 #
-# Every aim sees each batch of one budget exactly once, runs of other seeds included.
+# Every objective sees each batch of one budget exactly once, runs of other seeds included.
 
 # %% tags=["hide-input"]
 dead_after = {
@@ -84,7 +84,7 @@ dead_after = {
     for name in grid.objectives
     if name.startswith(("auxiliary", "resampling"))
 }
-pd.DataFrame(
+page.parameters(
     [
         ("world", "constant", "constant", "the one that BatchTopK and JumpReLU fail on in the paper"),
         ("width d", "100", source.d_in, "scale"),
@@ -104,9 +104,8 @@ pd.DataFrame(
             len(grid.seeds),
             "paired: an objective is compared with plain training of its seed",
         ),
-    ],
-    columns=["", "paper", "here", "why"],
-).set_index("").astype(str)
+    ]
+)
 
 # %% [markdown]
 # Each run has its scores at the end of the budget and its curve on the way there. `gains` pairs every objective with
@@ -177,6 +176,7 @@ gain_words = "\n\n".join(parts)
 # %% tags=["hide-input"]
 page.figure(
     figures.recovery_by_objective(scores, curves),
+    finding=f"{(clear == 'more').sum()} of {len(clear) - table.index.get_level_values(0).nunique()} objectives clearly recover more, and explained variance is silent about {silent.sum()} changes",
     alt="Features recovered against explained variance at the end of the budget, one panel per architecture. "
     + gain_words.replace("**", ""),
     caption=f"End of {samples:,} samples: one mark per objective and seed ({len(grid.seeds)} seeds). Thin "
@@ -202,7 +202,7 @@ page.table(
     "their way; recovered there and plain there: what either has recovered when it first gets to it.",
 )
 
-# %% [markdown]
+# %% [markdown] tags=["if-shown"]
 # ## What agreement between seeds tells
 #
 # Agreement may fail as a training objective and still be of use as a reading: where two seeds find the same direction, is
@@ -237,7 +237,7 @@ if len(agreed):
         "of true latents found: those that a reader without ground truth would know of.",
     )
 else:
-    shown = Markdown("One seed alone has nothing to agree with.")
+    shown = None
 shown
 
 # %% tags=["hide-input"]
@@ -249,9 +249,7 @@ Markdown(
         else f"{name}: no latent is shared between seeds."
         for name, mean in agreed.groupby("architecture", sort=False)[list(names)].mean().iterrows()
     )
-    if len(agreed)
-    else ""
-)
+) if len(agreed) else None
 
 # %% [markdown]
 # ## Can the metrics be trusted?

@@ -46,12 +46,11 @@ if "google.colab" in sys.modules:
 profile = "demo"
 
 # %% tags=["hide-input"]
-import pandas as pd
 
 from sanity import figures
 from sanity.claims import paper_tables
 from sanity.evals import METRICS
-from sanity.publishing import Markdown, open_chapter
+from sanity.publishing import Markdown, ahead, open_chapter
 
 page = open_chapter("real_activations", profile)
 figures.house_style()
@@ -62,7 +61,7 @@ page.banner()
 
 # %% [markdown]
 # The paper's Section 4 trains sparse autoencoders on the residual stream of Gemma-2-2B and Llama-3-8B, and
-# beside each one *baselines* that are random where it is trained {cite}`korznikov2026sanity`:
+# next to each one *baselines*, in which a part that training would learn stays random {cite}`korznikov2026sanity`:
 #
 # | baseline | stays at its random start | learns |
 # |---|---|---|
@@ -82,7 +81,7 @@ data = trained.json("data")
 text = page.read.results([dict(run.trained.inputs)["train"]])[0].json("text")
 ours = source.text.sources[0].name != "openwebtext"
 budget = "as in the paper" if profile == "paper" else f"the budget of the profile {profile}"
-pd.DataFrame(
+page.parameters(
     [
         ("language model", "Gemma-2-2B; Llama-3-8B", source.subject, "weights that need no hub" if ours else "the paper's own"),
         ("layer and hook", "layers 12 and 19; 16", source.where, "not the same share of the depth" if ours else "one of the paper's"),
@@ -99,9 +98,8 @@ pd.DataFrame(
         ("learning rate", "2e-4", f"{grid.learning_rates[0]:g}", f"{grid.steps:,} steps; other rates below"),
         ("batch", "4098 (printed)", grid.batch_size, "most likely 4096 there"),
         ("seeds", "not stated", len(grid.seeds), "paired across arms"),
-    ],
-    columns=["", "paper", "here", "why"],
-).set_index("").astype(str)  # fmt: skip
+    ]
+)  # fmt: skip
 
 # %% tags=["hide-input"]
 sources = ", ".join(f"{name} {n:,}" for name, n in text["tokens_by_source"].items())
@@ -141,14 +139,15 @@ leads["metric"] = leads["metric"].map(lambda name: METRICS[name].label)
 # %% tags=["hide-input"]
 spliced = scores[scores["metric"] == "ce_recovered"]
 first = leads[leads["metric"] == METRICS["explained_variance"].label]
-words = ", ".join(f"{row.arm} by {row['mean']:+.3f}" for _, row in first.iterrows())
+words = "; ".join(ahead(row.arm, row["mean"]) for _, row in first.iterrows())
 page.figure(
     figures.arms_by_metric(
         scores,
         metrics={name: METRICS[name].label for name in shown},
         order=list(dict.fromkeys(zip(scores["constraint"], scores["init"], strict=True))),
     ),
-    alt=f"Reconstruction scores of every arm. In explained variance the trained arm leads {words}.",
+    finding=f"In explained variance {words}",
+    alt=f"Reconstruction scores of every arm. In explained variance {words}.",
     caption=f"{figures.ARCHITECTURE_NAMES[architecture]}, L0 = {l0}, d_sae = {d_sae}, "
     f"{len(grid.seeds)} seeds. Explained variance on {data['tokens_held_out']:,} held-out tokens, the losses on "
     f"{page.profile.eval_named('loss').tokens:,} of them, from "
@@ -172,19 +171,9 @@ page.table(
 # training with more repetition, and with the fall of the learning rate over the last fifth; held-out *documents* show
 # whether repetition costs anything.
 
-# %% tags=["hide-input"]
+# %%
 curves = page.read.curves("real_activations")
 here = curves[curves["world_or_hook"] == source.where]
-page.figure(
-    figures.gap_against_tokens(
-        here, metric="explained_variance_held_out", name="held-out explained variance"
-    ),
-    alt="Held-out explained variance against tokens seen for every arm, and the trained arm's lead over each.",
-    caption=f"Held-out explained variance (about {min(4096, data['tokens_held_out']):,} held-out tokens, spread over all "
-    f"documents) against tokens seen, repeats counted: {data['tokens_unique']:,} unique tokens, "
-    f"{data['epochs']:.1f} epochs. Line: mean over {len(grid.seeds)} seeds; band: their range.",
-    data=(curves, "real_curves"),
-)
 
 # %% [markdown]
 # The soft-frozen decoder is the trained arm until the first latent reaches the edge of its cone: until then both have the
@@ -195,9 +184,18 @@ drawn = here.dropna(subset=["explained_variance_held_out"])
 along = drawn[drawn["init"] == "iso"].pivot_table(
     index=["seed", "samples_seen"], columns="constraint", values="explained_variance_held_out"
 )
-apart = along["trained"] - along["soft_frozen_decoder"] if "soft_frozen_decoder" in along else along["trained"] * 0
+apart = (
+    along["trained"] - along["soft_frozen_decoder"]
+    if "soft_frozen_decoder" in along
+    else along["trained"] * 0
+)
 same_until = apart[apart == 0].reset_index().groupby("seed")["samples_seen"].max()
-halfway = apart.reset_index(name="gap").query("samples_seen <= samples_seen.max() / 2").groupby("seed")["gap"].last()
+halfway = (
+    apart.reset_index(name="gap")
+    .query("samples_seen <= samples_seen.max() / 2")
+    .groupby("seed")["gap"]
+    .last()
+)
 at_end = apart.groupby("seed").last()
 
 # %% tags=["hide-input"]
@@ -206,7 +204,19 @@ parting_words = (
     f"The two are equal bit for bit until {' to '.join(dict.fromkeys(ends))} thousand tokens; at half of the tokens the gap is "
     f"{halfway.mean():.3f}, and at the end {at_end.mean():.3f}: it {'still rises' if at_end.mean() > halfway.mean() else 'no longer rises'}."
 )
-Markdown(parting_words)
+
+# %% tags=["hide-input"]
+page.figure(
+    figures.gap_against_tokens(
+        here, metric="explained_variance_held_out", name="held-out explained variance"
+    ),
+    finding=parting_words,
+    alt="Held-out explained variance against tokens seen for every arm, and the trained arm's lead over each.",
+    caption=f"Held-out explained variance (about {min(4096, data['tokens_held_out']):,} held-out tokens, spread over all "
+    f"documents) against tokens seen, repeats counted: {data['tokens_unique']:,} unique tokens, "
+    f"{data['epochs']:.1f} epochs. Line: mean over {len(grid.seeds)} seeds; band: their range.",
+    data=(curves, "real_curves"),
+)
 
 # %% [markdown]
 # ## Each arm at its own learning rate
@@ -226,7 +236,10 @@ table = tried.assign(best=tried.max(axis=1), at=tried.idxmax(axis=1).map("{:g}".
 
 # %% tags=["hide-input"]
 table.index = [figures.arm_words(*arm) for arm in table.index]
-table.rename(columns=lambda c: c if isinstance(c, str) else f"lr {c:g}").style.format(precision=3)
+page.table(
+    table.rename(columns=lambda c: c if isinstance(c, str) else f"rate {c:g}").rename_axis("arm"),
+    caption="Explained variance at each learning rate, the best of them, and at which it is; first seed.",
+)
 
 # %% [markdown]
 # ## Other architectures and sparsities
@@ -240,6 +253,15 @@ achieved = swept.pivot_table(index=about, columns="metric", values="value", sort
 # %% tags=["hide-input"]
 page.figure(
     figures.against_l0(achieved, metric="explained_variance", name="explained variance"),
+    finding="The trained arm explains most at every L0"
+    if (
+        achieved.assign(t=achieved["constraint"] == "trained")
+        .sort_values("explained_variance")
+        .groupby(["architecture", "l0_target"])["t"]
+        .last()
+        .all()
+    )
+    else "The trained arm does not explain most at every L0",
     alt="Explained variance against achieved L0, one panel per architecture, one line per arm.",
     caption="Held-out explained variance against the L0 that each arm really has on held-out tokens. First seed. "
     "Where arms end at a different L0 they are to be compared at the same place on the horizontal axis, and not target by "
@@ -273,9 +295,13 @@ shares = printed.assign(ours=ev.rename_axis(["arm", "init"]))
 shares = shares / shares.loc[("trained", "iso")]
 
 # %% tags=["hide-input"]
-shares.rename(index=lambda name: name.replace("_", " ")).style.format(precision=2, na_rep="–")
+page.table(
+    shares.rename(index=lambda name: name.replace("_", " ")),
+    caption="Explained variance as a share of the trained arm's, in the paper's Tables 2 to 4 and here.",
+    digits=2,
+)
 
-# %% [markdown]
+# %% [markdown] tags=["if-shown"]
 # ## Other layers and models
 
 # %% tags=["hide-input"]
@@ -284,9 +310,12 @@ others = everywhere[
 ]
 arms = ["subject", "world_or_hook", "constraint", "init"]
 page.table(
-    others.groupby(arms, sort=False)["value"].agg(["mean", "min", "max"]).round(3).reset_index(),
+    others.groupby(arms, sort=False)["value"]
+    .agg(["mean", "min", "max"])
+    .rename_axis(["model", "hook", "arm", "init"])
+    .rename(index=lambda name: str(name).replace("_", " "), level="arm"),
     caption="Explained variance at the other hooks: mean, least and most over seeds.",
-) if len(others) else Markdown(f"The profile `{profile}` reads one hook in one model.")
+) if len(others) else None
 
 # %% [markdown]
 # ## Can the metrics be trusted?

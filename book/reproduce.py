@@ -99,7 +99,12 @@ def row(name: str) -> dict[str, object]:
 
 
 # %% tags=["hide-input"]
-pd.DataFrame([row(name) for name in profiles.names()]).set_index("profile").T
+page.table(
+    pd.DataFrame([row(name) for name in profiles.names()])
+    .set_index("profile")
+    .T.rename_axis(index="what", columns=None),
+    caption="Every profile: what it asks for, and what it is expected to take.",
+)
 
 # %% [markdown]
 # ## What this run computed
@@ -136,10 +141,21 @@ stages = table.groupby("stage", sort=False).agg(
     megabytes=("megabytes", "sum"),
 )
 stages.loc["all"] = stages.sum()
-stages.style.format(precision=0)
+page.table(
+    stages.rename(columns={"expected_s": "expected, s", "took_s": "took, s"}),
+    caption="Results by stage: how many, expected and measured seconds, size.",
+    digits=0,
+)
 
 # %% tags=["hide-input"]
-table[["label", "stage", "took_s", "megabytes", "key"]].style.format(precision=1).hide(axis="index")
+page.table(
+    table[["label", "stage", "took_s", "megabytes", "key"]]
+    .rename(columns={"took_s": "took, s"})
+    .set_index("label"),
+    caption="Every result with its key.",
+    folded=True,
+    digits=1,
+)
 
 # %% [markdown]
 # ## The same numbers again

@@ -145,6 +145,14 @@ class ChapterPage:
         """A table with its caption; `folded` shows the caption alone until it is opened."""
         return Html(table_html(table, caption=caption, folded=folded, digits=digits))
 
+    def parameters(self, rows: Sequence[tuple[object, ...]]) -> Html:
+        """What the paper says and what this page does: rows of setting, paper, here, why."""
+        import pandas as pd
+
+        table = pd.DataFrame([[str(one) for one in row] for row in rows])
+        table.columns = ["setting", "paper", "here", "why"]
+        return self.table(table.set_index("setting"), caption="The paper's settings, and those of this page.")
+
     def publish(self, table: pd.DataFrame, name: str) -> Html:
         """Keep `table` as `_build/results/PROFILE/NAME.parquet` and give a link to download it."""
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
