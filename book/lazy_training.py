@@ -648,6 +648,7 @@ page.gates("explained_variance", "recovery", "cosine_to_init")
 # %% tags=["hide-input"]
 # The short answer on top of the page.
 of_hook = papers_tau.iloc[:, -1]
+page.number("real.ev.trained", of_hook["EV, trained"])
 page.answer(
     f"Directions turn: on the language model the median decoder direction keeps a cosine of "
     f"{turned.at['10 %', (hook, 'decoder')]:.2f} to its start after a tenth of the training and "

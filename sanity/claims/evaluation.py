@@ -190,7 +190,7 @@ def _ends(ratio: Ratio | None) -> list[float | None] | None:
 
 
 def _noted(found: Verdict, note: str) -> Verdict:
-    """The verdict with something to be said beside it."""
+    """The verdict with a note."""
     if not note or found.verdict == "open":
         return found
     qualifier = "; ".join(part for part in (found.qualifier, note) if part)

@@ -1,6 +1,6 @@
 """How much of the trained arm's lead another arm has: over an untrained dictionary, and over the floor.
 
-A difference says little by itself. Beside it stands what share of the distance from a start without
+A difference says little by itself. So every verdict says what share of the distance from a start without
 training (or from chance) to the trained arm the other arm covers: 1 is all of what training adds.
 """
 

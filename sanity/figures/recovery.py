@@ -94,7 +94,7 @@ def turning(curves: pd.DataFrame) -> Figure:
 def reference_ladder(
     references: pd.DataFrame, *, marks: Mapping[str, Sequence[tuple[str, float]]] | None = None
 ) -> Figure:
-    """Explained variance of dictionaries that nobody trained, under each rule; one panel per world.
+    """Explained variance of untrained dictionaries, under each rule; one panel per world.
 
     `references` has the columns world_or_hook, dictionary, rule and explained_variance. `marks` gives values
     to draw as lines, by world.

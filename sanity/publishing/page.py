@@ -86,9 +86,13 @@ class ChapterPage:
         return verdict_words(self._verdicts[claim])
 
     def number(self, name: str, value: float) -> float:
-        """`value`, kept under a name: pages that give one name different values are not built."""
-        if self._numbers.setdefault(name, float(value)) != float(value):
-            raise BadInputError(f"this page gives {name!r} two values: {self._numbers[name]} and {value}")
+        """`value`, kept under a name: pages that give one name different values are not built.
+
+        Equal means in six digits: sums in another order differ in the last ones.
+        """
+        kept = float(f"{value:.6g}")
+        if self._numbers.setdefault(name, kept) != kept:
+            raise BadInputError(f"this page gives {name!r} two values: {self._numbers[name]} and {kept}")
         return value
 
     @property

@@ -15,7 +15,7 @@ from sanity.sources.base import FIRST_CALIBRATION_STEP, Opened, Source, held_out
 
 @dataclass(frozen=True)
 class World(Source):
-    """Samples of a synthetic world, drawn anew for every batch."""
+    """Samples of a synthetic world, new ones for every batch."""
 
     spec: SyntheticSpec = SyntheticSpec()
     held_out: int = 16_384

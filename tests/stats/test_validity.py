@@ -172,9 +172,9 @@ def test_units_and_the_order_of_rows_change_nothing(
 @pytest.mark.parametrize(
     ("frame", "words"),
     [
-        (graded(good)[lambda f: f["level"] == 0], "level(s) 0, wanted are 3 or more from 0 to 1"),
+        (graded(good)[lambda f: f["level"] == 0], "levels 0, wanted are 3 or more from 0 to 1"),
         (graded(good)[lambda f: f["level"] < 0.9], "from 0 to 1"),
-        (graded(good, levels=2), "level(s) 0, 1, wanted"),
+        (graded(good, levels=2), "levels 0, 1, wanted"),
         (graded(good, seeds=1), "read on 1 seed, wanted are 2 or more"),
         (graded(good).assign(ceiling=np.nan), "no floor or no ceiling"),
         (graded(good).assign(ceiling=None), "no floor or no ceiling"),
