@@ -31,12 +31,15 @@ class Result:
         In what the scale of the measurement differs from the claim's, in words; empty where in nothing.
     means
         Mean scores of a comparison's two arms, the judged one first; None for other claims.
+    imported
+        The name of the run made elsewhere whose scores judged it; empty for the reader's own.
     """
 
     claim: Claim
     verdict: Verdict
     elsewhere: str = ""
     means: tuple[float, float] | None = None
+    imported: str = ""
 
     @property
     def supported(self) -> bool | None:
@@ -61,6 +64,7 @@ class Result:
             "margin": found.margin,
             "supported": self.supported,
             "another_scale": self.elsewhere,
+            "imported": self.imported,
             "by": claim.by,
             "statement": claim.statement,
             "where": claim.where,

@@ -10,14 +10,29 @@ import pandas as pd
 
 from sanity.claims.evaluation import Result
 from sanity.claims.gates import gate_state
+from sanity.claims.importing import Imported
 from sanity.claims.ledger import Ledger
 from sanity.claims.schema import ANY_SCALE, Value, is_blind, metrics_of
 
 
-def result_rows(results: Sequence[Result], *, profile: str, gates: pd.DataFrame) -> list[dict[str, Any]]:
-    """Every claim as JSON data: `id`, `verdict`, `value`, `interval`, its metrics' `gate`, and more."""
+def result_rows(
+    results: Sequence[Result],
+    *,
+    profile: str,
+    gates: pd.DataFrame,
+    imported: Sequence[Imported] = (),
+) -> list[dict[str, Any]]:
+    """Every claim as JSON data: `id`, `verdict`, `value`, `interval`, its metrics' `gate`, and more.
+
+    `profile` is that of the reader's own run, and the name of the `imported` one where that judged a claim.
+    """
+    by_name = {run.name: run.gates for run in imported}
     return [
-        {**result.to_json(), "gate": gate_state(gates, metrics_of(result.claim)), "profile": profile}
+        {
+            **result.to_json(),
+            "gate": gate_state(by_name.get(result.imported, gates), metrics_of(result.claim)),
+            "profile": result.imported or profile,
+        }
         for result in results
     ]
 
@@ -28,15 +43,17 @@ def claims_table(
     profile: str = "",
     gates: pd.DataFrame | None = None,
     printed: Mapping[str, str] | None = None,
+    imported: Sequence[Imported] = (),
 ) -> pd.DataFrame:
     """The front page's table: one row per claim, in words.
 
     Columns: `id`, `claim`, `by`, `where`, `paper`, `the paper's own numbers` (what they would be worth at the
     margin here: `printed`, by claim), `ours` (a comparison: other arm against judged arm, as the paper prints
     pairs, and their difference with the interval that decides it: 90 % for equivalences), `seeds`,
-    `profile and scale`, `verdict`, `in detail` (what qualifies it), `stands` (yes, no, undecided),
-    `margin or range`, `scale` (in what ours differs from the claim's), `would change our mind`, and with
-    `gates` the `validity gate` of the claim's metrics: passed, failed or not available.
+    `profile and scale` (imported: judged by a run made elsewhere), `verdict`, `in detail` (what qualifies
+    it), `stands` (yes, no, undecided), `margin or range`, `scale` (in what ours differs from the claim's),
+    `would change our mind`, and with `gates` the `validity gate` of the claim's metrics: passed, failed or
+    not available.
     """
     rows = [
         {
@@ -60,7 +77,10 @@ def claims_table(
     ]
     table = pd.DataFrame(rows)
     if gates is not None:
-        table["validity gate"] = [gate_state(gates, metrics_of(result.claim)) for result in results]
+        by_name = {run.name: run.gates for run in imported}
+        table["validity gate"] = [
+            gate_state(by_name.get(result.imported, gates), metrics_of(result.claim)) for result in results
+        ]
     return table
 
 
@@ -88,7 +108,8 @@ def _place(result: Result, profile: str) -> str:
     if result.verdict.value is None:
         return ""
     scale = "" if result.claim.scale == ANY_SCALE else "another scale" if result.elsewhere else "same scale"
-    return ", ".join(part for part in (profile, scale) if part)
+    run = f"imported: {result.imported}" if result.imported else profile
+    return ", ".join(part for part in (run, scale) if part)
 
 
 def _stands(result: Result) -> str:
