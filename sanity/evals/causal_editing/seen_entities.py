@@ -78,5 +78,7 @@ def divided(task: EditingTask, share: float, *, seed: int) -> EditingTask:
     fitted = (drawn + drawn.T).to(side.allowed.device) < share
     parts = [Side(side.target, side.others, side.allowed & which) for which in (fitted, ~fitted)]
     if not all(bool(part.allowed.any()) for part in parts):
-        raise BadInputError(f"{int(side.allowed.sum())} pairs cannot be divided at {share:g}: give more entities")
+        raise BadInputError(
+            f"{int(side.allowed.sum())} pairs cannot be divided at {share:g}: give more entities"
+        )
     return EditingTask(task.target, task.others, *parts)
