@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:
     """List what a profile computes, and what it will cost."""
+    from sanity.engine.calibration import slowness
     from sanity.engine.cells import in_order
     from sanity.engine.computing import total_cost
     from sanity.engine.store import missing, open_store
@@ -26,7 +27,8 @@ def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> Non
     absent = missing(cells, open_store())
     keys = {cell.key for cell in absent}
     rows = [_row(cell, done=cell.key not in keys) for cell in cells]
-    value = {"profile": profile, "cells": rows, "missing": len(absent)}
+    here = slowness() if absent and chosen.device == "cpu" else None
+    value = {"profile": profile, "cells": rows, "missing": len(absent), "slowness": here}
     show(
         value,
         as_json=as_json,
@@ -35,7 +37,7 @@ def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> Non
                 _table(rows),
                 "",
                 f"{len(cells)} results in all: {cost_words(total_cost(cells), chosen.device)}",
-                f"{len(absent)} still missing: {cost_words(total_cost(absent), chosen.device)}",
+                f"{len(absent)} still missing: {cost_words(total_cost(absent), chosen.device, here)}",
             )
         ),
     )
