@@ -135,7 +135,7 @@ def announce(profile: str, cells: Sequence[Cell], absent: Sequence[Cell], where:
 def cost_words(cost: Cost, device: str = "cpu", slowness: float | None = None) -> str:
     """A cost in words: "about 25 min on two cores, 1.2 GB of disk, up to 2.0 GB of memory".
 
-    With `slowness`, as `sanity.engine.calibration` measures it, also what it takes on this machine as it is now.
+    With `slowness`, as `sanity.engine.calibration` measures it, also what it takes on this machine now.
     What a GPU takes has not been measured, and is said to be a guess.
     """
     where = "on two cores" if device == "cpu" else "on a graphics card (a guess)"

@@ -193,6 +193,7 @@ def test_clean_keeps_what_a_profile_that_is_named_reaches(
         "demo",
         "smoke",
         "quick",
+        "calibration",
         "synthetic",
         "overnight",
         "gpu",
