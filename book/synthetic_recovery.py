@@ -119,18 +119,13 @@ page.parameters(
 )
 
 # %% [markdown]
-# ## What is recovered
+# ## At the paper's size
 #
-# One row of `scores` is one SAE and one metric. The table below holds the trained arms, means over seeds, next to what
-# the paper prints.
+# The paper's two worlds at its own sizes, on every seed with features of its own. It takes hours, so it was run once
+# elsewhere and is kept with the book as tables (`results/synthetic`, made by `sanity results`); nothing on this page
+# recomputes it. The sections after it are run by whoever reads this page, in a smaller world.
 
 # %%
-scores, curves = page.read.scores("synthetic_recovery"), page.read.curves("synthetic_recovery")
-features, latents, geometry = (
-    page.read.table(name, "synthetic_recovery") for name in ("features", "latents", "geometry")
-)
-page.publish(scores, "synthetic_scores")
-trained = scores[scores["constraint"] == "trained"]
 reported = pd.read_csv(book_folder() / "data" / "reported_synthetic.csv", comment="#")
 
 
@@ -165,37 +160,6 @@ def next_to_paper(rows: pd.DataFrame) -> pd.DataFrame:
     joined = ours.join(paper.rename_axis(ours.index.names))
     return joined[["EV, paper", "EV", "recovered, paper", *ours.columns.drop("EV")]]
 
-
-headline = next_to_paper(scores)
-
-# %% tags=["hide-input"]
-page.table(
-    headline,
-    caption="Trained arms. The paper's numbers are for 100 dimensions, 3,200 features and an L0 of 20; ours are for the "
-    "sizes in the table above, and equal numbers are not to be expected at other sizes. Dead: active in none of "
-    f"{held_out:,} held-out samples, which a latent for a rare feature may be too. L0: on held-out samples.",
-)
-
-# %% tags=["hide-input"]
-parts = []
-for name, part in headline.groupby(level="world", sort=False):
-    part = part.droplevel("world")
-    best, worst = part["recovered"].idxmax(), part["recovered"].idxmin()
-    gap = part.loc[best] - part.loc[worst]
-    parts.append(
-        f"With **{name}** probabilities {best} recovers {part.loc[best, 'recovered']:.1%} of the features at an explained "
-        f"variance of {part.loc[best, 'EV']:.3f}, {worst} {part.loc[worst, 'recovered']:.1%} at {part.loc[worst, 'EV']:.3f}: a "
-        f"difference of {gap['recovered']:.1%} in recovery goes with one of {gap['EV']:+.3f} in explained variance. Weighted "
-        f"by how often features are active, {worst} holds {part.loc[worst, 'weighted by frequency']:.1%}."
-    )
-Markdown("\n\n".join(parts))
-
-# %% [markdown]
-# ## What explained variance tells, and what it does not
-#
-# The paper shows the end of training. Here is all of it, in one figure: black is what an experimenter can see, blue is
-# what only the truth tells. Where the black line is flat while a blue one moves, explained variance hides what is
-# being learned; where the grey one falls, latents stop being used.
 
 # %% [markdown]
 # The *transition*: what explained variance does while recovery goes from a twentieth to a half of its final value.
@@ -247,6 +211,120 @@ def transition_words(rows: pd.DataFrame) -> str:
         or "No architecture recovers a tenth of the features within this budget."
     )
 
+
+# %%
+BUDGETS = (1e6, 3e6, 10e6, 20e6, 41e6)
+
+
+def at_budgets(curves: pd.DataFrame) -> pd.DataFrame:
+    """EV and recovery of the trained arms at the measured step nearest to each budget, means over seeds."""
+    rows = curves.dropna(subset=["recovery"])
+    means = rows.groupby(["world_or_hook", "architecture", "samples_seen"], sort=False)[
+        ["explained_variance_held_out", "recovery"]
+    ].mean()
+    seen = np.array(sorted(rows["samples_seen"].unique()))
+    nearest = {f"{budget / 1e6:.0f} M": seen[np.abs(seen - budget).argmin()] for budget in BUDGETS}
+    table = pd.concat({name: means.xs(at, level="samples_seen") for name, at in nearest.items()}, axis=1)
+    named = {"explained_variance_held_out": "EV", "recovery": "recovered"}
+    table = (
+        table.rename(columns=named, level=1)
+        .swaplevel(axis=1)
+        .sort_index(axis=1, level=0, sort_remaining=False)
+    )
+    table.columns = [" at ".join(pair) for pair in table.columns]
+    return table.rename(index=figures.ARCHITECTURE_NAMES.__getitem__, level=1).rename_axis(
+        ["world", "architecture"]
+    )
+
+
+night = kept_tables("synthetic")
+if night is None:
+    display(Markdown("No such run is kept with this copy of the book."))
+else:
+    facts, kept = night.provenance, night.of("scores", "synthetic_recovery")
+    over = night.of("curves", "synthetic_recovery").query("constraint == 'trained'")
+    n_kept = over.groupby(["world_or_hook", "architecture"])["seed"].nunique()
+    display(
+        Markdown(
+            f"**Imported, not run by this page.** {len(facts['runs'])} runs of {facts['samples'][-1]:,} samples, "
+            f"{n_kept.min()} seeds of each trained architecture; {facts['seconds'] / 3600:.1f} hours of one core in all; "
+            f"{night.words}, torch {facts['versions']['torch']}, configuration `{facts['configuration'][:12]}`."
+        )
+    )
+    display(
+        page.table(
+            next_to_paper(kept),
+            caption=f"At the paper's size: {facts['samples'][-1]:,} samples, trained arms, means over {n_kept.min()} seeds.",
+        )
+    )
+
+# %% tags=["hide-input"]
+if night is not None:
+    display(
+        page.figure(
+            figures.recovery_at_a_glance(over, printed=reported),
+            alt="At the paper's size: explained variance, recovery and live latents against samples seen, with the paper's "
+            "numbers at the right. " + transition_words(over),
+            caption="The paper's worlds at its own size, trained arms on held-out samples. Black: explained variance. Blue: "
+            "share of features recovered, dashed the same weighted by how often a feature is active. Grey: latents that "
+            f"fire. {n_kept.min()} seeds, each with features of its own; band: range over seeds. Diamonds: what the paper "
+            "prints, without saying after how many samples.",
+            data=(over, "synthetic_paper_size_curves"),
+        )
+    )
+    display(Markdown(transition_words(over)))
+    display(
+        page.table(
+            at_budgets(over),
+            caption="The same runs on the way: means over seeds at the nearest measured step.",
+        )
+    )
+
+# %% [markdown]
+# ## What is recovered
+#
+# One row of `scores` is one SAE and one metric. The table below holds the trained arms, means over seeds, next to what
+# the paper prints.
+
+# %%
+scores, curves = page.read.scores("synthetic_recovery"), page.read.curves("synthetic_recovery")
+features, latents, geometry = (
+    page.read.table(name, "synthetic_recovery") for name in ("features", "latents", "geometry")
+)
+page.publish(scores, "synthetic_scores")
+trained = scores[scores["constraint"] == "trained"]
+
+
+headline = next_to_paper(scores)
+
+# %% tags=["hide-input"]
+page.table(
+    headline,
+    caption="Trained arms. The paper's numbers are for 100 dimensions, 3,200 features and an L0 of 20; ours are for the "
+    "sizes in the table above, and equal numbers are not to be expected at other sizes. Dead: active in none of "
+    f"{held_out:,} held-out samples, which a latent for a rare feature may be too. L0: on held-out samples.",
+)
+
+# %% tags=["hide-input"]
+parts = []
+for name, part in headline.groupby(level="world", sort=False):
+    part = part.droplevel("world")
+    best, worst = part["recovered"].idxmax(), part["recovered"].idxmin()
+    gap = part.loc[best] - part.loc[worst]
+    parts.append(
+        f"With **{name}** probabilities {best} recovers {part.loc[best, 'recovered']:.1%} of the features at an explained "
+        f"variance of {part.loc[best, 'EV']:.3f}, {worst} {part.loc[worst, 'recovered']:.1%} at {part.loc[worst, 'EV']:.3f}: a "
+        f"difference of {gap['recovered']:.1%} in recovery goes with one of {gap['EV']:+.3f} in explained variance. Weighted "
+        f"by how often features are active, {worst} holds {part.loc[worst, 'weighted by frequency']:.1%}."
+    )
+Markdown("\n\n".join(parts))
+
+# %% [markdown]
+# ## What explained variance tells, and what it does not
+#
+# The paper shows the end of training. Here is all of it, in one figure: black is what an experimenter can see, blue is
+# what only the truth tells. Where the black line is flat while a blue one moves, explained variance hides what is
+# being learned; where the grey one falls, latents stop being used.
 
 # %% tags=["hide-input"]
 null = expected_max_cosine(source.d_in, grid.d_sae[0])
@@ -789,61 +867,20 @@ frozen_share = (first_ev["frozen_decoder"] - first_ev["untrained"]) / (
 )
 Markdown(frozen_words(isotropic))
 
-# %% [markdown]
-# ## At the paper's size
-#
-# The page above is run by whoever reads it. What follows, where it is present, was run once elsewhere and is kept
-# with the book as tables; nothing on this page recomputes it.
-
-# %% tags=["hide-input"]
-night = kept_tables()
-if night is None:
-    display(Markdown("No such run is kept with this copy of the book."))
-else:
-    facts = night.provenance
-    display(
-        Markdown(
-            f"**Not run by this page.** {facts['about']} {len(facts['runs'])} runs of {facts['samples'][-1]:,} samples on "
-            f"{facts['cpu']['cores']} cores ({facts['cpu']['model']}), {facts['seconds'] / 3600:.1f} hours in all; finished "
-            f"{facts['finished']}, commit `{', '.join(facts['commits'])}`, torch {facts['versions']['torch']}, configuration "
-            f"`{facts['configuration']}`."
-        )
-    )
-    display(
-        page.table(
-            next_to_paper(night.scores),
-            caption=f"At the paper's size, seeds {', '.join(map(str, facts['seeds']))}: {facts['samples'][-1]:,} samples, "
-            "trained arms, run once and not by this page.",
-        )
-    )
-
 # %% tags=["hide-input"]
 if night is not None:
-    over = night.curves[night.curves["constraint"] == "trained"]
-    display(
-        page.figure(
-            figures.recovery_at_a_glance(over),
-            alt="At the paper's size: explained variance, recovery and live latents against samples seen. "
-            + transition_words(over),
-            caption="At the paper's size, run once and not by this page: the same figure as above, trained arms.",
-            data=(over, "synthetic_night_curves"),
-        )
-    )
-    display(Markdown(transition_words(over)))
-
-# %% tags=["hide-input"]
-if night is not None:
-    spanned = collapse_table(night.geometry)
+    spanned = collapse_table(night.of("geometry", "synthetic_recovery"))
+    display(Markdown("### The same at the paper's size"))
     display(
         page.table(
-            spanned, caption="At the paper's size, run once and not by this page: what the live latents span."
+            spanned, caption="At the paper's size, imported, first seed: what the latents that fire span."
         )
     )
     display(Markdown(collapse_words(spanned)))
-    kept = night.scores[(night.scores["architecture"] == "topk") & (night.scores["init"] == "iso")]
+    frozen = kept[(kept["architecture"] == "topk") & (kept["init"] == "iso") & kept["seed"].isin([0, 1])]
     index = ["world_or_hook", "constraint", "init"]
     display(
-        Markdown(frozen_words(kept.pivot_table(index=index, columns="metric", values="value", sort=False)))
+        Markdown(frozen_words(frozen.pivot_table(index=index, columns="metric", values="value", sort=False)))
     )
 
 # %% [markdown]

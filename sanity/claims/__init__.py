@@ -14,6 +14,7 @@ from sanity.claims.gates import (
     gate_table,
     worst_state,
 )
+from sanity.claims.importing import Imported, with_imported, with_pilots
 from sanity.claims.ledger import Claim, Ledger, book_folder, ledger_of, read_ledger
 from sanity.claims.margins import MARGINS, best_of_table, margin_sweep, power_table, sensitivity_table
 from sanity.claims.papernumbers import on_printed_numbers, printed_score
@@ -32,6 +33,7 @@ __all__ = [
     "Chosen",
     "Claim",
     "Experiment",
+    "Imported",
     "Ledger",
     "Paired",
     "Primary",
@@ -69,5 +71,7 @@ __all__ = [
     "sensitivity_table",
     "shares_of_lead",
     "verdict_words",
+    "with_imported",
+    "with_pilots",
     "worst_state",
 ]

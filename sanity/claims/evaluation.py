@@ -43,6 +43,8 @@ class Result:
         In what the scale of the measurement differs from the claim's, in words; empty where in nothing.
     means
         Mean scores of a comparison's two arms, the judged one first; None for other claims.
+    imported
+        The name of the run made elsewhere whose scores judged it; empty for the reader's own.
     names
         Those two arms in words; of several others the nearest.
     shares
@@ -56,6 +58,7 @@ class Result:
     verdict: Verdict
     elsewhere: str = ""
     means: tuple[float, float] | None = None
+    imported: str = ""
     names: tuple[str, str] = ("", "")
     shares: Shares | None = None
     flips_at: float | None = None
@@ -93,6 +96,7 @@ class Result:
             "share_over_floor": _ends(self.shares and self.shares.over_floor),
             "supported": self.supported,
             "another_scale": self.elsewhere,
+            "imported": self.imported,
             "by": claim.by,
             "statement": claim.statement,
             "where": claim.where,

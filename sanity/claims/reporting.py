@@ -10,14 +10,29 @@ import pandas as pd
 
 from sanity.claims.evaluation import Result
 from sanity.claims.gates import gate_state
+from sanity.claims.importing import Imported
 from sanity.claims.ledger import Ledger
 from sanity.claims.schema import ANY_SCALE, Value, is_blind, metrics_of
 
 
-def result_rows(results: Sequence[Result], *, profile: str, gates: pd.DataFrame) -> list[dict[str, Any]]:
-    """Every claim as JSON data: `id`, `verdict`, `value`, `interval`, its metrics' `gate`, and more."""
+def result_rows(
+    results: Sequence[Result],
+    *,
+    profile: str,
+    gates: pd.DataFrame,
+    imported: Sequence[Imported] = (),
+) -> list[dict[str, Any]]:
+    """Every claim as JSON data: `id`, `verdict`, `value`, `interval`, its metrics' `gate`, and more.
+
+    `profile` is that of the reader's own run, and the name of the `imported` one where that judged a claim.
+    """
+    by_name = {run.name: run.gates for run in imported}
     return [
-        {**result.to_json(), "gate": gate_state(gates, metrics_of(result.claim)), "profile": profile}
+        {
+            **result.to_json(),
+            "gate": gate_state(by_name.get(result.imported, gates), metrics_of(result.claim)),
+            "profile": result.imported or profile,
+        }
         for result in results
     ]
 
@@ -28,13 +43,15 @@ def claims_table(
     profile: str = "",
     gates: pd.DataFrame | None = None,
     printed: Mapping[str, str] | None = None,
+    imported: Sequence[Imported] = (),
 ) -> pd.DataFrame:
     """The front page's table: one row per claim, in words.
 
     Columns: `id`, `claim`, `by`, `where`, `paper`, `the paper's own numbers` (what they would be worth at the
     margin here: `printed`, by claim), `ours` (a comparison: the two arms by name, and their difference with
     the interval that decides it: 90 % for equivalences), `share of the trained lead` (which the other arm
-    has), `seeds`, `profile and scale`, `verdict`, `fragile` (the nearest margin that would change it),
+    has), `seeds`, `profile and scale` (imported: judged
+    by a run made elsewhere), `verdict`, `fragile` (the nearest margin that would change it),
     `in detail` (what qualifies it), `stands` (yes, no, undecided), `margin or range`, `scale` (in what ours
     differs from the claim's), `would change our mind`, and with `gates` the `validity gate` of the claim's
     metrics: passed, failed or not available.
@@ -63,7 +80,10 @@ def claims_table(
     ]
     table = pd.DataFrame(rows)
     if gates is not None:
-        table["validity gate"] = [gate_state(gates, metrics_of(result.claim)) for result in results]
+        by_name = {run.name: run.gates for run in imported}
+        table["validity gate"] = [
+            gate_state(by_name.get(result.imported, gates), metrics_of(result.claim)) for result in results
+        ]
     return table
 
 
@@ -90,6 +110,8 @@ def verdict_words(row: Mapping[str, Any]) -> str:
         parts.append(f"{row['share_over_untrained'][0]:.0%} of the trained lead over untrained")
     elif row["share_over_floor"] is not None:
         parts.append(f"{row['share_over_floor'][0]:.0%} of the trained lead over the floor")
+    if row.get("imported"):
+        parts.append(f"imported run {row['imported']}")
     if row["fragile"]:
         parts.append(f"**fragile**: another verdict at a margin of {row['flips_at']:.1%} of the range")
     return f"{said} ({', '.join(parts)})"
@@ -120,7 +142,8 @@ def _place(result: Result, profile: str) -> str:
     if result.verdict.value is None:
         return ""
     scale = "" if result.claim.scale == ANY_SCALE else "another scale" if result.elsewhere else "same scale"
-    return ", ".join(part for part in (profile, scale) if part)
+    run = f"imported: {result.imported}" if result.imported else profile
+    return ", ".join(part for part in (run, scale) if part)
 
 
 def _stands(result: Result) -> str:

@@ -224,7 +224,7 @@ def test_unpaired_seeds_nan_and_double_cells_are_refused_in_words(ledger: Ledger
     double = pd.concat([pair([0.9], [0.1]), pair([0.8], [0.1], learning_rate=1e-3)])
     with pytest.raises(BadInputError, match="learning_rate"):
         judge(ledger, double)
-    with pytest.raises(BadInputError, match=r"lack the column\(s\) floor"):
+    with pytest.raises(BadInputError, match=r"lack the columns:? floor"):
         judge(ledger, double.drop(columns="floor"))
 
 

@@ -189,7 +189,7 @@ def test_too_little_is_not_available_and_says_why(frame: pd.DataFrame, words: st
 
 def test_what_cannot_be_read_is_refused_in_words() -> None:
     frame = graded(good)
-    with pytest.raises(BadInputError, match=r"lack the column\(s\) floor, n"):
+    with pytest.raises(BadInputError, match=r"lack the columns:? floor, n"):
         gate(frame.drop(columns=["floor", "n"]))
     broken = frame.assign(value=frame["value"].where(frame.index != 3))
     with pytest.raises(BadInputError, match="1 of 30 rows of some have a value that is not a finite number"):
