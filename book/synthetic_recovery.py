@@ -213,7 +213,7 @@ def transition_words(rows: pd.DataFrame) -> str:
 
 
 # %%
-BUDGETS = (1e6, 3e6, 10e6, 20e6, 41e6)
+BUDGETS = (0.3e6, 1e6, 3e6, 10e6, 20e6, 41e6)
 
 
 def at_budgets(curves: pd.DataFrame) -> pd.DataFrame:
@@ -223,7 +223,8 @@ def at_budgets(curves: pd.DataFrame) -> pd.DataFrame:
         ["explained_variance_held_out", "recovery"]
     ].mean()
     seen = np.array(sorted(rows["samples_seen"].unique()))
-    nearest = {f"{budget / 1e6:.0f} M": seen[np.abs(seen - budget).argmin()] for budget in BUDGETS}
+    within = [budget for budget in BUDGETS if budget <= 1.01 * seen[-1]]
+    nearest = {f"{budget / 1e6:g} M": seen[np.abs(seen - budget).argmin()] for budget in within}
     table = pd.concat({name: means.xs(at, level="samples_seen") for name, at in nearest.items()}, axis=1)
     named = {"explained_variance_held_out": "EV", "recovery": "recovered"}
     table = (
