@@ -432,6 +432,8 @@ for factor, column in factors.items():
 possible = {}
 for other in map(profiles.load, profiles.names()):
     blocks = [block for grid in grids for block in other.grids.get(grid, ())]
+    if not blocks:
+        continue
     planned = pd.DataFrame(
         {"world_or_hook": place, **run.columns(), "value": 0.0}
         for block in blocks
