@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sanity.evals.across_seeds import AcrossSeeds, agreement_scores
 from sanity.evals.alignment import (
     cosine_quantiles,
     cosine_to_init,
@@ -97,6 +98,7 @@ __all__ = [
     "METRICS",
     "SCRAMBLES",
     "Absorption",
+    "AcrossSeeds",
     "Candidate",
     "CausalEditing",
     "Cones",
@@ -127,6 +129,7 @@ __all__ = [
     "TangentKernel",
     "TextActivations",
     "absorption",
+    "agreement_scores",
     "antipodes",
     "cosine_quantiles",
     "cosine_to_init",
