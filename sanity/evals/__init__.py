@@ -21,6 +21,13 @@ from sanity.evals.cone import (
     simulated_nearest,
 )
 from sanity.evals.cones import Cones
+from sanity.evals.crosscoding import (
+    Crosscoding,
+    crosscoding_scores,
+    layer_agreement,
+    layer_cosines,
+    relative_norms,
+)
 from sanity.evals.detection import detection_f1, detection_f1s
 from sanity.evals.directions import Directions, smallest_cosine
 from sanity.evals.feature_recovery import (
@@ -104,6 +111,7 @@ __all__ = [
     "Cones",
     "Contexts",
     "CosineToInitProbe",
+    "Crosscoding",
     "Directions",
     "Eval",
     "ExplainedVariance",
@@ -134,6 +142,7 @@ __all__ = [
     "cosine_quantiles",
     "cosine_to_init",
     "covariance_matched_max_cosine",
+    "crosscoding_scores",
     "dead_latents",
     "dense_probes",
     "detection_f1",
@@ -151,6 +160,8 @@ __all__ = [
     "kernel_drift",
     "l0",
     "latent_f1",
+    "layer_agreement",
+    "layer_cosines",
     "linearisation",
     "log_any_above",
     "log_cap_probability",
@@ -177,6 +188,7 @@ __all__ = [
     "recovery",
     "recovery_by_frequency",
     "recovery_of",
+    "relative_norms",
     "repaired_latents",
     "replaced_directions",
     "row_cosines",

@@ -1,9 +1,10 @@
 """The eval `across_seeds`: whether two seeds find the same latents, or the same subspace.
 
-A latent that is there to be found is found again by another seed. Latents of two seeds are matched one to one
-(Paulo and Belrose, 2501.16615). Two dictionaries without any latent in common agree, too, and the more so the
-more anisotropic they are: the floor of the matched cosine is that of Gaussian directions with the second moments
-of the two dictionaries themselves; that of the nearest cosine is the exact law of isotropic ones.
+A latent that is there to be found is found again by another seed. Latents of two seeds are matched one to
+one (Paulo and Belrose, 2501.16615). Two dictionaries without any latent in common agree, too, and the more
+so the more anisotropic they are: the floor of the matched cosine is that of Gaussian directions with the
+second moments of the two dictionaries themselves; that of the nearest cosine is the exact law of isotropic
+ones.
 """
 
 from __future__ import annotations
@@ -134,7 +135,10 @@ class AcrossSeeds(Eval):
             chosen = torch.linspace(0, m - 1, min(m, self.matched_latents)).round().long()
             scores, table = agreement_scores(a.W_dec[chosen], b.W_dec, seed=setting.seed)
             squares, fired = _firing(a, opened.sample)
-            written = (written_moment(a.W_dec, squares), written_moment(b.W_dec, _firing(b, opened.sample)[0]))
+            written = (
+                written_moment(a.W_dec, squares),
+                written_moment(b.W_dec, _firing(b, opened.sample)[0]),
+            )
             if bool(torch.stack([squares.sum(), written[1].trace()]).gt(0).all()):
                 scores.append(shared_subspace(*written))
             table.insert(0, "latent", chosen.numpy())
@@ -166,7 +170,9 @@ class AcrossSeeds(Eval):
         if run is None:
             return 1.0
         n = min(self.matched_latents, run.arm.d_sae)
-        return 0.3 + 2e-10 * n * n * run.arm.d_sae + 8e3 * run.arm.d_sae * source.d_in * pace.seconds_per_product
+        return (
+            0.3 + 2e-10 * n * n * run.arm.d_sae + 8e3 * run.arm.d_sae * source.d_in * pace.seconds_per_product
+        )
 
 
 def _firing(sae: Any, x: Float[Tensor, "n d_in"]) -> tuple[Float[Tensor, " m"], Float[Tensor, " m"]]:
