@@ -94,9 +94,7 @@ class LayersEntry(Entry):
         """The source."""
         hooks = {name: named(name) for name in self.hooks}
         if others := [name for name, one in hooks.items() if not isinstance(one, Hook)]:
-            raise BadInputError(
-                f"a crosscoder reads hooks, and {others[0]!r} is none: name sources of that kind"
-            )
+            raise BadInputError(f"a crosscoder reads hooks, and {others[0]!r} is none: name other sources")
         return Layers(tuple(one for name in self.hooks if isinstance(one := hooks[name], Hook)))
 
     def place(self, name: str) -> str:

@@ -10,6 +10,7 @@ import torch
 from letter_model import LETTERS, save_letter_model
 
 from sanity.data import LayeredSpec
+from sanity.engine.cells import Result
 from sanity.engine.computing import compute
 from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
@@ -20,7 +21,7 @@ from sanity.experiments.reading import Reader
 from sanity.experiments.separate_layers import joined
 from sanity.models import TopK
 from sanity.profiles import Profile, read_profile
-from sanity.sources import Hook, Layers, OneLayer, World
+from sanity.sources import Hook, Layers, OneLayer, Source, World
 
 PROFILE = """
 about: tiny
@@ -59,6 +60,22 @@ evals:
 """
 
 
+ONE = "about: x\nsources:\n  a: {{kind: one layer, of: {}}}\n"
+GRID = """
+  layers: {kind: layers, hooks: [first, second]}
+grids:
+  g:
+    sources: layers
+    architectures: topk
+    l0: 4
+    d_sae: 64
+    learning_rates: 0.003
+    batch_size: 64
+    steps: 3
+    evals: crosscoding
+"""
+
+
 def hook(model: Path, text: Path, at: int, **more: object) -> str:
     entry = {
         "kind": "hook", "subject": str(model), "hook": f"blocks.{at}.hook_resid_post", "d_model": 32,
@@ -82,19 +99,15 @@ def reader(profile: Profile, store: LocalStore) -> Reader:
     return reader
 
 
+def opened_inputs(reader: Reader, place: str) -> tuple[Source, dict[str, Result]]:
+    """A source of the profile, and what it needs to be opened."""
+    run = next(run for run in reader.plan.runs if run.place == place)
+    names, cells = zip(*run.trained.inputs, strict=True)
+    return run.run.source, dict(zip(names, reader.results(cells), strict=True))
+
+
 def test_layers_are_the_same_tokens_side_by_side(reader: Reader) -> None:
-    runs = {run.place: run for run in reader.plan.runs}
-    inputs = {
-        name: found
-        for place in ("layers", "twice")
-        for (name, _), found in zip(
-            runs[place].trained.inputs,
-            reader.results([c for _, c in runs[place].trained.inputs]),
-            strict=True,
-        )
-        if place == "layers"
-    }
-    source = runs["layers"].run.source
+    source, inputs = opened_inputs(reader, "layers")
     assert isinstance(source, Layers)
     opened = source.open(inputs, batch_size=64, seed=3, device="cpu")
     for i, one in enumerate(source.hooks):
@@ -116,15 +129,10 @@ def test_layers_are_the_same_tokens_side_by_side(reader: Reader) -> None:
 def test_every_crosscoder_is_scored_and_controls_are_not_graded(reader: Reader) -> None:
     scores = reader.scores("crosscoders")
     assert scores.groupby(["world_or_hook", "constraint", "init", "metric"]).size().eq(1).all()
-    by = scores[scores["metric"] == "balanced_latents"].set_index(["world_or_hook", "constraint", "init"])[
-        "value"
-    ]
-    assert by["layers", "untrained", "iso"] > 0.9
-    by = scores[scores["metric"] == "exclusive_latents"].set_index(["world_or_hook", "constraint", "init"])[
-        "value"
-    ]
-    assert by["twice", "trained", "iso"] == 0
-    assert by["toy", "frozen_decoder", "truth"] > 0.2
+    by = scores.set_index(["metric", "world_or_hook", "constraint", "init"])["value"]
+    assert by["balanced_latents", "layers", "untrained", "iso"] > 0.9
+    assert by["exclusive_latents", "twice", "trained", "iso"] == 0
+    assert by["exclusive_latents", "toy", "frozen_decoder", "truth"] > 0.2
     assert [one.place for one in reader.plan.graded if one.eval == "crosscoding"] == ["toy"]
     latents = reader.table("latents", "crosscoders", evals=["crosscoding"])
     assert set(latents.loc[latents["world_or_hook"] == "toy", "feature_layer"]) <= {-1, 0, 1}
@@ -141,7 +149,7 @@ def test_separate_saes_are_paired_and_scored_like_crosscoders(reader: Reader) ->
 
 
 def test_pairing_finds_the_partner_by_activations_where_directions_do_not_tell() -> None:
-    """Two true dictionaries in bases of their own, one in another order: only what they do says who is who."""
+    """Two true dictionaries in bases of their own, one in another order: what they do says who is who."""
     source = World(LayeredSpec(d_in=48, n_features=40, expected_l0=2.0, exclusive=0.0), held_out=4096)
     opened = source.open({}, batch_size=256, seed=0, device="cpu")
     assert opened.truth is not None
@@ -166,20 +174,12 @@ def test_pairing_finds_the_partner_by_activations_where_directions_do_not_tell()
 def test_other_widths_get_equal_shares(letters_and_text: tuple[Path, Path], tmp_path: Path) -> None:
     wide = save_letter_model(tmp_path / "wide", "gpt2", n_embd=48)
     text = letters_and_text[1]
-    entries = PROFILE.split("grids:")[0].split("  random")[0]
-    entries = entries.replace("HOOK0", hook(letters_and_text[0], text, 0)).replace(
-        "HOOK1", hook(wide, text, 0, d_model=48)
-    )
-    grid = (
-        "  layers: {kind: layers, hooks: [first, second]}\ngrids:\n  g: {sources: layers, architectures: topk, "
-        "l0: 4, d_sae: 64, learning_rates: 0.003, batch_size: 64, steps: 3, evals: crosscoding}\n"
-    )
-    reader = Reader(read_profile("wide", entries + grid), LocalStore(tmp_path / "store"))
+    made = _layers(hook(letters_and_text[0], text, 0), hook(wide, text, 0, d_model=48))
+    reader = Reader(read_profile("wide", made), LocalStore(tmp_path / "store"))
     assert "layer_cosine" not in set(reader.scores("g")["metric"])
-    (run,) = reader.plan.runs
-    inputs = dict(zip((n for n, _ in run.trained.inputs), reader.results([c for _, c in run.trained.inputs])))
-    x = run.run.source.open(inputs, batch_size=1024, seed=0, device="cpu").stream.batch(0)
-    assert run.run.source.blocks == (32, 48)
+    source, inputs = opened_inputs(reader, "layers")
+    x = source.open(inputs, batch_size=1024, seed=0, device="cpu").stream.batch(0)
+    assert source.blocks == (32, 48)
     assert float(x[:, :32].square().sum(1).mean()) == pytest.approx(40, rel=0.1)
     assert float(x[:, 32:].square().sum(1).mean()) == pytest.approx(40, rel=0.1)
 
@@ -192,7 +192,7 @@ def test_layers_that_do_not_belong_together_are_refused(
     with pytest.raises(BadInputError, match="two hooks or more"):
         Layers((first,))
     other = hook(*letters_and_text, at=1, train_tokens=800)
-    with pytest.raises(BadInputError, match="differs .* in train_tokens"):
+    with pytest.raises(BadInputError, match="in train_tokens"):
         read_profile("t", _layers(hook(*letters_and_text, at=0), other)).source_named("layers")
     with pytest.raises(BadInputError, match="is none"):
         read_profile("t", _layers(hook(*letters_and_text, at=0), "{kind: world}")).source_named("layers")
@@ -202,7 +202,7 @@ def test_layers_that_do_not_belong_together_are_refused(
             "about: x\nsources: {a: {kind: one layer, of: b}, b: {kind: shuffled layers, of: a}}\ngrids: {}",
         )
     with pytest.raises(BadInputError, match="no source"):
-        read_profile("t", "about: x\nsources: {a: {kind: one layer, of: c}}\ngrids: {}")
+        read_profile("t", ONE.format("c") + "grids: {}")
     spelled_otherwise = save_letter_model(tmp_path / "other", letters="<" + LETTERS[:0:-1])
     made = _layers(hook(*letters_and_text, at=0), hook(spelled_otherwise, letters_and_text[1], 0))
     with pytest.raises(BadInputError, match="share a tokenizer"):
@@ -210,8 +210,4 @@ def test_layers_that_do_not_belong_together_are_refused(
 
 
 def _layers(first: str, second: str) -> str:
-    return (
-        f"about: x\nsources:\n  first: {first}\n  second: {second}\n  layers: {{kind: layers, hooks: [first, second]}}\n"
-        "grids:\n  g: {sources: layers, architectures: topk, l0: 4, d_sae: 64, learning_rates: 0.003, "
-        "batch_size: 64, steps: 3, evals: crosscoding}\n"
-    )
+    return f"about: x\nsources:\n  first: {first}\n  second: {second}{GRID}"
