@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -22,6 +23,7 @@ from sanity.errors import BadInputError
 from sanity.evals import Crosscoding, Eval, Reconstruction, one_to_one
 from sanity.experiments.planner import plan_runs
 from sanity.experiments.plans import Asked, Plan, PlannedRun
+from sanity.experiments.reading import Reader, stack
 from sanity.experiments.steps import at_matched_l0
 from sanity.models import Autoencoder, load_sae, save_sae
 from sanity.sources import OneLayer, RunSpec
@@ -154,3 +156,15 @@ def cells(plan: Plan) -> list[Cell]:
         return []
     runs = [run for _, _, run in paired_runs(plan)]
     return [cell for run in runs for cell in (run.trained, *run.scored.values())]
+
+
+def table(read: Reader, name: str) -> pd.DataFrame:
+    """A table of the paired SAEs' scores (`scores`, `layers`, `latents`), with experiment and place."""
+    asked = scored(read.plan)
+    found = read.results([cell for _, _, cell in asked])
+    frames = [
+        result.table(name).assign(experiment=experiment, world_or_hook=place)
+        for (experiment, place, _), result in zip(asked, found, strict=True)
+        if f"{name}.parquet" in result.files
+    ]
+    return stack(frames)
