@@ -146,7 +146,7 @@ page.table(
 # By how much the trained arm leads, seed by seed. The last row asks what activations have beyond their covariance.
 
 # %%
-pair = found.set_index(["metric", "arm", "seed"])["value"]
+pair = found.set_index(["metric", "arm", "seed"])["value"].sort_index()
 leads = []
 for arm in [name for name in means.index if name != "trained"]:
     for metric in ("seed_mcc", "seed_mcc_beyond_null", "seed_subspace"):
@@ -194,28 +194,24 @@ page.table(
 # Do seeds that agree agree on features? In a synthetic world each latent can be held against the true features.
 
 # %%
-toy_seeds = read.scores("across_seeds_toy")
-truth = read.table("pairs", "across_seeds_toy")
-truth["true"], truth["shared"] = truth["feature_cosine"] > 0.8, truth["matched"] >= SHARED
-by = truth.groupby(["world_or_hook", "constraint"], sort=False)
-agreed = pd.DataFrame(
-    {
-        "shared": by["shared"].mean(),
-        "true": by["true"].mean(),
-        "true if shared": truth[truth["shared"]].groupby(["world_or_hook", "constraint"])["true"].mean(),
-        "true if not": truth[~truth["shared"]].groupby(["world_or_hook", "constraint"])["true"].mean(),
-    }
-).reindex(by["true"].mean().index)
+in_toy = ["across_seeds_toy"] if "across_seeds_toy" in page.profile.grids else []
+toy_seeds, truth = read.scores(*in_toy), read.table("pairs", *in_toy)
+agreed = pd.DataFrame()
+if in_toy:
+    truth["true"], truth["shared"] = truth["feature_cosine"] > 0.8, truth["matched"] >= SHARED
+    arm = ["world_or_hook", "constraint"]
+    agreed = truth.groupby(arm, sort=False)[["shared", "true"]].mean()
+    agreed["true if shared"] = truth[truth["shared"]].groupby(arm)["true"].mean()
+    agreed["true if not"] = truth[~truth["shared"]].groupby(arm)["true"].mean()
+    mcc = toy_seeds.pivot_table(index=arm, columns="metric", values="value")
+    agreed = agreed.join(mcc[["seed_mcc", "seed_mcc_beyond_null", "seed_subspace"]].rename(columns=names))
 
 # %% tags=["hide-input"]
-mcc = toy_seeds.pivot_table(
-    index=["world_or_hook", "constraint"], columns="metric", values="value", sort=False
-)[["seed_mcc", "seed_mcc_beyond_null", "seed_subspace"]]
 page.table(
-    agreed.join(mcc.rename(columns=names)).rename_axis(["world", "arm"]),
+    agreed.rename_axis(["world", "arm"]),
     caption=f"Latents of one seed: the share with a partner of cosine {SHARED:g} in the next, the share within 0.8 of a true "
     "feature, and that share among latents that are shared and among the others. A dash: there are none.",
-)
+) if in_toy else Markdown(f"At the profile `{profile}` every seed has a world of its own: there is nothing to agree on.")
 
 # %% [markdown]
 # ## Crosscoders: a world of two layers
@@ -237,7 +233,7 @@ def arms_at(*places):
     rows = crossed[crossed["world_or_hook"].isin(places) & crossed["metric"].isin(metrics)].copy()
     rows["arm"] = [figures.arm_words(c, i) for c, i in zip(rows["constraint"], rows["init"], strict=True)]
     apart = rows["experiment"].str.startswith("separate_layers")
-    rows.loc[apart, "arm"] = "separate SAEs, paired by " + rows.loc[apart, "experiment"].str.rpartition("_")[2]
+    rows.loc[apart, "arm"] = "separate SAEs, paired by " + rows.loc[apart, "experiment"].str.split("_").str[-1]
     by = rows.pivot_table(index=["world_or_hook", "arm"], columns="metric", values="value", sort=False)
     return by[[name for name in metrics if name in by]]
 
