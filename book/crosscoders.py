@@ -70,7 +70,6 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from sanity import figures
-from sanity.evals import METRICS
 from sanity.evals.across_seeds import SHARED
 from sanity.evals.crosscoding import BALANCED, EXCLUSIVE
 from sanity.experiments import separate_layers
@@ -151,7 +150,9 @@ leads = []
 for arm in [name for name in means.index if name != "trained"]:
     for metric in ("seed_mcc", "seed_mcc_beyond_null", "seed_subspace"):
         lead = (pair[metric, "trained"] - pair[metric, arm]).dropna()
-        leads.append({"over": arm, "metric": names[metric], "mean": lead.mean(), "min": lead.min(), "max": lead.max()})
+        leads.append(
+            {"over": arm, "metric": names[metric], "mean": lead.mean(), "min": lead.min(), "max": lead.max()}
+        )
 leads = pd.DataFrame(leads)
 
 # %% tags=["hide-input"]
@@ -165,14 +166,20 @@ page.table(wide.unstack(), caption="The trained arm's lead between the same seed
 
 # %%
 snapshots = read.scores("across_seeds_budgets")
-along = pd.concat([snapshots, text[text["constraint"].isin(snapshots["constraint"]) & (text["init"] == "iso")]])
+along = pd.concat(
+    [snapshots, text[text["constraint"].isin(snapshots["constraint"]) & (text["init"] == "iso")]]
+)
 course = along.pivot_table(index=["constraint", "samples"], columns="metric", values="value")[shown]
 untrained = means.loc["untrained", shown]
 pairs = read.table("pairs", "across_seeds")
 pairs["fires on"] = pd.cut(
-    pairs["frequency"], [-1, 0, 0.003, 0.03, 1], labels=["nothing", "to 0.3 %", "to 3 %", "more of the tokens"]
+    pairs["frequency"],
+    [-1, 0, 0.003, 0.03, 1],
+    labels=["nothing", "to 0.3 %", "to 3 %", "more of the tokens"],
 )
-by_frequency = pairs.groupby(["constraint", "init", "fires on"], observed=True, sort=False)["matched"].agg(["median", "size"])
+by_frequency = pairs.groupby(["constraint", "init", "fires on"], observed=True, sort=False)["matched"].agg(
+    ["median", "size"]
+)
 
 # %% tags=["hide-input"]
 page.table(
@@ -182,7 +189,9 @@ page.table(
 )  # fmt: skip
 
 # %% tags=["hide-input"]
-trained_rows = by_frequency.loc[[key for key in by_frequency.index if key[:2] == ("trained", "iso")]].droplevel([0, 1])
+trained_rows = by_frequency.loc[
+    [key for key in by_frequency.index if key[:2] == ("trained", "iso")]
+].droplevel([0, 1])
 page.table(
     trained_rows.rename(columns={"median": "median matched cosine", "size": "latents, all seeds"}),
     caption="The trained arm: matched cosines by how often a latent fires on held-out tokens.",
@@ -211,7 +220,9 @@ page.table(
     agreed.rename_axis(["world", "arm"]),
     caption=f"Latents of one seed: the share with a partner of cosine {SHARED:g} in the next, the share within 0.8 of a true "
     "feature, and that share among latents that are shared and among the others. A dash: there are none.",
-) if in_toy else Markdown(f"At the profile `{profile}` every seed has a world of its own: there is nothing to agree on.")
+) if in_toy else Markdown(
+    f"At the profile `{profile}` every seed has a world of its own: there is nothing to agree on."
+)
 
 # %% [markdown]
 # ## Crosscoders: a world of two layers
@@ -223,9 +234,19 @@ page.table(
 # of unrelated samples that is zero, whatever the dictionary.
 
 # %%
-crossed = pd.concat([read.scores("crosscoders_toy"), read.scores("crosscoders"), separate_layers.table(read, "scores")])
+crossed = pd.concat(
+    [read.scores("crosscoders_toy"), read.scores("crosscoders"), separate_layers.table(read, "scores")]
+)
 page.publish(crossed, "crosscoders")
-metrics = ["explained_variance", "least_layer_ev", "recovery", "exclusive_latents", "balanced_latents", "layer_agreement", "layer_cosine"]
+metrics = [
+    "explained_variance",
+    "least_layer_ev",
+    "recovery",
+    "exclusive_latents",
+    "balanced_latents",
+    "layer_agreement",
+    "layer_cosine",
+]
 
 
 def arms_at(*places):
@@ -233,7 +254,9 @@ def arms_at(*places):
     rows = crossed[crossed["world_or_hook"].isin(places) & crossed["metric"].isin(metrics)].copy()
     rows["arm"] = [figures.arm_words(c, i) for c, i in zip(rows["constraint"], rows["init"], strict=True)]
     apart = rows["experiment"].str.startswith("separate_layers")
-    rows.loc[apart, "arm"] = "separate SAEs, paired by " + rows.loc[apart, "experiment"].str.split("_").str[-1]
+    rows.loc[apart, "arm"] = (
+        "separate SAEs, paired by " + rows.loc[apart, "experiment"].str.split("_").str[-1]
+    )
     by = rows.pivot_table(index=["world_or_hook", "arm"], columns="metric", values="value", sort=False)
     return by[[name for name in metrics if name in by]]
 
@@ -282,7 +305,8 @@ page.figure(
     figures.norms_and_agreement(latents, {k: v for k, v in panels.items() if (latents["panel"] == k).any()}),
     alt="First layer's share of the decoder norms against the agreement of the layers, latent by latent. Medians of agreement: "
     + "; ".join(
-        f"{title} {latents.loc[latents['panel'] == name, 'agreement'].median():.2f}" for name, title in panels.items()
+        f"{title} {latents.loc[latents['panel'] == name, 'agreement'].median():.2f}"
+        for name, title in panels.items()
     ),
     caption="Latents that fire, first seed. Coloured: latents within 0.8 of a true feature, by where that is; grey: the others. "
     "Dotted: no agreement.",

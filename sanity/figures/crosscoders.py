@@ -26,7 +26,12 @@ def norms_and_agreement(latents: pd.DataFrame, panels: Mapping[str, str]) -> Fig
     shared), or NaN where no feature was recovered or nobody knows.
     """
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(2.9 * len(panels) + 0.4, 3.3), sharey=True, squeeze=False, layout="constrained"
+        1,
+        len(panels),
+        figsize=(2.9 * len(panels) + 0.4, 3.3),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     for ax, (name, title) in zip(axes[0], panels.items(), strict=True):
         part = latents[latents["panel"] == name]
