@@ -391,4 +391,24 @@ page.gates(*shown, "least_layer_ev", "exclusive_latents", "balanced_latents", "l
 # - One pair of early layers of one small model. Distant layers share less.
 
 # %% tags=["hide-input"]
+# The short answer on top of the page.
+trained = means.loc["trained"]
+agree = {
+    place: on_layers.loc[(place, "trained"), "layer_agreement"] for place in ("two layers", "shuffled layers")
+}
+still = on_layers.loc[("two layers", "untrained")]
+page.answer(
+    f"Two seeds share {trained['seed_shared']:.1%} of their latents. Matched latents have a mean cosine of "
+    f"{trained['seed_mcc']:.3f}, where the anisotropy of the dictionaries alone gives {floors.loc['trained', 'seed_mcc']:.3f} and "
+    f"training on noise {means.loc['trained, on noise', 'seed_mcc']:.3f}. Decoder norms call {still['balanced_latents']:.0%} of an "
+    "*untrained* crosscoder's latents shared between layers, so they show no sharing; whether layers agree about a latent does: "
+    f"{agree['two layers']:.2f} on average, and {agree['shuffled layers']:.2f} where their tokens are shuffled.",
+    sure=f"seeds beyond noise: {page.verdict('seeds-agree-beyond-noise')}; agreement of layers beyond shuffled ones: "
+    f"{page.verdict('crosscoder-agreement-has-a-cause')}; a crosscoder next to paired SAEs: "
+    f"{page.verdict('crosscoder-beats-paired-saes')}.",
+    scale=f"{here.subject}; seeds: {seeds.d_sae[0]:,} latents, {seeds.steps * seeds.batch_size:,} tokens seen; crosscoders: "
+    f"{real.d_sae[0]:,} latents, {real.steps * real.batch_size:,} tokens seen.",
+)
+
+# %% tags=["hide-input"]
 page.provenance(seeds=seeds.seeds)

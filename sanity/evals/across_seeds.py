@@ -171,7 +171,7 @@ class AcrossSeeds(Eval):
             return 1.0
         n = min(self.matched_latents, run.arm.d_sae)
         return (
-            0.3 + 2e-10 * n * n * run.arm.d_sae + 8e3 * run.arm.d_sae * source.d_in * pace.seconds_per_product
+            0.2 + 1e-10 * n * n * run.arm.d_sae + 8e3 * run.arm.d_sae * source.d_in * pace.seconds_per_product
         )
 
 

@@ -262,4 +262,4 @@ class Crosscoding(Eval):
 
     @override
     def seconds(self, step: str, source: Source, run: RunSpec | None, pace: Pace) -> float:
-        return 2.0 if run is None else 0.3 + 8e4 * run.arm.d_sae * source.d_in * pace.seconds_per_product
+        return 2.0 if run is None else 0.2 + 2e4 * run.arm.d_sae * source.d_in * pace.seconds_per_product
