@@ -166,9 +166,12 @@ page.table(wide.unstack(), caption="The trained arm's lead between the same seed
 
 # %%
 snapshots = read.scores("across_seeds_budgets")
-along = pd.concat(
-    [snapshots, text[text["constraint"].isin(snapshots["constraint"]) & (text["init"] == "iso")]]
+same = (
+    text["constraint"].isin(snapshots["constraint"])
+    & text["seed"].isin(snapshots["seed"])
+    & (text["init"] == "iso")
 )
+along = pd.concat([snapshots, text[same]])
 course = along.pivot_table(index=["constraint", "samples"], columns="metric", values="value")[shown]
 untrained = means.loc["untrained", shown]
 pairs = read.table("pairs", "across_seeds")
@@ -184,7 +187,7 @@ by_frequency = pairs.groupby(["constraint", "init", "fires on"], observed=True, 
 # %% tags=["hide-input"]
 page.table(
     course.rename(columns=names).rename_axis(["arm", "samples seen"]),
-    caption="Agreement between seeds along training. Before it: "
+    caption=f"Agreement between seeds along training (seeds {', '.join(map(str, sorted(set(along['seed']))))} and the next). Before it: "
     + ", ".join(f"{names[name]} {value:.3f}" for name, value in untrained.items()) + " (untrained).",
 )  # fmt: skip
 
