@@ -9,6 +9,7 @@ from sanity.data.dependence import Correlation, Hierarchy
 from sanity.data.documents import Document, Source
 from sanity.data.gaussian import GaussianStream
 from sanity.data.hub import HubText
+from sanity.data.layered import LayeredSpec
 from sanity.data.local import TextFolder
 from sanity.data.probing import Pool, named_pools
 from sanity.data.sources import SOURCES, Speeches, Tables
@@ -25,6 +26,7 @@ __all__ = [
     "HarderWorld",
     "Hierarchy",
     "HubText",
+    "LayeredSpec",
     "Pool",
     "Source",
     "Speeches",

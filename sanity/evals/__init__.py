@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sanity.evals.across_seeds import AcrossSeeds, agreement_scores
 from sanity.evals.alignment import (
     cosine_quantiles,
     cosine_to_init,
@@ -20,6 +21,13 @@ from sanity.evals.cone import (
     simulated_nearest,
 )
 from sanity.evals.cones import Cones
+from sanity.evals.crosscoding import (
+    Crosscoding,
+    crosscoding_scores,
+    layer_agreement,
+    layer_cosines,
+    relative_norms,
+)
 from sanity.evals.detection import detection_f1, detection_f1s
 from sanity.evals.directions import Directions, smallest_cosine
 from sanity.evals.feature_recovery import (
@@ -97,11 +105,13 @@ __all__ = [
     "METRICS",
     "SCRAMBLES",
     "Absorption",
+    "AcrossSeeds",
     "Candidate",
     "CausalEditing",
     "Cones",
     "Contexts",
     "CosineToInitProbe",
+    "Crosscoding",
     "Directions",
     "Eval",
     "ExplainedVariance",
@@ -127,10 +137,12 @@ __all__ = [
     "TangentKernel",
     "TextActivations",
     "absorption",
+    "agreement_scores",
     "antipodes",
     "cosine_quantiles",
     "cosine_to_init",
     "covariance_matched_max_cosine",
+    "crosscoding_scores",
     "dead_latents",
     "dense_probes",
     "detection_f1",
@@ -148,6 +160,8 @@ __all__ = [
     "kernel_drift",
     "l0",
     "latent_f1",
+    "layer_agreement",
+    "layer_cosines",
     "linearisation",
     "log_any_above",
     "log_cap_probability",
@@ -174,6 +188,7 @@ __all__ = [
     "recovery",
     "recovery_by_frequency",
     "recovery_of",
+    "relative_norms",
     "repaired_latents",
     "replaced_directions",
     "row_cosines",

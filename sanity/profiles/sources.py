@@ -1,4 +1,4 @@
-"""The sources that a profile names: synthetic worlds, hooks in language models, noise like either."""
+"""The sources that a profile names: synthetic worlds, hooks in language models, several layers, noise."""
 
 from __future__ import annotations
 
@@ -8,12 +8,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from sanity.data import HarderSpec, SyntheticSpec, named_sources
+from sanity.data import HarderSpec, LayeredSpec, SyntheticSpec, named_sources
 from sanity.data.sources import SOURCES
 from sanity.data.text import TextSpec
 from sanity.errors import BadInputError
 from sanity.profiles.entry import Entry, Names, Positive, Size
-from sanity.sources import Hook, LanguageModelHook, Noise, Source, World
+from sanity.sources import (
+    Hook,
+    LanguageModelHook,
+    Layers,
+    Noise,
+    OneLayer,
+    ShuffledLayers,
+    Source,
+    World,
+)
 from sanity.subject import assets_of, depth_of, shape_of, weights_of
 
 DOCUMENT_TOKENS = 1024
@@ -52,6 +61,87 @@ class HarderWorldEntry(_WorldEntry):
     kind: Literal["harder world"]
     spec: HarderSpec = HarderSpec()
     held_out: Size = 8192
+
+
+class LayeredWorldEntry(Entry):
+    """A synthetic world of several layers, whose features are shared by all or belong to one."""
+
+    kind: Literal["layered world"]
+    spec: LayeredSpec = LayeredSpec()
+    held_out: Size = 8192
+
+    def made(self, named: Callable[[str], Source]) -> Source:
+        """The source."""
+        return World(self.spec, self.held_out)
+
+    def place(self, name: str) -> str:
+        """What tables call it."""
+        return name
+
+
+class LayersEntry(Entry):
+    """The same tokens at several hooks, named by their sources: what a crosscoder reads."""
+
+    kind: Literal["layers"]
+    hooks: Annotated[tuple[str, ...], Field(min_length=2)]
+    """One may be named twice: the same model twice."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The sources that it is made of."""
+        return self.hooks
+
+    def made(self, named: Callable[[str], Source]) -> Source:
+        """The source."""
+        hooks = {name: named(name) for name in self.hooks}
+        if others := [name for name, one in hooks.items() if not isinstance(one, Hook)]:
+            raise BadInputError(f"a crosscoder reads hooks, and {others[0]!r} is none: name other sources")
+        return Layers(tuple(one for name in self.hooks if isinstance(one := hooks[name], Hook)))
+
+    def place(self, name: str) -> str:
+        """What tables call it."""
+        return name
+
+
+class ShuffledLayersEntry(Entry):
+    """Another source's layers, each with tokens of its own: sharing without a shared cause."""
+
+    kind: Literal["shuffled layers"]
+    of: str
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The source that it is made of."""
+        return (self.of,)
+
+    def made(self, named: Callable[[str], Source]) -> Source:
+        """The source."""
+        return ShuffledLayers(named(self.of))
+
+    def place(self, name: str) -> str:
+        """What tables call it."""
+        return name
+
+
+class OneLayerEntry(Entry):
+    """One layer of another source, for an SAE of its own."""
+
+    kind: Literal["one layer"]
+    of: str
+    index: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The source that it is made of."""
+        return (self.of,)
+
+    def made(self, named: Callable[[str], Source]) -> Source:
+        """The source."""
+        return OneLayer(named(self.of), self.index)
+
+    def place(self, name: str) -> str:
+        """What tables call it."""
+        return name
 
 
 class HookEntry(Entry):
@@ -138,4 +228,14 @@ class NoiseEntry(Entry):
         return Noise(named(self.like), self.held_out)
 
 
-SourceEntry = Annotated[WorldEntry | HarderWorldEntry | HookEntry | NoiseEntry, Field(discriminator="kind")]
+SourceEntry = Annotated[
+    WorldEntry
+    | HarderWorldEntry
+    | LayeredWorldEntry
+    | HookEntry
+    | LayersEntry
+    | ShuffledLayersEntry
+    | OneLayerEntry
+    | NoiseEntry,
+    Field(discriminator="kind"),
+]

@@ -3,6 +3,7 @@
 from sanity.sources.base import Opened, Pace, Source, held_out_rows
 from sanity.sources.hook import Hook, LanguageModelHook, harvests_of, read_hook
 from sanity.sources.inits import SignedBasis, TrueFeatures
+from sanity.sources.layers import Layers, OneLayer, ShuffledLayers
 from sanity.sources.noise import Noise
 from sanity.sources.run import Budget, RunSpec, Snapshot
 from sanity.sources.world import World
@@ -11,10 +12,13 @@ __all__ = [
     "Budget",
     "Hook",
     "LanguageModelHook",
+    "Layers",
     "Noise",
+    "OneLayer",
     "Opened",
     "Pace",
     "RunSpec",
+    "ShuffledLayers",
     "SignedBasis",
     "Snapshot",
     "Source",
