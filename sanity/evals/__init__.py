@@ -11,6 +11,7 @@ from sanity.evals.alignment import (
     row_cosines,
 )
 from sanity.evals.base import Candidate, Eval, Grades, Scored, Setting
+from sanity.evals.beyond_affine import BeyondAffine, affine_map
 from sanity.evals.causal_editing import CausalEditing
 from sanity.evals.cone import (
     log_reachable,
@@ -92,11 +93,13 @@ from sanity.evals.sphere import (
 )
 from sanity.evals.splicing import LossRecovered, loss_recovered
 from sanity.evals.true_features import Recovery
+from sanity.evals.true_map import TrueMap, map_scores, true_transcoder
 
 __all__ = [
     "METRICS",
     "SCRAMBLES",
     "Absorption",
+    "BeyondAffine",
     "Candidate",
     "CausalEditing",
     "Cones",
@@ -126,7 +129,9 @@ __all__ = [
     "SparseProbing",
     "TangentKernel",
     "TextActivations",
+    "TrueMap",
     "absorption",
+    "affine_map",
     "antipodes",
     "cosine_quantiles",
     "cosine_to_init",
@@ -154,6 +159,7 @@ __all__ = [
     "log_cone_bound",
     "log_reachable",
     "loss_recovered",
+    "map_scores",
     "max_cosine_quantile",
     "max_cosines",
     "mean_matched_cosine",
@@ -189,5 +195,6 @@ __all__ = [
     "supports",
     "tangent_kernel",
     "tied_autoencoder",
+    "true_transcoder",
     "uniqueness",
 ]
