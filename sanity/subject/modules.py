@@ -81,8 +81,8 @@ def mlp_pass(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What a block's MLP is given, what it puts out, and the residual stream after the block [batch, pos, d].
 
-    `writes` is the module whose output is added to the stream: the MLP itself, or a norm after it. With `edit`,
-    the block goes on with that of this output. What comes after the block is not run.
+    `writes` is the module whose output is added to the stream: the MLP itself, or a norm after it. With
+    `edit`, the block goes on with that of this output. What comes after the block is not run.
     """
     kept: dict[str, Any] = {}
 
