@@ -1,10 +1,10 @@
 """A language model read at one of its MLPs: what goes in, what comes out, what drawn weights would put out.
 
 The hook is named `blocks.K.mlp.hook_in`, as a `TransformerBridge` names it. The input is what the module
-`mlp` is given: the residual stream after the block's second norm, its gain included (Dunefsky et al.
-2406.11944 and SAELens read `ln2.hook_normalized`, which with folded norms is the same). The target is what
-the module puts out (in Gemma 2 after the norm that follows it), of the same tokens: transformer-lens's
-`hook_mlp_out`.
+`mlp` is given, as in sparsify: the residual stream after the block's second norm, its gain included.
+(Dunefsky et al. 2406.11944 and SAELens read `ln2.hook_normalized`, the same before the gain, from which a
+transcoder's encoder can be had by dividing its rows.) The target is what the module puts out (in Gemma 2
+after the norm that follows it), of the same tokens: transformer-lens's `hook_mlp_out`.
 """
 
 from __future__ import annotations
