@@ -51,7 +51,9 @@ class BeyondAffine(Eval):
 
     @override
     def prepare(self, task: Task, setting: Setting) -> None:
-        task.save_tensors("affine", affine_map(setting.opened.stream, self.samples))
+        stream = setting.opened.stream
+        assert isinstance(stream, PairedStream)
+        task.save_tensors("affine", affine_map(stream, self.samples))
 
     @override
     def open(self, setting: Setting) -> dict[str, Tensor]:
@@ -76,14 +78,15 @@ class BeyondAffine(Eval):
         rows, shared = [], self.open(setting)
         for seed in self.grades.seeds:
             draw = torch.Generator().manual_seed(seed)
-            totals = {level: ExplainedVariance() for level in (*self.grades.levels, None)}
+            totals = {level: ExplainedVariance() for level in self.grades.levels}
+            affine = ExplainedVariance()
             for x, target in setting.opened.pairs():
                 some = torch.randint(len(x), (max(2, len(x) // 2),), generator=draw)
                 estimate = (x[some] @ shared["weights"] + shared["bias"]).to(target)
+                affine.update(target[some], estimate)
                 for level, total in totals.items():
-                    mixed = estimate if level is None else torch.lerp(target[some], estimate, level)
-                    total.update(target[some], mixed)
-            floor = totals.pop(None).score()
+                    total.update(target[some], torch.lerp(target[some], estimate, level))
+            floor = affine.score()
             rows += [
                 graded_row(_beyond(t.score(), floor), "affine", level, seed) for level, t in totals.items()
             ]
@@ -91,7 +94,9 @@ class BeyondAffine(Eval):
 
     @override
     def seconds(self, step: str, source: Source, run: RunSpec | None, pace: Pace) -> float:
-        return 1.0 + (2e-10 * self.samples * source.d_in**2 if step == "prepare" else 0.5)
+        if step == "prepare":
+            return 1.0 + 1e-10 * self.samples * source.d_in**2
+        return 1.0 if run is None else 0.2 + 2e4 * run.arm.d_sae * source.d_in * pace.seconds_per_product
 
 
 def _beyond(own: Score, affine: Score) -> Score:

@@ -13,7 +13,8 @@ from torch import Tensor
 from sanity.evals.inputs import reconstructed
 from sanity.evals.scrambles import MeanMixed
 from sanity.evals.splicing import LossRecovered, loss_recovered
-from sanity.subject import ActivationStore, MLPSubject, Normalisation, joint_normalisation
+from sanity.subject import ActivationStore, MLPSubject, joint_normalisation
+from sanity.subject.activations import JointNormalisation
 
 
 @dataclass(eq=False)
@@ -46,14 +47,14 @@ class InPlace:
     """A transcoder as an "autoencoder" of output and input side by side, raw and centred."""
 
     transcoder: Any
-    scale: Normalisation
+    scale: JointNormalisation
     """Of inputs and outputs side by side, in this order."""
 
     @property
     def W_dec(self) -> Float[Tensor, "two_d two_d"]:
         """The axes."""
         d = 2 * self.transcoder.W_dec.shape[1]
-        return self.transcoder.W_dec.new_zeros(d, d)
+        return torch.zeros(d, d).to(self.transcoder.W_dec)
 
     def encode(self, x: Float[Tensor, "batch two_d"]) -> Float[Tensor, "batch two_d"]:
         """Nothing is done."""
@@ -62,7 +63,7 @@ class InPlace:
     def decode(self, z: Float[Tensor, "batch two_d"]) -> Float[Tensor, "batch two_d"]:
         """What the transcoder makes of the input, in the output's place."""
         d = self.transcoder.W_dec.shape[1]
-        factors = torch.as_tensor(self.scale.factor).to(z)
+        factors = self.scale.factors.to(z)
         x = z[:, d:]
         made = reconstructed(self.transcoder, x * factors[:d]) / factors[d : 2 * d]
         return torch.cat([made, x], dim=1)

@@ -20,6 +20,7 @@ def take_neurons(task: Task) -> None:
     if not isinstance(source, MLP) or source.outputs != "mlp" or source.at.random_weights:
         raise BadInputError(f"{source.where} has no neurons of its own: own_neurons is for an MLP's outputs")
     subject = source.at.load(run.device)
+    assert isinstance(subject, MLPSubject)
     if subject.function is not subject.mlp:
         raise BadInputError(f"{source.where} normalises what its neurons add up to: leave out own_neurons")
     stream = source.open(task.inputs, batch_size=run.budget.batch_size, seed=0, device=run.device).stream

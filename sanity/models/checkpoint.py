@@ -72,8 +72,8 @@ def load_dictionary(folder: str | Path) -> Autoencoder | Neurons:
     config = read_json(folder / _CONFIG)
     if config.get("architecture") != _NEURONS:
         return load_sae(folder)
-    made: dict[str, Any] = {"k": int(config["k"]), "activation": str(config["activation"])}
-    return Neurons(**load_tensors(folder / _WEIGHTS), **made)
+    made: dict[str, Any] = dict(load_tensors(folder / _WEIGHTS))
+    return Neurons(**made, k=int(config["k"]), activation=str(config["activation"]))
 
 
 @checked

@@ -61,9 +61,11 @@ class Neurons(Checked):
 
     def encode(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_sae"]:
         """The k neurons that add most, times the length of what they add."""
-        act, up = ACTIVATIONS[self.activation], x @ self.W_up + self.b_up
-        z = act(up) if self.W_gate is None else act(x @ self.W_gate + self.b_gate) * up
-        z = z * self.length
+        act, z = ACTIVATIONS[self.activation], x @ self.W_up + self.b_up
+        if self.W_gate is None or self.b_gate is None:
+            z = act(z) * self.length
+        else:
+            z = act(x @ self.W_gate + self.b_gate) * z * self.length
         kept = z.abs().topk(min(self.k, z.shape[-1]), dim=-1).indices
         return torch.zeros_like(z).scatter(-1, kept, z.gather(-1, kept))
 
@@ -77,7 +79,7 @@ class Neurons(Checked):
 
     def to(self, *, device: Any = None) -> Neurons:
         """The same elsewhere."""
-        moved = {name: value.to(device) for name, value in self.tensors().items()}
+        moved: dict[str, Any] = {name: value.to(device) for name, value in self.tensors().items()}
         return replace(self, **moved)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -88,7 +90,7 @@ class Neurons(Checked):
         self, centre: Tensor, factor: float, target_centre: Tensor, target_factor: float
     ) -> Neurons:
         """The same function from (x - centre) * factor to (t - target_centre) * target_factor."""
-        gate: dict[str, Tensor] = {}
+        gate: dict[str, Any] = {}
         if self.W_gate is not None and self.b_gate is not None:
             gate = {"W_gate": self.W_gate / factor, "b_gate": self.b_gate + centre @ self.W_gate}
         return replace(

@@ -74,7 +74,10 @@ class Transcoder(Autoencoder):
         if torch.is_grad_enabled() and x.requires_grad:
             return self.decode(self.encode(x)) + self.skip(x)
         rows = self._rows_of(x)
-        parts = [self.decode_sparse(self.encode_sparse(part)) + self.skip(part) for part in rows.split(_ROWS)]
+        parts = [
+            self.decode_sparse(self.encode_sparse(part)) + self.skip(part)
+            for part in torch.split(rows, _ROWS)
+        ]
         return torch.cat(parts).view(*x.shape[:-1], self.d_out)
 
     @override

@@ -24,7 +24,7 @@ class MLPHook(LanguageModelHook):
     """A language model and the MLP at which it is read; its hook is `blocks.K.mlp.hook_in`."""
 
     @override
-    def load(self, device: str) -> MLPSubject:  # type: ignore[override]
+    def load(self, device: str) -> MLPSubject:
         return MLPSubject(super().load(device), self.hook)
 
 

@@ -38,17 +38,25 @@ STATISTICS = "statistics.safetensors"
 
 @dataclass(frozen=True, eq=False)
 class Normalisation:
-    """Centre and one factor: what an SAE is given is (x - centre) * factor.
-
-    Inputs and targets side by side have a factor each, as a vector.
-    """
+    """Centre and one factor: what an SAE is given is (x - centre) * factor."""
 
     centre: Float[Tensor, " d_in"]
-    factor: float | Float[Tensor, " d_in"]
+    factor: float
 
     def apply(self, x: Float[Tensor, "*any d_in"]) -> Float[Tensor, "*any d_in"]:
         """(x - centre) * factor, in the precision of `centre`."""
         return (x.to(self.centre) - self.centre) * self.factor
+
+
+@dataclass(frozen=True, eq=False)
+class JointNormalisation(Normalisation):
+    """The same of inputs and targets side by side, with a factor each; `factor` is that of the inputs."""
+
+    factors: Float[Tensor, " d_joint"]
+
+    def apply(self, x: Float[Tensor, "*any d_joint"]) -> Float[Tensor, "*any d_joint"]:
+        """(x - centre) * factors."""
+        return (x.to(self.centre) - self.centre) * self.factors
 
 
 @dataclass(frozen=True, eq=False)

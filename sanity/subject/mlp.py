@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from sanity.engine.arguments import checked
 from sanity.errors import BadInputError, SanityError, reason_of
-from sanity.subject.activations import ActivationStore, Normalisation, Shard, scale_factor
+from sanity.subject.activations import ActivationStore, JointNormalisation, Shard, scale_factor
 from sanity.subject.interface import LoadedSubject, Subject, agree, check_finite
 from sanity.subject.modules import mlp_pass
 from sanity.subject.streaming import ActivationStream
@@ -37,6 +37,17 @@ class MLPSubject:
     out if each of its parameters were drawn from a Gaussian of that parameter's own mean and standard
     deviation.
     """
+
+    name: str
+    backend: str
+    d_model: int
+    n_layers: int
+    context: int
+    vocab: int
+    tokenizer: Any
+    hooks: tuple[str, ...]
+    device: torch.device
+    dtype: torch.dtype
 
     def __init__(self, subject: Subject, hook: str, *, seed: int = 0) -> None:
         if not isinstance(subject, LoadedSubject):
@@ -183,9 +194,8 @@ class MLPStream(ActivationStream):
         self._part, self._shuffled = part_of(store, OUTPUTS[outputs]), outputs == "shuffled"
         self.d_out = self._part.stop - self._part.start
         joint = joint_normalisation(store)
-        assert isinstance(joint.factor, Tensor)
         self.target_centre = joint.centre[self._part].to(self.device)
-        self.target_factor = float(joint.factor[self._part.start])
+        self.target_factor = float(joint.factors[self._part.start])
         self.key = f"{self.key}-{outputs}"
         self._drawn: tuple[int, Tensor] = (-1, torch.empty(0))
 
@@ -209,7 +219,7 @@ class MLPStream(ActivationStream):
 
     @property
     def _width(self) -> int:
-        return self.d_in + self.d_out
+        return int(self.d_in + self.d_out)
 
     def _stored(self, shard: Shard) -> Tensor:
         assert shard.joint is not None
@@ -232,7 +242,7 @@ def shuffled(rows: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     return out
 
 
-def joint_normalisation(store: ActivationStore) -> Normalisation:
+def joint_normalisation(store: ActivationStore) -> JointNormalisation:
     """Centre and factors of inputs and targets side by side: each part has E||.||^2 of its own width.
 
     A target without variance is refused.
@@ -244,4 +254,4 @@ def joint_normalisation(store: ActivationStore) -> Normalisation:
         part = part_of(store, index)
         what = f"the targets ({['input', 'output', 'drawn'][index]}) at {store.hook}"
         factors.append(torch.full((width,), scale_factor(mean[part], second[part, part], what)))
-    return Normalisation(mean.float(), torch.cat(factors))
+    return JointNormalisation(mean.float(), store.factor, torch.cat(factors))
