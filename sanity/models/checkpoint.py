@@ -50,8 +50,10 @@ def save_sae(sae: Autoencoder | Neurons, folder: str | Path) -> Path:
             folder, sae.tensors(), {"architecture": _NEURONS, "k": sae.k, "activation": sae.activation}
         )
     names = [*TENSORS, *(["threshold"] if _threshold(sae) else [])]
-    names += ["W_skip"] if getattr(sae, "W_skip", None) is not None else []
-    return _write(folder, {name: getattr(sae, name) for name in names}, _config(sae))
+    tensors = {name: getattr(sae, name) for name in names}
+    if isinstance(sae, Transcoder) and sae.W_skip is not None:
+        tensors["W_skip"] = sae.W_skip.T  # SAELens keeps it [d_out, d_in]
+    return _write(folder, tensors, _config(sae))
 
 
 def _write(folder: Path, tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> Path:
@@ -91,6 +93,8 @@ def load_sae(folder: str | Path) -> Autoencoder:
         raise CorruptFileError(f"{folder / _CONFIG} does not say which architecture it holds: save it again")
     tensors = load_tensors(folder / _WEIGHTS)
     transcoder = "d_out" in config
+    if "W_skip" in tensors:
+        tensors["W_skip"] = tensors["W_skip"].T.contiguous()
     check_weights(str(folder / _WEIGHTS), tensors, transcoder=transcoder)
     given: dict[str, Any] = {
         # The kernels read the encoder a latent per contiguous row.

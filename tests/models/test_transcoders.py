@@ -27,6 +27,8 @@ from sanity.models import (
     Arm,
     BatchTopK,
     JumpReLU,
+    Plain,
+    ReLU,
     Run,
     TopK,
     Training,
@@ -189,6 +191,27 @@ def test_a_folder_gives_it_back(arm: Arm, tmp_path: Path) -> None:
     x = stream.batch(99)
     assert torch.equal(again.reconstruct(x), run.sae.reconstruct(x))
     assert again.reconstruct(x).shape == (32, 6)
+
+
+@pytest.mark.parametrize("architecture", [JumpReLU(3.0), ReLU(4.0)], ids=lambda a: a.name)
+@pytest.mark.parametrize("objective", [Plain(), AffineSkip()], ids=lambda o: o.name)
+def test_saelens_computes_the_same(architecture: Architecture, objective: Any, tmp_path: Path) -> None:
+    """And so does the definition, written out."""
+    lens = pytest.importorskip("sae_lens")
+    stream = SmallPairs()
+    (run,) = train([Arm(architecture, 24, objective=objective)], stream, steps=5, training=FAST)
+    sae, x = run.sae, stream.batch(99)
+    assert isinstance(sae, Transcoder)
+    theirs = lens.SAE.load_from_disk(str(save_sae(sae, tmp_path / "it")))
+    with torch.no_grad():
+        found = theirs(x)
+    ours = sae.reconstruct(x)
+    assert float((ours - found).norm() / found.norm()) < 1e-5
+    pre = x @ sae.W_enc + sae.b_enc
+    z = pre.relu() * (pre > (0 if sae.threshold is None else sae.threshold))
+    by_hand = z @ sae.W_dec + sae.b_dec + (0 if sae.W_skip is None else x @ sae.W_skip)
+    assert float((ours - by_hand).norm() / by_hand.norm()) < 1e-5
+    torch.testing.assert_close(theirs.encode(x), sae.encode(x), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("arm", ARMS[:3], ids=lambda arm: arm.label)
