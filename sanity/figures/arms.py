@@ -15,6 +15,7 @@ from sanity.figures.style import (
     MARKS,
     arm_name,
     reference,
+    with_data,
 )
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@with_data
 def recovery_by_frequency(features: pd.DataFrame, *, null: float, threshold: float = 0.8) -> Figure:
     """Nearest-latent cosine of every feature against how often it is active, one panel per architecture."""
     names = list(dict.fromkeys(features["architecture"]))
@@ -49,6 +51,7 @@ def recovery_by_frequency(features: pd.DataFrame, *, null: float, threshold: flo
     return figure
 
 
+@with_data
 def arms_by_metric(
     scores: pd.DataFrame, *, metrics: Mapping[str, str], order: Sequence[tuple[str, str]]
 ) -> Figure:

@@ -15,6 +15,7 @@ from sanity.figures.style import (
     MARKS,
     arm_name,
     reference,
+    with_data,
 )
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@with_data
 def budget_curves(
     curves: pd.DataFrame,
     *,
@@ -68,6 +70,7 @@ def budget_curves(
     return figure
 
 
+@with_data
 def gap_against_tokens(curves: pd.DataFrame, *, metric: str, name: str) -> Figure:
     """Two panels: the metric of every arm against tokens seen, and the trained arm's lead over each."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.7), layout="constrained")
@@ -97,6 +100,7 @@ def gap_against_tokens(curves: pd.DataFrame, *, metric: str, name: str) -> Figur
     return figure
 
 
+@with_data
 def against_l0(scores: pd.DataFrame, *, metric: str, name: str) -> Figure:
     """One panel per architecture: the metric against achieved L0, a line per arm."""
     names = list(dict.fromkeys(scores["architecture"]))

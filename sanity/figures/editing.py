@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sanity.figures.style import ARM_COLOURS, LINES, MARKS, arm_name, reference
+from sanity.figures.style import ARM_COLOURS, LINES, MARKS, arm_name, reference, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +18,7 @@ PARTS = {"cause": "cause", "isolation": "isolation", "disentanglement": "disenta
 EXACT_COLOUR = "#009E73"
 
 
+@with_data
 def edits_by_arm(edits: pd.DataFrame, ends: pd.DataFrame) -> Figure:
     """One panel per part of the score: a dot per seed for every reference, dictionary and arm.
 
@@ -71,6 +72,7 @@ def _rows(edits: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, str, str]]:
     return rows
 
 
+@with_data
 def edits_by_size(edits: pd.DataFrame, ends: pd.DataFrame) -> Figure:
     """Cause, isolation and their mean when the largest m of a mask's logits are swapped."""
     figure, axes = plt.subplots(1, len(PARTS), figsize=(10.4, 3.6), sharex=True, layout="constrained")

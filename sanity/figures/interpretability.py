@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
 
 from sanity.evals import METRICS
-from sanity.figures.style import ARM_COLOURS, MARKS, arm_name
+from sanity.figures.style import ARM_COLOURS, MARKS, arm_name, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +24,7 @@ KIND_COLOURS = {"topic": "#0072B2", "word": "#E69F00", "word in topic": "#009E73
 _STRONGEST = 0.5
 
 
+@with_data
 def score_quantiles(
     latents: pd.DataFrame, *, columns: Mapping[str, str], order: Sequence[tuple[str, str]], floor: float = 0.5
 ) -> Figure:
@@ -54,6 +55,7 @@ def score_quantiles(
     return figure
 
 
+@with_data
 def known_concepts(graded: pd.DataFrame, *, metrics: Mapping[str, str]) -> Figure:
     """One panel per metric: its mean on known concepts of each kind against how far they are corrupted.
 
@@ -128,6 +130,7 @@ def examples_html(rows: Iterable[tuple[str, str, Sequence[Context]]], *, caption
         )
     head = "<thead><tr><th>arm</th><th>latent</th><th>its strongest contexts</th></tr></thead>"
     return (
-        f'<p class="sanity-caption">{escape(caption)}</p><div class="sanity-scroll">'
-        f'<table class="sanity-table">{head}<tbody>{"".join(body)}</tbody></table></div>'
+        f'<div class="sanity-scroll"><table class="sanity-table">'
+        f"<caption><span>{escape(caption)}</span></caption>{head}"
+        f"<tbody>{''.join(body)}</tbody></table></div>"
     )

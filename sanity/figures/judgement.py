@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Patch
 
-from sanity.figures.style import ARCHITECTURE_NAMES, ARM_COLOURS, MARKS, arm_name
+from sanity.figures.style import ARCHITECTURE_NAMES, ARM_COLOURS, MARKS, arm_name, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +30,7 @@ ROW = 0.27
 """Inches per row of a list of arms or claims."""
 
 
+@with_data
 def places_between(shares: pd.DataFrame, *, metrics: Mapping[str, str]) -> Figure:
     """One panel per metric: every arm of every architecture between floor (0) and ceiling (1)."""
     arms = shares[["architecture", "constraint", "init"]].drop_duplicates()
@@ -76,6 +77,7 @@ def _place(ax: Axes, row: Mapping[Hashable, Any], height: int) -> None:
     ax.plot(mean, height, marker=MARKS[init], markersize=5, color=colour, markerfacecolor=hollow)
 
 
+@with_data
 def verdict_strips(sweep: pd.DataFrame) -> Figure:
     """One strip per claim: the verdict at every margin, as a fraction of the metric's range."""
     claims = list(dict.fromkeys(sweep["claim"]))
@@ -100,6 +102,7 @@ def verdict_strips(sweep: pd.DataFrame) -> Figure:
     return figure
 
 
+@with_data
 def smallest_margins(power: pd.DataFrame) -> Figure:
     """One row per claim: the smallest margin that the seeds meet, at the SD and its limit."""
     known = power.dropna(subset=["smallest_margin"]).reset_index(drop=True)

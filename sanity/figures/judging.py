@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sanity.figures.style import ARM_COLOURS, MARKS, arm_name
+from sanity.figures.style import ARM_COLOURS, MARKS, arm_name, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _GREY = "#777777"
 
 
+@with_data
 def judge_gates(gates: Mapping[str, pd.DataFrame], *, needed: float) -> Figure:
     """A panel per judge: accuracy on each known concept with its own and with another's description.
 
@@ -51,6 +52,7 @@ def judge_gates(gates: Mapping[str, pd.DataFrame], *, needed: float) -> Figure:
     return figure
 
 
+@with_data
 def judged_latents(latents: pd.DataFrame) -> Figure:
     """A row per arm, a dot per latent: accuracy with its own description, and with another latent's.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 
-from sanity.figures.style import reference
+from sanity.figures.style import reference, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +43,7 @@ def place_name(place: str) -> str:
     return f"world, {place} probabilities" if place in ("constant", "variable") else place
 
 
+@with_data
 def cosine_trajectories(cosines: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """Rows: decoder and encoder; columns: places. Quantiles over latents against the share of the steps."""
     figure, panels = _panels(cosines, list(SIDES), log=True)
@@ -67,6 +68,7 @@ def cosine_trajectories(cosines: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     return figure
 
 
+@with_data
 def trajectories_by_frequency(cosines: pd.DataFrame) -> Figure:
     """Median cosine to init of latents that fire rarely and often, on a linear axis of steps."""
     figure, panels = _panels(cosines, list(SIDES), log=False)
@@ -87,6 +89,7 @@ def trajectories_by_frequency(cosines: pd.DataFrame) -> Figure:
     return figure
 
 
+@with_data
 def laziness_trajectories(curves: pd.DataFrame) -> Figure:
     """Rows: overlap of supports, first-order models, tangent kernel; columns: places."""
     figure, panels = _panels(curves, list(LAZINESS), log=True, height=2.5)

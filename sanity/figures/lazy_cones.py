@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from sanity.baselines import FrozenDecoder, FrozenEncoder, SoftFrozenDecoder, Trained
 from sanity.figures.lazy import BLACK, BLUE, GREY, ORANGE, SKY, place_name
-from sanity.figures.style import ARM_COLOURS, reference
+from sanity.figures.style import ARM_COLOURS, reference, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +27,7 @@ FREE = -0.25
 """Where the trained arm (tau = -1) is drawn."""
 
 
+@with_data
 def tau_sweep(sweep: pd.DataFrame, primary: pd.DataFrame, *, hook: str) -> Figure:
     """Rows: the world, real activations; columns: scores over tau, and the distance from the start.
 
@@ -69,6 +70,7 @@ def tau_sweep(sweep: pd.DataFrame, primary: pd.DataFrame, *, hook: str) -> Figur
     return figure
 
 
+@with_data
 def cone_laws(exact: pd.DataFrame, simulated: pd.DataFrame) -> Figure:
     """Left: the cosine that the best of m cones reaches. Right: the chance that one contains a direction."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11.4, 4.6), layout="constrained")
@@ -100,6 +102,7 @@ def cone_laws(exact: pd.DataFrame, simulated: pd.DataFrame) -> Figure:
     return figure
 
 
+@with_data
 def quantile_bars(
     table: pd.DataFrame,
     *,

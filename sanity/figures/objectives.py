@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 
-from sanity.figures.style import ARCHITECTURE_NAMES
+from sanity.figures.style import ARCHITECTURE_NAMES, with_data
 from sanity.models import Objective
 from sanity.models import objectives as _known
 
@@ -37,6 +37,7 @@ def _look(objective: str) -> dict[str, str]:
     return {"color": OBJECTIVE_COLOURS.get(name, "#AA4499"), "marker": OBJECTIVE_MARKS.get(name, "p")}
 
 
+@with_data
 def recovery_by_objective(scores: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """One panel per architecture: where each run ends, and the way there (first seed).
 

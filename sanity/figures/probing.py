@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sanity.figures.style import ARM_COLOURS, LINES, MARKS
+from sanity.figures.style import ARM_COLOURS, LINES, MARKS, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +42,7 @@ def _bounds(ax: Axes, low: float | None, high: float | None) -> None:
             ax.axvline(value, color=_GREY, linestyle=style, linewidth=1.1, zorder=1)
 
 
+@with_data
 def probing_by_arm(found: pd.DataFrame, ends: pd.DataFrame, *, ks: Sequence[int]) -> Figure:
     """One panel per k: a dot per seed for every arm and reference, its mean as a bar, floor and ceiling."""
     names = _rows(found)
@@ -70,6 +71,7 @@ def probing_by_arm(found: pd.DataFrame, ends: pd.DataFrame, *, ks: Sequence[int]
     return figure
 
 
+@with_data
 def probing_by_group(found: pd.DataFrame, *, groups: Sequence[str], ceiling: str) -> Figure:
     """One panel per concept group: every arm's mean over tasks and seeds; `ceiling` names the dense probe."""
     names = [name for name in _rows(found) if name != ceiling]
@@ -91,6 +93,7 @@ def probing_by_group(found: pd.DataFrame, *, groups: Sequence[str], ceiling: str
     return figure
 
 
+@with_data
 def probing_by_k(found: pd.DataFrame, ends: pd.DataFrame) -> Figure:
     """Accuracy and AUROC against k, a line per arm and reference, band: range over seeds."""
     figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.9), layout="constrained")
@@ -117,6 +120,7 @@ def probing_by_k(found: pd.DataFrame, ends: pd.DataFrame) -> Figure:
     return figure
 
 
+@with_data
 def probing_leads(leads: pd.DataFrame, *, margin: float) -> Figure:
     """The trained arm's lead over each other row, a dot per seed with its interval over tasks."""
     names = _rows(leads)

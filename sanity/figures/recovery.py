@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from sanity.figures.curves import mean_and_seeds
-from sanity.figures.style import ARCHITECTURE_COLOURS, ARCHITECTURE_NAMES, reference
+from sanity.figures.style import ARCHITECTURE_COLOURS, ARCHITECTURE_NAMES, reference, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +32,7 @@ RULE_NAMES = {
 RULE_COLOURS = {"topk": "#0072B2", "batchtopk": "#E69F00", "pursuit": "#999999", "pca": "#CC79A7"}
 
 
+@with_data
 def recovery_at_a_glance(curves: pd.DataFrame) -> Figure:
     """A panel per architecture (column) and world (row): EV, recovery and live latents against samples.
 
@@ -66,6 +67,7 @@ def recovery_at_a_glance(curves: pd.DataFrame) -> Figure:
     return figure
 
 
+@with_data
 def turning(curves: pd.DataFrame) -> Figure:
     """Cosine of decoder rows to their start against samples: median, and 5 to 95 % of the latents."""
     worlds, names = (list(dict.fromkeys(curves[c])) for c in ("world_or_hook", "architecture"))
@@ -91,6 +93,7 @@ def turning(curves: pd.DataFrame) -> Figure:
     return figure
 
 
+@with_data
 def reference_ladder(
     references: pd.DataFrame, *, marks: Mapping[str, Sequence[tuple[str, float]]] | None = None
 ) -> Figure:
@@ -145,6 +148,7 @@ def reference_ladder(
     return figure
 
 
+@with_data
 def latents_in_use(latents: pd.DataFrame, *, d_in: int, random_antipode: float) -> Figure:
     """Top: firing frequency by rank, 2 d_in marked. Bottom: each live latent's most opposite one."""
     worlds, names = (list(dict.fromkeys(latents[c])) for c in ("world_or_hook", "architecture"))
@@ -178,6 +182,7 @@ def latents_in_use(latents: pd.DataFrame, *, d_in: int, random_antipode: float) 
     return figure
 
 
+@with_data
 def threshold_sweep(features: pd.DataFrame, *, null: tuple[np.ndarray, np.ndarray]) -> Figure:
     """Share of the features whose nearest latent lies above a cosine, for every cosine.
 
@@ -208,6 +213,7 @@ def _sweep(ax: Axes, cosines: np.ndarray, grid: np.ndarray, name: str, line: str
     ax.plot(grid, shares, color=ARCHITECTURE_COLOURS[name], linestyle=line, label=label)
 
 
+@with_data
 def recovery_against_times_seen(table: pd.DataFrame) -> Figure:
     """Share of features recovered against how often they were seen, a line per architecture.
 
@@ -232,6 +238,7 @@ def recovery_against_times_seen(table: pd.DataFrame) -> Figure:
     return figure
 
 
+@with_data
 def leaving_the_truth(curves: pd.DataFrame) -> Figure:
     """Arms that start at the true dictionary: EV and mean max cosine against samples, a panel per world."""
     worlds, names = (list(dict.fromkeys(curves[c])) for c in ("world_or_hook", "architecture"))

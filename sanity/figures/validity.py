@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sanity.figures.style import reference
+from sanity.figures.style import reference, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +23,7 @@ COLUMNS = 4
 WIDTH = 30
 
 
+@with_data
 def graded_readings(
     readings: pd.DataFrame, *, labels: Mapping[str, str], states: Mapping[str, str]
 ) -> Figure:
@@ -76,6 +77,7 @@ def graded_readings(
     return figure
 
 
+@with_data
 def truth_against_corruption(
     readings: pd.DataFrame, *, labels: Mapping[str, str], kinds: Mapping[str, str]
 ) -> Figure:
@@ -108,6 +110,7 @@ def truth_against_corruption(
     return figure
 
 
+@with_data
 def scramble_matrix(changes: pd.DataFrame, *, labels: Mapping[str, str], largest: float = 1.0) -> Figure:
     """Metrics x scrambles: how far each scramble moves each score, as a share of floor to ceiling.
 

@@ -32,6 +32,7 @@ from sanity.engine.files import (
 from sanity.engine.yamlfile import read_yaml, validated
 from sanity.errors import SanityError
 from sanity.publishing.chapters import Chapter
+from sanity.publishing.finishing import finish_pages
 from sanity.publishing.remote import Remote, buttons, fill_colab_cell, find_remote, published_ref
 from sanity.publishing.stamps import results_folder, tables_of
 
@@ -92,6 +93,7 @@ def build_site(
             return Site(front, time.perf_counter() - began, reused=True)
         log.info("building the pages%s", f": {last['seconds']:.0f} s last time" if last else "")
         built = _run_builder(root)
+        finish_pages(built)
         # The front page is the first chapter itself, and not a page that sends browsers on to it.
         shutil.copyfile(built / f"{chapters[0].name}.html", built / "index.html")
         facts = {
@@ -150,7 +152,7 @@ def folder_digest(folder: Path, *others: Path) -> str:
         name = path.relative_to(folder) if path.is_relative_to(folder) else path.name
         state.update(f"{name}\0{sha256_of(path)}\n".encode())
     package = Path(__file__).resolve().parent
-    for path in sorted(package.glob("*.py")):
+    for path in sorted(p for p in package.rglob("*") if p.suffix in (".py", ".css")):
         state.update(path.read_bytes())
     return state.hexdigest()
 
