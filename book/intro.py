@@ -53,7 +53,7 @@ if "google.colab" in sys.modules:
 profile = "demo"
 
 # %% tags=["hide-input"]
-from sanity import claims
+from sanity import claims, figures
 from sanity.experiments.verdicts import verdict_tables
 from sanity.publishing import Markdown, open_chapter
 
@@ -135,6 +135,22 @@ page.table(
     "trial results were known).",
     folded=True,
 )
+
+# %% tags=["hide-input"]
+failed = claims.failed_metrics(gates)
+choice = claims.chosen(found.scores, found.ledger, primary=found.primary, failed_gates=failed)
+sweep = claims.margin_sweep(claims.comparisons(choice)).drop_duplicates(["claim", "margin"])
+page.slider(
+    sweep.assign(claim=sweep["claim"].map(table.set_index("id")["claim"])),
+    along="margin",
+    rows="claim",
+    shown={"verdict": "verdict at this margin"},
+    say="{:.1%}".format,
+    start=0.1,
+    colours=figures.VERDICT_COLOURS,
+    caption="Your own margin, as a share of each metric's range: move it, and the claims above take the colour of their "
+    "verdict at that margin.",
+) if len(sweep) else Markdown("")
 
 # %% [markdown]
 # ## The paper's own tables, read again

@@ -301,6 +301,18 @@ if len(sweep):
         )
     )
 
+# %% tags=["hide-input"]
+page.slider(
+    sweep.drop_duplicates(["claim", "margin"]),
+    along="margin",
+    rows="claim",
+    shown={"verdict": "verdict at this margin"},
+    say="{:.1%}".format,
+    start=0.1,
+    colours=figures.VERDICT_COLOURS,
+    caption="Your own margin, as a share of each metric's range: move it, and every comparison is judged again.",
+) if len(sweep) else Markdown("No comparison has scores yet.")
+
 # %% [markdown]
 # ## How many seeds it takes
 #

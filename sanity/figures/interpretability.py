@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 KIND_COLOURS = {"topic": "#0072B2", "word": "#E69F00", "word in topic": "#009E73"}
 
 # The strongest mark: dark text on a light page and light text on a dark one both stay readable on it.
-_STRONGEST = 0.5
+_STRONGEST = 0.42
 
 
 @with_data
@@ -94,11 +94,12 @@ def known_concepts(graded: pd.DataFrame, *, metrics: Mapping[str, str]) -> Figur
     return figure
 
 
-def context_html(context: Context, *, strongest: float) -> str:
+def context_html(context: Context, *, strongest: float, numbers: bool = True) -> str:
     """One context as HTML: tokens marked by how strongly the latent fires, the strongest underlined.
 
-    `strongest` is the activation that gets the deepest colour. Everything from the text is escaped; marks
-    are transparent, so that the page's own text colour stays readable in light and dark mode.
+    `strongest` is the activation that gets the deepest colour; with `numbers`, pointing at a mark shows its
+    activation. Everything from the text is escaped; marks are transparent, so that the page's own text colour
+    stays readable in light and dark mode.
     """
     out = []
     for position, (piece, value) in enumerate(zip(context.pieces, context.activations, strict=True)):
@@ -108,9 +109,9 @@ def context_html(context: Context, *, strongest: float) -> str:
             continue
         depth = 0.08 + (_STRONGEST - 0.08) * min(1.0, value / strongest)
         line = "border-bottom:2px solid;" if position == context.peak else ""
+        told = f' title="{value:.2f}"' if numbers else ""
         out.append(
-            f'<mark style="background:rgba(230,159,0,{depth:.2f});color:inherit;{line}" '
-            f'title="{value:.2f}">{shown}</mark>'
+            f'<mark style="background:rgba(230,159,0,{depth:.2f});color:inherit;{line}"{told}>{shown}</mark>'
         )
     return "".join(out)
 

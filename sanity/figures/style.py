@@ -89,7 +89,7 @@ def arm_words(constraint: str, init: str) -> str:
 
 
 def with_data(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
-    """Let a figure remember the name of the function that drew it, and the first table that this was given."""
+    """Let a figure remember the name of the function that drew it, and the first table this was given."""
 
     @functools.wraps(draw)
     def drawn(*args: _P.args, **kwargs: _P.kwargs) -> Figure:

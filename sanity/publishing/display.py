@@ -55,12 +55,8 @@ def code(name: str) -> str:
 
 def as_columns(table: pd.DataFrame) -> pd.DataFrame:
     """`table` with its index as columns, all of which have names and one type, as files need it."""
-    import pandas as pd
-
-    plain = table if isinstance(table.index, pd.RangeIndex) else table.reset_index()
-    plain = (
-        plain.drop(columns="index") if table.index.name is None and table.index.dtype.kind == "i" else plain
-    )
+    said = any(name is not None for name in table.index.names) or table.index.dtype.kind not in "iu"
+    plain = table.reset_index(drop=not said)
     plain.columns = [" ".join(map(str, c)).strip() if isinstance(c, tuple) else str(c) for c in plain.columns]
     mixed = [c for c in plain if plain[c].dtype == object and plain[c].dropna().map(type).nunique() > 1]
     return plain.astype(dict.fromkeys(mixed, str))

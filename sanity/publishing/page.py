@@ -101,6 +101,33 @@ class ChapterPage:
         link = self.publish(*data).html if data is not None else ""
         return Html(figure_html(figure, alt=alt, caption=caption, data=link))
 
+    def slider(self, table: pd.DataFrame, **how: Any) -> Html:
+        """A slider over computed results; see `sanity.publishing.widgets.slider_html`."""
+        from sanity.publishing.widgets import slider_html
+
+        return Html(slider_html(table, **how))
+
+    def quiz(
+        self,
+        examples: pd.DataFrame,
+        latents: pd.DataFrame,
+        *,
+        others: Sequence[str],
+        caption: str,
+        judge: str,
+        each: int = 6,
+        seed: int = 0,
+    ) -> Html:
+        """*Which latent is trained?* See `sanity.publishing.quiz.questions_of`; empty without examples."""
+        from sanity.publishing.quiz import points_on_all, questions_of
+        from sanity.publishing.widgets import quiz_html
+
+        questions = questions_of(examples, latents, others=others, each=each, seed=seed)
+        everything = points_on_all(latents, others)
+        return Html(
+            quiz_html(questions, caption=caption, judge=judge, all_pairs=everything) if questions else ""
+        )
+
     def _own_name(self, figure: str) -> str:
         """A name for a figure's data, on this page alone; the second of its kind ends in _2."""
         name = f"{self.name.replace('/', '_')}_{figure}"

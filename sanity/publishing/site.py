@@ -93,7 +93,6 @@ def build_site(
             return Site(front, time.perf_counter() - began, reused=True)
         log.info("building the pages%s", f": {last['seconds']:.0f} s last time" if last else "")
         built = _run_builder(root)
-        finish_pages(built)
         # The front page is the first chapter itself, and not a page that sends browsers on to it.
         shutil.copyfile(built / f"{chapters[0].name}.html", built / "index.html")
         facts = {
@@ -178,7 +177,7 @@ def _page(chapter: Chapter, notebook: Path, remote: Remote | None, ref: str) -> 
 
 
 def _run_builder(root: Path) -> Path:
-    """Run jupyter-book over the staged folder; gives the folder of the new pages."""
+    """Run jupyter-book over the staged folder and finish its pages; gives the folder of the new pages."""
     pages = root / "_build" / "pages"
     remove(pages)
     code = "from jupyter_book.cli.main import main; main(prog_name='jupyter-book')"
@@ -208,6 +207,7 @@ def _run_builder(root: Path) -> Path:
         first = lines[0].replace(f"{root}/_build/site/", "book/") if lines else "it gave no reason"
         more = f" (and {len(lines) - 1} more lines)" if len(lines) > 1 else ""
         raise SanityError(f"the book was not built: {first.strip()}{more}; all of it is in {record}")
+    finish_pages(built)
     return built
 
 

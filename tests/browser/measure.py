@@ -1,7 +1,7 @@
 """Measure a built book in a browser: `python -m browser.measure _build/html` (with `tests` on the path).
 
-Prints one row per page, and what axe says in both modes. `--pictures FOLDER` photographs every page, wide and narrow,
-light and dark. Needs Chromium, and an `axe.min.js`: that of the package axe-core-python, or of `--axe FILE`.
+Prints one row per page, and what axe says in both modes. `--pictures FOLDER` photographs every page, wide and
+narrow, light and dark. Needs Chromium, and an `axe.min.js`: of the package axe-core-python, or `--axe FILE`.
 """
 
 from __future__ import annotations
@@ -68,9 +68,10 @@ def measure_page(tab: Tab, page: Path) -> dict[str, Any]:
     row = {
         "page": page.stem, "answer px": tab.ask(probes.ANSWER), "console": len(tab.said),
         "outside": sum(not a.startswith(("file:", "data:", "blob:")) for a in tab.asked),
-        "own MB": own / 1e6, "shared MB": shared / 1e6, "figures": figures, "no csv": no_csv, "no link": no_link,
-        "smallest text": min(sizes, default=None), "clipped": tab.ask(probes.OUTSIDE), "tables": tables,
-        "no frame": no_frame, "no scope": no_scope, "longest": longest, "widgets": len(tab.ask(probes.WIDGETS)),
+        "own MB": own / 1e6, "shared MB": shared / 1e6, "figures": figures, "no csv": no_csv,
+        "no link": no_link, "smallest text": min(sizes, default=None), "clipped": tab.ask(probes.OUTSIDE),
+        "tables": tables, "no frame": no_frame, "no scope": no_scope, "longest": longest,
+        "widgets": len(tab.ask(probes.WIDGETS)),
     }  # fmt: skip
     said = list(tab.said)
     tab.screen(*NARROW)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 ANSWER = """(() => {
   const outputs = [...document.querySelectorAll('.sanity-answer, .bd-article .cell_output')];
-  const shown = outputs.find((o) => !o.querySelector('.sanity-profile') && o.offsetHeight && o.innerText.trim());
+  const says = (o) => !o.querySelector('.sanity-profile') && o.offsetHeight && o.innerText.trim();
+  const shown = outputs.find(says);
   return shown ? Math.round(shown.getBoundingClientRect().top + scrollY) : null;
 })()"""
 """Pixels from the top of the page to the first computed result (or what is marked as the answer)."""
@@ -30,7 +31,7 @@ OVERFLOW = """(() => {
     if (/auto|scroll|hidden|clip/.test(getComputedStyle(p).overflowX)) return true; return false; };
   return [...document.querySelectorAll('.bd-article *')].filter((e) => {
     const box = e.getBoundingClientRect();
-    return box.width > 1 && box.right > wide + 1 && !scrolls(e) && getComputedStyle(e).position !== 'absolute';
+    return box.width > 1 && box.right > wide + 1 && !scrolls(e);
   }).map((e) => `${e.tagName.toLowerCase()}.${[...e.classList].join('.')}`);
 })()"""
 """What sticks out of the screen and cannot be scrolled to within a frame of its own."""
@@ -41,14 +42,16 @@ TABLES = """(() => {
     all.filter((t) => [...t.querySelectorAll('th')].some((h) => !h.scope || !h.textContent.trim())).length,
     Math.max(0, ...all.filter((t) => !t.closest('details')).map((t) => t.rows.length))];
 })()"""
-"""Tables; those without a named frame; with a header that is empty or has no scope; rows of the longest unfolded."""
+"""Tables; without a named frame; with a header that is empty or without scope; rows of the longest open."""
 
-AXE = """axe.run(document, {resultTypes: ['violations'], rules: {'label-content-name-mismatch': {enabled: true}}})
-  .then((r) => r.violations.map((v) => [v.id, v.nodes.length, v.nodes[0].target.flat().join(' '),
+AXE = """axe.run(document, {
+  resultTypes: ['violations'], rules: {'label-content-name-mismatch': {enabled: true}},
+}).then((r) => r.violations.map((v) => [v.id, v.nodes.length, v.nodes[0].target.flat().join(' '),
     v.nodes[0].html.slice(0, 160), (v.nodes[0].any[0] || v.nodes[0].all[0] || {}).message || '']))"""
 """Every rule that is broken: its name, how often, where first, and how."""
 
-HITS = """[...document.querySelectorAll('#search-results li')].map((l) => (l.querySelector('.context') || {}).textContent || '')"""
+HITS = """[...document.querySelectorAll('#search-results li')].map((l) =>
+  (l.querySelector('.context') || {}).textContent || '')"""
 """What the search page shows of every page that it has found."""
 
 WIDGETS = "[...document.querySelectorAll('[data-widget]')].map((w) => w.dataset.widget)"

@@ -26,6 +26,8 @@ def mend_landmarks(soup: BeautifulSoup) -> None:
         found.string = str(found.string).replace(' aria-label="Search"', "")
     for found in soup.select("div.highlight pre, .cell_output pre"):
         found["tabindex"] = "0"  # long lines scroll
+    for number, found in enumerate(soup.select("#search-input")[1:], 2):
+        found["id"] = f"search-input-{number}"
     for found in soup.select("p.caption[role=heading]"):
         del found["role"], found["aria-level"]  # a level 2 before the page's level 1
 
