@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -13,6 +14,7 @@ from sanity.figures.style import (
     ARCHITECTURE_NAMES,
     ARM_COLOURS,
     MARKS,
+    WIDE,
     arm_name,
     reference,
     with_data,
@@ -28,7 +30,12 @@ def recovery_by_frequency(features: pd.DataFrame, *, null: float, threshold: flo
     """Nearest-latent cosine of every feature against how often it is active, one panel per architecture."""
     names = list(dict.fromkeys(features["architecture"]))
     figure, axes = plt.subplots(
-        1, len(names), figsize=(2.9 * len(names), 3.1), sharey=True, squeeze=False, layout="constrained"
+        1,
+        len(names),
+        figsize=(min(WIDE, 2.9 * len(names)), 3.1),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     for ax, architecture in zip(axes[0], names, strict=True):
         part = features[features["architecture"] == architecture]
@@ -59,7 +66,7 @@ def arms_by_metric(
     figure, axes = plt.subplots(
         1,
         len(metrics),
-        figsize=(3.4 * len(metrics) + 1.2, 0.42 * len(order) + 1.3),
+        figsize=(min(WIDE, 3.4 * len(metrics) + 1.2), 0.36 * len(order) + 1.4),
         sharey=True,
         squeeze=False,
         layout="constrained",
@@ -76,7 +83,7 @@ def arms_by_metric(
             levels = part[kind].dropna()
             if len(levels):
                 ax.axvline(levels.mean(), color="#555555", linestyle=style, linewidth=1.1, zorder=1)
-        ax.set_title(name)
+        ax.set_title(fill(name, 60 // len(metrics)), fontsize="small")
     axes[0, 0].set_yticks(range(len(order)), [arm_name(*arm) for arm in order])
     axes[0, 0].invert_yaxis()
     figure.supxlabel("one dot per seed, bar: mean; dotted: floor, dashed: ceiling", fontsize="small")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
 
 from sanity.evals import METRICS
-from sanity.figures.style import ARM_COLOURS, MARKS, arm_name, with_data
+from sanity.figures.style import ARM_COLOURS, MARKS, WIDE, arm_name, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +33,7 @@ def score_quantiles(
     figure, axes = plt.subplots(
         1,
         len(columns),
-        figsize=(3.4 * len(columns) + 1.2, 0.42 * len(order) + 1.3),
+        figsize=(min(WIDE, 3.4 * len(columns) + 1.2), 0.36 * len(order) + 1.4),
         sharey=True,
         squeeze=False,
         layout="constrained",
@@ -48,7 +49,7 @@ def score_quantiles(
             ax.plot([lower, upper], [height] * 2, color=colour, linewidth=5, solid_capstyle="butt", alpha=0.6)
             ax.scatter([middle], [height], s=30, color=colour, marker=MARKS[init], zorder=3)
         ax.axvline(floor, color="#555555", linestyle=":", linewidth=1.1, zorder=1)
-        ax.set_title(name)
+        ax.set_title(fill(name, 26), fontsize="small")
     axes[0, 0].set_yticks(range(len(order)), [arm_name(*arm) for arm in order])
     axes[0, 0].invert_yaxis()
     figure.supxlabel("mark: median latent; bar: half of them; line: 90 %; dotted: chance", fontsize="small")
@@ -66,7 +67,7 @@ def known_concepts(graded: pd.DataFrame, *, metrics: Mapping[str, str]) -> Figur
     figure, axes = plt.subplots(
         n_rows,
         n_columns,
-        figsize=(3.4 * n_columns, 2.5 * n_rows + 0.5),
+        figsize=(min(WIDE, 3.4 * n_columns), 2.5 * n_rows + 0.5),
         squeeze=False,
         layout="constrained",
     )
@@ -83,12 +84,12 @@ def known_concepts(graded: pd.DataFrame, *, metrics: Mapping[str, str]) -> Figur
                 )
         for side, line in (("floor", ":"), ("ceiling", "--")):
             ax.axhline(part[side].mean(), color="#555555", linestyle=line, linewidth=1.1, zorder=1)
-        ax.set_title(name)
+        ax.set_title(fill(name, 26), fontsize="small")
         ax.set_xticks([0, 0.5, 1], ["0", "50 %", "100 %"])
     for ax in list(axes.flat)[len(metrics) :]:
         ax.set_visible(False)
     for ax in list(axes.flat)[max(0, len(metrics) - n_columns) : len(metrics)]:
-        ax.set_xlabel("activations moved to a random token")
+        ax.set_xlabel("activations moved to\na random token", fontsize="small")
     kinds = [Line2D([], [], color=colour, linewidth=2, label=kind) for kind, colour in KIND_COLOURS.items()]
     figure.legend(handles=kinds, loc="outside upper center", ncols=len(kinds))
     return figure

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sanity.figures.style import ARM_COLOURS, MARKS, arm_name, with_data
+from sanity.figures.style import ARM_COLOURS, MARKS, WIDE, arm_name, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +29,7 @@ def judge_gates(gates: Mapping[str, pd.DataFrame], *, needed: float) -> Figure:
     figure, axes = plt.subplots(
         1,
         len(gates),
-        figsize=(4.2 * len(gates) + 1.4, 0.42 * (tallest + 1) + 1.5),
+        figsize=(min(WIDE, 4.2 * len(gates) + 1.4), 0.42 * (tallest + 1) + 1.5),
         sharey=True,
         squeeze=False,
         layout="constrained",
@@ -45,7 +46,7 @@ def judge_gates(gates: Mapping[str, pd.DataFrame], *, needed: float) -> Figure:
         ax.set_yticks(heights, [*table["concept"], "mean"])
         ax.axhline(len(table) - 0.5, color="#bbbbbb", linewidth=0.8)
         _scale(ax, needed=needed)
-        ax.set_title(name, parse_math=False)
+        ax.set_title(fill(name, 72 // len(gates)), parse_math=False, fontsize="small")
     axes[0, 0].set_ylim(tallest + 0.6, -1.0)  # with room for the names of the lines
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)

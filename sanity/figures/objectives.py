@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 
-from sanity.figures.style import ARCHITECTURE_NAMES, with_data
+from sanity.figures.style import ARCHITECTURE_NAMES, WIDE, with_data
 from sanity.models import Objective
 from sanity.models import objectives as _known
 
@@ -45,7 +45,12 @@ def recovery_by_objective(scores: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """
     names = list(dict.fromkeys(scores["architecture"]))
     figure, axes = plt.subplots(
-        1, len(names), figsize=(3.5 * len(names), 4.1), sharey=True, squeeze=False, layout="constrained"
+        1,
+        len(names),
+        figsize=(min(WIDE, 3.5 * len(names)), 4.1),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     shown: dict[str, Artist] = {}
     for ax, architecture in zip(axes[0], names, strict=True):

@@ -9,7 +9,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from sanity.figures.curves import mean_and_seeds
-from sanity.figures.style import ARCHITECTURE_COLOURS, ARCHITECTURE_NAMES, reference, with_data
+from sanity.figures.style import (
+    ARCHITECTURE_COLOURS,
+    ARCHITECTURE_NAMES,
+    WIDE,
+    legend_below,
+    reference,
+    with_data,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +50,7 @@ def recovery_at_a_glance(curves: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(
         len(worlds),
         len(names),
-        figsize=(2.4 * len(names), 2.4 * len(worlds) + 0.6),
+        figsize=(min(WIDE, 2.4 * len(names)), 2.4 * len(worlds) + 0.6),
         sharex=True,
         sharey=True,
         squeeze=False,
@@ -72,7 +79,12 @@ def turning(curves: pd.DataFrame) -> Figure:
     """Cosine of decoder rows to their start against samples: median, and 5 to 95 % of the latents."""
     worlds, names = (list(dict.fromkeys(curves[c])) for c in ("world_or_hook", "architecture"))
     figure, axes = plt.subplots(
-        1, len(worlds), figsize=(4.6 * len(worlds), 3.0), sharey=True, squeeze=False, layout="constrained"
+        1,
+        len(worlds),
+        figsize=(min(WIDE, 4.6 * len(worlds)), 3.4),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     for ax, world in zip(axes[0], worlds, strict=True):
         part = curves[(curves["world_or_hook"] == world) & (curves["samples_seen"] > 0)]
@@ -89,7 +101,7 @@ def turning(curves: pd.DataFrame) -> Figure:
         ax.set_title(f"{world} probabilities")
         ax.set_xlabel("samples seen")
     axes[0, 0].set_ylabel("cosine to init")
-    axes[0, -1].legend(loc="lower left")
+    legend_below(figure, axes[0, -1], ncols=5)
     return figure
 
 
@@ -107,7 +119,7 @@ def reference_ladder(
     figure, axes = plt.subplots(
         1,
         len(worlds),
-        figsize=(4.6 * len(worlds) + 1, 0.5 * len(kinds) + 1.6),
+        figsize=(min(WIDE, 4.6 * len(worlds)), 0.5 * len(kinds) + 1.6),
         sharex=True,
         sharey=True,
         squeeze=False,
@@ -153,7 +165,12 @@ def latents_in_use(latents: pd.DataFrame, *, d_in: int, random_antipode: float) 
     """Top: firing frequency by rank, 2 d_in marked. Bottom: each live latent's most opposite one."""
     worlds, names = (list(dict.fromkeys(latents[c])) for c in ("world_or_hook", "architecture"))
     figure, axes = plt.subplots(
-        2, len(worlds), figsize=(4.6 * len(worlds), 5.2), sharey="row", squeeze=False, layout="constrained"
+        2,
+        len(worlds),
+        figsize=(min(WIDE, 4.6 * len(worlds)), 5.6),
+        sharey="row",
+        squeeze=False,
+        layout="constrained",
     )
     for column, world in enumerate(worlds):
         top, bottom = axes[:, column]
@@ -178,7 +195,7 @@ def latents_in_use(latents: pd.DataFrame, *, d_in: int, random_antipode: float) 
         bottom.set_xlabel("cosine to the most opposite live latent")
     axes[0, 0].set_ylabel("fires in (share of samples)")
     axes[1, 0].set_ylabel("live latents below")
-    axes[0, 0].legend(loc="lower left")
+    legend_below(figure, axes[0, 0])
     return figure
 
 
@@ -190,7 +207,12 @@ def threshold_sweep(features: pd.DataFrame, *, null: tuple[np.ndarray, np.ndarra
     """
     worlds, names = (list(dict.fromkeys(features[c])) for c in ("world_or_hook", "architecture"))
     figure, axes = plt.subplots(
-        1, len(worlds), figsize=(4.6 * len(worlds), 3.2), sharey=True, squeeze=False, layout="constrained"
+        1,
+        len(worlds),
+        figsize=(min(WIDE, 4.6 * len(worlds)), 3.6),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     grid = np.linspace(0.2, 1, 161)
     for ax, world in zip(axes[0], worlds, strict=True):
@@ -203,7 +225,7 @@ def threshold_sweep(features: pd.DataFrame, *, null: tuple[np.ndarray, np.ndarra
         ax.set_title(f"{world} probabilities")
         ax.set_xlabel("bar on the cosine")
     axes[0, 0].set_ylabel("features above the bar")
-    axes[0, -1].legend(loc="upper right")
+    legend_below(figure, axes[0, -1], ncols=5)
     return figure
 
 
@@ -219,7 +241,7 @@ def recovery_against_times_seen(table: pd.DataFrame) -> Figure:
 
     `table` has the columns architecture, times_seen, recovered and features (per bin of frequency).
     """
-    figure, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
+    figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
     for name, part in table.groupby("architecture", sort=False):
         ax.plot(
             part["times_seen"],
@@ -234,7 +256,7 @@ def recovery_against_times_seen(table: pd.DataFrame) -> Figure:
     ax.set_ylim(0, 1.08)
     ax.set_xlabel("training samples in which a feature was active")
     ax.set_ylabel("features recovered")
-    ax.legend(loc="upper left")
+    legend_below(figure, ax)
     return figure
 
 
@@ -243,7 +265,12 @@ def leaving_the_truth(curves: pd.DataFrame) -> Figure:
     """Arms that start at the true dictionary: EV and mean max cosine against samples, a panel per world."""
     worlds, names = (list(dict.fromkeys(curves[c])) for c in ("world_or_hook", "architecture"))
     figure, axes = plt.subplots(
-        1, len(worlds), figsize=(4.6 * len(worlds), 3.2), sharey=True, squeeze=False, layout="constrained"
+        1,
+        len(worlds),
+        figsize=(min(WIDE, 4.6 * len(worlds)), 3.6),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     for ax, world in zip(axes[0], worlds, strict=True):
         for name in names:
@@ -259,6 +286,6 @@ def leaving_the_truth(curves: pd.DataFrame) -> Figure:
         ax.set_ylim(0, 1.02)
         ax.set_title(f"{world} probabilities")
         ax.set_xlabel("samples seen")
-    axes[0, 0].set_ylabel("solid: EV, dashed: mean max cosine,\ndotted: latents that fire", fontsize="small")
-    axes[0, -1].legend(loc="lower left")
+    axes[0, 0].set_ylabel("solid: EV\ndashed: mean max cosine\ndotted: latents that fire", fontsize="small")
+    legend_below(figure, axes[0, -1], ncols=5)
     return figure

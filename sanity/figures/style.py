@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _P = ParamSpec("_P")
 COLUMN = 820
 """Pixels that a figure has on a page of the book, on a wide screen."""
+WIDE = COLUMN / 96
+"""The same in inches: no figure should be drawn wider."""
 SMALLEST = 9.5
 """Pixels of the smallest text in a figure as the page shows it."""
 
@@ -174,4 +176,12 @@ def reference(ax: Axes, value: float, label: str, *, kind: str) -> None:
         va="bottom",
         fontsize="x-small",
         color="#555555",
+        bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.5},
     )
+
+
+def legend_below(figure: Figure, *axes: Axes, ncols: int = 4) -> None:
+    """One legend below the figure, off the curves, with every name in `axes` once."""
+    named = (zip(*ax.get_legend_handles_labels(), strict=True) for ax in axes)
+    handles = {label: handle for some in named for handle, label in some}
+    figure.legend(handles.values(), handles.keys(), ncols=ncols, loc="outside lower center")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sanity.figures.style import ARM_COLOURS, MARKS, arm_name, with_data
+from sanity.figures.style import ARM_COLOURS, MARKS, WIDE, arm_name, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ def recovery_against_variance(
     figure, axes = plt.subplots(
         lines,
         COLUMNS,
-        figsize=(3.3 * COLUMNS, 2.7 * lines + 0.6),
+        figsize=(WIDE, 2.7 * lines + 0.6),
         sharey=True,
         squeeze=False,
         layout="constrained",
@@ -61,7 +61,7 @@ def recovery_against_variance(
         ax.set_ylabel(name)
     for ax in axes.flat[max(0, len(worlds) - COLUMNS) : len(worlds)]:
         ax.set_xlabel("explained variance")
-    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
