@@ -15,12 +15,6 @@
 # # Anatomy of the check
 #
 # *What does a sparse autoencoder learn that one with frozen directions does not?*
-#
-# This page is the whole of the check, small enough to read and to change: a world whose features are known, a sparse
-# autoencoder (SAE) in plain PyTorch, a training loop of a dozen lines, and two *twins* that start at the same point and
-# see the same batches while their decoder may not learn {cite}`korznikov2026sanity`. It needs no stored result; all of
-# it is computed here, in about half a minute. The other chapters do the same at larger sizes, with more seeds, more
-# architectures and more scores.
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -50,7 +44,7 @@ if "google.colab" in sys.modules:
 # %% tags=["parameters"]
 profile = "demo"
 
-# %%
+# %% tags=["hide-input"]
 import inspect
 import time
 
@@ -86,6 +80,13 @@ D_IN, N_FEATURES, L0 = 32, 512, 5
 BATCH, STEPS = 512, 150 if profile in ("smoke", "demo") else 600
 LEARNING_RATE = 1e-2
 page.banner()
+
+# %% [markdown]
+# This page is the whole of the check, small enough to read and to change: a world whose features are known, a sparse
+# autoencoder (SAE) in plain PyTorch, a training loop of a dozen lines, and two *twins* that start at the same point and
+# see the same batches while their decoder may not learn {cite}`korznikov2026sanity`. It needs no stored result; all of
+# it is computed here, in about half a minute. The other chapters do the same at larger sizes, with more seeds, more
+# architectures and more scores.
 
 # %% [markdown]
 # ## A world with known features
@@ -267,6 +268,7 @@ axes[0].legend(loc="lower right")
 tidy = pd.concat([curve.assign(twin=name) for name, curve in curves.items()], ignore_index=True)
 page.figure(
     figure,
+    finding=f"Explained variance hardly falls with a frozen decoder ({frozen.ev:.2f} of {trained.ev:.2f}); recovery goes to {frozen.recovered:.0%}",
     alt=f"Two panels against samples seen. Explained variance ends at {trained.ev:.2f} trained, {soft.ev:.2f} with a "
     f"soft-frozen and {frozen.ev:.2f} with a frozen decoder, from {untrained.ev:.2f} untrained. Features recovered end at "
     f"{trained.recovered:.2f}, {soft.recovered:.2f} and {frozen.recovered:.2f}, from {untrained.recovered:.2f}.",
@@ -296,6 +298,7 @@ for value, word in ((chance, "chance"), (0.8, "recovered")):
     )
 page.figure(
     figure,
+    finding=f"A frozen decoder stays at chance: its nearest rows have a cosine of {float(nearest['frozen decoder'].mean()):.2f}, trained {float(nearest['trained'].mean()):.2f}",
     alt=f"Histograms over {N_FEATURES} features of the cosine of the nearest decoder row. Means: "
     + ", ".join(f"{name} {float(cosines.mean()):.2f}" for name, cosines in nearest.items())
     + f". Chance is {chance:.2f}; recovered counts from 0.8.",
@@ -372,6 +375,7 @@ handles = axes[0].get_legend_handles_labels()[0][:2]
 axes[0].legend(handles, ["the loop above", "sanity.train"], loc="lower right")
 page.figure(
     figure,
+    finding=f"Both ways give the same curves, up to {difference['ev'].max():.0e} in explained variance",
     alt="The curves of the figure above as lines, with those of sanity.train as circles on them. Largest differences: "
     f"{difference['ev'].max():.1e} in explained variance, {difference['recovered'].max():.1e} in features recovered.",
     caption="Lines: the training loop of this page. Circles: sanity.train, on the same batches from the same start. Colours "
@@ -424,6 +428,17 @@ page.table(
 # - The learning rate falls to zero over the last fifth of the samples: the final rise of the curves is in part its doing.
 # - On a language model nobody knows the features. What can be compared there is in the chapters from
 #   [](real_activations) on.
+
+# %% tags=["hide-input"]
+# The short answer on top of the page.
+page.answer(
+    f"Freezing the decoder costs {1 - frozen.ev / trained.ev:.0%} of the explained variance, and takes the share of true "
+    f"features that are recovered from {trained.recovered:.0%} to {frozen.recovered:.0%}. So a score that hardly moves can "
+    f"hide everything that was learned. A soft-frozen decoder still recovers {soft.recovered:.0%}: it is no random dictionary.",
+    sure="one seed, which gives no interval. A training loop of a dozen lines and `sanity.train` agree to "
+    f"{difference['ev'].max():.0e} in explained variance.",
+    scale=f"TopK, {N_FEATURES} features in {D_IN} dimensions, {STEPS * BATCH:,} samples, trained on this page.",
+)
 
 # %% tags=["hide-input"]
 page.provenance(seeds=[arm.seed])

@@ -15,24 +15,6 @@
 # # Check your own
 #
 # *You have trained a sparse autoencoder. Does it beat its random baselines?*
-#
-# This page trains an SAE with [SAELens](https://github.com/decoderesearch/SAELens), by its own trainer and saved by its own
-# code, and then does with the saved folder what you can do with yours:
-#
-# ```bash
-# sanity check my_sae/ --model smollm2-135m --hook blocks.10.hook_resid_post
-# ```
-#
-# | what you have | what is read |
-# |---|---|
-# | SAELens | `cfg.json`, `sae_weights.safetensors`: standard, gated, JumpReLU, TopK, BatchTopK, Matryoshka |
-# | dictionary_learning | `config.json`, `ae.pt` (weights only) or `ae.safetensors` |
-# | sparsify | `cfg.json`, `sae.safetensors`; of several hook points, the folder of one |
-# | anything else | an object with `encode`, `decode` and `W_dec`: `sanity.check(sae, model, hook)` |
-#
-# The check trains *nulls* on the same activations, with the architecture, the size and the L0 of the given SAE: what
-# stays random in them cannot have been learned. Others need no training: the given SAE with its decoder permuted or
-# rotated, and random latents that fire as often as its own do.
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -62,7 +44,7 @@ if "google.colab" in sys.modules:
 # %% tags=["parameters"]
 profile = "demo"
 
-# %%
+# %% tags=["hide-input"]
 import contextlib
 import io
 import warnings
@@ -76,6 +58,25 @@ from sanity.sources import Pace
 
 page = open_chapter("check_your_own", profile)
 page.banner()
+
+# %% [markdown]
+# This page trains an SAE with [SAELens](https://github.com/decoderesearch/SAELens), by its own trainer and saved by its own
+# code, and then does with the saved folder what you can do with yours:
+#
+# ```bash
+# sanity check my_sae/ --model smollm2-135m --hook blocks.10.hook_resid_post
+# ```
+#
+# | what you have | what is read |
+# |---|---|
+# | SAELens | `cfg.json`, `sae_weights.safetensors`: standard, gated, JumpReLU, TopK, BatchTopK, Matryoshka |
+# | dictionary_learning | `config.json`, `ae.pt` (weights only) or `ae.safetensors` |
+# | sparsify | `cfg.json`, `sae.safetensors`; of several hook points, the folder of one |
+# | anything else | an object with `encode`, `decode` and `W_dec`: `sanity.check(sae, model, hook)` |
+#
+# The check trains *nulls* on the same activations, with the architecture, the size and the L0 of the given SAE: what
+# stays random in them cannot have been learned. Others need no training: the given SAE with its decoder permuted or
+# rotated, and random latents that fire as often as its own do.
 
 # %%
 MODEL, HOOK = "smollm2-135m", "blocks.10.hook_resid_post"
@@ -168,7 +169,7 @@ shown.verdicts()
 #
 # One SAE is one seed. How it compares with a null's *mean* over seeds would need seeds of its recipe (give several folders:
 # `sanity check --paths A B C`). What can be asked of one is whether it lies outside the spread of the null's seeds. The
-# interval is a prediction interval: what the SAE leads a *further* seed of that null by. The rank needs no assumption about
+# interval is a prediction interval: by how much the SAE would be ahead of *one more* seed of that null. The rank needs no assumption about
 # how scores are spread, but with two seeds it can never be surer than one in three.
 
 # %%
@@ -210,6 +211,16 @@ if "google.colab" in sys.modules:
 
 # %% tags=["hide-input"]
 shown.caveats()
+
+# %% tags=["hide-input"]
+# The short answer on top of the page.
+page.answer(
+    report.answer,
+    sure="one autoencoder is one seed: what is said holds for it, and not for its recipe. Two seeds of each null hardly say "
+    "how much seeds differ.",
+    scale=f"{D_SAE} latents, {STEPS * BATCH:,} tokens of training by SAELens, at {HOOK} of {MODEL}; nulls on {size.tokens:,} "
+    "tokens.",
+)
 
 # %% tags=["hide-input"]
 page.provenance()

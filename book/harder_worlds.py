@@ -14,17 +14,7 @@
 # %% [markdown]
 # # Harder worlds
 #
-# *Does what the toy shows survive features that are correlated, nested, of Zipf's frequencies, or noisy?*
-#
-# The paper names one limit of its synthetic experiment itself: its features are independent. Language is not like
-# that. Topics make features occur together, "Paris" never occurs without "city", few features are frequent and most
-# are rare, and no activation is an exact sum. This chapter trains the trained arm and the paper's baselines on worlds
-# with each of these, and asks two questions of every world: *does explained variance rank the arms as recovery does?*
-# And: *does the soft-frozen decoder match the trained one, in either?*
-#
-# The paper's sentence, that explained variance tells little of recovery, compares architectures. So the same is asked
-# *between* architectures, and between dictionaries that do not fit: half or double the number of active latents
-# {cite}`chanin2025sparse`, half or double the number of latents. On language models nobody knows which fits.
+# *Does what the synthetic world shows still hold when features are correlated, nested, rare or noisy?*
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -59,7 +49,7 @@ import pandas as pd
 
 from sanity import figures
 from sanity.experiments import sae_lens_comparison
-from sanity.publishing import Markdown, open_chapter
+from sanity.publishing import Markdown, open_chapter, span
 from sanity.stats import compared_orders
 
 page = open_chapter("harder_worlds", profile)
@@ -69,6 +59,17 @@ sources = {name: page.profile.source_named(name) for name in grid.sources}
 first = next(iter(sources.values()))
 held_out = first.held_out
 page.banner()
+
+# %% [markdown]
+# The paper names one limit of its synthetic experiment itself: its features are independent. Language is not like
+# that. Topics make features occur together, "Paris" never occurs without "city", few features are frequent and most
+# are rare, and no activation is an exact sum. This chapter trains the trained arm and the paper's baselines on worlds
+# with each of these, and asks two questions of every world: *does explained variance rank the arms as recovery does?*
+# And: *does the soft-frozen decoder match the trained one, in either?*
+#
+# The paper's sentence, that explained variance tells little of recovery, compares architectures. So the same is asked
+# *between* architectures, and between dictionaries that do not fit: half or double the number of active latents
+# {cite}`chanin2025sparse`, half or double the number of latents. On language models nobody knows which fits.
 
 # %% [markdown]
 # ## The worlds
@@ -90,7 +91,7 @@ page.banner()
 
 # %% tags=["hide-input"]
 architecture = figures.ARCHITECTURE_NAMES[grid.architectures[0]]
-pd.DataFrame(
+page.parameters(
     [
         ("width d", "100", first.d_in, "scale"),
         ("true features, latents", "3200", grid.d_sae[0], "one latent per feature, as in the paper"),
@@ -99,14 +100,13 @@ pd.DataFrame(
             "architecture",
             "BatchTopK, JumpReLU",
             architecture,
-            "the one that recovers the constant world in the toy",
+            "the one that recovers the features of the paper's world",
         ),
         ("samples", "not stated", f"{grid.steps * grid.batch_size:,}", "chosen to show the transition"),
         ("batch; learning rate", "not stated", f"{grid.batch_size}; {grid.learning_rates[0]:g}", "scale"),
         ("seeds", "not stated", len(grid.seeds), "scale"),
-    ],
-    columns=["", "paper", "here", "why"],
-).set_index("").astype(str)
+    ]
+)
 
 # %%
 scores = page.read.scores("harder_worlds")
@@ -188,6 +188,7 @@ noise_words = "; ".join(
 )
 page.figure(
     figures.recovery_against_variance(scores),
+    finding=order_words.partition(". ")[0] if len(orders) else order_words,
     alt=f"Features recovered against explained variance, one panel per world, one colour per arm. {order_words}",
     caption=f"{architecture}, {len(grid.seeds)} seeds, one dot per arm and seed; the grey line joins the arms' means. "
     f"Explained variance on {held_out:,} held-out samples; recovered: cosine above 0.8 to some latent, "
@@ -247,7 +248,7 @@ page.table(
     f"in none of {held_out:,} held-out samples.",
 )
 
-# %% [markdown]
+# %% [markdown] tags=["if-shown"]
 # ## What becomes of parents
 #
 # Where a child never comes without its parent, one latent for "parent and child" explains both with one active latent
@@ -270,6 +271,8 @@ if len(absorption):
     )
     shown = page.figure(
         figures.misses_of_parents(absorption),
+        finding="With a child present, a recovered parent's own latent is silent more often by "
+        f"{span(*(100 * (missed['missed_with_child'] - missed['missed_alone'])).agg(['min', 'max']), '.1f')} points",
         alt=f"How often a recovered parent's latent is silent, without and with a child. {absorption_words}.",
         caption="World with a hierarchy. One pair of dots per seed: the share of a recovered parent's activations in "
         f"which its nearest latent is silent, averaged over parents ({held_out:,} held-out samples). The distance "
@@ -277,12 +280,11 @@ if len(absorption):
         data=(absorption, "harder_worlds_absorption"),
     )
 else:
-    absorption_words = "No arm recovered a parent that was seen both alone and with a child: nothing to ask"
-    shown = Markdown("")
+    absorption_words, shown = "", None
 shown
 
 # %% tags=["hide-input"]
-Markdown(f"{absorption_words}.")
+Markdown(f"{absorption_words}.") if absorption_words else None
 
 # %% [markdown]
 # ## Dictionaries that do not fit
@@ -317,6 +319,7 @@ misfit_words = (
 )
 page.figure(
     figures.misfit_moves(trained),
+    finding=f"The most features are recovered by {found}; explained variance would choose {best}",
     alt=f"Features recovered against explained variance of trained dictionaries that fit or do not. {misfit_words}",
     caption=f"Trained arms on the independent world ({architecture}): the dictionary that fits, and an arrow from it to each "
     f"that does not ({misfits['seed'].nunique()} seeds). Each is measured at its own L0.",
@@ -341,8 +344,10 @@ page.table(
 # many latents as dimensions, recovering nothing), and the dictionaries of the section above across sizes.
 
 # %%
-toy = page.read.scores("synthetic_recovery", "synthetic_recovery_references")
-ends = toy[(toy["constraint"] == "trained") & (toy["init"] == "iso") | (toy["init"] == "signed_basis")]
+papers = page.read.scores("synthetic_recovery", "synthetic_recovery_references")
+ends = papers[
+    (papers["constraint"] == "trained") & (papers["init"] == "iso") | (papers["init"] == "signed_basis")
+]
 named = [
     figures.ARCHITECTURE_NAMES[one] + (" on a signed basis" if init == "signed_basis" else "")
     for one, init in zip(ends["architecture"], ends["init"], strict=True)
@@ -369,8 +374,8 @@ wrong, told = int(across["wrong"].sum()), int(across["told apart"].sum())
 Markdown(
     f"{across_words[0].upper()}{across_words[1:]}. "
     + (
-        f"So between architectures and sizes it ranks {wrong} of {told} pairs the wrong way round: of which comparison a sentence "
-        "about explained variance speaks is the whole difference."
+        f"So between architectures and sizes it ranks {wrong} of {told} pairs the wrong way round: what explained variance says "
+        "depends on what is compared."
         if wrong
         else "Here, too, it ranks them rightly."
     )
@@ -379,7 +384,7 @@ Markdown(
 # %% tags=["hide-input"]
 page.table(across.assign(tau=across["tau"].astype(float).round(2)), caption=order_caption)
 
-# %% [markdown]
+# %% [markdown] tags=["if-shown"]
 # ## The same autoencoders, scored by sae-lens
 #
 # MCC, uniqueness and F1 are scores of SynthSAEBench, too. Its library reads the three a little differently:
@@ -387,7 +392,7 @@ page.table(across.assign(tau=across["tau"].astype(float).round(2)), caption=orde
 # - it takes *absolute* cosines, so that a latent opposite to a feature stands for it; ours are signed, because
 #   coefficients are positive;
 # - its F1 asks every *latent* how well it detects the feature nearest to it, and dead latents count 0; ours asks of
-#   every *feature* how well its nearest latent detects it, so that a feature that nobody found counts.
+#   every *feature* how well its nearest latent detects it, so that a feature that no latent is near counts, too.
 #
 # We compute both readings, and give the library the same autoencoders, loaded from the same files, and the same samples.
 
@@ -419,9 +424,7 @@ if len(comparison):
         "Our reading: signed cosines, F1 over features. Explained variance, L0 and dead latents have one reading.",
     )
 else:
-    shown = Markdown(
-        "sae-lens is not installed here, or the profile does not ask for it, so that there is nothing to compare."
-    )
+    shown = None
 shown
 
 # %% [markdown]
@@ -437,7 +440,7 @@ page.gates("explained_variance", "recovery", "mean_matched_cosine", "detection_f
 #
 # - Frequencies, strength of correlation, shape of the trees and loudness of the noise are choices. Another choice makes
 #   another world; what is shown is that a conclusion holds or breaks in *these*.
-# - One budget and one learning rate serve all worlds and arms. Recovery is a late transition in the toy: an arm that
+# - One budget and one learning rate serve all worlds and arms. Recovery is a late transition in the paper's world: an arm that
 #   recovers less here may only be later.
 # - Features that are rare in the Zipf worlds were seen rarely, and count as much as frequent ones in plain recovery.
 #   The column weighted by frequency does the opposite.
@@ -445,6 +448,25 @@ page.gates("explained_variance", "recovery", "mean_matched_cosine", "detection_f
 #   correlated.
 # - A soft-frozen latent may turn 36.9 degrees, far enough to meet most features of a world this small.
 # - The two orders are compared by means over few seeds; ties are set by fixed bounds, which are named.
+
+# %% tags=["hide-input"]
+# The short answer on top of the page.
+page.answer(
+    (
+        f"Explained variance ranks arms of one architecture {'rightly' if not len(orders) or not orders['wrong'].sum() else 'wrongly at times'}"
+        f" ({int(orders['wrong'].sum()) if len(orders) else 0} of {int(orders['told apart'].sum()) if len(orders) else 0} pairs "
+        f"the wrong way round), and architectures and sizes less well ({wrong} of {told} pairs)."
+        + (
+            f" Trained minus soft-frozen decoder: {span(gap['EV'].min(), gap['EV'].max())} in explained variance, "
+            f"{span(100 * gap['recovered'].min(), 100 * gap['recovered'].max(), '.0f')} points in recovery."
+            if len(gap)
+            else ""
+        )
+    ),
+    sure=f"means over {len(grid.seeds)} seeds; orders of few arms, so no interval.",
+    scale=f"{len(sources)} worlds with {grid.d_sae[0]:,} features in {first.d_in} dimensions, {architecture}, "
+    f"{grid.steps * grid.batch_size:,} samples.",
+)
 
 # %% tags=["hide-input"]
 page.provenance(seeds=grid.seeds)

@@ -15,25 +15,6 @@
 # # Interpretability without a judge
 #
 # *Can one say what a latent fires on, is it more than a word, and do trained latents do better than random ones?*
-#
-# The paper lets a language model describe 200 latents from their strongest contexts, and another one guess from the
-# description in which contexts they fire: trained latents score 0.90 and soft-frozen ones 0.88, where 0.5 is
-# chance {cite}`korznikov2026sanity`. A judge costs money, changes, and is kind: it may be right for the wrong reason.
-# This chapter asks the same question without one.
-#
-# | score | what is asked | chance |
-# |---|---|---|
-# | AUROC | the mean embedding of the 15 strongest contexts in one half of the documents ranks contexts of the other half: is one in which the latent fires above one in which it does not? | 0.5 |
-# | the same, strongest quarter | only the strongest quarter of the activating contexts is asked about | 0.5 |
-# | the same, same word | each activating context is held against silent ones that hold the word on which the latent fires most | 0.5 |
-# | the same, same source | each is held against silent ones from the same source (news, code, reviews ...) | 0.5 |
-# | AUROC of a word list | contexts ranked by nothing but which words they hold, by how often the latent fired on each | 0.5 |
-# | lexical purity | share of the 15 strongest activations that fall on one word | as many random tokens |
-# | best n-gram | the rule "fires on this word (or these two, three)" that fits best in one half, tried in the other | 0 |
-# | intruders found | four strong contexts of different documents and a silent one: is the silent one least like the others? | 0.2 |
-#
-# Embeddings are those of a sentence encoder (all-MiniLM-L6-v2, {cite}`reimers2019sentence`), centred on the mean of all contexts. The token on
-# which a latent fires is not marked for it, since silent contexts have none.
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -70,7 +51,7 @@ from sanity import figures
 from sanity.evals import METRICS
 from sanity.evals.interpretability import Context
 from sanity.experiments import equal_frequencies
-from sanity.publishing import Markdown, open_chapter
+from sanity.publishing import Markdown, ahead, count, open_chapter
 from sanity.publishing.page import Html
 from sanity.stats import hierarchical_bootstrap, t_interval
 
@@ -78,13 +59,33 @@ page = open_chapter("interpretability", profile)
 figures.house_style()
 grid = page.profile.grid("interpretability")
 asked = page.profile.eval_named("interpretability")
-place, drawn, seeds = page.profile.place_of(grid.sources[0]), asked.drawn, f"{len(grid.seeds)} seeds"
+place, drawn, seeds = page.profile.place_of(grid.sources[0]), asked.drawn, count(len(grid.seeds), "seed")
 page.banner()
+
+# %% [markdown]
+# The paper lets a language model describe 200 latents from their strongest contexts, and another one guess from the
+# description in which contexts they fire: trained latents score 0.90 and soft-frozen ones 0.88, where 0.5 is
+# chance {cite}`korznikov2026sanity`. A judge costs money, changes from version to version, and may be right for the wrong reason.
+# This chapter asks the same question without one.
+#
+# | score | what is asked | chance |
+# |---|---|---|
+# | AUROC | the mean embedding of the 15 strongest contexts in one half of the documents ranks contexts of the other half: is one in which the latent fires above one in which it does not? | 0.5 |
+# | the same, strongest quarter | only the strongest quarter of the activating contexts is asked about | 0.5 |
+# | the same, same word | each activating context is held against silent ones that hold the word on which the latent fires most | 0.5 |
+# | the same, same source | each is held against silent ones from the same source (news, code, reviews ...) | 0.5 |
+# | AUROC of a word list | contexts ranked by nothing but which words they hold, by how often the latent fired on each | 0.5 |
+# | lexical purity | share of the 15 strongest activations that fall on one word | as many random tokens |
+# | best n-gram | the rule "fires on this word (or these two, three)" that fits best in one half, tried in the other | 0 |
+# | intruders found | four strong contexts of different documents and a silent one: is the silent one least like the others? | 0.2 |
+#
+# Embeddings are those of a sentence encoder (all-MiniLM-L6-v2, {cite}`reimers2019sentence`), centred on the mean of all contexts. The token on
+# which a latent fires is not marked for it, since silent contexts have none.
 
 # %% tags=["hide-input"]
 ((_, prepared), *_) = [found for found in page.read.prepared("contexts") if found[0].place == place]
 text = prepared.json("text")
-pd.DataFrame(
+page.parameters(
     [
         ("latents per SAE", "200 at random among the alive", f"up to {drawn.latents}",
          "drawn in one order for all arms of a seed"),
@@ -103,9 +104,8 @@ pd.DataFrame(
         ("judge", "two language models", "none", "the next chapter has one"),
         ("seeds", "not stated", len(grid.seeds),
          "paired across arms: each has its own SAEs, its own division of one text, its own draw of latents"),
-    ],
-    columns=["", "paper", "here", "why"],
-).set_index("").astype(str)  # fmt: skip
+    ]
+)  # fmt: skip
 
 
 # %%
@@ -132,8 +132,7 @@ page.table(
 refused = counts.dropna(subset="refused") if "refused" in counts else counts[:0]
 Markdown(
     "\n".join(f"- Not scored: {row.arm}, seed {row.seed} ({row.refused})." for row in refused.itertuples())
-    or "Every SAE has latents that can be asked about."
-)
+) if len(refused) else None
 
 # %% [markdown]
 # ## How predictable are latents from their examples?
@@ -181,12 +180,9 @@ def lead_words(metric: str) -> str:
     """By how much the trained arm leads each other one."""
     of_metric = lead.loc[metric].dropna(axis=1, how="all")
     parts = [
-        f"{arm} by {gap.mean():+.3f} ({gap.min():+.3f} to {gap.max():+.3f})" for arm, gap in of_metric.items()
+        f"{ahead(arm, gap.mean())} ({gap.min():+.3f} to {gap.max():+.3f})" for arm, gap in of_metric.items()
     ]
-    return (
-        f"In {METRICS[metric].label}, the trained arm leads (mean and range of differences paired by seed, {seeds}): "
-        f"{'; '.join(parts)}."
-    )
+    return f"In {METRICS[metric].label} (mean and range of trained minus baseline, paired by seed, {seeds}): {'; '.join(parts)}."
 
 
 page.figure(
@@ -195,6 +191,7 @@ page.figure(
         metrics={name: labels[name] for name in ranked if name in labels},
         order=order,
     ),
+    finding=f"AUROC: trained {means.loc['trained', 'autointerp_auroc']:.2f}, untrained {means['autointerp_auroc'].get('untrained', float('nan')):.2f}, chance 0.50",
     alt="AUROC of held-out contexts for every arm. " + lead_words("autointerp_auroc"),
     caption=f"AUROC of held-out contexts, against all silent contexts and against matched ones. {where}. "
     "Dotted: 0.5, chance; dashed: 1, every context ranked.",
@@ -252,6 +249,7 @@ page.figure(
         metrics={name: labels[name] for name in lexical if name in labels},
         order=order,
     ),
+    finding=f"A word list alone reaches {means.loc['trained', 'autointerp_lookup_auroc']:.2f} for trained latents, a description {means.loc['trained', 'autointerp_auroc']:.2f}",
     alt="Scores of word identity for every arm. " + lead_words("autointerp_lookup_auroc"),
     caption=f"How far words alone go, and how many intruders the encoder finds. {where}. Dotted: chance.",
 )
@@ -274,7 +272,7 @@ page.table(
     "of the same SAE. “Equal frequencies” weights latents as if all arms fired equally often.",
 )
 
-# %% [markdown]
+# %% [markdown] tags=["if-shown"]
 # ## How sure is a mean?
 #
 # Verdicts rest on differences paired by seed. Two intervals of the plain mean: over seeds, and from redrawing seeds and
@@ -295,7 +293,7 @@ intervals = pd.DataFrame(rows, columns=["arm", "mean", "95 % from", "to", "redra
 page.table(
     intervals.set_index("arm"),
     caption="AUROC: mean over seeds with its 95 % t-interval, and the nested bootstrap.",
-) if len(intervals) else Markdown("One seed gives no interval.")
+) if len(intervals) else None
 
 # %% [markdown]
 # ## From latent to latent
@@ -326,7 +324,7 @@ quantiles["share above 0.7"], quantiles["latents"] = (
 page.table(
     quantiles,
     caption="Quantiles of the AUROC over latents. The paper reports that about 30 % of the frozen encoder's latents are "
-    "judged above 0.7; the column here is this score's, and not to be compared with a judge's accuracy.",
+    "judged above 0.7; the column here is of another score, and cannot be compared with a judge's accuracy.",
 )
 
 # %% [markdown]
@@ -412,7 +410,7 @@ page.table(
     caption="Every score on the concepts that it is gated by, from intact to fully corrupted.",
 )
 
-# %% [markdown]
+# %% [markdown] tags=["if-shown"]
 # ## Other layers and models
 
 # %% tags=["hide-input"]
@@ -420,9 +418,10 @@ others = everywhere[(everywhere["world_or_hook"] != place) & (everywhere["metric
 page.table(
     others.groupby(["subject", "world_or_hook", "constraint", "init"], sort=False)["value"]
     .agg(["mean", "min", "max"])
-    .reset_index(),
+    .rename_axis(["model", "hook", "arm", "init"])
+    .rename(index=lambda name: str(name).replace("_", " "), level="arm"),
     caption="AUROC at the other hooks: mean, least and most over seeds.",
-) if len(others) else Markdown(f"The profile `{profile}` reads one hook in one model.")
+) if len(others) else None
 
 # %% [markdown]
 # ## Can the metric be trusted?
@@ -460,6 +459,20 @@ taken = sum(
 Markdown(
     f"Cost: {taken:.1f} s per SAE (contexts and scores), and once per hook the reading of unseen text and the embedding "
     f"of {text['windows']:,} contexts."
+)
+
+# %% tags=["hide-input"]
+# The short answer on top of the page.
+auroc = means["autointerp_auroc"]
+baselines = auroc.drop([name for name in ("trained", "untrained") if name in auroc])
+share = (auroc.get("untrained", float("nan")) - 0.5) / (auroc["trained"] - 0.5)
+page.answer(
+    f"Latents are predictable from their examples, and trained ones hardly more than others: AUROC "
+    f"{auroc['trained']:.3f} trained, {baselines.min():.3f} to {baselines.max():.3f} for the baselines, "
+    f"{auroc.get('untrained', float('nan')):.3f} untrained. An untrained dictionary has {share:.0%} of the trained arm's lead "
+    "over chance.",
+    sure=f"soft-frozen: {page.verdict('auroc-soft-frozen')}; untrained: {page.verdict('auroc-untrained')}.",
+    scale=f"{where}, at {place} of {page.profile.source_named(grid.sources[0]).subject}.",
 )
 
 # %% tags=["hide-input"]

@@ -14,15 +14,7 @@
 # %% [markdown]
 # # Do sparse autoencoders beat random baselines?
 #
-# Sparse autoencoders (SAEs) are the standard instrument for taking a language model's activations apart into
-# parts that people can read. A recent paper asks whether they pass a sanity check {cite}`korznikov2026sanity`:
-# train them on data whose true parts are known, and hold them against *baselines* whose encoder or decoder stays
-# random. Its answer is uncomfortable: **9 % of the true features at 71 % explained variance**, and baselines that
-# "match" in interpretability (0.87 against 0.90), sparse probing (0.69 against 0.72) and causal editing (0.73
-# against 0.72).
-#
-# This book reproduces the check, runs it on your machine, and asks more of it: what is each score worth between
-# a floor and a ceiling, what does each baseline really hold fixed, and how sure can one be.
+# *A sanity check of sparse autoencoders, rebuilt and recomputed.*
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -53,70 +45,183 @@ if "google.colab" in sys.modules:
 profile = "demo"
 
 # %% tags=["hide-input"]
+import pandas as pd
+
 from sanity import claims, figures
 from sanity.experiments.verdicts import verdict_tables
-from sanity.publishing import Markdown, open_chapter
+from sanity.publishing import Markdown, cards, open_chapter
 
 page = open_chapter("intro", profile)
+figures.house_style()
 page.banner()
 
-# %% [markdown]
-# ## What was claimed, and what we find
-#
-# One row per claim: the paper's and our own, each with one comparison and one margin declared beforehand in
-# `book/claims.yml`. *Ours* gives a comparison as the paper prints its pairs, the other arm against the judged one, and
-# then their difference (judged minus other) with the interval over seeds that decides it: 90 % for an equivalence, 95 %
-# else. A verdict is *trained better*, *baseline better*, *equivalent* (the difference is shown to lie within the margin),
-# *inconclusive* (too few seeds to tell, which is never rounded up to "the baselines match") or *no range* (the metric
-# cannot tell anything apart here). *Equivalent* stands only where the same metric shows, on the same seeds, that the
-# trained arm is ahead of an untrained dictionary by more than twice the margin, and of an SAE of a random transformer
-# where one was run (*control not run* where none was). Else the verdict is *equivalent, but so is an untrained
-# dictionary*, and the claim is undecided: what training adds lies within the margin, so that the metric cannot say
-# who matches. *Lead still rising* means that the arms were still moving apart when training ended.
-#
-# A printed value is judged only at the sizes at which it was printed, and so is a claim about the course of training;
-# any other comparison is judged at any, and the table says where that was another scale than the paper's. *The paper's own
-# numbers* are what its printed pair would be worth at the margin here: two numbers without an interval, and no verdict. A metric that failed its *validity gate* (it does not follow corruptions of
-# its own reference, [](metric_validity)) keeps its number and loses its verdicts; where there is no gate for a metric,
-# the table says that it is not available. How sure each verdict is, and what another margin would make of it, is shown in
-# [](verdicts).
-
-# %%
+# %% tags=["hide-input"]
 found = verdict_tables(page.profile)
-table, gates = found.claims, found.gates
-judged = table[table["verdict"] != "open"]
+table, gates, rows = found.claims, found.gates, {row["id"]: row for row in found.results}
+judged = [row for row in found.results if row["verdict"] != "open"]
 state = gates.groupby("metric", sort=False)["state"].agg(claims.worst_state)
 page.keep(found.found)
+
+# %% [markdown]
+# ## How much of what training adds does a baseline have?
+#
+# Sparse autoencoders (SAEs) are the standard instrument for taking a language model's activations apart into parts that
+# people can read ([](background)). A recent paper asks whether they pass a sanity check {cite}`korznikov2026sanity`: on data
+# whose true parts are known they find **9 % of them at 71 % explained variance**, and *baselines*, whose encoder or decoder
+# stays random, "match" trained ones in interpretability (0.87 against 0.90), sparse probing (0.69 against 0.72) and causal
+# editing (0.73 against 0.72).
+#
+# A match of raw scores says little where an untrained dictionary, or chance, scores nearly as much. So the figure asks what
+# share of the trained arm's lead each baseline has: 0 is an untrained dictionary (filled) or the metric's floor (hollow),
+# 100 % the trained arm.
+
+# %% tags=["hide-input"]
+METRICS = {  # metric -> where it is measured, at that grid's first setting
+    "recovery": "synthetic_recovery",
+    "explained_variance": "real_activations",
+    "ce_recovered": "real_activations",
+    "kl_recovered": "real_activations",
+    "autointerp_auroc": "interpretability",
+    "autointerp_judge": "judged_interpretability",
+    "sparse_probing_top1": "sparse_probing",
+    "sparse_probing_top5": "sparse_probing",
+    "ravel_disentanglement": "causal_editing",
+}
+ARMS = [("soft_frozen_decoder", "iso"), ("frozen_decoder", "iso"), ("frozen_decoder", "cov")]
+ARMS += [("frozen_encoder", "iso"), ("untrained", "iso")]
+choice = claims.chosen(
+    found.scores, found.ledger, primary=found.primary, failed_gates=claims.failed_metrics(gates)
+)
+shares = claims.lead_table(choice, METRICS, ARMS)
+
+# %% tags=["hide-input"]
+labels = {
+    name: found.ledger.metrics[name].label
+    for name in METRICS
+    if len(shares) and name in set(shares["metric"])
+}
+labels |= {"recovery": "features recovered, in the synthetic world"} if "recovery" in labels else {}
+telling = shares[shares["tells"]] if len(shares) else shares
+over = (
+    telling[telling["over"] == "untrained"].set_index(["metric", "constraint", "init"])["share"]
+    if len(shares)
+    else {}
+)
+
+
+def share_words(constraint: str, init: str = "iso") -> str:
+    """An arm's shares over untrained, on the metrics that can tell."""
+    known = [
+        (labels[metric], over[metric, constraint, init])
+        for metric in labels
+        if (metric, constraint, init) in over
+    ]
+    return ", ".join(f"{share:.0%} in {label}" for label, share in known)
+
+
+def span_words(constraint: str) -> str:
+    """From the least to the most of an arm's shares, over the metrics that can tell."""
+    known = [share for (_, arm, init), share in over.items() if (arm, init) == (constraint, "iso")]
+    ends = dict.fromkeys(f"{end:.0%}" for end in (min(known), max(known))) if known else ["nothing known"]
+    return " to ".join(ends)
+
+
+mute = shares[~shares["tells"]].drop_duplicates("metric") if len(shares) else shares
+mute_words = "; ".join(f"{labels[row.metric]} ({row.why_not})" for row in mute.itertuples())
+told = [labels[name] for name in labels if name not in set(mute["metric"])] if len(shares) else []
+finding = (
+    f"{len(told)} of {len(labels)} metrics can tell what training adds; on them a soft-frozen decoder has "
+    f"{span_words('soft_frozen_decoder')} of it, a frozen decoder {span_words('frozen_decoder')}"
+    if told
+    else f"None of {len(labels)} metrics can tell here what training adds"
+)
+page.figure(
+    figures.shares_of_lead(shares, labels=labels),
+    finding=f"{finding}.",
+    alt=f"Share of the trained arm's lead of every baseline. {finding}. Soft-frozen decoder: {share_words('soft_frozen_decoder')}. "
+    f"Frozen decoder: {share_words('frozen_decoder')}. Metrics that cannot tell: {mute_words or 'none'}.",
+    caption="Filled: over an untrained dictionary. Hollow: over the metric's floor (chance). Diamonds: the paper's printed scores over "
+    "chance, Gemma-2-2B layer 12, BatchTopK. Bars: 90 % intervals over seeds (Fieller), missing where there is nothing to "
+    f"divide by. Grey ground: the metric cannot tell, because training adds no more than two margins there or the metric failed its "
+    f"validity gate. {' or '.join(map(str, sorted(set(shares['seeds']))))} seeds.",
+    data=(shares, "shares_of_lead"),
+) if len(shares) else Markdown("No arm has been scored at this profile yet.")
+
+# %% tags=["hide-input"]
+Markdown(f"What cannot tell, and why: {mute_words}." if len(mute) else "")
+
+# %% [markdown]
+# ## Five claims
+#
+# Of every claim there is one comparison and one margin, declared in `book/claims.yml`.
+
+# %% tags=["hide-input"]
+HEADLINES = (
+    "headline-soft-frozen-matches-everywhere",
+    "real-soft-frozen-ev",
+    "probing-best-frozen",
+    "ravel-soft-frozen",
+    "auroc-untrained",
+)
+cards(
+    [
+        (
+            f"{rows[name]['verdict']}" + (", fragile" if rows[name]["fragile"] else ""),
+            rows[name]["statement"],
+            claims.verdict_words(rows[name]).partition(" ")[2]
+            if rows[name]["value"] is None
+            else claims.verdict_words(rows[name]),
+        )
+        for name in HEADLINES
+    ]
+)
+
+# %% [markdown]
+# ## Every claim
+#
+# A verdict is *trained better*, *baseline better*, *equivalent* (the 90 % interval of the difference lies inside the
+# margin), *inconclusive* (too few seeds to tell, which is never rounded up to "the baselines match") or *no range* (the
+# metric cannot tell anything apart here). *Equivalent* stands only where the same metric shows, on the same seeds, that the
+# trained arm is ahead of an untrained dictionary by more than twice the margin, and of an SAE of a random transformer where
+# one was run. Otherwise the claim is undecided: what training adds is too small for the metric to say who matches.
+#
+# A printed value is judged only at the sizes at which it was printed; any other comparison is judged at any size, and the
+# table says where that was another scale. A metric that failed its validity gate ([](metric_validity)) keeps its number and
+# loses its verdicts. [](verdicts) shows how sure each verdict is, and what another margin would make of it.
 
 # %% tags=["hide-input"]
 page.publish(table, "claims")
 
 # %% tags=["hide-input"]
-counts = ", ".join(f"{n} *{verdict}*" for verdict, n in judged["verdict"].value_counts().items())
+blind = sum(row["blind"] for row in judged)
+fragile = [row["id"] for row in judged if row["fragile"]]
+flips = "; ".join(f"`{name}` at {rows[name]['flips_at']:.1%}" for name in fragile)
+counts = ", ".join(
+    f"{n} *{verdict}*" for verdict, n in pd.Series([row["verdict"] for row in judged]).value_counts().items()
+)
 missing = f"**{found.missing} tables of scores are not computed yet.** " if found.missing else ""
 Markdown(
-    f"{missing}Of {len(table)} claims, {len(judged)} are judged at the profile `{page.profile.name}` ({counts or 'none'}); "
-    f"{len(table) - len(judged)} are open here. Scale: {page.profile.about}.\n\n"
-    f"Of {len(state)} metrics, **{(state == 'passed').sum()} pass** their validity gate, "
+    f"{missing}Of {page.number('claims.total', len(rows))} claims, {page.number('claims.judged', len(judged))} are judged at the profile "
+    f"`{page.profile.name}` ({counts or 'none'}); {len(rows) - len(judged)} are open here. Their margins were declared beforehand, "
+    f"but only **{blind} of the {len(judged)}** judged ones were set blind: {len(judged) - blind} were set after trial results "
+    f"were known (of all {len(rows)}, {sum(row['blind'] for row in found.results)} are blind). "
+    f"**{page.number('claims.fragile', len(fragile))} verdicts are fragile**: a margin a fifth smaller or larger would change them"
+    + (f" ({flips})" if fragile else "")
+    + f".\n\nOf {len(state)} metrics, **{(state == 'passed').sum()} pass** their validity gate, "
     f"**{(state == 'failed').sum()} fail** it, and for {(state == 'not available').sum()} there is none."
 )
 
-# %% tags=["hide-input"]
-reasons = gates.assign(label=[found.ledger.metrics[name].label for name in gates["metric"]])
-page.table(
-    reasons.loc[reasons["state"] != "passed", ["label", "place", "state", "reason"]].reset_index(drop=True),
-    caption="Metrics that failed their gate, whose numbers are shown and whose verdicts are turned off, and metrics "
-    "without a gate.",
-    folded=True,
-)
-
 # %% tags=["hide-input", "full-width"]
-columns = "claim, paper, the paper's own numbers, ours, seeds, profile and scale, verdict, in detail, stands, validity gate"
+columns = (
+    "claim, paper, the paper's own numbers, ours, margin or range, verdict, fragile, share of the trained lead, seeds, "
+    "profile and scale, in detail, stands, validity gate"
+)
 shown = (table["verdict"] != "open") | (table["in detail"] == "validity gate failed")
 page.table(
     table.loc[shown, columns.split(", ")].reset_index(drop=True),
     caption=f"Claims that a result speaks to, at the profile {page.profile.name}; those on a metric that failed its validity "
-    "gate with their number, and without a verdict.",
+    "gate with their number, and without a verdict. The paper's own numbers: what its printed pair would be worth at the "
+    "margin here, two numbers without an interval. Intervals: 90 % where they decide an equivalence, otherwise 95 %.",
 )
 
 # %% tags=["hide-input"]
@@ -131,14 +236,21 @@ page.table(
 # %% tags=["hide-input"]
 page.table(
     table[["claim", "margin or range", "would change our mind"]],
-    caption="What would change our mind, claim by claim, and the margin or expected range (“not blind”: set after "
-    "trial results were known).",
+    caption="What would change our mind, claim by claim, and the margin or expected range (not blind: set after trial results "
+    "were known).",
     folded=True,
 )
 
 # %% tags=["hide-input"]
-failed = claims.failed_metrics(gates)
-choice = claims.chosen(found.scores, found.ledger, primary=found.primary, failed_gates=failed)
+reasons = gates.assign(label=[found.ledger.metrics[name].label for name in gates["metric"]])
+page.table(
+    reasons.loc[reasons["state"] != "passed", ["label", "place", "state", "reason"]].reset_index(drop=True),
+    caption="Metrics that failed their gate, whose numbers are shown and whose verdicts are turned off, and metrics "
+    "without a gate.",
+    folded=True,
+)
+
+# %% tags=["hide-input"]
 sweep = claims.margin_sweep(claims.comparisons(choice)).drop_duplicates(["claim", "margin"])
 page.slider(
     sweep.assign(claim=sweep["claim"].map(table.set_index("id")["claim"])),
@@ -194,6 +306,21 @@ page.table(reread, caption="Tables 2 to 4, cell by cell.", folded=True)
 # - [](metric_validity): whether the metrics see what they are said to measure.
 # - [](verdicts): every arm between floor and ceiling, every comparison at every margin, and the seeds it takes.
 # - [](reproduce): two commands, what they cost, and every computed cell.
+#
+# Terms and symbols are in the [](glossary) and the [](notation); the package is in the [](api).
+
+# %% tags=["hide-input"]
+# The short answer on top of the page.
+for_all = rows["headline-soft-frozen-matches-everywhere"]
+page.answer(
+    f"{finding}. The paper's sentence, that baselines match, holds for raw scores; most metrics behind it could not have seen a "
+    "difference."
+    if len(told) * 2 < len(labels)
+    else f"{finding}.",
+    sure=f"one baseline on all three downstream metrics: {claims.verdict_words(for_all)}. {len(judged)} of {len(rows)} claims are "
+    f"judged, {len(judged) - blind} of them at margins that were not blind, and {len(fragile)} verdicts are fragile.",
+    scale=f"{page.profile.about}. The paper: Gemma-2-2B and Llama-3-8B, 73,728 and 131,072 latents, 500 million tokens.",
+)
 
 # %% tags=["hide-input"]
 page.provenance()

@@ -16,13 +16,6 @@
 #
 # *How far do directions turn while a sparse autoencoder is trained, and what do the cones of a soft-frozen decoder
 # still allow?*
-#
-# The paper explains its soft-frozen baseline by *lazy training*: after 10 % of the steps explained variance has almost
-# its final value while decoder directions still have cosines near 0.8 to their random start, so that good scores need
-# no learned directions (Appendix D) {cite}`korznikov2026sanity`. It shows the first tenth of one training. This chapter
-# shows the whole of it, with both sides of the autoencoder; sweeps the cone from frozen to free, next to a control
-# without any features; asks what a cone can *reach*, which is not what the paper's bound is about; and tests the lazy
-# regime itself, which is defined for smooth models {cite}`chizat2019lazy`, in a form that holds where supports switch.
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -62,7 +55,7 @@ from sanity.evals import expected_max_cosine, smallest_cosine
 from sanity.evals.cone import EDGE
 from sanity.experiments import lazy_training
 from sanity.models import Constraint
-from sanity.publishing import Markdown, open_chapter
+from sanity.publishing import Markdown, count, open_chapter, span
 
 page = open_chapter("lazy_training", profile)
 figures.house_style()
@@ -73,6 +66,14 @@ toy, real, cones = (
 lazy = lazy_training.fields_of(page.profile)
 hook, source = page.profile.place_of(real.sources[0]), page.profile.source_named(real.sources[0])
 page.banner()
+
+# %% [markdown]
+# The paper explains its soft-frozen baseline by *lazy training*: after 10 % of the steps explained variance has almost
+# its final value while decoder directions still have cosines near 0.8 to their random start, so that good scores need
+# no learned directions (Appendix D) {cite}`korznikov2026sanity`. It shows the first tenth of one training. This chapter
+# shows the whole of it, with both sides of the autoencoder; sweeps the cone from frozen to free, next to a control
+# without any features; asks what a cone can *reach*, which is not what the paper's bound is about; and tests the lazy
+# regime itself, which is defined for smooth models {cite}`chizat2019lazy`, in a form that holds where supports switch.
 
 # %% tags=["hide-input"]
 sizes = f"{real.d_sae[0]:,}; {toy.d_sae[0]:,} in the worlds"
@@ -100,12 +101,11 @@ settings = [
         len(lazy.followed_seeds),
         "the other seeds are read at 10 % and at the end",
     ),
-    ("tau", "0.8", f"{len(cones.arms)} from frozen (1) to free (-1)", "a dose-response curve"),
+    ("tau", "0.8", f"{len(cones.arms)} from frozen (1) to free (-1)", "from a hard constraint to none"),
     ("steps of the sweep", "all", f"{cones.steps:,}; {toy.steps:,} in the worlds", "budget"),
     ("seeds of the sweep", "not stated", len(cones.seeds), "budget"),
 ]
-parameters = pd.DataFrame(settings, columns=["", "paper", "here", "why"]).set_index("").astype(str)
-parameters
+page.parameters(settings)
 
 # %% [markdown]
 # ## Cosine to the start, over the whole training
@@ -146,6 +146,10 @@ turning = " ".join(
 )
 page.figure(
     figures.cosine_trajectories(cosines, curves),
+    finding="At the end the median decoder direction has a cosine to its start of "
+    + ", ".join(
+        f"{turned.at['end', (place, 'decoder')]:.2f} {where[place].replace('`', '')}" for place in places
+    ),
     alt=f"Cosine of decoder and encoder directions to their start against the share of the steps. {turning}",
     caption="Trained arm, first followed seed. Quantiles over all latents "
     f"({toy.d_sae[0]:,} in the worlds, {real.d_sae[0]:,} on {source.subject}). Green: explained variance of the next batch. "
@@ -207,8 +211,8 @@ page.table(
 # ## From frozen to free
 #
 # A soft-frozen decoder keeps every row within cosine $\tau$ of its start. $\tau = 1$ is the frozen decoder, 0 a
-# half-space, and $-1$ the trained arm, so that the paper's 0.8 is one point of a dose-response curve. A constraint that
-# *binds* holds latents on the edge of their cone. To see what of that is owed to features, the sweep is repeated on
+# half-space, and $-1$ the trained arm, so that the paper's 0.8 is one point of a curve. A constraint that
+# *binds* holds latents on the edge of their cone. To see how much of that comes from features, the sweep is repeated on
 # Gaussian noise of the same covariance, where there are none.
 
 
@@ -223,7 +227,7 @@ activations = read.scores("lazy_training_cones_real", "lazy_training_cones_real_
 sweep = with_tau(pd.concat([worlds, activations], ignore_index=True))
 
 full = read.scores("real_activations", "lazy_training_noise")  # full budget, several seeds
-course = read.curves("real_activations", "lazy_training_noise")
+along = read.curves("real_activations", "lazy_training_noise")
 cones_only = full["constraint"].isin(["frozen_decoder", "soft_frozen_decoder", "trained"]) & (
     full["init"] == "iso"
 )
@@ -265,6 +269,7 @@ papers_tau = pd.DataFrame(
 # %% tags=["hide-input"]
 page.figure(
     figures.tau_sweep(sweep, primary, hook=hook),
+    finding=f"A cone of cosine 0.8 gives {papers_tau.iloc[:, -1]['share of the way']:.0%} of the way from frozen to trained, and holds as many latents on noise: {papers_tau.iloc[:, -1]['on the edge']:.0%} and {papers_tau.iloc[:, -1]['on the edge, noise']:.0%}",
     alt="Explained variance, recovery and distance from the start against the cone's tau. "
     + " ".join(
         f"{name}: tau = 0.8 is {column['share of the way']:.0%} of the way from the frozen to the trained arm's explained "
@@ -272,7 +277,7 @@ page.figure(
         for name, column in papers_tau.items()
     ),
     caption=f"World with constant probabilities ({toy.steps:,} steps) and real activations ({cones.steps:,} steps), "
-    f"{len(cones.seeds)} seed(s). Diamonds: the primary grid of the chapter on real activations, {real.steps:,} steps, "
+    f"{count(len(cones.seeds), 'seed')}. Diamonds: the primary grid of the chapter on real activations, {real.steps:,} steps, "
     f"one per seed ({len(real.seeds)}). Grey and open: Gaussian noise of equal covariance. Blue, dashed: share of features "
     "to which some cone reaches with cosine 0.8, each for itself: a ceiling. Vertical line: the paper's tau.",
     data=(sweep, "lazy_taus"),
@@ -310,14 +315,14 @@ page.table(
 )
 
 # %% [markdown]
-# What noise does to latents is drift, and only what differs from it can be due to structure beyond the covariance. The
-# share on the edge saturates on both, and so does the mean cosine, which lies near $\tau$ once the cone holds latents
-# back. So two more numbers are asked of the primary grid, seed by seed: when half of the latents have reached the edge,
+# On noise, too, latents move: they drift. Only what goes beyond that can come from structure other than the covariance. The
+# share on the edge and the mean cosine end near the same value on both, so they cannot show it. Two more numbers can, seed
+# by seed on the primary grid: when half of the latents have reached the edge,
 # and how much explained variance releasing the cone gains, on activations and on noise. Where the trained arm's own
 # cosines stay above $\tau$, the constraint does not bind, and the soft-frozen arm is the trained one under another name.
 
 # %%
-held = course[(course["constraint"] == "soft_frozen_decoder") & (course["world_or_hook"] == hook)]
+held = along[(along["constraint"] == "soft_frozen_decoder") & (along["world_or_hook"] == hook)]
 on_edge = held[held["cosine_to_init_q50"] <= 0.8 + EDGE]
 first = on_edge.groupby(["trained_on_noise", "seed"])["samples_seen"].min() / held["samples_seen"].max()
 ev = primary[primary["metric"] == "explained_variance"].pivot_table(
@@ -377,10 +382,11 @@ reached = "; ".join(
 reach = (
     f"The paper's bound for Gemma-2-2B is 10^{gemma['log10_cone_bound']:.1f}, the exact probability "
     f"10^{gemma['log10_any_cap']:.1f}. What the best cone can reach of an arbitrary direction: {reached}. In the paper's "
-    f"toy {own['reachable_share']:.1%} of all directions lie within the reach of some cone at the bar of 0.8."
+    f"synthetic world some cone reaches {own['reachable_share']:.1%} of all directions to a cosine of 0.8."
 )
 page.figure(
     figures.cone_laws(exact, simulated),
+    finding=f"A cone seldom contains a direction, and often reaches it: {at_tau.at['toy', 'cone_reach']:.2f} in the synthetic world, {at_tau.at['gemma-2-2b', 'cone_reach']:.2f} at Gemma's size",
     alt="Left: best cosine that cones reach to an arbitrary direction against tau, at several sizes. Right: log10 of the "
     f"probability that some cone contains the direction. {reach}",
     caption="Left, lines: exact; dots and bars: mean and 5-95 % range of "
@@ -436,6 +442,8 @@ laziness = laziness.loc[places]
 # %% tags=["hide-input"]
 page.figure(
     figures.laziness_trajectories(curves),
+    finding="Training is not lazy: at the end supports overlap with those of the start by "
+    + span(*laziness.xs("end", level="steps")["jaccard"].agg(["min", "max"]), ".0%"),
     alt="Overlap of supports, explained variance of first-order models, and change of the tangent kernel along the "
     "training. "
     + " ".join(
@@ -551,7 +559,7 @@ Markdown(
 # much as their directions differ. A larger scale makes the movements smaller, and multiplies what each switch does. An
 # argument from small movements to small changes of the output needs the supports to be held.
 
-# %% [markdown]
+# %% [markdown] tags=["if-shown"]
 # ## Encoder against decoder, and seed against seed
 #
 # If trained directions were near their random start, latents of two seeds would be as unlike as random ones. Each latent
@@ -569,6 +577,15 @@ if len(pairs):
     nulls = {place: expected_max_cosine(int(d), int(m)) for place, (d, m) in widths.T.items()}
     medians.insert(2, "null_isotropic", medians.index.get_level_values("world_or_hook").map(nulls))
 
+at_hook = (
+    medians.xs(hook, level="world_or_hook") if len(pairs) and hook in medians.index.unique(0) else medians[:0]
+)
+shared_words = "; ".join(
+    f"{Constraint.named(arm).label}: the nearest latent of another seed has a median cosine of {row['nearest']:.2f} "
+    f"({row['null_dictionary']:.2f} for random directions of equal second moments)"
+    for arm, row in at_hook.iterrows()
+)
+
 # %% tags=["hide-input"]
 page.figure(
     figures.quantile_bars(
@@ -582,6 +599,7 @@ page.figure(
         nulls={place: (value, "isotropic") for place, value in nulls.items()},
         xlabel="cosine of a latent's decoder direction to another seed's",
     ),
+    finding=shared_words,
     alt="Largest cosines between latents of two seeds, by arm, with nulls. Medians: "
     + "; ".join(
         f"{Constraint.named(arm).label} {where[place]} {row['nearest']:.2f} (one to one {row['matched']:.2f}, null of "
@@ -592,7 +610,7 @@ page.figure(
     f"{' / '.join(dict.fromkeys(pairs['seeds']))}. Dot: median over latents; thick: 25-75 %; thin: 5-95 %. Dotted line: "
     "expected largest cosine of as many isotropic directions.",
     data=(pairs, "lazy_seeds"),
-) if len(pairs) else Markdown(f"The profile `{profile}` trains no arm on two seeds.")
+) if len(pairs) else None
 
 # %% tags=["hide-input"]
 page.table(
@@ -602,7 +620,7 @@ page.table(
     caption="Medians over latents: cosine to the nearest and to the one-to-one matched latent of another seed, the same for "
     "random directions (isotropic, with the data's covariance, with the dictionary's second moments), and cosine of a "
     "latent's encoder to its decoder direction.",
-) if len(pairs) else Markdown("")
+) if len(pairs) else None
 
 # %% tags=["hide-input"]
 page.figure(
@@ -619,7 +637,7 @@ page.figure(
     ),
     caption="The same latents. All arms start tied, with cosine 1. A frozen decoder's encoder was fitted to random directions; "
     "a frozen encoder's decoder was fitted to what random directions select.",
-) if len(pairs) else Markdown("")
+) if len(pairs) else None
 
 # %% [markdown]
 # ## Can the metrics be trusted?
@@ -649,6 +667,22 @@ page.gates("explained_variance", "recovery", "cosine_to_init")
 #   a fact about the optimiser, which gradient descent at the output scales above does not share.
 # - One-to-one matching and nearest latents read decoder directions only; two seeds may share a subspace without sharing
 #   any direction.
+
+# %% tags=["hide-input"]
+# The short answer on top of the page.
+of_hook = papers_tau.iloc[:, -1]
+page.number("real.ev.trained", of_hook["EV, trained"])
+page.answer(
+    f"Directions turn: on the language model the median decoder direction keeps a cosine of "
+    f"{turned.at['10 %', (hook, 'decoder')]:.2f} to its start after a tenth of the training and "
+    f"{turned.at['end', (hook, 'decoder')]:.2f} at its end. A cone of cosine 0.8 holds {of_hook['on the edge']:.0%} of the latents "
+    f"at its edge ({of_hook['on the edge, noise']:.0%} on noise without features). Releasing it gains "
+    f"{of_hook['gained by releasing']:.3f} of explained variance, and {of_hook['gained by releasing, noise']:.3f} on noise.",
+    sure=f"{len(real.seeds)} seeds of the sweep's end points, {len(lazy.followed_seeds)} followed closely. That releasing gains "
+    f"beyond noise: {page.verdict('releasing-the-cone-gains-beyond-noise')}.",
+    scale=f"{figures.ARCHITECTURE_NAMES[real.architectures[0]]}, {real.d_sae[0]:,} latents, {real.steps * real.batch_size:,} tokens "
+    f"at {hook} of {source.subject}; the paper has 73,728 latents and 500 million tokens.",
+)
 
 # %% tags=["hide-input"]
 page.provenance(seeds=sorted({*lazy.followed_seeds, *cones.seeds, *real.seeds}))

@@ -15,20 +15,6 @@
 # # Do the metrics measure anything?
 #
 # *Before a score decides between arms: does it see what it is said to measure, and what does it look at?*
-#
-# A metric that cannot tell a thing from its ruin decides nothing about sparse autoencoders {cite}`korznikov2026sanity`,
-# however many seeds it is read on. Here every metric of the ledger passes a gate before any verdict may rest on it. The
-# gate takes what the metric itself calls right, its *own reference*, corrupts it in grades, and asks four things:
-#
-# | condition | bar | why |
-# |---|---|---|
-# | it falls as the corruption rises | Spearman's $\rho$ at least 0.8 over levels and reseeds, and beyond chance at 1 % | a metric with a threshold falls in one step: 0.87 on five levels |
-# | it has range | complete corruption costs at least a fifth of the way from floor to ceiling | two margins of a tenth; below that all scores are "equivalent" |
-# | the range stands out of noise | more than four SDs over reseeds | the rule by which verdicts refuse a range |
-# | no false alarms | the verdicts' paired $t$-test, at 5 %, calls at most 15 % of reseeds of one thing different | three times nominal: a few reseeds give a coarse share |
-#
-# The bars were fixed before any metric was held against them. What trained and random arms score takes no part: that
-# contrast is what the metrics are to judge, and finding no difference there may be right.
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -66,17 +52,32 @@ from sanity.evals import METRICS
 from sanity.evals.corrupted_truth import KINDS
 from sanity.experiments import scrambling
 from sanity.experiments.verdicts import verdict_tables
-from sanity.publishing import Markdown, open_chapter
+from sanity.publishing import Markdown, open_chapter, span
 from sanity.stats import gates as gates_of
 
 page = open_chapter("metric_validity", profile)
 figures.house_style()
 page.banner()
 
+# %% [markdown]
+# A metric that does not fall when its own reference is spoiled decides nothing about sparse autoencoders {cite}`korznikov2026sanity`,
+# however many seeds it is read on. Here every metric of the ledger passes a gate before any verdict may rest on it. The
+# gate takes what the metric itself calls right, its *own reference*, corrupts it step by step, and asks four things:
+#
+# | condition | bar | why |
+# |---|---|---|
+# | it falls as the corruption rises | Spearman's $\rho$ at least 0.8 over levels and reseeds, and beyond chance at 1 % | a metric with a threshold falls in one step: 0.87 on five levels |
+# | it has range | complete corruption costs at least a fifth of the way from floor to ceiling | two margins of a tenth; below that all scores are "equivalent" |
+# | the range stands out of noise | more than four SDs over reseeds | the rule by which verdicts refuse a range |
+# | no false alarms | the verdicts' paired $t$-test, at 5 %, calls at most 15 % of reseeds of one thing different | three times nominal: a few reseeds give a coarse share |
+#
+# The bars were fixed before any metric was held against them. What trained and random arms score takes no part: that
+# contrast is what the metrics are to judge, and finding no difference there may be right.
+
 # %% tags=["hide-input"]
 grades = {name: page.profile.eval_named(name).grades for name in ("reconstruction", "loss", "recovery")}
 levels, n_seeds, samples = grades["recovery"].levels, len(grades["recovery"].seeds), grades["recovery"].size
-pd.DataFrame(
+page.parameters(
     [
         ("gate of a metric", "none", "this page", "a score must be worth something before it decides"),
         ("levels of corruption", "none", ", ".join(f"{level:g}" for level in levels), "0 intact, 1 complete"),
@@ -89,9 +90,8 @@ pd.DataFrame(
             f"{grades['loss'].size:,}",
             "for cross-entropy and KL, drawn again by seed",
         ),
-    ],
-    columns=["", "paper", "here", "why"],
-).set_index("").astype(str)
+    ]
+)
 
 
 # %% tags=["hide-input"]
@@ -142,6 +142,7 @@ page.figure(
     figures.graded_readings(
         own, labels=labels, states={metric: state.get(metric, "not available") for metric in labels}
     ),
+    finding=f"{len(by_state['passed'])} of {len(state)} metrics pass their gate, {len(by_state['failed'])} fail",
     alt="Every metric against graded corruption of its own reference. " + summary.replace("*", ""),
     caption="Each metric's share between floor and ceiling while its own reference is corrupted: mean (dots) and every "
     f"one of its seeds (lines; {n_seeds} for synthetic worlds). A colour per world or hook.",
@@ -162,8 +163,8 @@ page.table(
             "of floor to ceiling": run["share"].map(percent),
             "reseed SD": run["reseed_noise"].map("{:.2g}".format),
             "false alarms": run["false_alarm_rate"].map(percent),
-            "levels x seeds": [
-                f"{a:.0f} x {b:.0f}" for a, b in zip(run["levels"], run["seeds"], strict=True)
+            "levels × seeds": [
+                f"{a:.0f} × {b:.0f}" for a, b in zip(run["levels"], run["seeds"], strict=True)
             ],
             "units": run["n"].map("{:,.0f}".format),
             "why": run["reason"],
@@ -225,6 +226,14 @@ page.figure(
     figures.truth_against_corruption(
         truth, labels={m: label(m) for m in [*shown, "detection_f1"]}, kinds=KINDS
     ),
+    finding="The whole of the truth is worth "
+    + span(
+        *(
+            means.groupby("place")["explained_variance"].first()
+            - means.groupby("place")["explained_variance"].last()
+        ).agg(["min", "max"])
+    )
+    + " of explained variance under a tied encoder",
     alt="Metrics of the synthetic worlds against four corruptions of the true dictionary. "
     + truth_words.replace("*", ""),
     caption=f"Share between floor and ceiling, mean of {n_seeds} seeds, {samples:,} samples each; one row of panels per "
@@ -393,6 +402,16 @@ page.table(
 # - Where a gate is not available, verdicts stand as they are, and say so.
 # - The scrambled arms have the first architecture of their grid. Where that is TopK, the number of active latents is
 #   held by its rule and cannot show what it reads.
+
+# %% tags=["hide-input"]
+# The short answer on top of the page.
+page.answer(
+    summary,
+    sure=f"every metric is corrupted at {len(levels)} levels on {n_seeds} seeds; the bars were fixed before any metric was held "
+    "against them. A gate shows that a metric sees this corruption, and no more.",
+    scale=f"{samples:,} samples of each synthetic world, {grades['reconstruction'].size:,} held-out activations, "
+    f"{grades['loss'].size:,} tokens for the losses.",
+)
 
 # %% tags=["hide-input"]
 page.provenance(seeds=grades["recovery"].seeds)

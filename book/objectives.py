@@ -15,23 +15,6 @@
 # # Can an objective do better?
 #
 # *What do other objectives buy in recovered features, at the same budget and the same explained variance?*
-#
-# The paper ends with a wish: objectives that reward alignment with the true features. On a language model nobody can
-# say whether one does. In the synthetic world one can. This chapter tries several that have been proposed, and some of
-# our own, **none of which looks at the true features**:
-#
-# | objective | what it does | cost |
-# |---|---|---|
-# | plain | reconstruction alone | |
-# | auxiliary loss | dead latents fit what the living leave over {cite}`gao2024scaling` | more per step while latents are dead |
-# | resampling | dead latents start again at badly reconstructed samples {cite}`bricken2023monosemanticity` | none |
-# | incoherent decoder | every decoder row is pushed away from its nearest neighbour {cite}`korznikov2025ortsae` | one product per step |
-# | even encoder | encoder rows keep one common length, so that no latent wins by being long (cosine scoring does it to the *inputs*: {cite}`naihin2026cosine`) | none |
-# | learning-rate restarts | the learning rate falls to zero and starts again {cite}`loshchilov2017sgdr` | none |
-# | cross-seed agreement | two short runs; a third starts from the latents that both found {cite}`paulo2025sparse` | in the budget |
-# | TopK first | half of the budget with k latents per *sample*, then the arm's own rule | in the budget |
-#
-# Every aim sees each batch of one budget exactly once, runs of other seeds included.
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -77,13 +60,31 @@ source = page.profile.source_named(grid.sources[0])
 samples = grid.steps * grid.batch_size
 page.banner()
 
+# %% [markdown]
+# The paper ends with a wish: objectives that reward alignment with the true features. On a language model nobody can
+# say whether one does. In the synthetic world one can. This chapter tries several that have been proposed, and some of
+# our own, **none of which looks at the true features**:
+#
+# | objective | what it does | cost |
+# |---|---|---|
+# | plain | reconstruction alone | |
+# | auxiliary loss | dead latents fit what the living leave over {cite}`gao2024scaling` | more per step while latents are dead |
+# | resampling | dead latents start again at badly reconstructed samples {cite}`bricken2023monosemanticity` | none |
+# | incoherent decoder | every decoder row is pushed away from its nearest neighbour {cite}`korznikov2025ortsae` | one product per step |
+# | even encoder | encoder rows keep one common length, so that no latent wins by being long (cosine scoring does it to the *inputs*: {cite}`naihin2026cosine`) | none |
+# | learning-rate restarts | the learning rate falls to zero and starts again {cite}`loshchilov2017sgdr` | none |
+# | cross-seed agreement | two short runs; a third starts from the latents that both found {cite}`paulo2025sparse` | in the budget |
+# | TopK first | half of the budget with k latents per *sample*, then the arm's own rule | in the budget |
+#
+# Every objective sees each batch of one budget exactly once, runs of other seeds included.
+
 # %% tags=["hide-input"]
 dead_after = {
     Objective.named(name).dead_after_tokens
     for name in grid.objectives
     if name.startswith(("auxiliary", "resampling"))
 }
-pd.DataFrame(
+page.parameters(
     [
         ("world", "constant", "constant", "the one that BatchTopK and JumpReLU fail on in the paper"),
         ("width d", "100", source.d_in, "scale"),
@@ -103,9 +104,8 @@ pd.DataFrame(
             len(grid.seeds),
             "paired: an objective is compared with plain training of its seed",
         ),
-    ],
-    columns=["", "paper", "here", "why"],
-).set_index("").astype(str)
+    ]
+)
 
 # %% [markdown]
 # Each run has its scores at the end of the budget and its curve on the way there. `gains` pairs every objective with
@@ -176,6 +176,7 @@ gain_words = "\n\n".join(parts)
 # %% tags=["hide-input"]
 page.figure(
     figures.recovery_by_objective(scores, curves),
+    finding=f"{(clear == 'more').sum()} of {len(clear) - table.index.get_level_values(0).nunique()} objectives clearly recover more, and explained variance is silent about {silent.sum()} changes",
     alt="Features recovered against explained variance at the end of the budget, one panel per architecture. "
     + gain_words.replace("**", ""),
     caption=f"End of {samples:,} samples: one mark per objective and seed ({len(grid.seeds)} seeds). Thin "
@@ -201,7 +202,7 @@ page.table(
     "their way; recovered there and plain there: what either has recovered when it first gets to it.",
 )
 
-# %% [markdown]
+# %% [markdown] tags=["if-shown"]
 # ## What agreement between seeds tells
 #
 # Agreement may fail as a training objective and still be of use as a reading: where two seeds find the same direction, is
@@ -236,7 +237,7 @@ if len(agreed):
         "of true latents found: those that a reader without ground truth would know of.",
     )
 else:
-    shown = Markdown("One seed alone has nothing to agree with.")
+    shown = None
 shown
 
 # %% tags=["hide-input"]
@@ -248,9 +249,7 @@ Markdown(
         else f"{name}: no latent is shared between seeds."
         for name, mean in agreed.groupby("architecture", sort=False)[list(names)].mean().iterrows()
     )
-    if len(agreed)
-    else ""
-)
+) if len(agreed) else None
 
 # %% [markdown]
 # ## Can the metrics be trusted?
@@ -271,6 +270,24 @@ page.gates("explained_variance", "recovery")
 # - Cross-seed agreement gives a half of its budget to runs that are too short to have found much. With a longer budget the
 #   picture may differ: look at the profile above.
 # - In a world with frequent and rare features, or with correlated ones, agreement may mean less: seeds can share mistakes.
+
+# %% tags=["hide-input"]
+# The short answer on top of the page.
+topk_first = gained[gained["objective"].str.startswith("topk_first")]
+equal = 100 * (topk_first["recovery_at_equal_ev"] - topk_first["plain_at_equal_ev"])
+page.answer(
+    (
+        f"At equal explained variance, beginning with TopK recovers {equal.min():.0f} to {equal.max():.0f} points more of the "
+        "features than plain training: one loss, one architecture and one explained variance hold both solutions. "
+        if len(topk_first)
+        else ""
+    )
+    + f"Of {clear.size - clear.index.get_level_values(0).nunique()} objectives tried, {(clear == 'more').sum()} clearly recover "
+    f"more and {(clear == 'fewer').sum()} fewer; explained variance hardly moves for {silent.sum()} of those that change "
+    "recovery by more than five points.",
+    sure=f"{len(grid.seeds)} seeds, paired; clear means more than five points on every seed.",
+    scale=f"{grid.d_sae[0]:,} features in {source.d_in} dimensions, equally frequent, {samples:,} samples.",
+)
 
 # %% tags=["hide-input"]
 page.provenance(seeds=grid.seeds)

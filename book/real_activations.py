@@ -16,20 +16,6 @@
 #
 # *How much of a language model's activations do the baselines reconstruct, and how does the trained
 # autoencoder's lead depend on how long everyone is trained?*
-#
-# The paper's Section 4 trains sparse autoencoders on the residual stream of Gemma-2-2B and Llama-3-8B, and
-# beside each one *baselines* that are random where it is trained {cite}`korznikov2026sanity`:
-#
-# | baseline | stays at its random start | learns |
-# |---|---|---|
-# | frozen decoder | decoder directions | encoder, biases, thresholds |
-# | soft-frozen decoder | decoder directions within cosine 0.8 of their start | everything, inside that cone |
-# | frozen encoder | encoder directions | their lengths, decoder directions, biases, thresholds |
-# | untrained (ours) | everything | nothing |
-#
-# *iso* directions are uniform on the sphere, *cov* directions Gaussian with the covariance of the activations.
-# All arms of a seed share the Gaussian matrix behind their start, the batches and their order. Decoder rows have
-# length one in every arm.
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -60,12 +46,11 @@ if "google.colab" in sys.modules:
 profile = "demo"
 
 # %% tags=["hide-input"]
-import pandas as pd
 
 from sanity import figures
 from sanity.claims import paper_tables
 from sanity.evals import METRICS
-from sanity.publishing import Markdown, open_chapter
+from sanity.publishing import Markdown, ahead, open_chapter
 
 page = open_chapter("real_activations", profile)
 figures.house_style()
@@ -74,6 +59,21 @@ source = page.profile.source_named(grid.sources[0])
 architecture, l0, d_sae = grid.architectures[0], grid.l0[0], grid.d_sae[0]
 page.banner()
 
+# %% [markdown]
+# The paper's Section 4 trains sparse autoencoders on the residual stream of Gemma-2-2B and Llama-3-8B, and
+# next to each one *baselines*, in which a part that training would learn stays random {cite}`korznikov2026sanity`:
+#
+# | baseline | stays at its random start | learns |
+# |---|---|---|
+# | frozen decoder | decoder directions | encoder, biases, thresholds |
+# | soft-frozen decoder | decoder directions within cosine 0.8 of their start | everything, inside that cone |
+# | frozen encoder | encoder directions | their lengths, decoder directions, biases, thresholds |
+# | untrained (ours) | everything | nothing |
+#
+# *iso* directions are uniform on the sphere, *cov* directions Gaussian with the covariance of the activations.
+# All arms of a seed share the Gaussian matrix behind their start, the batches and their order. Decoder rows have
+# length one in every arm.
+
 # %% tags=["hide-input"]
 # What the arms were trained on; the same for every arm of a grid.
 run, trained = page.read.trained("real_activations")[0]
@@ -81,7 +81,7 @@ data = trained.json("data")
 text = page.read.results([dict(run.trained.inputs)["train"]])[0].json("text")
 ours = source.text.sources[0].name != "openwebtext"
 budget = "as in the paper" if profile == "paper" else f"the budget of the profile {profile}"
-pd.DataFrame(
+page.parameters(
     [
         ("language model", "Gemma-2-2B; Llama-3-8B", source.subject, "weights that need no hub" if ours else "the paper's own"),
         ("layer and hook", "layers 12 and 19; 16", source.where, "not the same share of the depth" if ours else "one of the paper's"),
@@ -98,9 +98,8 @@ pd.DataFrame(
         ("learning rate", "2e-4", f"{grid.learning_rates[0]:g}", f"{grid.steps:,} steps; other rates below"),
         ("batch", "4098 (printed)", grid.batch_size, "most likely 4096 there"),
         ("seeds", "not stated", len(grid.seeds), "paired across arms"),
-    ],
-    columns=["", "paper", "here", "why"],
-).set_index("").astype(str)  # fmt: skip
+    ]
+)  # fmt: skip
 
 # %% tags=["hide-input"]
 sources = ", ".join(f"{name} {n:,}" for name, n in text["tokens_by_source"].items())
@@ -140,14 +139,15 @@ leads["metric"] = leads["metric"].map(lambda name: METRICS[name].label)
 # %% tags=["hide-input"]
 spliced = scores[scores["metric"] == "ce_recovered"]
 first = leads[leads["metric"] == METRICS["explained_variance"].label]
-words = ", ".join(f"{row.arm} by {row['mean']:+.3f}" for _, row in first.iterrows())
+words = "; ".join(ahead(row.arm, row["mean"]) for _, row in first.iterrows())
 page.figure(
     figures.arms_by_metric(
         scores,
         metrics={name: METRICS[name].label for name in shown},
         order=list(dict.fromkeys(zip(scores["constraint"], scores["init"], strict=True))),
     ),
-    alt=f"Reconstruction scores of every arm. In explained variance the trained arm leads {words}.",
+    finding=f"In explained variance {words}",
+    alt=f"Reconstruction scores of every arm. In explained variance {words}.",
     caption=f"{figures.ARCHITECTURE_NAMES[architecture]}, L0 = {l0}, d_sae = {d_sae}, "
     f"{len(grid.seeds)} seeds. Explained variance on {data['tokens_held_out']:,} held-out tokens, the losses on "
     f"{page.profile.eval_named('loss').tokens:,} of them, from "
@@ -171,13 +171,43 @@ page.table(
 # training with more repetition, and with the fall of the learning rate over the last fifth; held-out *documents* show
 # whether repetition costs anything.
 
-# %% tags=["hide-input"]
+# %%
 curves = page.read.curves("real_activations")
 here = curves[curves["world_or_hook"] == source.where]
+
+# %% [markdown]
+# The soft-frozen decoder is the trained arm until the first latent reaches the edge of its cone: until then both have the
+# same weights, bit for bit.
+
+# %%
+drawn = here[(here["init"] == "iso") & (here["architecture"] == architecture)]
+along = drawn.pivot_table(
+    index=["seed", "samples_seen"], columns="constraint", values="explained_variance_held_out"
+).dropna(subset=["trained", "soft_frozen_decoder"])
+apart = along["trained"] - along["soft_frozen_decoder"]
+seen = apart.index.get_level_values("samples_seen")
+steps_seen = seen.to_series(index=apart.index)
+same_until, apart_from = (
+    steps_seen[apart == 0].groupby("seed").max(),
+    steps_seen[apart != 0].groupby("seed").min(),
+)
+halfway, at_end = apart[seen <= seen.max() / 2].groupby("seed").last(), apart.groupby("seed").last()
+
+# %% tags=["hide-input"]
+parting_words = (
+    f"Soft-frozen equals trained exactly up to {same_until.min() / 1000:.0f} thousand tokens, and no longer at "
+    f"{apart_from.max() / 1000:.0f} thousand; the gap is {halfway.mean():.3f} at half of the tokens and {at_end.mean():.3f} at the end"
+    + (": it still rises." if at_end.mean() > halfway.mean() else ".")
+    if len(apart_from)
+    else "Soft-frozen equals trained exactly all the way: no latent reaches the edge of its cone."
+)
+
+# %% tags=["hide-input"]
 page.figure(
     figures.gap_against_tokens(
         here, metric="explained_variance_held_out", name="held-out explained variance"
     ),
+    finding=parting_words,
     alt="Held-out explained variance against tokens seen for every arm, and the trained arm's lead over each.",
     caption=f"Held-out explained variance (about {min(4096, data['tokens_held_out']):,} held-out tokens, spread over all "
     f"documents) against tokens seen, repeats counted: {data['tokens_unique']:,} unique tokens, "
@@ -203,7 +233,10 @@ table = tried.assign(best=tried.max(axis=1), at=tried.idxmax(axis=1).map("{:g}".
 
 # %% tags=["hide-input"]
 table.index = [figures.arm_words(*arm) for arm in table.index]
-table.rename(columns=lambda c: c if isinstance(c, str) else f"lr {c:g}").style.format(precision=3)
+page.table(
+    table.rename(columns=lambda c: c if isinstance(c, str) else f"rate {c:g}").rename_axis("arm"),
+    caption="Explained variance at each learning rate, the best of them, and at which it is; first seed.",
+)
 
 # %% [markdown]
 # ## Other architectures and sparsities
@@ -213,10 +246,13 @@ swept = page.read.scores("real_activations", "real_activations_sweep", evals=["r
 swept = swept[(swept["seed"] == grid.seeds[0]) & (swept["world_or_hook"] == source.where)]
 about = ["architecture", "constraint", "init", "seed", "l0_target"]
 achieved = swept.pivot_table(index=about, columns="metric", values="value", sort=False).reset_index()
+best_at = achieved.groupby(["architecture", "l0_target"])["explained_variance"].idxmax()
+top = achieved.loc[best_at, "constraint"]
 
 # %% tags=["hide-input"]
 page.figure(
     figures.against_l0(achieved, metric="explained_variance", name="explained variance"),
+    finding=f"The trained arm explains most in {(top == 'trained').sum()} of {len(top)} combinations of architecture and L0",
     alt="Explained variance against achieved L0, one panel per architecture, one line per arm.",
     caption="Held-out explained variance against the L0 that each arm really has on held-out tokens. First seed. "
     "Where arms end at a different L0 they are to be compared at the same place on the horizontal axis, and not target by "
@@ -250,9 +286,13 @@ shares = printed.assign(ours=ev.rename_axis(["arm", "init"]))
 shares = shares / shares.loc[("trained", "iso")]
 
 # %% tags=["hide-input"]
-shares.rename(index=lambda name: name.replace("_", " ")).style.format(precision=2, na_rep="–")
+page.table(
+    shares.rename(index=lambda name: name.replace("_", " ")),
+    caption="Explained variance as a share of the trained arm's, in the paper's Tables 2 to 4 and here.",
+    digits=2,
+)
 
-# %% [markdown]
+# %% [markdown] tags=["if-shown"]
 # ## Other layers and models
 
 # %% tags=["hide-input"]
@@ -261,9 +301,12 @@ others = everywhere[
 ]
 arms = ["subject", "world_or_hook", "constraint", "init"]
 page.table(
-    others.groupby(arms, sort=False)["value"].agg(["mean", "min", "max"]).round(3).reset_index(),
+    others.groupby(arms, sort=False)["value"]
+    .agg(["mean", "min", "max"])
+    .rename_axis(["model", "hook", "arm", "init"])
+    .rename(index=lambda name: str(name).replace("_", " "), level="arm"),
     caption="Explained variance at the other hooks: mean, least and most over seeds.",
-) if len(others) else Markdown(f"The profile `{profile}` reads one hook in one model.")
+) if len(others) else None
 
 # %% [markdown]
 # ## Can the metrics be trusted?
@@ -286,6 +329,22 @@ page.gates(*shown)
 # - The soft-frozen decoder is not random: inside its cone 36 % of a direction's squared length is free.
 # - Inference is conditional on one model, one layer and one mix of texts: seeds tell how much a *re-run* would
 #   differ, not how much another model would.
+
+# %% tags=["hide-input"]
+# The short answer on top of the page.
+soft = ("soft_frozen_decoder", "iso")
+ev_by_seed = by_seed.loc["explained_variance"]
+gap = (ev_by_seed["trained", "iso"] - ev_by_seed[soft]).mean()
+at_best = table["best"]
+best_gap = at_best[figures.arm_words("trained", "iso")] - at_best.get(figures.arm_words(*soft), float("nan"))
+page.answer(
+    f"The trained SAE explains {page.number('real.ev.trained', ev_by_seed['trained', 'iso'].mean()):.3f} of the variance, "
+    f"{page.number('real.ev.lead_over_soft_frozen', gap):.3f} more than a soft-frozen decoder. {parting_words} "
+    f"With each arm at its own best learning rate the gap is {best_gap:.3f}.",
+    sure=f"soft-frozen: {page.verdict('real-soft-frozen-ev')}; frozen decoder: {page.verdict('real-frozen-decoder-ev')}.",
+    scale=f"{figures.ARCHITECTURE_NAMES[architecture]}, {d_sae:,} latents, L0 = {l0}, {data['tokens_seen']:,} tokens seen, at "
+    f"{source.where} of {source.subject}.",
+)
 
 # %% tags=["hide-input"]
 page.provenance(seeds=grid.seeds, hashes={"training text": text["text_hash"]})

@@ -13,21 +13,6 @@
 
 # %% [markdown]
 # # Reproduce this book
-#
-# Every number in these pages was computed by the run that made them. On a fresh Debian or Ubuntu with Python 3.11
-# (on Debian also the package `python3.11-venv`), git and make, two commands are enough:
-#
-# ```bash
-# make test         # sets up what is missing and runs the tests
-# make reproduce    # computes every result and builds this book: _build/html/index.html
-# ```
-#
-# `make reproduce PROFILE=smoke|quick|gpu|paper` picks the scale. Any run can be stopped at any moment; the same
-# command goes on where it was. Single chapters run by themselves:
-#
-# ```bash
-# papermill book/synthetic_recovery.ipynb out.ipynb -p profile quick
-# ```
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -70,6 +55,22 @@ page = open_chapter("reproduce", profile)
 page.banner()
 
 # %% [markdown]
+# Every number in these pages was computed by the run that made them. On a fresh Debian or Ubuntu with Python 3.11
+# (on Debian also the package `python3.11-venv`), git and make, two commands are enough:
+#
+# ```bash
+# make test         # sets up what is missing and runs the tests
+# make reproduce    # computes every result and builds this book: _build/html/index.html
+# ```
+#
+# `make reproduce PROFILE=smoke|quick|gpu|paper` picks the scale. Any run can be stopped at any moment; the same
+# command goes on where it was. Single chapters run by themselves:
+#
+# ```bash
+# papermill book/synthetic_recovery.ipynb out.ipynb -p profile quick
+# ```
+
+# %% [markdown]
 # ## The profiles
 #
 # A profile is one file of data: which model, how many tokens, which arms, how many seeds. The table shows what each
@@ -98,7 +99,12 @@ def row(name: str) -> dict[str, object]:
 
 
 # %% tags=["hide-input"]
-pd.DataFrame([row(name) for name in profiles.names()]).set_index("profile").T
+page.table(
+    pd.DataFrame([row(name) for name in profiles.names()])
+    .set_index("profile")
+    .T.rename_axis(index="what", columns=None),
+    caption="Every profile: what it asks for, and what it is expected to take.",
+)
 
 # %% [markdown]
 # ## What this run computed
@@ -135,10 +141,21 @@ stages = table.groupby("stage", sort=False).agg(
     megabytes=("megabytes", "sum"),
 )
 stages.loc["all"] = stages.sum()
-stages.style.format(precision=0)
+page.table(
+    stages.rename(columns={"expected_s": "expected, s", "took_s": "took, s"}),
+    caption="Results by stage: how many, expected and measured seconds, size.",
+    digits=0,
+)
 
 # %% tags=["hide-input"]
-table[["label", "stage", "took_s", "megabytes", "key"]].style.format(precision=1).hide(axis="index")
+page.table(
+    table[["label", "stage", "took_s", "megabytes", "key"]]
+    .rename(columns={"took_s": "took, s"})
+    .set_index("label"),
+    caption="Every result with its key.",
+    folded=True,
+    digits=1,
+)
 
 # %% [markdown]
 # ## The same numbers again
@@ -161,6 +178,18 @@ table[["label", "stage", "took_s", "megabytes", "key"]].style.format(precision=1
 #
 # A new architecture, constraint or init is one small frozen dataclass (see `sanity/models/sparsity.py`,
 # `sanity/baselines/constraints.py`, `sanity/baselines/init.py`) and works with all the others at once.
+
+# %% tags=["hide-input"]
+# The short answer on top of the page.
+there = [result for result in computed if result]
+page.answer(
+    f"Two commands. This run needed {len(cells):,} results, which took "
+    f"{page.number('minutes.computed', sum(result.seconds for result in there) / 60):.0f} minutes of computing "
+    f"({sum(cell.cost.seconds for cell in cells) / 60:.0f} were planned), and "
+    f"{sum(file['bytes'] for result in there for file in result.files.values()) / 1e9:.2g} GB of disk.",
+    sure="the same command gives the same bits on one machine; other processors round differently, and training magnifies that.",
+    scale=f"profile {page.profile.name}: {page.profile.about}; {len(there):,} of {len(cells):,} results are there.",
+)
 
 # %% tags=["hide-input"]
 page.provenance([result for result in computed if result])

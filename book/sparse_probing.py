@@ -14,16 +14,7 @@
 # %% [markdown]
 # # Sparse probing
 #
-# *Can a handful of latents tell what a text is about, and can they do it better than untrained features?*
-#
-# A logistic probe answers a yes-or-no question about a text (*is it in French? is it about an athlete?*) from the
-# k latents whose means differ most between yes and no. The paper reports 0.72 for its trained SAE and 0.69 for the
-# best frozen baseline at k = 1 {cite}`korznikov2026sanity`, by the protocol of SAEBench
-# {cite}`karvonen2025saebench`. A probe reads latent *activations* only: the decoder is never used.
-#
-# Two things decide what such a number is worth. Its **floor** is the whole procedure on permuted labels, the choice of
-# latents included. Its **ceiling** is a probe on all dimensions of the residual stream. Next to the arms stand
-# untrained features, in the same protocol: random directions, raw neurons, and principal components.
+# *Can a handful of latents tell what a text is about, and can they do it better than directions that were never trained?*
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -63,7 +54,7 @@ from sanity.claims import paper_tables
 from sanity.data.probing import GROUPS, WIDER
 from sanity.evals import sparse_probing as probing
 from sanity.experiments.verdicts import book_ledger
-from sanity.publishing import Markdown, open_chapter
+from sanity.publishing import Markdown, ahead, count, open_chapter
 
 page = open_chapter("sparse_probing", profile)
 figures.house_style()
@@ -71,8 +62,19 @@ grid = page.profile.grid("sparse_probing")
 protocol = page.profile.eval_named("sparse_probing")
 page.banner()
 
+# %% [markdown]
+# A logistic probe answers a yes-or-no question about a text (*is it in French? is it about an athlete?*) from the
+# k latents whose means differ most between yes and no. The paper reports 0.72 for its trained SAE and 0.69 for the
+# best frozen baseline at k = 1 {cite}`korznikov2026sanity`, by the protocol of SAEBench
+# {cite}`karvonen2025saebench`. A probe reads latent *activations* only: the decoder is never used.
+#
+# Two things decide what such a number is worth. Its **floor** is the whole procedure on permuted labels, the choice of
+# latents included. Its **ceiling** is a probe on all dimensions of the residual stream. Next to the arms stand
+# three references without training, in the same protocol: random directions, single dimensions of the residual stream (raw
+# neurons), and principal components.
+
 # %% tags=["hide-input"]
-# What was read, and the floor, ceiling and untrained features of every seed; the first hook's, where there are several.
+# What was read, and the floor, ceiling and references without training of every seed; the first hook's, where there are several.
 place = page.profile.place_of(grid.sources[0])
 ((_, texts), *_) = [found for found in page.read.prepared("sparse_probing") if found[0].place == place]
 seeds = [result for shared, result in page.read.references("sparse_probing") if shared.place == place]
@@ -83,7 +85,7 @@ references, floor, sizes, other_ranking = (
 counted = probing.counted(sizes)
 n_tasks = counted["task"].nunique()
 over = f"mean over {counted['group'].nunique()} groups of the mean over their tasks ({n_tasks} tasks in all)"
-pd.DataFrame(
+page.parameters(
     [
         ("concept groups", "five", counted["group"].nunique(),
          "profession, product and sentiment, language, programming language, news topic"),
@@ -100,9 +102,8 @@ pd.DataFrame(
         ("ceiling", "none", "dense probe", "on all dimensions of the residual stream"),
         ("seeds", "not stated", len(grid.seeds),
          "each seed has its own SAEs, and its own division of the texts, shared by all arms"),
-    ],
-    columns=["", "paper", "here", "why"],
-).set_index("").astype(str)  # fmt: skip
+    ]
+)  # fmt: skip
 
 # %% [markdown]
 # ## The texts
@@ -145,7 +146,7 @@ page.table(
 # ## Between floor and ceiling
 #
 # Every row of `tasks` is one probe: an arm, a seed, a task and a number k of latents. A score is the mean over concept
-# groups of the mean over their tasks (`over_groups`), for arms and for the untrained features alike.
+# groups of the mean over their tasks (`over_groups`), for arms and for the references without training alike.
 
 # %%
 tasks = page.read.table("tasks", "sparse_probing")
@@ -197,9 +198,10 @@ said = {
 }
 page.figure(
     figures.probing_by_arm(probed, ends, ks=[1, 5]),
-    alt=f"Accuracy of every arm and of untrained features with one and with five features. {said[1]}",
+    finding=f"With one latent: trained {means.loc['trained', 1]:.2f}, random directions {means.loc[probing.DIRECTIONS, 1]:.2f}, best baseline {best.loc[1, 'max']:.2f}",
+    alt=f"Accuracy of every arm and of references without training with one and with five features. {said[1]}",
     caption=f"Test accuracy, {over}. {figures.ARCHITECTURE_NAMES[grid.architectures[0]]}, L0 = {grid.l0[0]}, "
-    f"{len(grid.seeds)} seeds. Squares: untrained features. Dotted: permuted labels, selection included; dashed: dense probe.",
+    f"{len(grid.seeds)} seeds. Squares: references without training. Dotted: permuted labels, selection included; dashed: dense probe.",
     data=(summary, "sparse_probing_summary"),
 )
 
@@ -213,7 +215,7 @@ Markdown("\n\n".join(said.values()))
 #
 # ## How sure is a lead?
 #
-# Verdicts (next chapters) rest on seeds. Within a seed there is a second source of noise: other tasks of the same
+# Verdicts rest on seeds ([](verdicts)). Within a seed there is a second source of noise: other tasks of the same
 # kinds might have favoured other arms. So within each seed tasks are drawn again, with replacement inside their group.
 
 
@@ -256,14 +258,16 @@ fraction, full = (
     ledger.metrics["sparse_probing_top1"].range,
 )
 against = leads[leads["name"].isin(probing.REFERENCES)].groupby("name", sort=False)["lead"]
-reference_words = "With one latent, the trained SAE leads " + "; ".join(
-    f"{name} by {part.mean():+.3f} on average ({part.min():+.3f} to {part.max():+.3f}), and is ahead on "
-    f"{(part > 0).sum()} of {len(part)} seeds"
+reference_words = "With one latent, " + "; ".join(
+    f"{ahead(name, part.mean(), of='the trained SAE')} on average (trained minus reference {part.min():+.3f} to "
+    f"{part.max():+.3f}; trained is ahead on {(part > 0).sum()} of {count(len(part), 'seed')})"
     for name, part in against
 ) + "."  # fmt: skip
 page.figure(
     figures.probing_leads(leads, margin=fraction * full),
-    alt="The trained arm's lead in accuracy with one latent over every baseline and over untrained features. "
+    finding="With one latent, "
+    + "; ".join(ahead(name, part.mean(), of="the trained SAE") for name, part in against),
+    alt="The trained arm's lead in accuracy with one latent over every baseline and over references without training. "
     + reference_words,
     caption="k = 1. One dot per seed: difference of the means over groups, paired by task; bar: 95 % percentile interval, "
     f"tasks drawn again inside each group (2,000 draws). Grey: the ledger's margin, {fraction:.0%} of the range {full:g}.",
@@ -296,7 +300,7 @@ untrained = wide[list(probing.REFERENCES)]
 
 # %% tags=["hide-input"]
 group_words = (
-    "With one feature, the trained SAE is ahead of the best untrained features in "
+    "With one feature, the trained SAE is ahead of the best references without training in "
     f"{(wide['trained'] > untrained.max(axis=1)).sum()} of {len(wide)} groups ("
     + "; ".join(
         f"{group}: trained {row['trained']:.2f}, {untrained.loc[group].idxmax()} {untrained.loc[group].max():.2f}, "
@@ -307,7 +311,8 @@ group_words = (
 )
 page.figure(
     figures.probing_by_group(by_group, groups=groups, ceiling=probing.DENSE),
-    alt="Accuracy with one feature in each concept group, for every arm and for untrained features. "
+    finding=f"The trained SAE is ahead of the best reference without training in {(wide['trained'] > untrained.max(axis=1)).sum()} of {len(wide)} groups",
+    alt="Accuracy with one feature in each concept group, for every arm and for references without training. "
     + group_words,
     caption="k = 1, mean over the tasks of a group and over seeds. Dotted: 0.5; dashed: the dense probe of the group.",
     data=(by_group, "sparse_probing_groups"),
@@ -331,9 +336,10 @@ growth_words = (
 )
 page.figure(
     figures.probing_by_k(probed, ends),
+    finding=f"The distance from the worst to the best row goes from {np.ptp(growth[first]):.2f} with {first} to {np.ptp(growth[last]):.2f} with {last}",
     alt="Accuracy and AUROC against the number of features, one line per arm. " + growth_words,
     caption=f"Mean over groups, line: mean over {len(grid.seeds)} seeds, band: their range. Dotted lines with squares: "
-    "untrained features. Grey dotted: chance, grey dashed: dense probe.",
+    "references without training. Grey dotted: chance, grey dashed: dense probe.",
 )
 
 # %% tags=["hide-input"]
@@ -407,11 +413,13 @@ for k in (1, 5):
         columns[f"share, top {k}, {who}"] = (values - low) / (values["trained", "iso"] - low)
 
 # %% tags=["hide-input"]
-pd.DataFrame(columns).rename_axis(["arm", "init"]).rename(
-    index=lambda name: name.replace("_", " ")
-).style.format(precision=2, na_rep="–")
+page.table(
+    pd.DataFrame(columns).rename_axis(["arm", "init"]).rename(index=lambda name: name.replace("_", " ")),
+    caption="Accuracy, and share of the trained arm's lead over chance, in the paper's Table 2 and here.",
+    digits=2,
+)
 
-# %% [markdown]
+# %% [markdown] tags=["if-shown"]
 # ## Other hooks, other texts
 
 # %% tags=["hide-input"]
@@ -430,10 +438,7 @@ if len(wider):
     parts.append(
         f"**{n_wider} tasks of the wider set, k = 1.** " + ", ".join(f"{n} {v:.3f}" for n, v in wider.items())
     )
-Markdown(
-    "\n\n".join(parts)
-    or f"The profile `{profile}` reads one hook in one model, and the five concept groups only."
-)
+Markdown("\n\n".join(parts)) if parts else None
 
 # %% [markdown]
 # ## What it costs
@@ -465,11 +470,26 @@ page.gates("sparse_probing_top1", "sparse_probing_top5")
 # - A mean over tokens washes out latents that fire once in a text, and favours dense features; that is SAEBench's choice,
 #   shared by all arms.
 # - The dense probe is fitted on as few texts as the sparse ones. With more texts the ceiling would rise.
-# - Seeds divide the labelled texts anew, but the texts themselves are one set for all seeds and arms.
+# - Every seed divides the labelled texts in its own way, but the texts themselves are one set for all seeds and arms.
 # - Arms are brought to one L0 on other text. What they reach on these texts stands in the table of variants.
 # - Nothing here says how another model's latents would compare. A small model's knowledge of languages other than
 #   English, for one, is shallow.
 # - A high score says that a concept is *linearly there* along some latent. It does not say that the latent stands for it.
+
+# %% tags=["hide-input"]
+# The short answer on top of the page.
+directions = probing.DIRECTIONS
+page.answer(
+    f"With one latent the trained SAE reaches {means.loc['trained', 1]:.3f}, and "
+    f"{'as many random directions of the residual stream' if means.loc[directions, 1] > means.loc['trained', 1] else 'random directions'}"
+    f" reach {means.loc[directions, 1]:.3f}: what is said of latents here can be said of directions that nobody learned. The best "
+    f"baseline, {best.loc[1, 'idxmax']}, has {best.loc[1, 'max']:.3f}; permuted labels give {means.loc['floor', 1]:.3f}, a probe on "
+    f"everything {means.loc['ceiling', 1]:.3f}.",
+    sure=f"best of five frozen variants: {page.verdict('probing-best-frozen')}; frozen decoder, named in advance: "
+    f"{page.verdict('probing-frozen-decoder')}.",
+    scale=f"{n_tasks} tasks in {counted['group'].nunique()} groups, {grid.d_sae[0]:,} latents, L0 = {grid.l0[0]}, at {place} of "
+    f"{page.profile.source_named(grid.sources[0]).subject}.",
+)
 
 # %% tags=["hide-input"]
 page.provenance(seeds=grid.seeds)

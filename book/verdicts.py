@@ -15,12 +15,6 @@
 # # Verdicts
 #
 # *How sure can one be of any of this?*
-#
-# "Our baselines match" is a statement about sameness, and a small difference between two numbers does not make it:
-# what is needed is a margin below which a difference would not matter, fixed before the scores are seen, and enough
-# repetitions to show that the difference lies below it. This chapter puts every score of the book on one scale, judges
-# every comparison of the ledger (`book/claims.yml`), and shows what another margin, more seeds, or a baseline named in
-# advance would have changed.
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -66,6 +60,13 @@ figures.house_style()
 page.banner()
 
 # %% [markdown]
+# "Our baselines match" is a statement about sameness, and a small difference between two numbers does not make it:
+# what is needed is a margin below which a difference would not matter, fixed before the scores are seen, and enough
+# repetitions to show that the difference lies below it. This chapter puts every score of the book on one scale, judges
+# every comparison of the ledger (`book/claims.yml`), and shows what another margin, more seeds, or a baseline named in
+# advance would have changed.
+
+# %% [markdown]
 # ## The rules
 #
 # One *seed* is one initial matrix, one order of the data and, where an evaluation draws something, one draw of it: which
@@ -90,7 +91,7 @@ page.banner()
 # | equivalent, but so is an untrained dictionary | the same, and the trained arm is not shown to be ahead of every control by more than $2\Delta$ (below) |
 # | inconclusive | neither; or equivalent where no untrained dictionary was run on these seeds |
 # | no range | the metric's own range is within reseed noise, or within two margins; or none of the arms is above the metric's floor |
-# | open | no result, a result at another scale than an expected value (or a course of training) was claimed for, or a metric that failed its validity gate ([](metric_validity)) |
+# | open | no result, a result at another scale than an expected value (or a training trajectory) was claimed for, or a metric that failed its validity gate ([](metric_validity)) |
 #
 # "Trained" stands for the judged arm and "baseline" for the one that it is held against. Two seeds can give a verdict
 # if they agree well enough; one cannot.
@@ -185,6 +186,7 @@ for name, part in shares.groupby("world_or_hook", sort=False):
     display(
         page.figure(
             figures.places_between(part, metrics=labels),
+            finding=f"{where[0].upper()}{where[1:]}: the best baseline beats the trained arm in {sum(trained.get((one.architecture, one.metric), 2) < one.share for one in others.itertuples())} of {len(others)} cases",
             alt=f"Every arm between floor and ceiling, {where}. The trained arm and the best of the others: {leaders}.",
             caption=f"{where[0].upper()}{where[1:]}: {part['d_sae'].iloc[0]:,} latents, L0 = {level}. Mean over seeds "
             f"({' or '.join(map(str, seeds))}) and its 95 % t-interval; hollow: a single seed, which has none.",
@@ -194,10 +196,10 @@ for name, part in shares.groupby("world_or_hook", sort=False):
 # %% [markdown]
 # ## What can be concluded
 
-# %%
+# %% tags=["hide-input"]
 compared = pd.DataFrame(found.results).dropna(subset=["means"]).set_index("id")
 outcomes = pd.crosstab(compared["verdict"], compared["n_seeds"].rename("seeds"))
-outcomes
+page.table(outcomes, caption="How many comparisons came to each verdict, by the number of seeds.")
 
 # %% tags=["hide-input"]
 few = compared.loc[compared["n_seeds"] > 1, "n_seeds"]
@@ -219,12 +221,22 @@ Markdown(
 )
 
 # %% tags=["hide-input"]
-pairs = table[table["id"].isin(compared.index)].rename(columns={"ours": "other against judged: difference"})
-columns = ["id", "claim", "other against judged: difference", "seeds", "margin or range"]
+pairs = table[table["id"].isin(compared.index)]
+columns = [
+    "id",
+    "claim",
+    "ours",
+    "seeds",
+    "margin or range",
+    "verdict",
+    "fragile",
+    "share of the trained lead",
+]
 page.table(
-    pairs[[*columns, "verdict", "in detail", "validity gate"]].set_index("id"),
-    caption="The comparisons of the ledger that have scores. Interval over seeds: 90 % for equivalences, which it decides; "
-    "95 % else.",
+    pairs[[*columns, "in detail", "validity gate"]].set_index("id"),
+    caption="The comparisons of the ledger that have scores. Interval over seeds: 90 % where it decides an equivalence, "
+    "otherwise 95 %. Fragile: the nearest margin, within a fifth of the declared one, that would change the verdict. Share of "
+    "the trained lead: how much of the distance to the trained arm the other arm covers.",
 )
 
 # %% [markdown]
@@ -254,13 +266,15 @@ page.table(
     caption="The trained arm's lead over the controls, in the metric's better direction, with its 90 % interval over seeds.",
 )
 
-# %% [markdown]
-# A metric that does not rise along one arm's own training cannot rank arms either. Where the profile scores the trained arm
-# on the way, this is how each moves from the first snapshot to the end.
+# %% [markdown] tags=["if-shown"]
+# ### Do they rise along training?
+#
+# A metric that does not rise along one arm's own training cannot rank arms either. This is how each moves from the first
+# snapshot of the trained arm to its end.
 
 # %%
-course = scores[scores["experiment"] == "trajectory"]
-risen = claims.rises(course) if len(course) else pd.DataFrame()
+snapshots = scores[scores["experiment"] == "trajectory"]
+risen = claims.rises(snapshots) if len(snapshots) else pd.DataFrame()
 
 # %% tags=["hide-input"]
 if len(risen):
@@ -271,7 +285,7 @@ page.table(
     risen,
     caption="The trained arm after shares of its samples, means over seeds; gain: from the first share to the end, in the "
     "metric's better direction, with its 90 % interval.",
-) if len(risen) else Markdown(f"The profile `{page.profile.name}` keeps no snapshots.")
+) if len(risen) else None
 
 # %% [markdown]
 # ## With another margin
@@ -293,6 +307,7 @@ if len(sweep):
     display(
         page.figure(
             figures.verdict_strips(sweep),
+            finding=f"{sum(row['fragile'] for row in found.results)} verdicts would change with a margin a fifth smaller or larger",
             alt="The verdict on every comparison as a function of the margin. "
             + "; ".join(f"{claim}: {how}" for claim, how in words.items()),
             caption="The verdict at every margin from 0.5 to 45 % of the metric's range. Where a difference is certain, a wide "
@@ -336,6 +351,7 @@ if len(known):
     display(
         page.figure(
             figures.smallest_margins(power),
+            finding=f"{enough['at the observed SD']} of {len(known)} comparisons have the seeds that their margin needs",
             alt=f"The smallest margin that each comparison can meet. Of {len(known)} comparisons, "
             f"{' and '.join(f'{n} {how}' for how, n in enough.items())} have the seeds that their margin needs.",
             caption="The smallest margin within which equal arms are found equivalent with 80 % power (5 % level) and as many "
@@ -481,6 +497,21 @@ display(
 #   scores say which L0 it was.
 # - Choosing the learning rate by the trained arm would favour it. All arms share one rate here; their own best rates are
 #   in [](real_activations).
+
+# %% tags=["hide-input"]
+# The short answer on top of the page.
+judged = [row for row in found.results if row["verdict"] != "open"]
+blind = sum(row["blind"] for row in judged)
+fragile = [row["id"] for row in judged if row["fragile"]]
+page.answer(
+    f"Of {page.number('claims.total', len(found.results))} claims {page.number('claims.judged', len(judged))} are judged at this "
+    f"profile: {', '.join(f'{n} {word}' for word, n in pd.Series([row['verdict'] for row in judged]).value_counts().items())}. "
+    f"{page.number('claims.fragile', len(fragile))} of these verdicts are fragile: a margin a fifth smaller or larger would "
+    "change them.",
+    sure=f"{blind} of the {len(judged)} judged margins are blind, {len(judged) - blind} were set after trial results were known. "
+    f"Every verdict rests on its seeds: {few.min() if len(few) else 1} to {compared['n_seeds'].max() if len(compared) else 1}.",
+    scale=f"{page.profile.about}.",
+)
 
 # %% tags=["hide-input"]
 page.provenance(seeds=sorted(set(scores["seed"])))

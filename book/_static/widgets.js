@@ -29,7 +29,9 @@
   // Rows of other tables, and cards, that are named like a row of the slider: they take its colour.
   const namesakes = (widget, names) => {
     const found = new Map(names.map((name) => [name, []]));
-    document.querySelectorAll("[data-claim]").forEach((card) => found.get(card.dataset.claim)?.push(card));
+    document.querySelectorAll(".sanity-card").forEach((card) => card.querySelectorAll("p").forEach((line) => {
+      found.get(line.textContent.trim())?.push(card);
+    }));
     document.querySelectorAll("table tbody tr").forEach((row) => {
       if (widget.contains(row) || !row.cells.length) return;
       found.get(row.cells[0].textContent.trim())?.push(row);

@@ -80,7 +80,7 @@ def _shape(model: str) -> Shape:
 
 
 def _width(model: str) -> int | None:
-    """Width of a known model if it is at hand: nothing is fetched for an error message."""
+    """Width of a known model if it is there: nothing is fetched for an error message."""
     shape = shape_of(model)
     return None if shape is None else shape.d_model
 

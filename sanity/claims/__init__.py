@@ -5,6 +5,7 @@ from sanity.claims.choosing import Chosen, chosen
 from sanity.claims.comparing import Paired, comparisons
 from sanity.claims.evaluation import Result, evaluate, evaluate_all
 from sanity.claims.factors import along, leads, paired_levels
+from sanity.claims.fragility import flips_at
 from sanity.claims.gates import (
     GATE_TABLE,
     GATE_TABLE_COLUMNS,
@@ -13,13 +14,15 @@ from sanity.claims.gates import (
     gate_table,
     worst_state,
 )
+from sanity.claims.importing import Imported, with_imported, with_pilots
 from sanity.claims.ledger import Claim, Ledger, book_folder, ledger_of, read_ledger
 from sanity.claims.margins import MARGINS, best_of_table, margin_sweep, power_table, sensitivity_table
 from sanity.claims.papernumbers import on_printed_numbers, printed_score
 from sanity.claims.papertables import headline_pairs, paper_tables, reread_tables
-from sanity.claims.reporting import claims_table, ledger_metrics, result_rows
+from sanity.claims.reporting import claims_table, ledger_metrics, result_rows, verdict_words
 from sanity.claims.schema import Experiment
 from sanity.claims.selection import RUN_COLUMNS, SCORE_COLUMNS, Primary, check_scores, repeated
+from sanity.claims.shares import Shares, lead_table, shares_of_lead
 
 __all__ = [
     "GATE_TABLE",
@@ -30,10 +33,12 @@ __all__ = [
     "Chosen",
     "Claim",
     "Experiment",
+    "Imported",
     "Ledger",
     "Paired",
     "Primary",
     "Result",
+    "Shares",
     "along",
     "best_of_table",
     "book_folder",
@@ -44,9 +49,11 @@ __all__ = [
     "evaluate",
     "evaluate_all",
     "failed_metrics",
+    "flips_at",
     "gate_state",
     "gate_table",
     "headline_pairs",
+    "lead_table",
     "leads",
     "ledger_metrics",
     "ledger_of",
@@ -62,5 +69,9 @@ __all__ = [
     "result_rows",
     "rises",
     "sensitivity_table",
+    "shares_of_lead",
+    "verdict_words",
+    "with_imported",
+    "with_pilots",
     "worst_state",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,11 +12,23 @@ import pandas as pd
 from sanity.claims.budget import rising_lead
 from sanity.claims.choosing import Chosen, chosen
 from sanity.claims.comparing import Paired, cone_note, paired
+from sanity.claims.fragility import flips_at
 from sanity.claims.ledger import Claim, Ledger
 from sanity.claims.schema import AllMetrics, Value, is_blind
 from sanity.claims.selection import NoRowsError, Primary, check_scores
+from sanity.claims.shares import Shares, shares_of_lead
 from sanity.errors import BadInputError
-from sanity.stats import HOLLOW, UNDECIDED, Interval, Verdict, Word, open_verdict, verdict_all, verdict_within
+from sanity.stats import (
+    HOLLOW,
+    UNDECIDED,
+    Interval,
+    Ratio,
+    Verdict,
+    Word,
+    open_verdict,
+    verdict_all,
+    verdict_within,
+)
 
 ANOTHER_SCALE = "another scale"
 
@@ -31,12 +43,30 @@ class Result:
         In what the scale of the measurement differs from the claim's, in words; empty where in nothing.
     means
         Mean scores of a comparison's two arms, the judged one first; None for other claims.
+    imported
+        The name of the run made elsewhere whose scores judged it; empty for the reader's own.
+    names
+        Those two arms in words; of several others the nearest.
+    shares
+        What the other arm has of the trained arm's lead; None where nobody asked or nothing is known.
+    flips_at
+        The nearest margin within a fifth of the declared one at which the verdict is another, as a fraction
+        of the metric's range; None where the verdict stands.
     """
 
     claim: Claim
     verdict: Verdict
     elsewhere: str = ""
     means: tuple[float, float] | None = None
+    imported: str = ""
+    names: tuple[str, str] = ("", "")
+    shares: Shares | None = None
+    flips_at: float | None = None
+
+    @property
+    def fragile(self) -> bool:
+        """Whether a margin a fifth smaller or larger would give another verdict."""
+        return self.flips_at is not None
 
     @property
     def supported(self) -> bool | None:
@@ -59,8 +89,14 @@ class Result:
             "means": None if self.means is None else list(self.means),
             "n_seeds": found.n_seeds,
             "margin": found.margin,
+            "margin_share": None if isinstance(claim, Value) else claim.margin.fraction,
+            "flips_at": self.flips_at,
+            "fragile": self.fragile,
+            "share_over_untrained": _ends(self.shares and self.shares.over_untrained),
+            "share_over_floor": _ends(self.shares and self.shares.over_floor),
             "supported": self.supported,
             "another_scale": self.elsewhere,
+            "imported": self.imported,
             "by": claim.by,
             "statement": claim.statement,
             "where": claim.where,
@@ -118,44 +154,71 @@ def evaluate(
         Scores that fit the claim and cannot be judged: unpaired seeds, several rows for one cell, NaN.
     """
     choice = chosen(scores, ledger, primary=primary, failed_gates=failed_gates)
-    means = None
     try:
-        if isinstance(claim, Value):
-            found = _value(claim, choice)
-        elif isinstance(claim, AllMetrics):
-            found = _all_metrics(claim, choice)
-        else:
-            one = paired(claim, claim.metric, choice)
-            found, means = one.verdict(), (one.judged_mean, one.against_mean)
-            found = _noted(found, cone_note(claim, choice) if found.verdict in ("equivalent", HOLLOW) else "")
-            found = _noted(found, rising_lead(claim, one.nearest_arm, choice))
+        result = _judged(claim, choice)
     except NoRowsError as error:
         return Result(claim, open_verdict("no result", str(error)))
-    elsewhere = choice.elsewhere(claim)
+    elsewhere, found = choice.elsewhere(claim), result.verdict
     if elsewhere and (isinstance(claim, Value) or claim.only_at_scale) and found.verdict != "open":
         words = f"{elsewhere}: the claim is about that scale, so nothing is concluded from it"
         found = replace(found, verdict="open", qualifier=ANOTHER_SCALE, words=words)
-    return Result(claim, found, elsewhere, means)
+    flips = None if found.verdict == "open" else result.flips_at
+    return replace(result, verdict=found, elsewhere=elsewhere, flips_at=flips)
+
+
+def _judged(claim: Claim, choice: Chosen) -> Result:
+    """The claim's result, whatever the scale at which it was measured."""
+    if isinstance(claim, Value):
+        return Result(claim, _value(claim, choice))
+    if isinstance(claim, AllMetrics):
+        verdict_at = _all_metrics(claim, choice)
+        declared = claim.margin.fraction
+        return Result(claim, verdict_at(declared), flips_at=flips_at(verdict_at, declared))
+    one = paired(claim, claim.metric, choice)
+    found, other = one.verdict(), one.nearest_arm
+    found = _noted(found, cone_note(claim, choice) if found.verdict in ("equivalent", HOLLOW) else "")
+    found = _noted(found, rising_lead(claim, other, choice))
+    return Result(
+        claim,
+        found,
+        means=(one.judged_mean, one.against_mean),
+        names=(claim.judged.label, other.label),
+        shares=shares_of_lead(claim, other, choice),
+        flips_at=flips_at(one.verdict, one.fraction),
+    )
+
+
+def _ends(ratio: Ratio | None) -> list[float | None] | None:
+    """A share with both ends of its interval as JSON data; an end that is not known is None."""
+    return None if ratio is None else [None if math.isnan(one) else one for one in ratio]
 
 
 def _noted(found: Verdict, note: str) -> Verdict:
-    """The verdict with something to be said beside it."""
+    """The verdict with a note."""
     if not note or found.verdict == "open":
         return found
     qualifier = "; ".join(part for part in (found.qualifier, note) if part)
     return replace(found, qualifier=qualifier, words=f"{found.words}; {note}")
 
 
-def _all_metrics(claim: AllMetrics, choice: Chosen) -> Verdict:
-    found: dict[str, Paired] = {}
-    parts: dict[str, Verdict] = {}
+def _all_metrics(claim: AllMetrics, choice: Chosen) -> Callable[[float], Verdict]:
+    """The joint verdict at a margin."""
+    found: dict[str, Paired | Verdict] = {}  # by the metric's label, which the verdict's words repeat
     for metric in claim.metrics:
+        label = choice.ledger.metrics[metric].label
         try:
-            found[metric] = paired(claim, metric, choice)
-            parts[metric] = found[metric].verdict()
+            found[label] = paired(claim, metric, choice)
         except NoRowsError as error:
-            parts[metric] = open_verdict("no result", str(error))
-    return verdict_all(parts, ranges={metric: one.span.for_margin for metric, one in found.items()})
+            found[label] = open_verdict("no result", str(error))
+    ranges = {label: one.span.for_margin for label, one in found.items() if isinstance(one, Paired)}
+
+    def verdict_at(fraction: float) -> Verdict:
+        parts = {
+            label: one if isinstance(one, Verdict) else one.verdict(fraction) for label, one in found.items()
+        }
+        return verdict_all(parts, ranges=ranges)
+
+    return verdict_at
 
 
 def _value(claim: Value, choice: Chosen) -> Verdict:

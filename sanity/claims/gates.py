@@ -100,6 +100,6 @@ def worst_state(states: Iterable[str]) -> str:
 def _check(table: pd.DataFrame) -> None:
     missing = [name for name in GATE_TABLE_COLUMNS if name not in table.columns]
     if missing:
-        raise BadInputError(f"the table of gates lacks the column(s) {', '.join(missing)}")
+        raise BadInputError(f"the table of gates lacks the columns: {', '.join(missing)}")
     if unknown := sorted(set(table["state"]) - set(STATES)):
         raise BadInputError(f"a gate's state is {unknown[0]!r}; there are: {', '.join(STATES)}")

@@ -26,7 +26,7 @@ WORLD_COLUMNS = {"explained_variance": "explained_variance", "recovery": "recove
 
 @cache
 def printed_numbers(folder: Path | None = None) -> pd.DataFrame:
-    """Tables 2 to 4 and what the text prints beside them: a row per arm and metric."""
+    """Tables 2 to 4 and what the text prints: a row per arm and metric."""
     data = folder or book_folder() / "data"
     names = ("reported_frozen_baselines.csv", "reported_in_text.csv")
     return pd.concat([pd.read_csv(data / name) for name in names], ignore_index=True)

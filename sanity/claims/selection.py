@@ -37,7 +37,7 @@ def check_scores(scores: pd.DataFrame) -> pd.DataFrame:
     missing = [name for name in SCORE_COLUMNS if name not in scores.columns]
     if missing:
         raise BadInputError(
-            f"the scores lack the column(s) {', '.join(missing)}: they are not a tidy frame of scores"
+            f"the scores lack the columns {', '.join(missing)}: they are not a tidy frame of scores"
         )
     return scores
 

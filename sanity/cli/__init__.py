@@ -1,4 +1,5 @@
-"""The command `sanity`: fetch, models, plan, harvest, train, judge, check, reproduce, book, claims, clean.
+"""The command `sanity`: fetch, models, plan, harvest, train, judge, check, results, reproduce,
+book, claims, clean.
 
 Exit codes: 0 done, 1 refused or failed for a reason stated in one line on stderr, 2 wrong usage. With
 `--json` the result is one JSON document on stdout, and progress stays on stderr. Commands import what
@@ -51,6 +52,7 @@ app.command("harvest")(running.harvest_command)
 app.command("train")(running.train_command)
 app.command("judge")(judging.judge_command)
 app.command("check")(checking.check_command)
+app.command("results")(running.results_command)
 app.command("reproduce")(running.reproduce_command)
 app.command("book")(running.book_command)
 app.command("claims")(reading.claims_command)

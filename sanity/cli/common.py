@@ -19,7 +19,9 @@ from sanity.publishing.log import log_to_stderr
 ProfileName = Annotated[
     str,
     typer.Option(
-        "--profile", "-p", help="How much to run: demo, smoke, quick, overnight, gpu, paper, or a YAML file."
+        "--profile",
+        "-p",
+        help="How much to run: demo, smoke, quick, overnight, gpu, paper, or a YAML file.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]

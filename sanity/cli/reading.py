@@ -10,6 +10,8 @@ from sanity.cli.common import AsJson, ProfileName, columns, show
 def claims_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:
     """List every claim with value, interval, verdict and its metric's validity gate.
 
+    A verdict is fragile where a margin a fifth smaller or larger would give another; the nearest is named.
+
     Judged are the scores that have been computed; none is computed here.
     """
     from sanity.experiments.verdicts import verdict_tables
@@ -30,11 +32,12 @@ def _text(rows: list[dict[str, Any]], missing: int, profile: str) -> str:
             row["verdict"],
             "" if value is None else f"{value:.3f}",
             low_high,
+            "" if row["flips_at"] is None else f"fragile: another at {row['flips_at']:.1%}",
             row["gate"],
         )
 
     table = columns(
-        [("claim", "verdict", "value", "interval", "validity gate"), *map(words, rows)], right=(2,)
+        [("claim", "verdict", "value", "interval", "fragile", "validity gate"), *map(words, rows)], right=(2,)
     )
     said = (
         f"{missing} tables of scores are not computed yet, and what rests on them is open; "

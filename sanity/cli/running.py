@@ -1,4 +1,4 @@
-"""`sanity plan`, `harvest`, `train`, `reproduce`, `book`: what a profile computes, and computing it."""
+"""`sanity plan`, `harvest`, `train`, `results`, `reproduce`, `book`: what a profile computes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:
     """List what a profile computes, and what it will cost."""
+    from sanity.engine.calibration import slowness
     from sanity.engine.cells import in_order
     from sanity.engine.computing import total_cost
     from sanity.engine.store import missing, open_store
@@ -26,7 +27,8 @@ def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> Non
     absent = missing(cells, open_store())
     keys = {cell.key for cell in absent}
     rows = [_row(cell, done=cell.key not in keys) for cell in cells]
-    value = {"profile": profile, "cells": rows, "missing": len(absent)}
+    here = slowness() if absent and chosen.device == "cpu" else None
+    value = {"profile": profile, "cells": rows, "missing": len(absent), "slowness": here}
     show(
         value,
         as_json=as_json,
@@ -35,7 +37,7 @@ def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> Non
                 _table(rows),
                 "",
                 f"{len(cells)} results in all: {cost_words(total_cost(cells), chosen.device)}",
-                f"{len(absent)} still missing: {cost_words(total_cost(absent), chosen.device)}",
+                f"{len(absent)} still missing: {cost_words(total_cost(absent), chosen.device, here)}",
             )
         ),
     )
@@ -49,6 +51,20 @@ def harvest_command(profile: ProfileName = "quick", as_json: AsJson = False) -> 
 def train_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:
     """Train only the profile's autoencoders, on activations that are harvested first if missing."""
     _compute_stages({"train"}, profile, as_json=as_json)
+
+
+def results_command(profile: ProfileName = "synthetic", as_json: AsJson = False) -> None:
+    """Compute a long profile's scores, and keep its tables with the book under results/.
+
+    It may be stopped and goes on where it was. Chapters and claims at other profiles read them as imported.
+    """
+    from sanity.experiments.exporting import keep_run
+    from sanity.profiles import load
+
+    folder = keep_run(load(profile))
+    files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    lines = [str(folder), *(f"  {name}  {size / 1e3:.0f} kB" for name, size in files.items())]
+    show({"folder": str(folder), "bytes": files}, as_json=as_json, text=lambda: "\n".join(lines))
 
 
 def reproduce_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:

@@ -60,7 +60,9 @@ class Named(Checked):
     @property
     def spelled(self) -> str:
         """The name, with the fields that differ from their defaults: unique within the family."""
-        fields = dataclasses.fields(self) if dataclasses.is_dataclass(self) else ()
+        fields: tuple[dataclasses.Field[Any], ...] = (
+            dataclasses.fields(self) if dataclasses.is_dataclass(self) else ()
+        )
         changed = [
             f"{field.name}={getattr(self, field.name)!r}"
             for field in fields

@@ -82,7 +82,7 @@ def read_manifest(folder: Path, key: str) -> Mapping[str, Any]:
 
     Raises `CorruptFileError` for anything else: no folder, no manifest, one that was changed or is another's.
     """
-    way_out = f"delete {folder} and run again; only this result is computed anew"
+    way_out = f"delete {folder} and run again; only this result is computed again"
     path = folder / MANIFEST
     if not path.is_file():
         raise CorruptFileError(f"{folder} is no result, since it has no {MANIFEST}: {way_out}")
@@ -137,7 +137,7 @@ class Result:
             if not is_intact(path, self.files[name]["sha256"]):
                 raise CorruptFileError(
                     f"{path} does not match its manifest (damaged or half-written): "
-                    f"delete {self.root} and run again; only this result is computed anew"
+                    f"delete {self.root} and run again; only this result is computed again"
                 )
             self._verified.add(name)
         return path

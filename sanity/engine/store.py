@@ -162,7 +162,7 @@ class LocalStore:
     def sound(self, cell: Cell, *, verify: bool = False) -> bool:
         """Whether there is a sound result of `cell`; with `verify`, every byte of it is read.
 
-        A damaged one is moved aside and named in the log, so that it is computed anew and never used.
+        A damaged one is moved aside and named in the log, so that it is computed again and never used.
         """
         try:
             return self._read(cell.key, verify) is not None
@@ -174,7 +174,7 @@ class LocalStore:
                 except CorruptFileError:
                     if ours:
                         aside = self._set_aside(cell.key)
-                        log.warning("%s; moved to %s, computing %s anew", error, aside, cell.label)
+                        log.warning("%s; moved to %s, computing %s again", error, aside, cell.label)
             return False
 
     def _read(self, key: str, verify: bool) -> Result | None:
@@ -227,7 +227,7 @@ def missing(cells: Sequence[Cell], store: LocalStore, *, verify: bool = False) -
     """The cells (inputs included, in order) that have no sound result in `store`.
 
     With `verify`, every byte of what exists is read; a damaged result is moved aside, named in the
-    log, and counted as missing, so that it is computed anew and never used.
+    log, and counted as missing, so that it is computed again and never used.
     """
     return [cell for cell in in_order(cells) if not store.sound(cell, verify=verify)]
 

@@ -1,7 +1,7 @@
 """Orthogonal matching pursuit: how well a dictionary can represent samples, whatever its own encoder does.
 
 An SAE's encoder is one matrix product and a threshold. Pursuit chooses the latents of each sample one after
-the other, fits all chosen ones anew every time, and so separates what a dictionary could do from what an
+the other, fits all chosen ones again every time, and so separates what a dictionary could do from what an
 encoder gets out of it (Pati, Rezaiifar and Krishnaprasad 1993; Rubinstein et al. 2008).
 """
 

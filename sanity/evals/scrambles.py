@@ -1,4 +1,4 @@
-"""Dictionaries and autoencoders corrupted in grades, and scrambled to see what a metric reads.
+"""Dictionaries and autoencoders corrupted step by step, and scrambled to see what a metric reads.
 
 Grades run from 0 (nothing is touched) to 1 (everything is random). Scrambles show what a score depends on
 *when it is measured*, and only that: the encoder of a frozen decoder was fitted to random directions, so a

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import pandas as pd
 import torch
@@ -83,7 +84,8 @@ def truth_scores(sae: SparseAutoencoder, truth: Truth) -> list[Score]:
 
 def recovery_scores(sae: SparseAutoencoder, truth: Truth) -> list[Score]:
     """Which features an SAE has, and how well its latents detect them."""
-    features, known = truth.features, {"features": truth.features, "active": truth.active}
+    features = truth.features
+    known: dict[str, Any] = {"features": features, "active": truth.active}
     return [
         recovery(features, sae.W_dec),
         frequency_weighted_recovery(features, sae.W_dec, truth.probabilities),
@@ -99,7 +101,7 @@ def absorption_of(sae: SparseAutoencoder, truth: Truth) -> tuple[list[Score], pd
     """In a hierarchy, whether latents of recovered parents fall silent when a child is active."""
     if truth.parents is None:
         return [], pd.DataFrame()
-    known = {"features": truth.features, "active": truth.active}
+    known: dict[str, Any] = {"features": truth.features, "active": truth.active}
     found = absorption(sae, truth.held_out, parents=truth.parents, **known)
     return ([], pd.DataFrame()) if found is None else ([found.score()], pd.DataFrame([asdict(found)]))
 

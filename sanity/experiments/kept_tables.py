@@ -1,123 +1,87 @@
-"""Tables of a long run, small enough to be committed, with what made them: written here, and read again."""
+"""Tables of a run that is too long for a reader's evening, kept with the book under `results/`: read here.
+
+They are written by `sanity.experiments.exporting`. Every file is held against the SHA-256 that the
+provenance names.
+"""
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from sanity.engine.cells import Result
-from sanity.engine.config import digest
-from sanity.engine.files import read_json, sha256_of, write_atomically
+from sanity.claims import Imported
+from sanity.engine.files import read_json, sha256_of
 from sanity.engine.store import home
 from sanity.errors import BadInputError
-from sanity.experiments.reading import Reader
 
-NAMES = ("scores", "curves", "features", "latents", "geometry")
-# Cosines and shares are kept to four digits: more would be noise, and bytes.
-DIGITS = 4
-EXACT = {"probability", "times_seen", "samples_seen", "step", "loss", "frequency", "mean_square"}
+PROVENANCE = "provenance.json"
 
 
 @dataclass(frozen=True)
 class KeptTables:
-    """Tables of a run made elsewhere, and their provenance."""
+    """Tables of a run made elsewhere, by name, and their provenance."""
 
-    scores: pd.DataFrame
-    curves: pd.DataFrame
-    features: pd.DataFrame
-    """Of arms that learn."""
-    latents: pd.DataFrame
-    """Of trained arms."""
-    geometry: pd.DataFrame
+    tables: Mapping[str, pd.DataFrame]
     provenance: dict[str, Any]
 
-
-def export(reader: Reader, grid: str, folder: Path, *, about: str = "") -> Path:
-    """Write the tables of a grid on synthetic worlds to `folder` as parquet, with `provenance.json`.
-
-    Raises `BadInputError` when there is nothing to export.
-    """
-    if not reader.runs(grid):
-        raise BadInputError(
-            f"the grid {grid} has no runs at {reader.profile.name}: there is nothing to export"
+    @property
+    def words(self) -> str:
+        """Where the run was made: commit, machine and date."""
+        facts = self.provenance
+        commits = ", ".join(one[:8] for one in facts["commits"])
+        return (
+            f"commit {commits}, {facts['cpu']['cores']} cores ({facts['cpu']['model']}), "
+            f"finished {facts['finished'][:10]}"
         )
-    tables = {
-        "scores": reader.scores(grid),
-        "curves": reader.curves(grid),
-        **{name: reader.table(name, grid) for name in ("features", "latents", "geometry")},
-    }
-    still = ("untrained", "frozen_both")
-    tables["features"] = tables["features"][~tables["features"]["constraint"].isin(still)]
-    tables["latents"] = tables["latents"][tables["latents"]["constraint"] == "trained"]
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in NAMES:
-        _write(tables[name], folder / f"{name}.parquet")
-    files = {f"{name}.parquet": sha256_of(folder / f"{name}.parquet") for name in NAMES}
-    results = [result for _, result in reader.trained(grid)]
-    facts = {**_provenance(results, about), "files": files}
-    write_atomically(folder / "provenance.json", json.dumps(facts, indent=1, sort_keys=True) + "\n")
-    return folder
+
+    def of(self, table: str, experiment: str) -> pd.DataFrame:
+        """The rows of an experiment in a table."""
+        rows = self.tables[table]
+        return rows[rows["experiment"] == experiment].reset_index(drop=True)
 
 
-def kept_tables(folder: Path | None = None) -> KeptTables | None:
-    """The tables that `export` wrote to `folder`, or None where there are none.
+def results_folder() -> Path:
+    """Where runs are kept: a folder for each."""
+    return home() / "results"
 
-    Without a folder, those committed as `results/overnight_toy`. Raises `BadInputError` for a file that is
-    not the one whose SHA-256 the provenance names.
+
+def kept_tables(name: str, folder: Path | None = None) -> KeptTables | None:
+    """The run `name` that is kept in `folder` (the book's `results/`), or None where there is none.
+
+    Raises `BadInputError` for a file that is not the one whose SHA-256 the provenance names.
     """
-    folder = folder or home() / "results" / "overnight_toy"
-    if not (folder / "provenance.json").exists():
+    folder = (folder or results_folder()) / name
+    if not (folder / PROVENANCE).exists():
         return None
-    facts: dict[str, Any] = read_json(folder / "provenance.json")
+    facts: dict[str, Any] = read_json(folder / PROVENANCE)
     files: dict[str, str] = facts["files"]
-    for name, sha256 in files.items():
-        if not (folder / name).exists() or sha256_of(folder / name) != sha256:
+    for file, sha256 in files.items():
+        if not (folder / file).exists() or sha256_of(folder / file) != sha256:
             raise BadInputError(
-                f"{folder / name} is missing or is not the file that provenance.json names: "
+                f"{folder / file} is missing or is not the file that {PROVENANCE} names: "
                 "restore the folder from the repository"
             )
-    tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in NAMES}
-    return KeptTables(**tables, provenance=facts)
+    return KeptTables({Path(file).stem: pd.read_parquet(folder / file) for file in files}, facts)
 
 
-def _write(table: pd.DataFrame, path: Path) -> None:
-    table = table.copy()
-    for name in table.columns:
-        if pd.api.types.is_float_dtype(table[name]):
-            values = table[name].astype("float32")
-            table[name] = values if name in EXACT else values.round(DIGITS)
-        elif pd.api.types.is_integer_dtype(table[name]):
-            table[name] = pd.to_numeric(table[name], downcast="integer")
-    buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False, compression="zstd", compression_level=19)
-    write_atomically(path, buffer.getvalue())
+def kept_runs(*, but: str) -> Iterator[tuple[str, str]]:
+    """Name and hash of the provenance of every run that is kept, except that of the profile `but`."""
+    for path in sorted(results_folder().glob(f"*/{PROVENANCE}")):
+        if path.parent.name != but:
+            yield path.parent.name, sha256_of(path)
 
 
-def _provenance(results: Sequence[Result], about: str) -> dict[str, Any]:
-    """Where the runs come from: commit, machine, versions, seconds, and the hash of all recipes."""
-    manifests = [result.manifest for result in results]
-    made = [manifest["provenance"] for manifest in manifests]
-    recipes = [m["recipe"] for m in sorted(manifests, key=lambda m: str(m["key"]))]
-    budgets = [m["recipe"]["config"]["budget"] for m in manifests]
-    return {
-        "about": about,
-        "commits": sorted({str(one["commit"]) for one in made}),
-        "cpu": made[0]["cpu"],
-        "memory_bytes": made[0]["memory_bytes"],
-        "platform": made[0]["platform"],
-        "threads": sorted({one["threads"] for one in made}),
-        "versions": made[0]["versions"],
-        "functions": sorted({f"{r['function']} version {r['version']}" for r in recipes}),
-        "configuration": digest(recipes),
-        "samples": sorted({budget["steps"] * budget["batch_size"] for budget in budgets}),
-        "seeds": sorted({m["recipe"]["config"]["arm"]["seed"] for m in manifests}),
-        "runs": {str(m["label"]): {"key": m["key"], "seconds": round(m["seconds"], 1)} for m in manifests},
-        "seconds": round(sum(m["seconds"] for m in manifests), 1),
-        "finished": max(m["finished"] for m in manifests),
-    }
+@functools.lru_cache(maxsize=8)
+def imported_run(name: str, sha256: str) -> Imported:
+    """A kept run as the ledger reads it; refused where its provenance is not that of this hash any more."""
+    path = results_folder() / name / PROVENANCE
+    kept = kept_tables(name)
+    if kept is None or sha256_of(path) != sha256:
+        raise BadInputError(f"{path.parent} changed while verdicts were computed: run the same command again")
+    facts = kept.provenance
+    return Imported(name, kept.words, kept.tables["scores"], kept.tables["gates"], facts["primary"])

@@ -28,9 +28,10 @@ def gains(scores: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     """
     run = ["architecture", "objective", "seed"]
     ends = scores.pivot_table(index=run, columns="metric", values="value", sort=False)
+    by_run: Any = ends.loc
     rows = []
     for name, objective, seed in ends.index:
-        final, plain = ends.loc[(name, objective, seed)], ends.loc[(name, "plain", seed)]
+        final, plain = by_run[name, objective, seed], by_run[name, "plain", seed]
         mine, base = (_path(curves, name, one, seed) for one in (objective, "plain"))
         equal = min(mine[0].max(), base[0].max())
         rows.append(

@@ -83,7 +83,8 @@ class _Planner:
         if block.evals and not evals:
             return
         for place, run in runs_of(profile, block):
-            scored_on = profile.source_named(block.scored_on) if block.scored_on else run.source
+            seed = run.arm.seed
+            scored_on = profile.source_named(block.scored_on, seed) if block.scored_on else run.source
             where = profile.place_of(block.scored_on) if block.scored_on else place
             self.add_run(grid, where, run, scored_on, evals, block.seeds)
 
@@ -204,7 +205,9 @@ class _Planner:
     def _graded(self, name: str, one: Eval, run: RunSpec, source: Source, place: str) -> None:
         if source.is_control or getattr(one, "grades", True) is None or not one.grades_on(source):
             return
-        if any((made.eval, made.place, made.source) == (name, place, source) for made in self.plan.graded):
+        # Of a world that every seed draws for itself, one says how an eval reads them all.
+        asked = (name, place, source.redrawn(0))
+        if any((made.eval, made.place, made.source.redrawn(0)) == asked for made in self.plan.graded):
             return
         inputs = {**self._source_cells(source), **self._prepared(name, one, source, place)}
         if one.has("refer"):
@@ -241,8 +244,9 @@ def _cost(given: float | Cost) -> Cost:
 def runs_of(profile: Profile, block: Block) -> Iterator[tuple[str, RunSpec]]:
     """Every combination of a block with the name of its place, seeds innermost."""
     for source in block.sources:
-        made = profile.source_named(source)
+        of_seed = {seed: profile.source_named(source, seed) for seed in block.seeds}
         for at, arm in itertools.product(block.at, block.every_arm()):
+            made = of_seed[arm.seed]
             bound = replace(arm, init=arm.init.on(made))
             whole = RunSpec(bound, made, block.budget(profile.precision), profile.device)
             yield profile.place_of(source), whole if at == 1 else Snapshot(**vars(whole), at=at)

@@ -145,7 +145,7 @@ def _side_by_side(sae: Autoencoder, truth: Truth, theirs: Any) -> pd.DataFrame:
         "L0": theirs.sae_l0,
         "dead latents": theirs.dead_latents / sae.d_sae,
     }
-    rows = [
+    rows: list[tuple[Any, ...]] = [
         (
             "MCC",
             mean_matched_cosine(features, sae.W_dec),

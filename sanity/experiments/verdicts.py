@@ -25,6 +25,8 @@ from sanity.claims import (
     read_ledger,
     repeated,
     result_rows,
+    with_imported,
+    with_pilots,
 )
 from sanity.claims.schema import metrics_of
 from sanity.engine.cells import Cell, Cost, Result, Task, computes
@@ -34,6 +36,7 @@ from sanity.evals.base import Eval
 from sanity.evals.metric import METRICS, Metric
 from sanity.experiments.analyses import analysis_modules, scored_cells
 from sanity.experiments.gathering import gathered, gathering_cell
+from sanity.experiments.kept_tables import imported_run, kept_runs
 from sanity.experiments.planner import plan_grids
 from sanity.experiments.plans import Plan
 from sanity.experiments.reading import stack
@@ -77,9 +80,11 @@ class Judging:
     primary: Mapping[str, Mapping[str, Any]]
     printed: Mapping[str, str]
     """What the paper's own numbers would say at the ledger's margins, by claim."""
+    imported: tuple[tuple[str, str], ...] = ()
+    """Runs made elsewhere that judge what this profile cannot: name, and hash of the provenance."""
 
 
-@computes("verdicts", version=1)
+@computes("verdicts", version=2)
 def judge_claims(task: Task) -> None:
     """Every claim's verdict: `results` as data, and the front page's table `claims`."""
     scores, gates = task.inputs["scores"].table("scores"), task.inputs["gates"].table("gates")
@@ -93,9 +98,13 @@ def judged(
 ) -> tuple[list[dict[str, Any]], pd.DataFrame]:
     """The verdicts as data and as the front page's table."""
     ledger = ledger_of(config.ledger, metrics=config.metrics)
-    found = evaluate_all(ledger, scores, primary=config.primary, failed_gates=failed_metrics(gates))
-    rows = result_rows(found, profile=config.profile, gates=gates)
-    return rows, claims_table(found, profile=config.profile, gates=gates, printed=config.printed)
+    runs = [imported_run(name, sha256) for name, sha256 in config.imported]
+    scores = with_pilots(scores, ledger, runs)
+    own = evaluate_all(ledger, scores, primary=config.primary, failed_gates=failed_metrics(gates))
+    found = with_imported(own, ledger, runs)
+    rows = result_rows(found, profile=config.profile, gates=gates, imported=runs)
+    table = claims_table(found, profile=config.profile, gates=gates, printed=config.printed, imported=runs)
+    return rows, table
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +123,8 @@ class VerdictCells:
 
 
 def verdict_cells(plan: Plan, ledger: Ledger | None = None) -> VerdictCells:
-    """The cells that judge a ledger (the book's) at a plan's profile."""
+    """The cells that judge a ledger at a plan's profile: the book's, with the runs that are kept with it."""
+    imported = () if ledger else tuple(kept_runs(but=plan.profile.name))
     ledger = ledger or book_ledger()
     metrics = _metrics(plan, ledger)
     scores = gathering_cell(plan, ledger, scored_cells(plan))
@@ -133,6 +143,7 @@ def verdict_cells(plan: Plan, ledger: Ledger | None = None) -> VerdictCells:
             metrics,
             primary_of(plan.profile, ledger),
             {claim.id: on_printed_numbers(claim, ledger) for claim in ledger.claims},
+            imported,
         ),
         inputs={"scores": scores, "gates": gates},
         label="verdicts on all claims",
@@ -242,4 +253,6 @@ def verdict_tables(
     if len(twice):
         log.warning("%d scores have two values, so that claims on them are refused:\n%s", len(twice), twice)
     primary = cells.verdicts.config.primary
+    runs = [imported_run(name, sha256) for name, sha256 in cells.verdicts.config.imported]
+    scores = with_pilots(scores, cells.ledger, runs)
     return VerdictTables(scores, gates, rows, table, absent, cells.ledger, primary, found)

@@ -24,6 +24,7 @@ from sanity.figures.recovery import (
     threshold_sweep,
     turning,
 )
+from sanity.figures.shares import shares_of_lead
 from sanity.figures.style import ARCHITECTURE_NAMES, arm_name, arm_words, house_style
 from sanity.figures.validity import graded_readings, scramble_matrix, truth_against_corruption
 from sanity.figures.worlds import misfit_moves, misses_of_parents, recovery_against_variance
@@ -69,6 +70,7 @@ __all__ = [
     "reference_ladder",
     "score_quantiles",
     "scramble_matrix",
+    "shares_of_lead",
     "smallest_margins",
     "tau_sweep",
     "threshold_sweep",

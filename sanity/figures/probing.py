@@ -1,4 +1,4 @@
-"""Sparse probing: arms beside features that nobody trained, between floor and ceiling."""
+"""Sparse probing: arms next to references without training, between floor and ceiling."""
 
 from __future__ import annotations
 

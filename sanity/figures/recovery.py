@@ -40,11 +40,12 @@ RULE_COLOURS = {"topk": "#0072B2", "batchtopk": "#E69F00", "pursuit": "#999999",
 
 
 @with_data
-def recovery_at_a_glance(curves: pd.DataFrame) -> Figure:
+def recovery_at_a_glance(curves: pd.DataFrame, *, printed: pd.DataFrame | None = None) -> Figure:
     """A panel per architecture (column) and world (row): EV, recovery and live latents against samples.
 
     All four are shares between 0 and 1, and share one axis: what explained variance says, and what it does
-    not, stands in one panel.
+    not, stands in one panel. `printed` holds the paper's numbers (columns probability_model, architecture,
+    explained_variance, recovered_fraction), drawn as diamonds at the right end.
     """
     worlds, names = (list(dict.fromkeys(curves[c])) for c in ("world_or_hook", "architecture"))
     figure, axes = plt.subplots(
@@ -63,6 +64,8 @@ def recovery_at_a_glance(curves: pd.DataFrame) -> Figure:
             part = curves[(curves["world_or_hook"] == world) & (curves["architecture"] == name)]
             for metric, (label, colour, line) in GLANCE.items():
                 mean_and_seeds(ax, part, x="samples_seen", y=metric, label=label, colour=colour, line=line)
+            if printed is not None:
+                _paper_marks(ax, printed, world, ARCHITECTURE_NAMES[name], at=part["samples_seen"].max())
             ax.set_xscale("log")
             ax.set_ylim(0, 1.02)
             if row == 0:
@@ -72,6 +75,18 @@ def recovery_at_a_glance(curves: pd.DataFrame) -> Figure:
         axes[row, 0].set_ylabel(f"{world} probabilities")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
+
+
+def _paper_marks(ax: Axes, printed: pd.DataFrame, world: str, architecture: str, *, at: float) -> None:
+    rows = printed[(printed["probability_model"] == world) & (printed["architecture"] == architecture)]
+    for column, metric in (
+        ("explained_variance", "explained_variance_held_out"),
+        ("recovered_fraction", "recovery"),
+    ):
+        values = rows[column].dropna()
+        ax.plot(
+            [at] * len(values), values, "D", mfc="white", mec=GLANCE[metric][1], ms=6, clip_on=False, zorder=4
+        )
 
 
 @with_data
@@ -109,7 +124,7 @@ def turning(curves: pd.DataFrame) -> Figure:
 def reference_ladder(
     references: pd.DataFrame, *, marks: Mapping[str, Sequence[tuple[str, float]]] | None = None
 ) -> Figure:
-    """Explained variance of dictionaries that nobody trained, under each rule; one panel per world.
+    """Explained variance of untrained dictionaries, under each rule; one panel per world.
 
     `references` has the columns world_or_hook, dictionary, rule and explained_variance. `marks` gives values
     to draw as lines, by world.

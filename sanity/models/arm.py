@@ -234,7 +234,7 @@ class Training(Checked):
     auxiliary_k: int | None = None
     """Dead latents that take part per sample; None: d_in / 2, as there."""
     curve_points: int = 200
-    """Evenly spaced rows of the curve, beside those of the probes."""
+    """Evenly spaced rows of the curve, next to those of the probes."""
     probe_points: int = 24
     """Log-spaced steps at which probes are asked."""
 

@@ -112,7 +112,7 @@ class Loop:
         return learner
 
     def _saved(self, arm: Arm, folder: Path) -> Saved | None:
-        """An arm's checkpoint; one that was damaged is not used, and the arm begins anew."""
+        """An arm's checkpoint; one that was damaged is not used, and the arm starts again."""
         try:
             return load_progress(folder, self._identity(arm))
         except CorruptFileError as error:

@@ -95,7 +95,7 @@ class PlainAutoencoder(nn.Module):
                 gate = (u > self.smallest.clamp_min(0)).to(u.dtype)  # [batch, d_sae]
             case JumpReLU(bandwidth=w):
                 theta = self.log_theta.exp()  # [d_sae]
-                gate = Step.apply(u, theta, w)  # [batch, d_sae]
+                gate = Step.apply(u, theta, w)  # type: ignore[no-untyped-call]  # [batch, d_sae]
                 # The second term is 0. Through it theta learns with slope theta * dH, as in the paper.
                 return u * gate.detach() + theta.detach() * (gate - gate.detach()), gate
             case other if other.threshold == "none":  # one of your own, by the mask of its rule
@@ -115,4 +115,4 @@ class PlainAutoencoder(nn.Module):
     def make_unit(self) -> None:
         """After an optimiser's step: rows of W_dec back to length 1; a frozen one keeps its bits."""
         if self.W_dec.requires_grad:
-            self.W_dec /= self.W_dec.norm(dim=1, keepdim=True)  # [d_sae, d_in]
+            self.W_dec.div_(self.W_dec.norm(dim=1, keepdim=True))  # [d_sae, d_in]

@@ -1,7 +1,8 @@
 """Profiles: how much of everything a run does, as data.
 
-`demo` is for a first look, `smoke` for tests, `quick` for a laptop, `overnight` for its night, `gpu` and
-`paper` for a graphics card; each is one YAML file next to this module, validated when it is loaded.
+`demo` is for a first look, `smoke` for tests, `quick` for a laptop, `overnight` for its night, `synthetic`
+for the paper's synthetic worlds alone, `gpu` and `paper` for a graphics card; each is one YAML file next to
+this module, validated when it is loaded.
 """
 
 from sanity.profiles.grids import Block, inherited, named_arm, spelled_arm

@@ -17,7 +17,7 @@ from sanity.errors import BadInputError
 from sanity.evals.base import Eval
 from sanity.profiles.entry import Entry, FileName
 from sanity.profiles.grids import Block, inherited
-from sanity.profiles.sources import NoiseEntry, SourceEntry
+from sanity.profiles.sources import HarderWorldEntry, NoiseEntry, SourceEntry, WorldEntry
 from sanity.sources import Pace, Source
 
 assert evals  # importing the room makes its evals known
@@ -70,11 +70,14 @@ class Profile(Entry):
                     raise ValueError(f"the grid {name}: {error}") from error
         return self
 
-    def source_named(self, name: str) -> Source:
-        """The source that the profile calls `name`, with local text as it is now."""
+    def source_named(self, name: str, seed: int | None = None) -> Source:
+        """The source that the profile calls `name`, with local text as it is now, for an arm of this seed."""
         if name not in self.sources:
             raise BadInputError(f"no source is called {name!r}; there are: {', '.join(self.sources)}")
-        return self.sources[name].made(self.source_named)
+        entry = self.sources[name]
+        made = entry.made(self.source_named)
+        redrawn = isinstance(entry, WorldEntry | HarderWorldEntry) and entry.redrawn
+        return made.redrawn(seed) if redrawn and seed is not None else made
 
     def place_of(self, source: str) -> str:
         """What tables call a source: the hook, or the world's name.
@@ -129,7 +132,7 @@ def names() -> list[str]:
         for p in resources.files(__package__).iterdir()
         if p.name.endswith(".yaml")
     }
-    order = ["demo", "smoke", "quick", "overnight", "gpu", "paper"]
+    order = ["demo", "smoke", "quick", "calibration", "synthetic", "overnight", "gpu", "paper"]
     return [n for n in order if n in found] + sorted(found - set(order))
 
 
@@ -165,7 +168,8 @@ def _like(entry: Any) -> str | None:
 def _completed(given: dict[str, Any]) -> dict[str, Any]:
     """The entries of a profile with `based_on: NAME`, and all others of the profile NAME that is there.
 
-    A named entry that is null is left out, and so are grids that are like it.
+    A named entry that is null is left out, and so are grids that are like it. With `only: [NAMES]` it has
+    these grids and no others.
     """
     given = dict(given)
     if (base := given.pop("based_on", None)) is None:
@@ -199,6 +203,7 @@ def _profile(
     """A profile from its entries; `folder` is where the folders that it names are looked for."""
     where = f"profile {name!r}"
     given = _completed(given) | changes
+    only = given.pop("only", None) if only is None else only
     if given.setdefault("name", name) != name:
         raise BadInputError(f"{where} names itself {given['name']!r}: leave the name to its file")
     if not isinstance(given.get("grids"), Mapping):

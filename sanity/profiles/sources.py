@@ -21,36 +21,37 @@ DOCUMENT_TOKENS = 1024
 SHORT_TEXT = 5_000_000
 
 
-class WorldEntry(Entry):
+class _WorldEntry(Entry):
+    """A synthetic world, the same for all seeds of its arms or redrawn for each."""
+
+    spec: SyntheticSpec
+    held_out: Size
+    redrawn: bool = False
+    """Whether each seed of an arm has a world of its own, drawn from that seed: features and frequencies."""
+
+    def made(self, named: Callable[[str], Source]) -> Source:
+        """The source."""
+        return World(self.spec, self.held_out)
+
+    def place(self, name: str) -> str:
+        """What tables call it."""
+        return name
+
+
+class WorldEntry(_WorldEntry):
     """A synthetic world of the paper's kind."""
 
     kind: Literal["world"]
     spec: SyntheticSpec = SyntheticSpec()
     held_out: Size = 16_384
 
-    def made(self, named: Callable[[str], Source]) -> Source:
-        """The source."""
-        return World(self.spec, self.held_out)
 
-    def place(self, name: str) -> str:
-        """What tables call it."""
-        return name
-
-
-class HarderWorldEntry(Entry):
+class HarderWorldEntry(_WorldEntry):
     """A synthetic world beyond the paper's limits."""
 
     kind: Literal["harder world"]
     spec: HarderSpec = HarderSpec()
     held_out: Size = 8192
-
-    def made(self, named: Callable[[str], Source]) -> Source:
-        """The source."""
-        return World(self.spec, self.held_out)
-
-    def place(self, name: str) -> str:
-        """What tables call it."""
-        return name
 
 
 class HookEntry(Entry):

@@ -1,5 +1,6 @@
 """From a profile's name to HTML pages: chapters are run, staged and built; every page says what made it."""
 
+from sanity.publishing.answers import cards
 from sanity.publishing.chapters import Chapter, Execution, read_chapters, run_chapters
 from sanity.publishing.display import Html, Markdown, code
 from sanity.publishing.log import log_to_stderr
@@ -9,6 +10,7 @@ from sanity.publishing.remote import COLAB_CELL, Remote, parse_remote
 from sanity.publishing.report import ReportPage
 from sanity.publishing.reproduce import Build, build_book, cost_words, reproduce_book
 from sanity.publishing.site import Site, build_site
+from sanity.publishing.words import ahead, count, span
 
 __all__ = [
     "COLAB_CELL",
@@ -21,10 +23,13 @@ __all__ = [
     "Remote",
     "ReportPage",
     "Site",
+    "ahead",
     "build_book",
     "build_site",
+    "cards",
     "code",
     "cost_words",
+    "count",
     "log_to_stderr",
     "open_chapter",
     "parse_remote",
@@ -32,4 +37,5 @@ __all__ = [
     "read_chapters",
     "reproduce_book",
     "run_chapters",
+    "span",
 ]

@@ -1,6 +1,6 @@
 """A Sphinx extension: puts each page's launch and download buttons into the theme's header.
 
-It also keeps what a plain `jupyter-book build .` makes of chapters that nobody ran away from the pages.
+It also keeps what a plain `jupyter-book build .` makes of chapters that were not run away from the pages.
 
 The theme has launch buttons of its own, but its notebook download hands out the built copy, and both
 fail on remotes they do not know. Here the staged configuration says per page what to show.

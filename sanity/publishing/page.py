@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sanity.engine.files import write_atomically, write_sealed
 from sanity.errors import BadInputError
+from sanity.publishing.answers import Answer, glue_numbers
 from sanity.publishing.display import Html, as_columns, figure_html, table_html
 from sanity.publishing.log import log_to_stderr
 from sanity.publishing.provenance import provenance, provenance_html, with_inputs
@@ -41,9 +42,13 @@ class ChapterPage:
         self._results: list[Result] = []
         self._read: Reader | None = None
         self._tables: dict[str, str] = {}
+        self._answer = Answer()
+        self._numbers: dict[str, float] = {}
+        self._verdicts: dict[str, dict[str, Any]] | None = None
 
     def banner(self) -> Html:
-        """The strip below the title: at which profile this page was run, and what that leaves out."""
+        """Below the title: a place for the short answer, and at which profile this page was run."""
+        self._answer.open()
         left_out = "".join(f"<li>{escape(item)}</li>" for item in self.profile.left_out)
         more = f"<details><summary>What this leaves out</summary><ul>{left_out}</ul></details>"
         return Html(
@@ -51,6 +56,44 @@ class ChapterPage:
             f"<strong>{escape(self.profile.name)}</strong>: {escape(self.profile.about)}</p>"
             f"{more if left_out else ''}</div>"
         )
+
+    def answer(self, found: str, *, sure: str, scale: str, figure: Html | None = None) -> Html | None:
+        """What the page finds, in Markdown, shown on top of it, where `banner` kept a place.
+
+        Parameters
+        ----------
+        found
+            The finding, in one or two sentences with its numbers.
+        sure
+            How sure that is: seeds, intervals, verdicts, gates.
+        scale
+            At what scale it was found: model, tokens, latents.
+        figure
+            At most one, from `self.figure`.
+        """
+        shown = self._answer.fill(found, sure=sure, scale=scale, figure=figure)
+        return None if self._answer.kept else shown
+
+    def verdict(self, claim: str) -> str:
+        """The verdict on a claim of the ledger, with its interval, margin and share, in Markdown."""
+        from sanity.claims import verdict_words
+        from sanity.experiments.verdicts import verdict_tables
+
+        if self._verdicts is None:
+            self._verdicts = {row["id"]: row for row in verdict_tables(self.profile).results}
+        if claim not in self._verdicts:
+            raise BadInputError(f"the ledger has no claim {claim!r}; it has: {', '.join(self._verdicts)}")
+        return verdict_words(self._verdicts[claim])
+
+    def number(self, name: str, value: float) -> float:
+        """`value`, kept under a name: pages that give one name different values are not built.
+
+        Equal means in six digits: sums in another order differ in the last ones.
+        """
+        kept = float(f"{value:.6g}")
+        if self._numbers.setdefault(name, kept) != kept:
+            raise BadInputError(f"this page gives {name!r} two values: {self._numbers[name]} and {kept}")
+        return value
 
     @property
     def read(self) -> Reader:
@@ -89,9 +132,15 @@ class ChapterPage:
         self._results.extend(results)
 
     def figure(
-        self, figure: Figure, *, alt: str, caption: str, data: tuple[pd.DataFrame, str] | None = None
+        self,
+        figure: Figure,
+        *,
+        alt: str,
+        caption: str,
+        finding: str = "",
+        data: tuple[pd.DataFrame, str] | None = None,
     ) -> Html:
-        """A figure with its alternative text (which states the finding), caption, and data to download.
+        """A figure with its alternative text, its caption, and data to download; `finding` is its title.
 
         Without `data`, a figure of `sanity.figures` is published with the table that it was drawn from.
         """
@@ -99,7 +148,8 @@ class ChapterPage:
             name, table = figure.drawn_from
             data = (as_columns(table), self._own_name(name))
         link = self.publish(*data).html if data is not None else ""
-        return Html(figure_html(figure, alt=alt, caption=caption, data=link))
+        title = f'<p class="sanity-finding">{escape(finding)}</p>' if finding else ""
+        return Html(title + figure_html(figure, alt=alt, caption=caption, data=link))
 
     def slider(self, table: pd.DataFrame, **how: Any) -> Html:
         """A slider over computed results; see `sanity.publishing.widgets.slider_html`."""
@@ -138,6 +188,14 @@ class ChapterPage:
         """A table with its caption; `folded` shows the caption alone until it is opened."""
         return Html(table_html(table, caption=caption, folded=folded, digits=digits))
 
+    def parameters(self, rows: Sequence[tuple[object, ...]]) -> Html:
+        """What the paper says and what this page does: rows of setting, paper, here, why."""
+        import pandas as pd
+
+        table = pd.DataFrame([[str(one) for one in row] for row in rows])
+        table.columns = ["setting", "paper", "here", "why"]
+        return self.table(table.set_index("setting"), caption="The paper's settings, and those of this page.")
+
     def publish(self, table: pd.DataFrame, name: str) -> Html:
         """Keep `table` as `_build/results/PROFILE/NAME.parquet` and `.csv`, and give links to both."""
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
@@ -161,6 +219,7 @@ class ChapterPage:
         hashes: Mapping[str, str] | None = None,
     ) -> Html:
         """The block at the end of the page; `results` adds to those that came by `self.results`."""
+        glue_numbers(self._numbers)
         return Html(provenance_html(self.facts(results, seeds=seeds, hashes=hashes)))
 
     def facts(

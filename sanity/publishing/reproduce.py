@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sanity.engine.calibration import slowness
 from sanity.engine.leases import alone
 from sanity.engine.machine import memory_bytes
 from sanity.errors import BadInputError, StorageError
@@ -116,7 +117,11 @@ def announce(profile: str, cells: Sequence[Cell], absent: Sequence[Cell], where:
     free = shutil.disk_usage(where).free
     log.info("profile %s: %d results, %d of them are there", profile, count, count - len(absent))
     if absent:
-        log.info("to compute: %s; %s are free", cost_words(cost, load(profile).device), size_words(free))
+        log.info(
+            "to compute: %s; %s are free",
+            cost_words(cost, load(profile).device, slowness()),
+            size_words(free),
+        )
     if cost.memory_bytes > memory_bytes():
         log.warning("this machine has only %s of memory: expect it to swap", size_words(memory_bytes()))
     needed = cost.disk_bytes + PAGES_BYTES
@@ -127,21 +132,26 @@ def announce(profile: str, cells: Sequence[Cell], absent: Sequence[Cell], where:
         )
 
 
-def cost_words(cost: Cost, device: str = "cpu") -> str:
+def cost_words(cost: Cost, device: str = "cpu", slowness: float | None = None) -> str:
     """A cost in words: "about 25 min on two cores, 1.2 GB of disk, up to 2.0 GB of memory".
 
+    With `slowness`, as `sanity.engine.calibration` measures it, also what it takes on this machine now.
     What a GPU takes has not been measured, and is said to be a guess.
     """
     where = "on two cores" if device == "cpu" else "on a graphics card (a guess)"
-    minutes = cost.seconds / 60
-    if minutes < 1.5:
-        duration = f"{cost.seconds:.0f} s"
-    else:
-        duration = f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+    here = ""
+    if device == "cpu" and slowness is not None:
+        here = f" (on this machine, as a calibration just measured it: {_duration(cost.seconds * slowness)})"
     return (
-        f"about {duration} {where}, {size_words(cost.disk_bytes)} of disk, "
+        f"about {_duration(cost.seconds)} {where}{here}, {size_words(cost.disk_bytes)} of disk, "
         f"up to {size_words(cost.memory_bytes)} of memory"
     )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def size_words(size: float) -> str:

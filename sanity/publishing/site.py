@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,13 @@ from sanity.engine.files import (
 )
 from sanity.engine.yamlfile import read_yaml, validated
 from sanity.errors import SanityError
+from sanity.publishing.answers import disagreements
+from sanity.publishing.api import PLACE, api_markdown
 from sanity.publishing.chapters import Chapter
 from sanity.publishing.finishing import finish_pages
+from sanity.publishing.glossary import Linker, terms_of
 from sanity.publishing.remote import Remote, buttons, fill_colab_cell, find_remote, published_ref
+from sanity.publishing.sections import without_empty
 from sanity.publishing.stamps import results_folder, tables_of
 
 log = logging.getLogger("sanity")
@@ -115,13 +119,21 @@ def stage(chapters: Sequence[Chapter], notebooks: Mapping[str, Path], *, profile
         ignore=lambda _folder, names: [n for n in names if n.endswith(NOT_PAGES) or n.startswith(".")],
     )
     remote, ref = find_remote(root), published_ref(root)
+    disagreements({name: path for name, path in notebooks.items() if path.exists()})
+    glossary = root / "book" / "glossary.md"
+    known = any(chapter.source == glossary for chapter in chapters)
+    terms = terms_of(glossary.read_text("utf-8")) if known else []
     for chapter in chapters:
+        link = Linker([] if chapter.source == glossary else terms).link
         target = site / f"{chapter.name}{chapter.source.suffix}"
         target.parent.mkdir(parents=True, exist_ok=True)
         if chapter.runs:
-            target.write_text(_page(chapter, notebooks[chapter.name], remote, ref), encoding="utf-8")
+            target.write_text(_page(chapter, notebooks[chapter.name], remote, ref, link), encoding="utf-8")
         else:
-            shutil.copyfile(chapter.source, target)
+            text = chapter.source.read_text("utf-8")
+            if PLACE in text:
+                text = text.replace(PLACE, api_markdown(Path(__file__).resolve().parent.parent))
+            target.write_text(link(text), encoding="utf-8")
     data = site / "extra" / "data"
     data.mkdir(parents=True)
     shown = {}
@@ -156,7 +168,9 @@ def folder_digest(folder: Path, *others: Path) -> str:
     return state.hexdigest()
 
 
-def _page(chapter: Chapter, notebook: Path, remote: Remote | None, ref: str) -> str:
+def _page(
+    chapter: Chapter, notebook: Path, remote: Remote | None, ref: str, link: Callable[[str], str]
+) -> str:
     """The executed notebook as the builder gets it: without this machine's paths and without set-up cells."""
     content: dict[str, Any] = dict(read_json(notebook))
     content["metadata"].pop("papermill", None)
@@ -164,6 +178,7 @@ def _page(chapter: Chapter, notebook: Path, remote: Remote | None, ref: str) -> 
     for mark, call in MARKS.items():
         if mark not in shown:
             raise SanityError(f"chapter {chapter.name} does not show {call}: every page says what made it")
+    content["cells"] = without_empty(content["cells"])
     for cell in content["cells"]:
         cell["metadata"].pop("papermill", None)
         cell["metadata"].pop("execution", None)
@@ -172,6 +187,8 @@ def _page(chapter: Chapter, notebook: Path, remote: Remote | None, ref: str) -> 
         set_up = "google.colab" in source or {"parameters", "injected-parameters"} & set(tags)
         if cell["cell_type"] == "code" and set_up and "remove-cell" not in tags:
             tags.append("remove-cell")
+        if cell["cell_type"] == "markdown":
+            source = link(source)
         cell["source"] = fill_colab_cell(source, remote, ref)
     return json.dumps(content, indent=1, sort_keys=True)
 

@@ -98,6 +98,10 @@ class Source(Named, family="source"):
         """The world or hook in words, for labels."""
         return self.spelled
 
+    def redrawn(self, seed: int) -> Source:
+        """The same kind of source drawn from another seed; what is not drawn stays what it is."""
+        return self
+
     def columns(self) -> dict[str, object]:
         """What a tidy row says of the data that it is about."""
         return {"subject": self.subject, "d_in": self.d_in}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from typing_extensions import override
@@ -15,7 +15,7 @@ from sanity.sources.base import FIRST_CALIBRATION_STEP, Opened, Source, held_out
 
 @dataclass(frozen=True)
 class World(Source):
-    """Samples of a synthetic world, drawn anew for every batch."""
+    """Samples of a synthetic world, new ones for every batch."""
 
     spec: SyntheticSpec = SyntheticSpec()
     held_out: int = 16_384
@@ -36,6 +36,10 @@ class World(Source):
     @override
     def columns(self) -> dict[str, object]:
         return {**super().columns(), "n_features": self.spec.n_features}
+
+    @override
+    def redrawn(self, seed: int) -> Source:
+        return replace(self, spec=replace(self.spec, seed=seed))
 
     @override
     def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:

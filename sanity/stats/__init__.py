@@ -16,6 +16,7 @@ from sanity.stats.power import (
     sd_upper_limit,
     seeds_for_margin,
 )
+from sanity.stats.ratios import Ratio, ratio_of_means
 from sanity.stats.single import Placement, Spread, place, pooled_spread
 from sanity.stats.unpaired import verdict_unpaired
 from sanity.stats.validity import GATE_COLUMNS, Gate, gate, gates, not_available
@@ -31,6 +32,7 @@ __all__ = [
     "Interaction",
     "Interval",
     "Placement",
+    "Ratio",
     "Spread",
     "Verdict",
     "Word",
@@ -52,6 +54,7 @@ __all__ = [
     "paired_differences",
     "place",
     "pooled_spread",
+    "ratio_of_means",
     "sd_upper_limit",
     "seed_table",
     "seeds_for_margin",

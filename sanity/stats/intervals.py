@@ -102,7 +102,7 @@ def hierarchical_bootstrap(
     missing = [name for name in (*levels, value) if name not in rows.columns]
     if missing:
         raise BadInputError(
-            f"the rows lack the column(s) {', '.join(missing)}; they have {list(rows.columns)}"
+            f"the rows lack the columns: {', '.join(missing)}; they have {list(rows.columns)}"
         )
     if rows[levels[0]].nunique() < 2:
         raise BadInputError(f"a bootstrap over {levels[0]} needs at least 2 of them: run more")

@@ -75,7 +75,7 @@ def seed_table(rows: pd.DataFrame, *, arms: str | list[str], what: str = "the sc
     names = [arms] if isinstance(arms, str) else arms
     missing = [name for name in ("seed", "value", *names) if name not in rows.columns]
     if missing:
-        raise BadInputError(f"{what} lack the column(s) {', '.join(missing)}; they have {list(rows.columns)}")
+        raise BadInputError(f"{what} lack the columns: {', '.join(missing)}; they have {list(rows.columns)}")
     if rows.empty:
         raise BadInputError(f"{what} are empty: there is nothing to pair")
     double = rows[rows.duplicated(["seed", *names], keep=False)]
@@ -94,7 +94,7 @@ def seed_table(rows: pd.DataFrame, *, arms: str | list[str], what: str = "the sc
         arm = next(column for column in table.columns if holes[column].any())
         seeds = table.index[holes[arm]].tolist()
         raise BadInputError(
-            f"{what} are not paired: {arm} has no score for seed(s) {seeds}, which other arms have; "
+            f"{what} are not paired: {arm} has no score for seeds {seeds}, which other arms have; "
             "run the missing cells, or compare only the seeds that all arms share"
         )
     return table

@@ -128,7 +128,7 @@ def gate(
     levels, seeds = sorted(graded["level"].unique()), graded["seed"].nunique()
     if len(levels) < LEVELS or levels[0] > 0 or levels[-1] < 1:
         shown = ", ".join(f"{level:g}" for level in levels)
-        why = f"its reference was read at level(s) {shown}, wanted are {LEVELS} or more from 0 to 1"
+        why = f"its reference was read at levels {shown}, wanted are {LEVELS} or more from 0 to 1"
         return not_available(metric, why, reference=reference)
     by_level = graded.groupby("level")["value"]
     if int(by_level.count().min()) < SEEDS:
@@ -189,7 +189,7 @@ def _checked(graded: pd.DataFrame) -> str:
     missing = [name for name in GATE_COLUMNS if name not in graded.columns]
     if missing:
         raise BadInputError(
-            f"graded scores lack the column(s) {', '.join(missing)}; wanted are {', '.join(GATE_COLUMNS)}"
+            f"graded scores lack the columns: {', '.join(missing)}; wanted are {', '.join(GATE_COLUMNS)}"
         )
     names = graded["metric"].unique()
     if len(names) != 1:

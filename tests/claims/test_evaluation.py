@@ -224,7 +224,7 @@ def test_unpaired_seeds_nan_and_double_cells_are_refused_in_words(ledger: Ledger
     double = pd.concat([pair([0.9], [0.1]), pair([0.8], [0.1], learning_rate=1e-3)])
     with pytest.raises(BadInputError, match="learning_rate"):
         judge(ledger, double)
-    with pytest.raises(BadInputError, match=r"lack the column\(s\) floor"):
+    with pytest.raises(BadInputError, match=r"lack the columns:? floor"):
         judge(ledger, double.drop(columns="floor"))
 
 
@@ -436,11 +436,12 @@ def test_the_front_pages_table_shows_open_claims_and_what_is_not_blind(ledger: L
     table = claims_table(results, profile="gpu").set_index("id")
     assert len(table) == len(ledger.claims)
     assert table.loc[RECOVERY, "stands"] == "yes"
-    assert str(table.loc[RECOVERY, "ours"]).startswith("0.017 against 0.950: +0.933 [0.9")
+    ours = "frozen decoder 0.017, soft-frozen decoder 0.950: difference +0.933 [0.9"
+    assert str(table.loc[RECOVERY, "ours"]).startswith(ours)
     assert table.loc[RECOVERY, "profile and scale"] == "gpu, same scale"
-    assert table.loc[RECOVERY, "margin or range"] == "0.1 (not blind)"
-    assert table.loc["toy-constant-topk-recovery", "margin or range"] == "at least 0.95 (not blind)"
-    assert table.loc["toy-constant-jumprelu-ev", "margin or range"] == "0.62 to 0.72"
+    assert table.loc[RECOVERY, "margin or range"] == "0.1 (10% of the range), not blind"
+    assert table.loc["toy-constant-topk-recovery", "margin or range"] == "at least 0.95, not blind"
+    assert table.loc["toy-constant-jumprelu-ev", "margin or range"] == "0.62 to 0.72, blind"
     assert (table.loc[PROBING, "verdict"], table.loc[PROBING, "in detail"]) == ("open", "no result")
     assert set(table.loc[table["verdict"] == "open", "ours"]) == {""}
 

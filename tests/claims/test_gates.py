@@ -179,7 +179,7 @@ def test_a_failure_at_one_place_of_two_is_enough_and_both_are_named() -> None:
 
 
 def test_a_table_that_is_none_is_refused() -> None:
-    with pytest.raises(BadInputError, match=r"lacks the column\(s\) place, reason"):
+    with pytest.raises(BadInputError, match=r"lacks the columns:? place, reason"):
         failed_metrics(gates().drop(columns=["place", "reason"]))
     with pytest.raises(BadInputError, match="state is 'maybe'; there are: failed, not available, passed"):
         gate_state(gates(recovery="maybe"), ["recovery"])

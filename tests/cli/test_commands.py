@@ -189,7 +189,17 @@ def test_clean_keeps_what_a_profile_that_is_named_reaches(
     assert [row["key"] for row in document("clean", "--json")["results"]] == [own.key]
     named = document("clean", "--profile", small_profile, "--profile", "smoke", "--yes", "--json")
     assert named["results"] == []
-    assert named["kept_for"] == ["demo", "smoke", "quick", "overnight", "gpu", "paper", small_profile]
+    assert named["kept_for"] == [
+        "demo",
+        "smoke",
+        "quick",
+        "calibration",
+        "synthetic",
+        "overnight",
+        "gpu",
+        "paper",
+        small_profile,
+    ]
     assert open_store().list() == [own.key]
 
 

@@ -15,6 +15,7 @@ from sanity.data.facts import TEST, TRAIN, Facts
 from sanity.errors import BadInputError
 from sanity.evals import causal_editing as ce
 from sanity.evals.causal_editing import Asked, EditingTask, Fitting
+from sanity.evals.causal_editing.seen_entities import SEEN, divided
 from sanity.models import Autoencoder, TopK
 from sanity.subject import EditablePrompts, Subject, load_subject
 
@@ -454,3 +455,25 @@ def test_questions_that_cannot_be_put_are_refused(subjects: dict[str, Subject], 
         make_task(subject, facts, others=["one"])
     with pytest.raises(BadInputError, match="templates were chosen for one, two"):
         make_task(subject, facts, target="three")
+
+
+def test_seen_entities_are_divided_by_pairs_and_not_by_entities(task: EditingTask) -> None:
+    one = divided(task, 0.7, seed=0)
+    both = one.train.allowed & one.test.allowed
+    assert not bool(both.any())
+    assert bool(((one.train.allowed | one.test.allowed) == task.train.allowed).all())
+    assert one.train.entities == one.test.entities == task.train.entities
+    # both directions of a pair are on one side: else the answer to one would give away the other
+    assert bool((one.train.allowed == one.train.allowed.T).all())
+    assert 0.4 < float(one.train.allowed.sum() / task.train.allowed.sum()) < 0.9
+    again, other = divided(task, 0.7, seed=0), divided(task, 0.7, seed=1)
+    assert bool((again.train.allowed == one.train.allowed).all())
+    assert not bool((other.train.allowed == one.train.allowed).all())
+
+
+def test_metrics_on_seen_entities_have_names_of_their_own() -> None:
+    seen = ce.SeenEntities.metrics
+    assert {name.removesuffix(SEEN) for name in seen} == set(ce.CausalEditing.metrics)
+    assert not seen.keys() & ce.CausalEditing.metrics.keys()
+    with pytest.raises(BadInputError, match="fitted_share"):
+        ce.SeenEntities(fitted_share=1.0)

@@ -17,7 +17,6 @@ from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
 from sanity.evals import METRICS
 from sanity.experiments import scrambling
-from sanity.experiments.kept_tables import export, kept_tables
 from sanity.experiments.objective_gains import agreement, gains
 from sanity.experiments.planner import plan_grids
 from sanity.experiments.reading import Reader
@@ -195,18 +194,3 @@ def test_principal_components_explain_what_scikit_learn_finds() -> None:
     x = SyntheticStream(world, batch_size=40_000, seed=0).batch(0)
     found = PCA(3, svd_solver="full").fit(x.numpy()).explained_variance_ratio_.sum()
     assert pca_explained_variance(world, 3) == pytest.approx(float(found), abs=0.01)
-
-
-def test_tables_can_be_kept_and_read_again(reader: Reader, tmp_path: Path) -> None:
-    assert kept_tables(tmp_path) is None
-    folder = export(reader, "synthetic_recovery", tmp_path / "night", about="A test.")
-    again = kept_tables(folder)
-    assert again is not None
-    scores = reader.scores("synthetic_recovery")
-    assert len(again.scores) == len(scores)
-    np.testing.assert_allclose(again.scores["value"], scores["value"], atol=1e-4)
-    assert again.provenance["seeds"] == [0, 1]
-    assert set(again.latents["constraint"]) == {"trained"}
-    (folder / "curves.parquet").write_bytes(b"other")
-    with pytest.raises(BadInputError, match=r"is not the file that provenance\.json names"):
-        kept_tables(folder)

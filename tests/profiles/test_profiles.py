@@ -26,7 +26,16 @@ def planned(name: str) -> list[Cell]:
 
 
 def test_all_load_and_are_named_from_small_to_large() -> None:
-    assert profiles.names() == ["demo", "smoke", "quick", "overnight", "gpu", "paper"]
+    assert profiles.names() == [
+        "demo",
+        "smoke",
+        "quick",
+        "calibration",
+        "synthetic",
+        "overnight",
+        "gpu",
+        "paper",
+    ]
     for name in profiles.names():
         assert profiles.load(name).name == name
 
@@ -63,17 +72,18 @@ def test_pilot_seeds_are_the_ledgers_and_are_never_judged(repository: Path) -> N
     pilots = book_ledger(repository / "book" / "claims.yml").pilot_seeds
     for name in profiles.names():
         profile = profiles.load(name)
-        piloted = {s for block in profile.grids.get("real_activations_pilots", ()) for s in block.seeds}
+        pilot_grids = [grid for grid in profile.grids if grid.endswith("_pilots")]
+        piloted = {s for grid in pilot_grids for block in profile.grids[grid] for s in block.seeds}
         judged = {
             seed
             for grid, blocks in profile.grids.items()
-            if grid != "real_activations_pilots"
+            if grid not in pilot_grids
             for block in blocks
             for seed in block.seeds
         }
         assert piloted <= pilots
         assert not judged & pilots
-        usual = profile.grid("real_activations").d_sae
+        usual = [size for block in profile.grids.get("real_activations", ()) for size in block.d_sae]
         widths = profile.grids.get("real_activations_widths", ())
         assert all(not set(block.d_sae) & set(usual) for block in widths)
 
@@ -116,7 +126,9 @@ def test_plans_list_every_cell_once_with_its_inputs_first() -> None:
 
 
 def test_an_unknown_profile_is_refused_with_those_that_exist() -> None:
-    with pytest.raises(BadInputError, match=r"'fast'.*demo, smoke, quick, overnight, gpu, paper"):
+    with pytest.raises(
+        BadInputError, match=r"'fast'.*demo, smoke, quick, calibration, synthetic, overnight, gpu, paper"
+    ):
         profiles.load("fast")
 
 

@@ -172,9 +172,9 @@ def test_units_and_the_order_of_rows_change_nothing(
 @pytest.mark.parametrize(
     ("frame", "words"),
     [
-        (graded(good)[lambda f: f["level"] == 0], "level(s) 0, wanted are 3 or more from 0 to 1"),
+        (graded(good)[lambda f: f["level"] == 0], "levels 0, wanted are 3 or more from 0 to 1"),
         (graded(good)[lambda f: f["level"] < 0.9], "from 0 to 1"),
-        (graded(good, levels=2), "level(s) 0, 1, wanted"),
+        (graded(good, levels=2), "levels 0, 1, wanted"),
         (graded(good, seeds=1), "read on 1 seed, wanted are 2 or more"),
         (graded(good).assign(ceiling=np.nan), "no floor or no ceiling"),
         (graded(good).assign(ceiling=None), "no floor or no ceiling"),
@@ -189,7 +189,7 @@ def test_too_little_is_not_available_and_says_why(frame: pd.DataFrame, words: st
 
 def test_what_cannot_be_read_is_refused_in_words() -> None:
     frame = graded(good)
-    with pytest.raises(BadInputError, match=r"lack the column\(s\) floor, n"):
+    with pytest.raises(BadInputError, match=r"lack the columns:? floor, n"):
         gate(frame.drop(columns=["floor", "n"]))
     broken = frame.assign(value=frame["value"].where(frame.index != 3))
     with pytest.raises(BadInputError, match="1 of 30 rows of some have a value that is not a finite number"):

@@ -43,6 +43,7 @@ from sanity.evals.causal_editing.scoring import (
     scored_pairs,
     with_range,
 )
+from sanity.evals.causal_editing.seen_entities import SeenEntities
 from sanity.evals.causal_editing.tasks import (
     Edited,
     EditingTask,
@@ -70,6 +71,7 @@ __all__ = [
     "FactQuestions",
     "Fitting",
     "Reach",
+    "SeenEntities",
     "Side",
     "Swap",
     "TooFewKnownError",

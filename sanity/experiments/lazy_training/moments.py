@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -27,7 +28,7 @@ def read_curve(task: Task) -> None:
     """
     config: Moment = task.config
     curve = task.inputs["trained"].table("curve").dropna(subset=list(READ.values())).set_index("step")
-    at = curve.loc[int(curve.index.max()) // config.divisor]
+    at: Any = curve.loc[int(curve.index.max()) // config.divisor]
     ended = pd.concat([result.table("scores") for name, result in task.inputs.items() if name != "trained"])
     values = {metric: float(at[column]) for metric, column in READ.items()}
     rows = ended[ended["metric"].isin(values.keys())]
