@@ -47,7 +47,7 @@ def slider_html(
         The colour of each word. Rows of other tables that begin with a name of `rows` take it, too.
     """
     if (twice := table.duplicated([along, rows])).any():
-        one = table.loc[twice, [along, rows]].iloc[0].to_list()
+        one = " and ".join(map(str, table.loc[twice, [along, rows]].iloc[0]))
         raise BadInputError(f"a slider needs one row for each {along} and {rows}; {one} is there twice")
     steps, names = sorted(table[along].dropna().unique()), list(dict.fromkeys(table[rows]))
     at = len(steps) - 1 if start is None else min(range(len(steps)), key=lambda i: abs(steps[i] - start))

@@ -71,7 +71,7 @@ def measure_page(tab: Tab, page: Path) -> dict[str, Any]:
         "own MB": own / 1e6, "shared MB": shared / 1e6, "figures": figures, "no csv": no_csv,
         "no link": no_link, "smallest text": min(sizes, default=None), "clipped": tab.ask(probes.OUTSIDE),
         "tables": tables, "no frame": no_frame, "no scope": no_scope, "longest": longest,
-        "widgets": len(tab.ask(probes.WIDGETS)),
+        "moves": " ".join(moving(tab)),
     }  # fmt: skip
     said = list(tab.said)
     tab.screen(*NARROW)
@@ -83,6 +83,25 @@ def measure_page(tab: Tab, page: Path) -> dict[str, Any]:
     for line, times in Counter(line.split(" file:")[0][:160] for line in said).items():
         print(f"{page.stem} said {times} times: {line}", file=sys.stderr)
     return row
+
+
+def moving(tab: Tab) -> list[str]:
+    """What can be moved on the open page, moved: each by its kind, and what does not answer in capitals."""
+    found = []
+    for number, kind in enumerate(tab.ask(probes.WIDGETS)):
+        here = f"document.querySelectorAll('[data-widget]')[{number}]"
+        if kind == "slider":
+            tab.ask(f"{here}.querySelector('input').focus()")
+            tab.press("Home")
+            first = tab.ask(f"{here}.querySelector('output').textContent")
+            tab.press("ArrowRight")
+            works = first != tab.ask(f"{here}.querySelector('output').textContent")
+        else:
+            tab.ask(f"{here}.querySelector('[data-say]').click()")
+            tab.ask(f"{here}.querySelector('[data-do=stop]').click()")
+            works = "of 1 right" in tab.ask(f"{here}.querySelector('.sanity-outcome').innerText")
+        found.append(kind if works else kind.upper())
+    return found
 
 
 def search_hits(tab: Tab, html: Path, words: str) -> tuple[int, int]:
