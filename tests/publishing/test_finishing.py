@@ -63,7 +63,7 @@ def test_every_table_scrolls_in_a_frame_of_its_own_name() -> None:
 )
 def test_tables_of_sentences_become_cards(cell: str, cards: bool) -> None:
     table = mended(pd.DataFrame({"claim": [cell], "paper": [1], "ours": [2]}))
-    assert ("sanity-cards" in table["class"]) is cards
+    assert ("sanity-stacked" in table["class"]) is cards
     labels = [one.get("data-label") for one in table.select("tbody td")]
     assert labels == (["claim", "paper", "ours"] if cards else [None] * 3)
 

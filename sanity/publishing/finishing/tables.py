@@ -1,7 +1,7 @@
 """Tables that a keyboard, a screen reader and a telephone can use.
 
 Every table gets one row of column headers, scopes, and a named frame that scrolls and can be reached by key.
-One whose cells are sentences becomes a list of cards on a narrow screen (`sanity-cards`, in the style sheet).
+One whose cells are sentences becomes a list of cards on a narrow screen (`sanity-stacked`, in the style sheet).
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _is_read(table: Tag) -> bool:
 
 def _cards(table: Tag) -> None:
     """Give each cell its column's name, and say outright what the cards' style would take from the table."""
-    table["class"] = [*(table.get("class") or []), "sanity-cards"]
+    table["class"] = [*(table.get("class") or []), "sanity-stacked"]
     (head,) = table.select("thead > tr")
     labels = [cell.get_text(" ", strip=True) for cell in head.find_all(["th", "td"], recursive=False)]
     table["role"] = "table"
