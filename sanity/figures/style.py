@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _P = ParamSpec("_P")
-COLUMN = 820
+COLUMN = 790
 """Pixels that a figure has on a page of the book, on a wide screen."""
 WIDE = COLUMN / 96
 """The same in inches: no figure should be drawn wider."""
-SMALLEST = 9.5
+SMALLEST = 9.2
 """Pixels of the smallest text in a figure as the page shows it."""
 
 assert baselines  # importing the rooms makes their names known
