@@ -450,7 +450,8 @@ for other in map(profiles.load, profiles.names()):
         for place, run in runs_of(other, block)
     ).drop_duplicates()
     possible[other.name] = {
-        factor: any(
+        factor: len(planned) > 0
+        and any(
             claims.paired_levels(lead) is not None
             for lead in claims.leads(claims.along(planned, column), column).values()
         )

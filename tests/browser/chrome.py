@@ -16,6 +16,8 @@ from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 START_SECONDS = 60.0
+SLOWEST = 600.0
+"""Seconds that a command may take: a busy machine is slow."""
 
 
 def binary() -> str | None:
@@ -40,7 +42,7 @@ class Tab:
     def __init__(self, address: str) -> None:
         import websocket
 
-        self._socket = websocket.create_connection(address, timeout=120, suppress_origin=True)
+        self._socket = websocket.create_connection(address, timeout=SLOWEST, suppress_origin=True)
         self._number = 0
         self._loaded = False
         self.said: list[str] = []
@@ -104,7 +106,7 @@ class Tab:
             self._socket.settimeout(max(left, 0.01))
             with contextlib.suppress(Exception):  # nothing was said meanwhile
                 self._note(json.loads(self._socket.recv()))
-        self._socket.settimeout(120)
+        self._socket.settimeout(SLOWEST)
 
     def ask(self, expression: str) -> Any:
         """The value of a JavaScript expression; a promise is waited for."""
