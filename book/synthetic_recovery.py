@@ -343,6 +343,29 @@ page.figure(
 )
 
 # %% tags=["hide-input"]
+glance = {
+    "explained_variance_held_out": "explained variance",
+    "recovery": "features recovered",
+    "frequency_weighted_recovery": "weighted by frequency",
+    "alive": "latents that fire",
+}
+titles = under_way["architecture"].map(figures.ARCHITECTURE_NAMES.__getitem__)
+at_budget = under_way.assign(
+    alive=1 - under_way["dead_latents_held_out"], arm=titles + ", " + under_way["world_or_hook"]
+)
+page.slider(
+    at_budget[at_budget["recovery"].notna() & (at_budget["samples_seen"] > 0)]
+    .groupby(["samples_seen", "arm"], sort=False)[list(glance)]
+    .mean()
+    .reset_index(),
+    along="samples_seen",
+    rows="arm",
+    shown=glance,
+    say="{:,.0f}".format,
+    caption=f"The same numbers at a budget of your own: means over {n_seeds} seeds after so many training samples.",
+)
+
+# %% tags=["hide-input"]
 Markdown(transition_words(under_way))
 
 # %% [markdown]
