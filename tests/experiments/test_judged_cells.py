@@ -13,6 +13,7 @@ import pytest
 import torch
 from judge_server import Server, judge, serving
 from typer.testing import CliRunner
+from word_encoder import WordEncoder
 
 from sanity import profiles
 from sanity.cli import app
@@ -24,14 +25,17 @@ from sanity.evals.interpretability import Counts, DrawnContexts, Pool
 from sanity.evals.judging import (
     Answer,
     BudgetError,
+    Classified,
     Conversation,
     Excerpt,
     Judged,
     JudgedInterpretability,
     JudgeError,
     JudgeSpec,
+    TextMatcher,
 )
 from sanity.evals.judging import interpretability as judging
+from sanity.evals.judging.asking import Question
 from sanity.evals.judging.interpretability import Opinion, scored
 from sanity.experiments.planner import plan_grids
 from sanity.experiments.plans import Plan
@@ -213,6 +217,36 @@ def test_a_bundled_judge_that_failed_is_asked_and_its_scores_do_not_count(
     facts = result.json("facts")
     assert facts["counts"] is False
     assert "0.75 is needed" in facts["why"]
+
+
+def test_the_text_matcher_resumes_and_scores_alone_as_in_company(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [2]
+
+    class Mortal(TextMatcher):
+        def classify(self, questions: Sequence[Question]) -> list[Classified]:
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            return super().classify(questions)
+
+    def mortal(name: str, corpus: Sequence[str], **_: object) -> TextMatcher:
+        return Mortal(name, corpus, WordEncoder())
+
+    monkeypatch.setattr(judging, "open_matcher", mortal)
+    asked = replace(ASKED, same_word=2, judges=(JudgeSpec("matcher", "minilm", "0", 0),))
+    cells = [judged_cell(asked), judged_cell(asked, latents=2)]
+    with pytest.raises(KeyboardInterrupt):
+        compute(cells, store)
+    left[0] = 1000
+    together = results(cells, store)
+    alone = results(cells[1:], LocalStore(tmp_path / "other"))
+    for name in ("latents", "scores", "transcript"):
+        assert together[1].table(name).equals(alone[0].table(name))
+    assert together[0].table("latents")["description"].to_list() == list(WORDS)
+    assert together[0].table("scores")["value"].iloc[0] == 1.0
+    assert together[0].json("facts")["judge"] == "minilm (text matcher)"
 
 
 def test_an_arm_without_latents_is_named(server: Server, store: LocalStore) -> None:
