@@ -8,6 +8,8 @@
 | `FrozenEncoder` | encoder weights | decoder, both biases, thresholds |
 | `FrozenBoth` | encoder and decoder weights | both biases, thresholds |
 | `Untrained` | everything | nothing |
+| `OwnNeurons` | everything: the MLP's own weights | nothing |
+| `SkipOnly` | no latent fires | a transcoder's affine skip and its bias |
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ __all__ = [
     "FrozenBoth",
     "FrozenDecoder",
     "FrozenEncoder",
+    "OwnNeurons",
+    "SkipOnly",
     "SoftFrozenBlocks",
     "SoftFrozenDecoder",
     "Trained",
@@ -147,6 +151,35 @@ class Untrained(Constraint):
     @override
     def learns(self) -> frozenset[str]:
         return frozenset()
+
+
+@dataclass(frozen=True)
+class SkipOnly(Constraint):
+    """A transcoder without latents: what an affine map alone learns from the same batches."""
+
+    name: ClassVar[str] = "skip_only"
+    title: ClassVar[str] = "skip alone"
+
+    @property
+    @override
+    def learns(self) -> frozenset[str]:
+        return frozenset({"W_skip", "b_dec"})
+
+    @property
+    @override
+    def latents_fire(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class OwnNeurons(Untrained):
+    """No transcoder at all: the MLP's own neurons, the k largest of them. It is taken, and not trained.
+
+    A dictionary that really computes the function: the reference from above for what latents claim.
+    """
+
+    name: ClassVar[str] = "own_neurons"
+    title: ClassVar[str] = "the MLP's own neurons"
 
 
 @checked

@@ -5,6 +5,7 @@
 `layered` worlds of several layers, and `gaussian` noise of a given covariance.
 """
 
+from sanity.data.circuit import Circuit, CircuitSpec, CircuitStream, circuit_of
 from sanity.data.dependence import Correlation, Hierarchy
 from sanity.data.documents import Document, Source
 from sanity.data.gaussian import GaussianStream
@@ -19,6 +20,9 @@ from sanity.data.worlds import HarderSpec, HarderWorld, Zipf, world_of
 
 __all__ = [
     "SOURCES",
+    "Circuit",
+    "CircuitSpec",
+    "CircuitStream",
     "Correlation",
     "Document",
     "GaussianStream",
@@ -39,6 +43,7 @@ __all__ = [
     "TextSpec",
     "Windows",
     "Zipf",
+    "circuit_of",
     "named_pools",
     "named_sources",
     "sequences",

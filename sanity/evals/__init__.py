@@ -12,6 +12,7 @@ from sanity.evals.alignment import (
     row_cosines,
 )
 from sanity.evals.base import Candidate, Eval, Grades, Scored, Setting
+from sanity.evals.beyond_affine import BeyondAffine, affine_map
 from sanity.evals.causal_editing import CausalEditing
 from sanity.evals.cone import (
     log_reachable,
@@ -100,12 +101,14 @@ from sanity.evals.sphere import (
 )
 from sanity.evals.splicing import LossRecovered, loss_recovered
 from sanity.evals.true_features import Recovery
+from sanity.evals.true_map import TrueMap, map_scores, true_transcoder
 
 __all__ = [
     "METRICS",
     "SCRAMBLES",
     "Absorption",
     "AcrossSeeds",
+    "BeyondAffine",
     "Candidate",
     "CausalEditing",
     "Cones",
@@ -136,7 +139,9 @@ __all__ = [
     "SparseProbing",
     "TangentKernel",
     "TextActivations",
+    "TrueMap",
     "absorption",
+    "affine_map",
     "agreement_scores",
     "antipodes",
     "cosine_quantiles",
@@ -168,6 +173,7 @@ __all__ = [
     "log_cone_bound",
     "log_reachable",
     "loss_recovered",
+    "map_scores",
     "max_cosine_quantile",
     "max_cosines",
     "mean_matched_cosine",
@@ -204,5 +210,6 @@ __all__ = [
     "supports",
     "tangent_kernel",
     "tied_autoencoder",
+    "true_transcoder",
     "uniqueness",
 ]

@@ -28,7 +28,7 @@ from sanity.engine.naming import Named
 from sanity.errors import BadInputError
 from sanity.evals.metric import Metric, declare
 from sanity.evals.score import Score
-from sanity.models import initial_directions
+from sanity.models import PairedStream, initial_directions
 from sanity.sources import Opened, Pace, RunSpec, Source
 
 
@@ -103,7 +103,10 @@ class Candidate:
         if self.run is None:
             return None
         stream = opened.stream
-        directions = initial_directions(self.run.arm, stream.d_in, stream.covariance, self.sae.W_dec.dtype)
+        space = (stream.d_in, stream.covariance)
+        if isinstance(stream, PairedStream):
+            space = (stream.d_out, stream.target_covariance)
+        directions = initial_directions(self.run.arm, *space, self.sae.W_dec.dtype)
         return directions.to(self.sae.W_dec.device)
 
 

@@ -12,9 +12,11 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from sanity.baselines import OwnNeurons
 from sanity.engine.cells import Cell, Cost
 from sanity.errors import BadInputError
 from sanity.evals.base import Eval
+from sanity.experiments.own_neurons import take_neurons
 from sanity.experiments.plans import Asked, Plan, PlannedRun, Shared
 from sanity.experiments.snapshots import keep_snapshots
 from sanity.experiments.steps import (
@@ -112,6 +114,8 @@ class _Planner:
         arm, source = run.arm, run.source
         seconds = self.pace.training_seconds(samples=run.budget.samples, d_sae=arm.d_sae, d_in=source.d_in)
         training = keep_snapshots if isinstance(run, Snapshot) else train_arms
+        if isinstance(arm.constraint, OwnNeurons):
+            training = take_neurons
         return training.cell(
             run,
             inputs=self._source_cells(source),

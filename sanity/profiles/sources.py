@@ -8,21 +8,25 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from sanity.data import HarderSpec, LayeredSpec, SyntheticSpec, named_sources
+from sanity.data import CircuitSpec, HarderSpec, LayeredSpec, SyntheticSpec, named_sources
 from sanity.data.sources import SOURCES
 from sanity.data.text import TextSpec
 from sanity.errors import BadInputError
 from sanity.profiles.entry import Entry, Names, Positive, Size
 from sanity.sources import (
+    MLP,
     Hook,
     LanguageModelHook,
     Layers,
+    MLPHook,
     Noise,
     OneLayer,
     ShuffledLayers,
     Source,
+    SyntheticCircuit,
     World,
 )
+from sanity.sources.mlp import PLACES
 from sanity.subject import assets_of, depth_of, shape_of, weights_of
 
 DOCUMENT_TOKENS = 1024
@@ -216,6 +220,44 @@ class HookEntry(Entry):
         return self.hook
 
 
+class MLPEntry(HookEntry):
+    """An MLP of a language model, input and output: arms that are trained on it are transcoders."""
+
+    kind: Literal["mlp"]  # type: ignore[assignment]
+    hook: Annotated[str, Field(pattern=r"^blocks\.\d+\.mlp\.hook_in$")]
+    outputs: Literal["mlp", "shuffled", "random"] = "mlp"
+
+    def made(self, named: Callable[[str], Source]) -> Source:
+        """The source; the weights are looked up, not loaded."""
+        after = self.hook.replace("mlp.hook_in", "hook_resid_post")
+        plain = HookEntry(**{**self.model_dump(exclude={"outputs"}), "kind": "hook", "hook": after}).made(
+            named
+        )
+        assert isinstance(plain, Hook)
+        at = MLPHook(**{**vars(plain.at), "hook": self.hook})
+        return MLP(**{**vars(plain), "at": at, "outputs": self.outputs})
+
+    def place(self, name: str) -> str:
+        """What tables call it: the MLP, and whose outputs are the targets."""
+        return PLACES[self.outputs].format(self.hook.removesuffix(".hook_in"))
+
+
+class CircuitEntry(Entry):
+    """A synthetic circuit: features in, a known map, features out."""
+
+    kind: Literal["circuit"]
+    spec: CircuitSpec = CircuitSpec()
+    held_out: Size = 8192
+
+    def made(self, named: Callable[[str], Source]) -> Source:
+        """The source."""
+        return SyntheticCircuit(self.spec, self.held_out)
+
+    def place(self, name: str) -> str:
+        """What tables call it."""
+        return name
+
+
 class NoiseEntry(Entry):
     """Gaussian noise with the covariance of another source."""
 
@@ -232,7 +274,9 @@ SourceEntry = Annotated[
     WorldEntry
     | HarderWorldEntry
     | LayeredWorldEntry
+    | CircuitEntry
     | HookEntry
+    | MLPEntry
     | LayersEntry
     | ShuffledLayersEntry
     | OneLayerEntry
