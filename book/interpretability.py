@@ -358,6 +358,19 @@ Html(
     )
 )
 
+# %% tags=["hide-input"]
+page.quiz(
+    examples[examples["seed"] != grid.seeds[0]] if len(grid.seeds) > 1 else examples,
+    latents.rename(columns={"auroc": "score"}),
+    others=[
+        name for name in ("soft-frozen decoder", "frozen decoder", "untrained") if name in set(latents["arm"])
+    ],
+    judge="A sentence encoder that takes the more predictable latent",
+    caption="Which latent is trained? Each question shows the strongest contexts of two latents, one of the trained arm and "
+    "one of another; the deeper the mark, the stronger the activation. Your accuracy and that of the score on this page "
+    "come at the end. They are latents of other seeds than those in the table above.",
+)
+
 # %% [markdown]
 # ## With a language model as judge
 #

@@ -284,6 +284,29 @@ page.figure(
 )
 
 # %% tags=["hide-input"]
+moved = {
+    "explained_variance": "explained variance",
+    "recovery": "features recovered",
+    "ce_recovered": "cross-entropy recovered",
+    "share_on_edge": "latents on the edge",
+    "cosine_to_init": "cosine to init",
+}
+trained_on = sweep["trained_on_noise"].map({True: ", Gaussian noise", False: ""})
+by_tau = sweep.assign(where=sweep["world_or_hook"].replace(dict.fromkeys(toy.sources, "world")) + trained_on)
+by_tau = by_tau.pivot_table(
+    index=["tau", "where"], columns="metric", values="value", sort=False
+).reset_index()
+page.slider(
+    by_tau,
+    along="tau",
+    rows="where",
+    shown={metric: name for metric, name in moved.items() if metric in by_tau},
+    start=0.8,
+    say=lambda tau: {1.0: "1, frozen", -1.0: "-1, free"}.get(tau, f"{tau:g}"),
+    caption="The same at a tau of your own: mean over seeds.",
+)
+
+# %% tags=["hide-input"]
 page.table(
     papers_tau.rename_axis(""),
     caption="At tau = 0.8, between the frozen decoder and the trained arm: explained variance (EV), share of latents on the "

@@ -213,7 +213,7 @@ def transition_words(rows: pd.DataFrame) -> str:
 
 
 # %%
-BUDGETS = (1e6, 3e6, 10e6, 20e6, 41e6)
+BUDGETS = (0.3e6, 1e6, 3e6, 10e6, 20e6, 41e6)
 
 
 def at_budgets(curves: pd.DataFrame) -> pd.DataFrame:
@@ -223,7 +223,8 @@ def at_budgets(curves: pd.DataFrame) -> pd.DataFrame:
         ["explained_variance_held_out", "recovery"]
     ].mean()
     seen = np.array(sorted(rows["samples_seen"].unique()))
-    nearest = {f"{budget / 1e6:.0f} M": seen[np.abs(seen - budget).argmin()] for budget in BUDGETS}
+    within = [budget for budget in BUDGETS if budget <= 1.01 * seen[-1]]
+    nearest = {f"{budget / 1e6:g} M": seen[np.abs(seen - budget).argmin()] for budget in within}
     table = pd.concat({name: means.xs(at, level="samples_seen") for name, at in nearest.items()}, axis=1)
     named = {"explained_variance_held_out": "EV", "recovery": "recovered"}
     table = (
@@ -339,6 +340,29 @@ page.figure(
     f"in any of {held_out:,} held-out samples. {n_seeds} seeds, band: range over "
     "seeds. All run from a floor of 0 to a ceiling of 1.",
     data=(under_way, "synthetic_curves"),
+)
+
+# %% tags=["hide-input"]
+glance = {
+    "explained_variance_held_out": "explained variance",
+    "recovery": "features recovered",
+    "frequency_weighted_recovery": "weighted by frequency",
+    "alive": "latents that fire",
+}
+titles = under_way["architecture"].map(figures.ARCHITECTURE_NAMES.__getitem__)
+at_budget = under_way.assign(
+    alive=1 - under_way["dead_latents_held_out"], arm=titles + ", " + under_way["world_or_hook"]
+)
+page.slider(
+    at_budget[at_budget["recovery"].notna() & (at_budget["samples_seen"] > 0)]
+    .groupby(["samples_seen", "arm"], sort=False)[list(glance)]
+    .mean()
+    .reset_index(),
+    along="samples_seen",
+    rows="arm",
+    shown=glance,
+    say="{:,.0f}".format,
+    caption=f"The same numbers at a budget of your own: means over {n_seeds} seeds after so many training samples.",
 )
 
 # %% tags=["hide-input"]

@@ -316,6 +316,18 @@ if len(sweep):
         )
     )
 
+# %% tags=["hide-input"]
+page.slider(
+    sweep.drop_duplicates(["claim", "margin"]),
+    along="margin",
+    rows="claim",
+    shown={"verdict": "verdict at this margin"},
+    say="{:.1%}".format,
+    start=0.1,
+    colours=figures.VERDICT_COLOURS,
+    caption="Your own margin, as a share of each metric's range: move it, and every comparison is judged again.",
+) if len(sweep) else Markdown("No comparison has scores yet.")
+
 # %% [markdown]
 # ## How many seeds it takes
 #
@@ -440,7 +452,8 @@ for other in map(profiles.load, profiles.names()):
         for place, run in runs_of(other, block)
     ).drop_duplicates()
     possible[other.name] = {
-        factor: any(
+        factor: len(planned) > 0
+        and any(
             claims.paired_levels(lead) is not None
             for lead in claims.leads(claims.along(planned, column), column).values()
         )

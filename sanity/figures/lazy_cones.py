@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from sanity.baselines import FrozenDecoder, FrozenEncoder, SoftFrozenDecoder, Trained
 from sanity.figures.lazy import BLACK, BLUE, GREY, ORANGE, SKY, place_name
-from sanity.figures.style import ARM_COLOURS, reference
+from sanity.figures.style import ARM_COLOURS, WIDE, reference, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,13 +27,14 @@ FREE = -0.25
 """Where the trained arm (tau = -1) is drawn."""
 
 
+@with_data
 def tau_sweep(sweep: pd.DataFrame, primary: pd.DataFrame, *, hook: str) -> Figure:
     """Rows: the world, real activations; columns: scores over tau, and the distance from the start.
 
     Both tables are tidy scores with a column `tau`; `primary` (real activations, full budget) is drawn as a
     dot per seed. What was trained on noise is open.
     """
-    figure, axes = plt.subplots(2, 3, figsize=(12.4, 6.2), layout="constrained")
+    figure, axes = plt.subplots(2, 3, figsize=(WIDE, 8.4), layout="constrained")
     is_real = sweep["world_or_hook"] == hook
     for (ev, middle, far), part in zip(axes, (sweep[~is_real], sweep[is_real]), strict=True):
         _line(ev, part, "explained_variance", "samples", BLACK)
@@ -64,14 +65,15 @@ def tau_sweep(sweep: pd.DataFrame, primary: pd.DataFrame, *, hook: str) -> Figur
             ax.set_title(f"{what}: {title}", fontsize="small")
             ax.set_ylim(-0.02, 1.1)
             _tau_axis(ax)
-            ax.legend(loc="best", fontsize="x-small")
+            ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize="x-small")
     figure.supxlabel("tau, the smallest cosine to init that is allowed", fontsize="small")
     return figure
 
 
+@with_data
 def cone_laws(exact: pd.DataFrame, simulated: pd.DataFrame) -> Figure:
     """Left: the cosine that the best of m cones reaches. Right: the chance that one contains a direction."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11.4, 4.6), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 5.4), layout="constrained")
     for colour, (size, part) in zip(PALETTE, exact.groupby("size", sort=False), strict=False):
         line = part.sort_values("tau")
         d, m = line["d_in"].iloc[0], line["d_sae"].iloc[0]
@@ -94,12 +96,13 @@ def cone_laws(exact: pd.DataFrame, simulated: pd.DataFrame) -> Figure:
     right.plot([], [], color="#555555", label="exact")
     right.plot([], [], color="#555555", linestyle="--", label="the paper's bound (at most 1)")
     for ax in (left, right):
-        ax.legend(loc="lower left", fontsize="x-small")
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize="x-small")
         ax.axvline(PAPERS_TAU, color="#CC79A7", linewidth=1)
         ax.set_xlabel("tau, the smallest cosine to the anchor")
     return figure
 
 
+@with_data
 def quantile_bars(
     table: pd.DataFrame,
     *,
@@ -113,7 +116,7 @@ def quantile_bars(
     """
     places = list(dict.fromkeys(table["world_or_hook"]))
     arms = [arm for arm in ARMS if arm.spelled in set(table["constraint"])]
-    size = (4.3 * len(places), 0.26 * len(arms) * len(columns) + 1.7)
+    size = (min(WIDE, 4.3 * len(places)), 0.26 * len(arms) * len(columns) + 1.7)
     figure, axes = plt.subplots(
         1, len(places), figsize=size, sharey=True, squeeze=False, layout="constrained"
     )
