@@ -300,7 +300,9 @@ page.table(
     )[[name for name in readings.values() if name in set(planted["metric"].map(readings))]],
     caption=f"Accuracy of {shown['judge']} on latents whose meaning is known, means of {planted['seed'].nunique()} draws. "
     "Level: the share of activations that were moved elsewhere. Chance is 0.5.",
-) if len(planted) else Markdown("The judge that counts is no text matcher, or the text is too little: no latents were made up.")
+) if len(planted) else Markdown(
+    "The judge that counts is no text matcher, or the text is too little: no latents were made up."
+)
 
 # %% [markdown]
 # ## What the judges make of latents
@@ -308,6 +310,7 @@ page.table(
 # Claims are judged by the scores of the first judge that passed (the last column above). Where none did, the scores below
 # are those of judges that failed their gate. They are shown because they were measured, they say nothing about the arms,
 # and no claim of this book is judged by them.
+
 
 # %%
 def interval_words(values: pd.Series) -> str:
@@ -324,7 +327,9 @@ if len(latents):
         figures.arm_words(*arm) for arm in zip(latents["constraint"], latents["init"], strict=True)
     ]
     latents = latents.merge(judges[[*by_judge, "passes", "model"]], on=by_judge)
-    per_seed = latents.groupby([*by_judge, "arm", "seed"], sort=False)[["accuracy", "shuffled", "same_word"]].mean()
+    per_seed = latents.groupby([*by_judge, "arm", "seed"], sort=False)[
+        ["accuracy", "shuffled", "same_word"]
+    ].mean()
     over_seeds = per_seed.groupby([*by_judge, "arm"], sort=False)
     summary = over_seeds.mean()
     summary.insert(1, "95 %", over_seeds["accuracy"].agg(interval_words))
