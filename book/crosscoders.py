@@ -12,10 +12,9 @@
 # ---
 
 # %% [markdown]
-# # Real activations
-#
-# *How much of a language model's activations do the baselines reconstruct, and how does the trained
 # # Across seeds, and crosscoders
+#
+# *What is the null of "another seed finds the same latents", and of "this latent is shared between layers"?*
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -63,8 +62,6 @@ layers, world = (page.profile.source_named(grid.sources[0]) for grid in (real, t
 page.banner()
 
 # %% [markdown]
-# *What is the null of "another seed finds the same latents", and of "this latent is shared between layers"?*
-#
 # The paper leaves crosscoders out and calls their null an open challenge {cite}`korznikov2026sanity`. A null is what
 # a score would be if what it is taken for were not there. So it follows from the claim:
 #
