@@ -949,7 +949,7 @@ part = part.droplevel("world")
 best, worst = part["recovered"].idxmax(), part["recovered"].idxmin()
 basis, truth = (rungs.loc[(world, name), "batchtopk"] for name in ("signed basis", "truth"))
 page.answer(
-    f"No. With {world} probabilities {best} recovers {part.loc[best, 'recovered']:.0%} of the features at an explained variance of "
+    f"{'No. ' if part['recovered'].min() < 0.5 else ''}With {world} probabilities {best} recovers {part.loc[best, 'recovered']:.0%} of the features at an explained variance of "
     f"{part.loc[best, 'EV']:.2f}, and {worst} {part.loc[worst, 'recovered']:.0%} at {part.loc[worst, 'EV']:.2f}. At the paper's sizes a "
     f"signed basis, 200 directions that know nothing of any feature, explains {basis:.3f} of the variance, and the true features "
     f"{truth:.3f}.",
