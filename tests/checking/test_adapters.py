@@ -214,10 +214,7 @@ def broken(kind: str, folder: Path) -> None:
     tensors = load_file(folder / "sae_weights.safetensors")
     changes: dict[str, dict[str, Any]] = {
         "unknown": {"architecture": "matching_pursuit"},
-        "transcoder": {
-            "architecture": "skip_transcoder",
-            "metadata": {"hook_name": "blocks.3.hook_resid_pre"},
-        },
+        "transcoder": {"architecture": "skip_transcoder", "metadata": {"hook_name": "a"}},
         "other output": {"metadata": {"hook_name": "a", "hook_name_out": "b"}},
         "per-sample norm": {"normalize_activations": "layer_norm"},
         "activation": {"activation_fn": "tanh-relu", "architecture": "standard"},

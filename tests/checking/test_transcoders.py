@@ -1,4 +1,4 @@
-"""Transcoders of others: read as their library computes them, and checked against the nulls of a transcoder."""
+"""Transcoders of others: read as their library computes them, and held against a transcoder's nulls."""
 
 from __future__ import annotations
 
