@@ -592,7 +592,7 @@ Markdown(
 # The short answer on top of the page.
 page.answer(
     lead,
-    sure=f"soft-frozen decoder: {page.verdict('ravel-soft-frozen')}; frozen decoder: {page.verdict('ravel-frozen-decoder')}.",
+    sure=f"{page.verdict('ravel-soft-frozen')}; {page.verdict('ravel-frozen-decoder')}.",
     scale=f"{len(protocol.pairs)} attribute{'' if len(protocol.pairs) == 1 else 's'} of words, {protocol.scored_pairs} pairs of "
     f"entities per seed, {grid.d_sae[0]:,} latents at {source.where} of {source.subject}.",
 )

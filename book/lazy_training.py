@@ -481,8 +481,8 @@ page.table(
 # %% [markdown]
 # ### The scale of the output
 #
-# What makes a training lazy is a scale: of a model $\alpha\,(h(w) - h(w_0))$ the weights need to move the less, the larger
-# $\alpha$ is. The synthetic world is small enough to train such models by plain gradient descent, to which the theory
+# A scale makes training lazy: the larger $\alpha$ is in a model $\alpha\,(h(w) - h(w_0))$, the less its weights need to
+# move. The synthetic world is small enough to train such models by plain gradient descent, to which the theory
 # applies (Adam's steps do not shrink with the gradient). Each scale is trained twice: with the supports held as they are
 # at the start, where the theory holds, and with supports that switch.
 

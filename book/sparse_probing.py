@@ -485,7 +485,7 @@ page.answer(
     f" reach {means.loc[directions, 1]:.3f}: what is said of latents here can be said of directions that nobody learned. The best "
     f"baseline, {best.loc[1, 'idxmax']}, has {best.loc[1, 'max']:.3f}; permuted labels give {means.loc['floor', 1]:.3f}, a probe on "
     f"everything {means.loc['ceiling', 1]:.3f}.",
-    sure=f"best of five frozen variants: {page.verdict('probing-best-frozen')}; frozen decoder, named in advance: "
+    sure=f"best of five frozen variants: {page.verdict('probing-best-frozen')}; one named in advance: "
     f"{page.verdict('probing-frozen-decoder')}.",
     scale=f"{n_tasks} tasks in {counted['group'].nunique()} groups, {grid.d_sae[0]:,} latents, L0 = {grid.l0[0]}, at {place} of "
     f"{page.profile.source_named(grid.sources[0]).subject}.",

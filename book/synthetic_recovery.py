@@ -213,7 +213,7 @@ def transition_words(rows: pd.DataFrame) -> str:
 
 
 # %%
-BUDGETS = (1e6, 3e6, 10e6, 20e6, 41e6)
+BUDGETS = (0.3e6, 1e6, 3e6, 10e6, 20e6, 41e6)
 
 
 def at_budgets(curves: pd.DataFrame) -> pd.DataFrame:
@@ -223,7 +223,8 @@ def at_budgets(curves: pd.DataFrame) -> pd.DataFrame:
         ["explained_variance_held_out", "recovery"]
     ].mean()
     seen = np.array(sorted(rows["samples_seen"].unique()))
-    nearest = {f"{budget / 1e6:.0f} M": seen[np.abs(seen - budget).argmin()] for budget in BUDGETS}
+    within = [budget for budget in BUDGETS if budget <= 1.01 * seen[-1]]
+    nearest = {f"{budget / 1e6:g} M": seen[np.abs(seen - budget).argmin()] for budget in within}
     table = pd.concat({name: means.xs(at, level="samples_seen") for name, at in nearest.items()}, axis=1)
     named = {"explained_variance_held_out": "EV", "recovery": "recovered"}
     table = (
@@ -412,7 +413,7 @@ page.figure(
 # %% [markdown]
 # ## A scale for explained variance
 #
-# Is 0.67 much? It depends on what 0.67 can be had for. The next figure holds **untrained** dictionaries, in
+# Is 0.67 much? That depends on what else reaches it. The next figure shows **untrained** dictionaries, in
 # the paper's two worlds at the paper's own sizes, each with its transposed decoder as encoder and one calibrated scale:
 #
 # - *random directions*: 3,200, uniform on the sphere, the start of every run;
@@ -926,11 +927,11 @@ page.gates(
 #
 # - The paper states neither budget nor optimiser for this experiment. Where the curves above still rise at their right
 #   end, agreement or disagreement at one budget says little by itself.
-# - The learning rate falls to zero over the last fifth of the samples: what the curves do there is in part its doing.
+# - The learning rate falls to zero over the last fifth of the samples: part of what the curves do there comes from that.
 # - At profiles below `gpu` the trained world is smaller than the paper's, which moves the isotropic null (drawn in the
 #   figures); whether a transition comes as late in a larger world is shown only where a run at that size is kept.
-# - The untrained dictionaries are at the paper's sizes, the trained arms on this page need not be: that a level can be
-#   had without training does not show that the paper's SAEs reached it that way.
+# - The untrained dictionaries are at the paper's sizes, the trained arms on this page need not be: that a level is
+#   reached without training does not show that the paper's SAEs reached it that way.
 # - The learning rates tried are three and the auxiliary loss one, on one seed. An architecture that does badly here may
 #   do better elsewhere.
 # - TopK has the target L0 on every sample. The other architectures have it on average over training batches, and end

@@ -383,8 +383,8 @@ page.table(
 #
 # The paper names, for each metric, the best of five frozen variants. The best of five equal arms looks better than any
 # of them is. The correction takes the largest of all five statistics under the same sign flips of whole seeds, and
-# widens the side of the interval that the choice has favoured. *Optimism* is by how much the best would seem better than it
-# is, were all equal and noise alone at work.
+# widens the side of the interval that the choice has favoured. *Optimism* is how much better the best of
+# several equal arms would seem than it is, through noise alone.
 
 # %%
 best = claims.best_of_table(standing)
@@ -444,6 +444,8 @@ for factor, column in factors.items():
 possible = {}
 for other in map(profiles.load, profiles.names()):
     blocks = [block for grid in grids for block in other.grids.get(grid, ())]
+    if not blocks:
+        continue
     planned = pd.DataFrame(
         {"world_or_hook": place, **run.columns(), "value": 0.0}
         for block in blocks

@@ -4,9 +4,12 @@
 | --- | --- | --- |
 | `FrozenDecoder` | decoder rows, directions and norms | encoder, both biases, thresholds |
 | `SoftFrozenDecoder` | decoder rows within a cone around their start | everything, inside the cones |
+| `SoftFrozenBlocks` | the same in every layer of a crosscoder | everything, inside the cones |
 | `FrozenEncoder` | encoder weights | decoder, both biases, thresholds |
 | `FrozenBoth` | encoder and decoder weights | both biases, thresholds |
 | `Untrained` | everything | nothing |
+| `OwnNeurons` | everything: the MLP's own weights | nothing |
+| `SkipOnly` | no latent fires | a transcoder's affine skip and its bias |
 """
 
 from __future__ import annotations
@@ -28,6 +31,9 @@ __all__ = [
     "FrozenBoth",
     "FrozenDecoder",
     "FrozenEncoder",
+    "OwnNeurons",
+    "SkipOnly",
+    "SoftFrozenBlocks",
     "SoftFrozenDecoder",
     "Trained",
     "Untrained",
@@ -77,6 +83,31 @@ class SoftFrozenDecoder(Constraint):
 
 
 @dataclass(frozen=True)
+class SoftFrozenBlocks(SoftFrozenDecoder):
+    """A crosscoder's decoder rows stay within a cone around their random start in every layer by itself.
+
+    A cone about the whole row would leave a layer with a small part of it free. How a row's length is divided
+    between the layers is free here, too.
+    """
+
+    blocks: int = 2
+    """Layers, of equal width."""
+    name: ClassVar[str] = "soft_frozen_blocks"
+    title: ClassVar[str] = "soft-frozen decoder, layer by layer"
+
+    @override
+    def project(self, W_dec: Float[Tensor, "d_sae d_in"], anchor: Float[Tensor, "d_sae d_in"]) -> None:
+        """Bring what of a row is outside its layer's cone to the nearest point of its edge, in place."""
+        if self.blocks < 1 or W_dec.shape[1] % self.blocks:
+            raise BadInputError(
+                f"{self.label} takes {self.blocks} layers of equal width, which {W_dec.shape[1]} dimensions "
+                "are not: give the number of layers, or freeze the whole row (soft_frozen_decoder)"
+            )
+        for part, start in zip(W_dec.chunk(self.blocks, 1), anchor.chunk(self.blocks, 1), strict=True):
+            part.copy_(project_to_cone(part, start, self.cosine))
+
+
+@dataclass(frozen=True)
 class FrozenEncoder(Constraint):
     """Encoder directions stay at their random start; their lengths, biases, thresholds and the decoder learn.
 
@@ -120,6 +151,35 @@ class Untrained(Constraint):
     @override
     def learns(self) -> frozenset[str]:
         return frozenset()
+
+
+@dataclass(frozen=True)
+class SkipOnly(Constraint):
+    """A transcoder without latents: what an affine map alone learns from the same batches."""
+
+    name: ClassVar[str] = "skip_only"
+    title: ClassVar[str] = "skip alone"
+
+    @property
+    @override
+    def learns(self) -> frozenset[str]:
+        return frozenset({"W_skip", "b_dec"})
+
+    @property
+    @override
+    def latents_fire(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class OwnNeurons(Untrained):
+    """No transcoder at all: the MLP's own neurons, the k largest of them. It is taken, and not trained.
+
+    A dictionary that really computes the function: the reference from above for what latents claim.
+    """
+
+    name: ClassVar[str] = "own_neurons"
+    title: ClassVar[str] = "the MLP's own neurons"
 
 
 @checked

@@ -5,10 +5,12 @@
 `gaussian` noise of a given covariance.
 """
 
+from sanity.data.circuit import Circuit, CircuitSpec, CircuitStream, circuit_of
 from sanity.data.dependence import Correlation, Hierarchy
 from sanity.data.documents import Document, Source
 from sanity.data.gaussian import GaussianStream
 from sanity.data.hub import HubText
+from sanity.data.layered import LayeredSpec
 from sanity.data.local import TextFolder
 from sanity.data.probing import Pool, named_pools
 from sanity.data.sources import SOURCES, Speeches, Tables
@@ -18,6 +20,9 @@ from sanity.data.worlds import HarderSpec, HarderWorld, Zipf, world_of
 
 __all__ = [
     "SOURCES",
+    "Circuit",
+    "CircuitSpec",
+    "CircuitStream",
     "Correlation",
     "Document",
     "GaussianStream",
@@ -25,6 +30,7 @@ __all__ = [
     "HarderWorld",
     "Hierarchy",
     "HubText",
+    "LayeredSpec",
     "Pool",
     "Source",
     "Speeches",
@@ -37,6 +43,7 @@ __all__ = [
     "TextSpec",
     "Windows",
     "Zipf",
+    "circuit_of",
     "named_pools",
     "named_sources",
     "sequences",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sanity.evals.across_seeds import AcrossSeeds, agreement_scores
 from sanity.evals.alignment import (
     cosine_quantiles,
     cosine_to_init,
@@ -11,6 +12,7 @@ from sanity.evals.alignment import (
     row_cosines,
 )
 from sanity.evals.base import Candidate, Eval, Grades, Scored, Setting
+from sanity.evals.beyond_affine import BeyondAffine, affine_map
 from sanity.evals.causal_editing import CausalEditing
 from sanity.evals.cone import (
     log_reachable,
@@ -20,6 +22,13 @@ from sanity.evals.cone import (
     simulated_nearest,
 )
 from sanity.evals.cones import Cones
+from sanity.evals.crosscoding import (
+    Crosscoding,
+    crosscoding_scores,
+    layer_agreement,
+    layer_cosines,
+    relative_norms,
+)
 from sanity.evals.detection import detection_f1, detection_f1s
 from sanity.evals.directions import Directions, smallest_cosine
 from sanity.evals.feature_recovery import (
@@ -92,16 +101,20 @@ from sanity.evals.sphere import (
 )
 from sanity.evals.splicing import LossRecovered, loss_recovered
 from sanity.evals.true_features import Recovery
+from sanity.evals.true_map import TrueMap, map_scores, true_transcoder
 
 __all__ = [
     "METRICS",
     "SCRAMBLES",
     "Absorption",
+    "AcrossSeeds",
+    "BeyondAffine",
     "Candidate",
     "CausalEditing",
     "Cones",
     "Contexts",
     "CosineToInitProbe",
+    "Crosscoding",
     "Directions",
     "Eval",
     "ExplainedVariance",
@@ -126,11 +139,15 @@ __all__ = [
     "SparseProbing",
     "TangentKernel",
     "TextActivations",
+    "TrueMap",
     "absorption",
+    "affine_map",
+    "agreement_scores",
     "antipodes",
     "cosine_quantiles",
     "cosine_to_init",
     "covariance_matched_max_cosine",
+    "crosscoding_scores",
     "dead_latents",
     "dense_probes",
     "detection_f1",
@@ -148,12 +165,15 @@ __all__ = [
     "kernel_drift",
     "l0",
     "latent_f1",
+    "layer_agreement",
+    "layer_cosines",
     "linearisation",
     "log_any_above",
     "log_cap_probability",
     "log_cone_bound",
     "log_reachable",
     "loss_recovered",
+    "map_scores",
     "max_cosine_quantile",
     "max_cosines",
     "mean_matched_cosine",
@@ -174,6 +194,7 @@ __all__ = [
     "recovery",
     "recovery_by_frequency",
     "recovery_of",
+    "relative_norms",
     "repaired_latents",
     "replaced_directions",
     "row_cosines",
@@ -189,5 +210,6 @@ __all__ = [
     "supports",
     "tangent_kernel",
     "tied_autoencoder",
+    "true_transcoder",
     "uniqueness",
 ]

@@ -28,7 +28,7 @@ from sanity.engine.naming import Named
 from sanity.errors import BadInputError
 from sanity.evals.metric import Metric, declare
 from sanity.evals.score import Score
-from sanity.models import initial_directions
+from sanity.models import PairedStream, initial_directions
 from sanity.sources import Opened, Pace, RunSpec, Source
 
 
@@ -83,7 +83,7 @@ class Candidate:
     """An SAE that is to be scored.
 
     `inputs` holds what other evals found out about it, under the names by which they are needed. `scratch`
-    survives a kill.
+    survives a kill. `other` is the SAE of the next seed, for an eval that `compares_seeds`.
     """
 
     sae: Any
@@ -91,6 +91,7 @@ class Candidate:
     """What it was trained as; None for one that was given."""
     inputs: Mapping[str, Result] = field(default_factory=dict)
     scratch: Path | None = None
+    other: Any = None
 
     @property
     def name(self) -> str:
@@ -102,7 +103,10 @@ class Candidate:
         if self.run is None:
             return None
         stream = opened.stream
-        directions = initial_directions(self.run.arm, stream.d_in, stream.covariance, self.sae.W_dec.dtype)
+        space = (stream.d_in, stream.covariance)
+        if isinstance(stream, PairedStream):
+            space = (stream.d_out, stream.target_covariance)
+        directions = initial_directions(self.run.arm, *space, self.sae.W_dec.dtype)
         return directions.to(self.sae.W_dec.device)
 
 
@@ -147,6 +151,9 @@ class Eval(Named, family="eval"):
     pools_references: ClassVar[bool] = False
     """Whether a score reads the references of all seeds of its grid's block, and not of its own alone: such
     as for a decision that must be the same for all seeds."""
+    compares_seeds: ClassVar[bool] = False
+    """Whether a score is about a pair: the SAE of a seed, and that of the next seed of its grid's block. The
+    last seed is followed by the first, but for two seeds, which are one pair and have one score."""
     not_in_scores: ClassVar[frozenset[str]] = frozenset({"grades"})
     """Fields that only `grade` reads: they are no part of the key of scores."""
 

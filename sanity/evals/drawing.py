@@ -11,10 +11,13 @@ from sanity.subject import ActivationStore
 
 
 def drawn_rows(opened: Opened, n: int, *, seed: int) -> Float[Tensor, "rows d_in"]:
-    """`n` held-out activations (all, if there are fewer) in their order, which ones drawn by `seed`."""
-    chosen = _drawn(sum(map(len, opened.batches())), n, seed)
+    """`n` held-out activations (all, if there are fewer) in their order, which ones drawn by `seed`.
+
+    Of transcoders the targets.
+    """
+    chosen = _drawn(sum(map(len, opened.targets())), n, seed)
     kept, start = [], 0
-    for rows in opened.batches():
+    for rows in opened.targets():
         inside = chosen[(chosen >= start) & (chosen < start + len(rows))] - start
         kept.append(rows[inside].clone())
         start += len(rows)

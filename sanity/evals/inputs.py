@@ -92,24 +92,27 @@ def active_latents(sae: SparseAutoencoder, x: Float[Tensor, "n d_in"]) -> Rows:
 def coded(
     sae: SparseAutoencoder, x: Float[Tensor, "n d_in"]
 ) -> Iterator[tuple[Int[Tensor, " d_sae"], Float[Tensor, "part d_in"]]]:
-    """How often each latent is active in a part of the rows of `x`, and the reconstruction of that part.
+    """How often each latent is active in a part of the rows of `x`, and the reconstruction of that part (a
+    transcoder's: of its target).
 
     Parts keep memory bounded. An SAE that has `encode_sparse` and `decode_sparse` is read through these.
     """
     d_sae, d_in = sae.W_dec.shape
-    require_width("x", x.shape[1], d_in, "the decoder")
+    require_width("x", x.shape[1], getattr(sae, "d_in", d_in), "what it reads")
+    skip = getattr(sae, "skip", None)  # what a transcoder adds to what its latents say
     encode_sparse, decode_sparse = (getattr(sae, f"{verb}_sparse", None) for verb in ("encode", "decode"))
     if callable(encode_sparse) and callable(decode_sparse):
         for part in torch.split(x.to(sae.W_dec), _SPARSE_ROWS):
             entries = encode_sparse(part)
-            yield torch.bincount(entries.latents, minlength=d_sae), decode_sparse(entries)
+            x_hat = decode_sparse(entries)
+            yield torch.bincount(entries.latents, minlength=d_sae), x_hat + skip(part) if skip else x_hat
         return
     for part in torch.split(x.to(sae.W_dec), max(1, CHUNK_ELEMENTS // d_sae)):
         z = sae.encode(part)
         yield torch.count_nonzero(z, dim=0), sae.decode(z)
 
 
-def reconstructed(sae: SparseAutoencoder, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
+def reconstructed(sae: SparseAutoencoder, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
     """The SAE's reconstruction of `x`, where `x` lives and in its type; checked to be finite."""
     x_hat = torch.cat([part for _, part in coded(sae, x)])
     require_finite("the reconstruction", x_hat)

@@ -14,10 +14,12 @@ from sanity.engine.cells import Task
 from sanity.evals.base import Candidate, Eval, Grades, Scored, Setting, graded_row
 from sanity.evals.drawing import drawn_windows, spread_windows
 from sanity.evals.metric import Metric
+from sanity.evals.mlp_splicing import losses_in_place
 from sanity.evals.score import Score
 from sanity.evals.scrambles import MeanMixed
 from sanity.evals.splicing import LossRecovered, loss_recovered
 from sanity.sources import Hook, Pace, RunSpec, Source, harvests_of
+from sanity.subject import MLPSubject
 
 _MEAN = {"gate": "mean", "reference": "the activation itself, moved towards its mean"}
 
@@ -84,19 +86,26 @@ class Loss(Eval):
 def losses_at(
     setting: Setting, saes: Mapping[str, Any], tokens: Tensor, *, documents: Tensor | None = None
 ) -> dict[str, LossRecovered]:
-    """Losses with each SAE spliced in at the setting's hook, on some of its held-out windows."""
+    """Losses with each SAE spliced in at the setting's hook, on some of its held-out windows.
+
+    At an MLP, with each transcoder in the MLP's place.
+    """
     source = setting.source
     assert isinstance(source, Hook)
     kept, held_out = harvests_of(setting.inputs)
+    subject, tokens = source.at.load(setting.device), tokens.to(setting.device)
+    first = held_out.drop_first
+    if isinstance(subject, MLPSubject):
+        return losses_in_place(subject, kept, saes, tokens, leave_first=first, documents=documents)
     return loss_recovered(
-        source.at.load(setting.device),
+        subject,
         saes,
-        tokens.to(setting.device),
+        tokens,
         hook=source.at.hook,
         centre=kept.mean,
         factor=kept.factor,
         mean=kept.mean,
-        leave_first=held_out.drop_first,
+        leave_first=first,
         documents=documents,
     )
 

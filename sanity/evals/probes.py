@@ -75,6 +75,8 @@ class HeldOutEVProbe:
     """
 
     x: Float[Tensor, "n d_in"]
+    target: Float[Tensor, "n d_out"] | None = None
+    """Of transcoders, what is to be explained."""
     name: str = field(default="held_out", init=False)
 
     def __post_init__(self) -> None:
@@ -84,4 +86,5 @@ class HeldOutEVProbe:
 
     def __call__(self, sae: SparseAutoencoder, step: int) -> Mapping[str, float]:
         """Measure `sae`."""
-        return {name: score.value for name, score in reconstruction_scores(sae, [self.x]).items()}
+        targets = None if self.target is None else [self.target]
+        return {n: score.value for n, score in reconstruction_scores(sae, [self.x], targets=targets).items()}

@@ -143,14 +143,19 @@ def firing_frequency(
 @checked
 @torch.no_grad()
 def reconstruction_scores(
-    sae: SparseAutoencoder, batches: Iterable[Float[Tensor, "_ d_in"]], *, variance: bool = True
+    sae: SparseAutoencoder,
+    batches: Iterable[Float[Tensor, "_ d_in"]],
+    *,
+    variance: bool = True,
+    targets: Iterable[Float[Tensor, "_ d_out"]] | None = None,
 ) -> dict[str, Score]:
     """Explained variance, L0 and dead latents, by name, in one pass over `batches`.
 
-    With `variance=False` without the first, which data that do not vary do not have.
+    With `variance=False` without the first, which data that do not vary do not have. With `targets`, part by
+    part as the batches, it is the variance of these that is to be explained: a transcoder's.
     """
     total = ExplainedVariance() if variance else None
-    fired, n, total = _read(sae, batches, total)
+    fired, n, total = _read(sae, batches, total, targets)
     d_sae = len(fired)
     dead = int((fired == 0).sum()) / d_sae
     scores = [
@@ -163,18 +168,22 @@ def reconstruction_scores(
 
 
 def _read(
-    sae: SparseAutoencoder, batches: Iterable[Float[Tensor, "_ d_in"]], total: ExplainedVariance | None
+    sae: SparseAutoencoder,
+    batches: Iterable[Float[Tensor, "_ d_in"]],
+    total: ExplainedVariance | None,
+    targets: Iterable[Float[Tensor, "_ d_out"]] | None = None,
 ) -> tuple[Int[Tensor, " d_sae"], int, ExplainedVariance | None]:
     """How often each latent is active and in how many samples; adds the reconstructions to `total`."""
     fired = torch.zeros(sae.W_dec.shape[0], dtype=torch.int64, device=sae.W_dec.device)
     n = 0
-    for x in batches:
+    pairs = ((x, x) for x in batches) if targets is None else zip(batches, targets, strict=True)
+    for x, target in pairs:
         require_finite("x", x)
         start = 0
         for active, x_hat in coded(sae, x):
             fired += active
             if total is not None:
-                total.update(x[start : start + len(x_hat)], x_hat.to(x))
+                total.update(target[start : start + len(x_hat)], x_hat.to(target))
             start += len(x_hat)
         n += len(x)
     if not n:
@@ -184,7 +193,7 @@ def _read(
 
 @dataclass(frozen=True)
 class Reconstruction(Eval):
-    """Explained variance, L0 and dead latents on all held-out activations of the source.
+    """Explained variance (of a transcoder: of its target), L0 and dead latents on all held-out activations.
 
     The validity gate moves the activation itself towards its mean. What explained variance says of a true
     dictionary is a finding (see the eval `recovery`) and turns nothing off.
@@ -217,7 +226,9 @@ class Reconstruction(Eval):
     @override
     def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[Scored]:
         for one in candidates:
-            yield Scored(list(reconstruction_scores(one.sae, setting.opened.batches()).values()))
+            opened = setting.opened
+            targets = opened.targets() if opened.pairs else None
+            yield Scored(list(reconstruction_scores(one.sae, opened.batches(), targets=targets).values()))
 
     @override
     def grade(self, task: Task, setting: Setting) -> pd.DataFrame:

@@ -12,9 +12,11 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from sanity.baselines import OwnNeurons
 from sanity.engine.cells import Cell, Cost
 from sanity.errors import BadInputError
 from sanity.evals.base import Eval
+from sanity.experiments.own_neurons import take_neurons
 from sanity.experiments.plans import Asked, Plan, PlannedRun, Shared
 from sanity.experiments.snapshots import keep_snapshots
 from sanity.experiments.steps import (
@@ -103,6 +105,7 @@ class _Planner:
         scored = {
             name: self._scored(name, one, run, trained, scored_on, place, seeds)
             for name, one in evals.items()
+            if not one.compares_seeds or _next_seed(run.arm.seed, seeds, grid, name) is not None
         }
         needed = {name: cell for one in scored.values() for name, cell in _needed(one).items()}
         self.plan.runs.append(PlannedRun(grid, place, run, trained, scored_on, {**needed, **scored}))
@@ -111,6 +114,8 @@ class _Planner:
         arm, source = run.arm, run.source
         seconds = self.pace.training_seconds(samples=run.budget.samples, d_sae=arm.d_sae, d_in=source.d_in)
         training = keep_snapshots if isinstance(run, Snapshot) else train_arms
+        if isinstance(arm.constraint, OwnNeurons):
+            training = take_neurons
         return training.cell(
             run,
             inputs=self._source_cells(source),
@@ -146,6 +151,8 @@ class _Planner:
                 inputs[f"references.{seed}"] = self._reference(name, one, of_seed, source, place)
         if one.has("grade"):
             self._graded(name, one, run, source, place)
+        if one.compares_seeds and (following := _next_seed(run.arm.seed, seeds, place, name)) is not None:
+            inputs["sae.next"] = self._trained(replace(run, arm=replace(run.arm, seed=following)))
         for needed, other in one.needs().items():
             inputs[f"{needed}.scored"] = self._scored(needed, other, run, trained, source, place, seeds)
         asked = without_grades(one)
@@ -235,6 +242,17 @@ class _Planner:
 def _needed(scored: Cell) -> dict[str, Cell]:
     """The scores of other evals that a score is made from, by the names under which it needs them."""
     return {name.removesuffix(".scored"): cell for name, cell in scored.inputs if name.endswith(".scored")}
+
+
+def _next_seed(seed: int, seeds: Sequence[int], grid: str, name: str) -> int | None:
+    """The seed whose SAE an eval compares with that of `seed`; None for the second of two, one pair."""
+    if len(seeds) < 2:
+        raise BadInputError(
+            f"the eval {name} compares an SAE with that of another seed, and {grid} has seed {seed} alone: "
+            "name two seeds or more, or leave the eval out"
+        )
+    at = list(seeds).index(seed)
+    return None if len(seeds) == 2 and at else seeds[(at + 1) % len(seeds)]
 
 
 def _cost(given: float | Cost) -> Cost:

@@ -23,7 +23,7 @@ from sanity.errors import BadInputError
 from sanity.evals.base import Candidate, Eval, Scored, Setting
 from sanity.evals.probes import CosineToInitProbe, HeldOutEVProbe, RecoveryProbe
 from sanity.evals.score import Score
-from sanity.models import Arm, Autoencoder, Plain, Probe, Run, Stream, load_sae, save_sae, train
+from sanity.models import Arm, Autoencoder, Plain, Probe, Run, Stream, load_dictionary, save_sae, train
 from sanity.sources import Opened, RunSpec, Source
 
 log = logging.getLogger("sanity")
@@ -95,10 +95,12 @@ def trained(
 
 def probes_of(opened: Opened) -> list[Probe]:
     """What is measured along training: explained variance, turning, and recovery where there is a truth."""
-    probes: list[Probe] = [HeldOutEVProbe(opened.sample), CosineToInitProbe()]
+    probes: list[Probe] = [HeldOutEVProbe(opened.sample, opened.sample_targets), CosineToInitProbe()]
     if opened.truth is not None:
         world = opened.truth.world
         probes.append(RecoveryProbe(world.features, probabilities=world.probabilities))
+    if opened.circuit is not None:
+        probes.append(RecoveryProbe(opened.circuit.circuit.out_features))
     return probes
 
 
@@ -194,7 +196,8 @@ def _shares_references(cell: Cell) -> object:
     """SAEs that an eval scores in one call: those of one source, and of one seed if it asks seeds apart."""
     config: Scoring = cell.config
     run = config.run
-    shared = {n: c.key for n, c in cell.inputs if n != "sae" and not n.endswith(".scored")}
+    own = ("sae", "sae.next")
+    shared = {n: c.key for n, c in cell.inputs if n not in own and not n.endswith(".scored")}
     seed = run.arm.seed if config.eval.asks_seeds_apart else None
     return [shared, config.eval, config.source, run.budget.batch_size, run.device, seed]
 
@@ -205,7 +208,7 @@ ONLY_HERE: dict[str, Any] = {}
 
 def _sae_of(result: Result, device: str) -> Any:
     here = ONLY_HERE.get(result.key)
-    return load_sae(result.folder("sae")).to(device=device) if here is None else here
+    return load_dictionary(result.folder("sae")).to(device=device) if here is None else here
 
 
 @computes("score", version=1, together=_shares_references)
@@ -220,6 +223,7 @@ def score_saes(tasks: Sequence[Task]) -> None:
             task.config.run,
             {n.removesuffix(".scored"): r for n, r in task.inputs.items() if n.endswith(".scored")},
             task.scratch,
+            _sae_of(task.inputs["sae.next"], run.device) if "sae.next" in task.inputs else None,
         )
         for task in tasks
     ]

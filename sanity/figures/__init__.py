@@ -1,7 +1,8 @@
 """The book's plots: each takes a tidy table and returns a matplotlib figure."""
 
-from sanity.figures.arms import arms_by_metric, recovery_by_frequency
+from sanity.figures.arms import arms_by_metric, dots_by_metric, recovery_by_frequency
 from sanity.figures.checking import between_floor_and_ceiling, margins_of_equivalence
+from sanity.figures.crosscoders import norms_and_agreement
 from sanity.figures.curves import against_l0, budget_curves, gap_against_tokens
 from sanity.figures.editing import edits_by_arm, edits_by_size
 from sanity.figures.interpretability import context_html, examples_html, known_concepts, score_quantiles
@@ -41,6 +42,7 @@ __all__ = [
     "cone_laws",
     "context_html",
     "cosine_trajectories",
+    "dots_by_metric",
     "edits_by_arm",
     "edits_by_size",
     "examples_html",
@@ -56,6 +58,7 @@ __all__ = [
     "margins_of_equivalence",
     "misfit_moves",
     "misses_of_parents",
+    "norms_and_agreement",
     "places_between",
     "probing_by_arm",
     "probing_by_group",

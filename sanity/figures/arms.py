@@ -63,20 +63,29 @@ def arms_by_metric(
     scores: pd.DataFrame, *, metrics: Mapping[str, str], order: Sequence[tuple[str, str]]
 ) -> Figure:
     """One panel per metric: a dot per seed for each arm, its mean as a bar, floor and ceiling drawn."""
+    wanted = scores[[arm in order for arm in zip(scores["constraint"], scores["init"], strict=True)]]
+    names = [arm_name(*arm) for arm in zip(wanted["constraint"], wanted["init"], strict=True)]
+    looks = {arm_name(*arm): (ARM_COLOURS[arm[0]], MARKS[arm[1]]) for arm in order}
+    return dots_by_metric(wanted.assign(arm=names), metrics=metrics, looks=looks)
+
+
+def dots_by_metric(
+    scores: pd.DataFrame, *, metrics: Mapping[str, str], looks: Mapping[str, tuple[str, str]]
+) -> Figure:
+    """The same for arms named by a column `arm`: `looks` are their colours and marks, from top to bottom."""
     figure, axes = plt.subplots(
         1,
         len(metrics),
-        figsize=(min(WIDE, 3.4 * len(metrics) + 1.2), 0.36 * len(order) + 1.4),
+        figsize=(min(WIDE, 3.4 * len(metrics) + 1.2), 0.36 * len(looks) + 1.4),
         sharey=True,
         squeeze=False,
         layout="constrained",
     )
     for ax, (metric, name) in zip(axes[0], metrics.items(), strict=True):
         part = scores[scores["metric"] == metric]
-        for height, (constraint, init) in enumerate(order):
-            seen = part[(part["constraint"] == constraint) & (part["init"] == init)]["value"]
-            colour = ARM_COLOURS[constraint]
-            ax.scatter(seen, np.full(len(seen), height), s=26, color=colour, marker=MARKS[init], alpha=0.75)
+        for height, (arm, (colour, mark)) in enumerate(looks.items()):
+            seen = part[part["arm"] == arm]["value"]
+            ax.scatter(seen, np.full(len(seen), height), s=26, color=colour, marker=mark, alpha=0.75)
             if len(seen):
                 ax.plot([seen.mean()] * 2, [height - 0.3, height + 0.3], color=colour, linewidth=2)
         for kind, style in (("floor", ":"), ("ceiling", "--")):
@@ -84,7 +93,7 @@ def arms_by_metric(
             if len(levels):
                 ax.axvline(levels.mean(), color="#555555", linestyle=style, linewidth=1.1, zorder=1)
         ax.set_title(fill(name, 60 // len(metrics)), fontsize="small")
-    axes[0, 0].set_yticks(range(len(order)), [arm_name(*arm) for arm in order])
+    axes[0, 0].set_yticks(range(len(looks)), list(looks))
     axes[0, 0].invert_yaxis()
     figure.supxlabel("one dot per seed, bar: mean; dotted: floor, dashed: ceiling", fontsize="small")
     return figure

@@ -8,6 +8,7 @@ from sanity.models.arm import (
     Init,
     Iso,
     Objective,
+    PairedStream,
     Plain,
     Probe,
     Stream,
@@ -16,8 +17,9 @@ from sanity.models.arm import (
     gaussian_matrix,
 )
 from sanity.models.autoencoder import Autoencoder, check_sae
-from sanity.models.checkpoint import load_sae, save_sae
+from sanity.models.checkpoint import load_dictionary, load_sae, save_sae
 from sanity.models.learner import Learner
+from sanity.models.neurons import Neurons, neurons_of
 from sanity.models.selection import Rows
 from sanity.models.sparsity import (
     Architecture,
@@ -30,6 +32,7 @@ from sanity.models.sparsity import (
 )
 from sanity.models.start import calibrated_start, initial_directions
 from sanity.models.training import Run, train
+from sanity.models.transcoder import Transcoder
 
 __all__ = [
     "PARAMETERS",
@@ -44,7 +47,9 @@ __all__ = [
     "JumpReLU",
     "Learner",
     "Matryoshka",
+    "Neurons",
     "Objective",
+    "PairedStream",
     "Plain",
     "Probe",
     "ReLU",
@@ -54,12 +59,15 @@ __all__ = [
     "TopK",
     "Trained",
     "Training",
+    "Transcoder",
     "architecture_from_json",
     "calibrated_start",
     "check_sae",
     "gaussian_matrix",
     "initial_directions",
+    "load_dictionary",
     "load_sae",
+    "neurons_of",
     "save_sae",
     "train",
 ]

@@ -19,13 +19,14 @@ from torch.nn import functional
 from typing_extensions import override
 
 from sanity.engine.arguments import Checked, Seed
+from sanity.engine.config import digest
 from sanity.engine.naming import Named
 from sanity.errors import BadInputError
 from sanity.models.autoencoder import Autoencoder
 from sanity.models.sparsity import Architecture
 
-PARAMETERS = frozenset({"W_enc", "W_dec", "b_enc", "b_dec", "threshold"})
-"""What an SAE can learn; "threshold" is learned by JumpReLU and estimated by BatchTopK."""
+PARAMETERS = frozenset({"W_enc", "W_dec", "b_enc", "b_dec", "threshold", "W_skip"})
+"""What can learn; "threshold" is learned by JumpReLU and estimated by BatchTopK, transcoders have W_skip."""
 
 
 @runtime_checkable
@@ -51,6 +52,21 @@ class Stream(Protocol):
         """Covariance of what `batch` gives."""
 
 
+@runtime_checkable
+class PairedStream(Stream, Protocol):
+    """A stream of inputs with a target for each: an arm that is trained on one is a transcoder."""
+
+    @property
+    def d_out(self) -> int:
+        """Width of the targets."""
+
+    def targets(self, step: int) -> Float[Tensor, "batch d_out"]:
+        """What belongs to the inputs of `batch(step)`, centred and scaled so that E||t||^2 = d_out."""
+
+    def target_covariance(self) -> Float[Tensor, "d_out d_out"]:
+        """Covariance of what `targets` gives."""
+
+
 @dataclass(frozen=True)
 class Constraint(Named, family="constraint"):
     """What may move while an arm trains. By default everything may."""
@@ -63,6 +79,11 @@ class Constraint(Named, family="constraint"):
     @property
     def encoder_turns(self) -> bool:
         """Whether an encoder that learns may change its directions, or their lengths alone."""
+        return True
+
+    @property
+    def latents_fire(self) -> bool:
+        """Whether latents take part at all; without them a transcoder is its affine skip alone."""
         return True
 
     def project(self, W_dec: Float[Tensor, "d_sae d_in"], anchor: Float[Tensor, "d_sae d_in"]) -> None:
@@ -93,6 +114,11 @@ class Objective(Named, family="objective"):
     An objective may change the hyper-parameters, add to the gradient, interfere after a step, or spend a
     part of the budget on finding directions to start from.
     """
+
+    has_skip: ClassVar[bool] = False
+    """Whether an affine map of the input learns next to the latents: for transcoders only."""
+    for_transcoders: ClassVar[bool] = True
+    """Whether it makes sense where latents read one space and write to another."""
 
     def settings(self, training: Training) -> Training:
         """The hyper-parameters to train with."""
@@ -204,9 +230,15 @@ class Arm(Checked):
         return words if self.objective == Plain() else f"{words}, {self.objective.label}"
 
 
-def gaussian_matrix(seed: int, d_sae: int, d_in: int) -> Float[Tensor, "d_sae d_in"]:
-    """The standard Gaussian matrix behind every arm of a seed; float32 on the CPU, whatever the stream."""
-    return torch.randn(d_sae, d_in, generator=torch.Generator().manual_seed(seed))
+def gaussian_matrix(
+    seed: int, d_sae: int, d_in: int, *, encoder: bool = False
+) -> Float[Tensor, "d_sae d_in"]:
+    """The standard Gaussian matrix behind every arm of a seed; float32 on the CPU, whatever the stream.
+
+    A transcoder's encoder does not start tied to its decoder, so that it has a matrix of its own.
+    """
+    drawn = int(digest(["encoder", seed])[:15], 16) if encoder else seed
+    return torch.randn(d_sae, d_in, generator=torch.Generator().manual_seed(drawn))
 
 
 @dataclass(frozen=True)

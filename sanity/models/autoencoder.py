@@ -76,7 +76,7 @@ class Autoencoder(Checked):
         rows = self._rows_of(x)
         z = self.encode_sparse(rows).dense()
         if torch.is_grad_enabled() and (x.requires_grad or self.W_enc.requires_grad):
-            z = product(rows - self.b_dec, self.W_enc.T, self.b_enc) * (z > 0)
+            z = product(self._read(rows), self.W_enc.T, self.b_enc) * (z > 0)
         return z.view(*x.shape[:-1], self.d_sae)
 
     @checked
@@ -93,7 +93,7 @@ class Autoencoder(Checked):
         rule = self.architecture.inference_rule(self.threshold)
         rows = self._rows_of(x)
         with torch.no_grad():
-            return select(rows - self.b_dec, self.W_enc.T, self.b_enc, rule, precision=precision)
+            return select(self._read(rows), self.W_enc.T, self.b_enc, rule, precision=precision)
 
     def decode_sparse(self, z: Rows) -> Float[Tensor, "batch d_in"]:
         """The reconstruction of what `encode_sparse` gave, or of a part of it."""
@@ -170,8 +170,14 @@ class Autoencoder(Checked):
         move: Any = {"device": None if device is None else usable_device(device), "dtype": dtype}
         encoder = self.W_enc.T.to(**move).T
         others = {name: getattr(self, name).to(**move) for name in ("W_dec", "b_enc", "b_dec")}
-        threshold = None if self.threshold is None else self.threshold.to(**move)
-        return dataclasses.replace(self, W_enc=encoder, threshold=threshold, **others)
+        for name in ("threshold", "W_skip"):
+            if getattr(self, name, None) is not None:
+                others[name] = getattr(self, name).to(**move)
+        return dataclasses.replace(self, W_enc=encoder, **others)
+
+    def _read(self, rows: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows d_in"]:
+        """What the encoder multiplies."""
+        return rows - self.b_dec
 
     def _rows_of(self, x: Tensor) -> Float[Tensor, "rows d_in"]:
         if x.shape[-1] != self.d_in:
@@ -190,7 +196,7 @@ class Autoencoder(Checked):
         best = np.empty(0, dtype=np.float64)
         block = block_rows(x.shape[0], self.d_sae, torch.device("cpu"))
         for first in range(0, x.shape[0], block):
-            pre = product(x[first : first + block] - self.b_dec, self.W_enc.T, self.b_enc)
+            pre = product(self._read(x[first : first + block]), self.W_enc.T, self.b_enc)
             above = (pre - threshold)[pre > 0]
             best = np.concatenate([best, above.cpu().double().numpy()])
             if best.size > wanted + 1:

@@ -14,15 +14,18 @@ from sanity.models.kernels import block_rows, product
 def add_auxiliary(
     weights: Weights,
     x: Float[Tensor, "batch d_in"],
-    residual: Float[Tensor, "batch d_in"],
+    residual: Float[Tensor, "batch d_out"],
     dead: Bool[Tensor, " d_sae"],
     training: Training,
     gradients: Gradients,
+    *,
+    tied: bool = True,
 ) -> float:
     """Add the gradients of `auxiliary / B sum_x ||e - e_hat||^2` in place; returns that loss.
 
     e = x - x_hat is held constant, and e_hat is the reconstruction by the `auxiliary_k` largest dead
-    pre-activations of each sample. `x` comes less `b_dec`, and `residual` is x_hat - x, both [batch, d_in].
+    pre-activations of each sample. `x` is what the encoder reads (an SAE's: less `b_dec`), and `residual` is
+    x_hat less its target. In an SAE `b_dec` acts on both sides (`tied`).
     """
     index = dead.nonzero().squeeze(1)
     k = min(training.auxiliary_k or max(1, x.shape[1] // 2), index.numel())
@@ -45,6 +48,6 @@ def add_auxiliary(
     for name, value in (("W_dec", d_dec), ("W_enc", d_enc), ("b_enc", d_b)):
         if name in gradients:
             gradients[name].index_add_(0, index, value)
-    if "b_dec" in gradients:
+    if "b_dec" in gradients and tied:
         gradients["b_dec"].sub_(W_enc_t.T @ d_b)
     return loss

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,31 +26,56 @@ from sanity.engine.config import to_json
 from sanity.engine.files import disk_errors, is_intact, read_json, read_sealed, sha256_of, write_sealed
 from sanity.errors import BadInputError, CorruptFileError
 from sanity.models.autoencoder import Autoencoder
+from sanity.models.neurons import Neurons
 from sanity.models.selection import Above
 from sanity.models.sparsity import TopK, architecture_from_json
+from sanity.models.transcoder import Transcoder
 from sanity.models.validation import TENSORS, check_weights
 
+_NEURONS = "mlp_neurons"
 _MANIFEST, _CONFIG, _WEIGHTS = "manifest.json", "cfg.json", "sae_weights.safetensors"
 
 
 @checked
-def save_sae(sae: Autoencoder, folder: str | Path) -> Path:
+def save_sae(sae: Autoencoder | Neurons, folder: str | Path) -> Path:
     """Write an SAE in SAELens's folder format; an SAE that was there before is replaced.
 
     TopK is saved as SAELens's `topk`, ReLU as `standard`, and everything with a threshold as `jumprelu`,
-    which is what BatchTopK and Matryoshka are at inference.
+    which is what BatchTopK and Matryoshka are at inference. Transcoders are called as by SAELens
+    (`jumprelu_skip_transcoder`, ...), which knows none with TopK.
     """
     folder = Path(folder)
-    tensors = {name: getattr(sae, name) for name in (*TENSORS, *(["threshold"] if _threshold(sae) else []))}
+    if isinstance(sae, Neurons):
+        return _write(
+            folder, sae.tensors(), {"architecture": _NEURONS, "k": sae.k, "activation": sae.activation}
+        )
+    names = [*TENSORS, *(["threshold"] if _threshold(sae) else [])]
+    tensors = {name: getattr(sae, name) for name in names}
+    if isinstance(sae, Transcoder) and sae.W_skip is not None:
+        tensors["W_skip"] = sae.W_skip.T  # SAELens keeps it [d_out, d_in]
+    return _write(folder, tensors, _config(sae))
 
+
+def _write(folder: Path, tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> Path:
     def fill(where: Path) -> None:
-        (where / _CONFIG).write_text(json.dumps(_config(sae), indent=2, sort_keys=True), encoding="utf-8")
+        (where / _CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
         save_file({n: value.detach().cpu().contiguous() for n, value in tensors.items()}, where / _WEIGHTS)
 
     with disk_errors(folder):
         if folder.exists() and not (folder / _MANIFEST).exists() and any(folder.iterdir()):
             raise BadInputError(f"{folder} holds other files and no SAE of ours: choose a new folder")
     return write_folder(folder, fill)
+
+
+def load_dictionary(folder: str | Path) -> Autoencoder | Neurons:
+    """What `save_sae` wrote: an SAE, a transcoder, or an MLP's own neurons."""
+    folder = Path(folder)
+    verified(folder)
+    config = read_json(folder / _CONFIG)
+    if config.get("architecture") != _NEURONS:
+        return load_sae(folder)
+    made: dict[str, Any] = dict(load_tensors(folder / _WEIGHTS))
+    return Neurons(**made, k=int(config["k"]), activation=str(config["activation"]))
 
 
 @checked
@@ -67,16 +92,20 @@ def load_sae(folder: str | Path) -> Autoencoder:
     if not isinstance(ours, dict) or not isinstance(ours.get("architecture"), dict):
         raise CorruptFileError(f"{folder / _CONFIG} does not say which architecture it holds: save it again")
     tensors = load_tensors(folder / _WEIGHTS)
-    check_weights(str(folder / _WEIGHTS), tensors)
-    sae = Autoencoder(
+    transcoder = "d_out" in config
+    if "W_skip" in tensors:
+        tensors["W_skip"] = tensors["W_skip"].T.contiguous()
+    check_weights(str(folder / _WEIGHTS), tensors, transcoder=transcoder)
+    given: dict[str, Any] = {
         # The kernels read the encoder a latent per contiguous row.
-        W_enc=tensors["W_enc"].T.contiguous().T,
-        W_dec=tensors["W_dec"],
-        b_enc=tensors["b_enc"],
-        b_dec=tensors["b_dec"],
-        architecture=architecture_from_json(ours["architecture"]),
-        threshold=tensors.get("threshold"),
-    )
+        "W_enc": tensors["W_enc"].T.contiguous().T,
+        "W_dec": tensors["W_dec"],
+        "b_enc": tensors["b_enc"],
+        "b_dec": tensors["b_dec"],
+        "architecture": architecture_from_json(ours["architecture"]),
+        "threshold": tensors.get("threshold"),
+    }
+    sae = Transcoder(**given, W_skip=tensors.get("W_skip")) if transcoder else Autoencoder(**given)
     # What it would say if it were saved now. `json` makes lists of tuples, as in the file.
     agreed = json.loads(json.dumps(_config(sae)))
     wrong = [
@@ -113,6 +142,14 @@ def _config(sae: Autoencoder) -> dict[str, Any]:
     }
     if isinstance(sae.architecture, TopK):
         config |= {"k": sae.architecture.k, "rescale_acts_by_decoder_norm": False}
+    if isinstance(sae, Transcoder):
+        kind = {"topk": "topk_", "jumprelu": "jumprelu_", "standard": ""}[config["architecture"]]
+        skip = "" if sae.W_skip is None else "skip_"
+        config |= {
+            "architecture": f"{kind}{skip}transcoder",
+            "d_out": sae.d_out,
+            "apply_b_dec_to_input": False,
+        }
     return config
 
 

@@ -12,6 +12,9 @@ G_j the sum of g_p over the prefixes that hold latent j:
 where du_j = dz_j for selected latents. The L1 penalty adds c/B to their du. For JumpReLU (2407.14435,
 equations 11 and 12) dtheta_j = -1/w sum over |u_j - theta_j| < w/2 of (theta_j dz_j + c/B), where c is the
 coefficient of L0 and w the bandwidth; it is taken with respect to log theta.
+
+A transcoder reads x as it is, and a target t stands for the x of the loss; its skip adds x W_skip to x_hat.
+Then db_dec has no second term, and dW_skip = sum_x x^T sum_p g_p.
 """
 
 from __future__ import annotations
@@ -34,13 +37,17 @@ Spans = list[tuple[int, int]]
 
 @dataclass
 class Weights:
-    """Parameters as the kernels read them: both matrices with a latent per contiguous row."""
+    """Parameters as the kernels read them: both matrices with a latent per contiguous row.
+
+    An SAE's d_out is its d_in.
+    """
 
     W_enc_t: Float[Tensor, "d_sae d_in"]
-    W_dec: Float[Tensor, "d_sae d_in"]
+    W_dec: Float[Tensor, "d_sae d_out"]
     b_enc: Float[Tensor, " d_sae"]
-    b_dec: Float[Tensor, " d_in"]
+    b_dec: Float[Tensor, " d_out"]
     log_threshold: Float[Tensor, " d_sae"] | None = None
+    W_skip: Float[Tensor, "d_in d_out"] | None = None
 
     @property
     def threshold(self) -> Float[Tensor, " d_sae"] | None:
@@ -50,7 +57,8 @@ class Weights:
     def by_name(self) -> dict[str, Tensor]:
         """The tensors by the names that constraints use."""
         named = {"W_enc": self.W_enc_t, "W_dec": self.W_dec, "b_enc": self.b_enc, "b_dec": self.b_dec}
-        return named if self.log_threshold is None else {**named, "threshold": self.log_threshold}
+        more = {"threshold": self.log_threshold, "W_skip": self.W_skip}
+        return named | {name: value for name, value in more.items() if value is not None}
 
 
 @dataclass
@@ -65,8 +73,8 @@ class Outcome:
     fired: Bool[Tensor, " d_sae"]
     smallest: float
     """The smallest value of an active latent, for BatchTopK's threshold; NaN without one."""
-    residual: Float[Tensor, "batch d_in"]
-    """x_hat - x by the whole dictionary."""
+    residual: Float[Tensor, "batch d_out"]
+    """x_hat - x by the whole dictionary; a transcoder's: less its target."""
     gradients: Gradients = field(default_factory=dict)
 
 
@@ -91,15 +99,22 @@ class LossSpec:
 
 
 def sparse_gradients(
-    weights: Weights, x: Float[Tensor, "batch d_in"], found: Rows, spec: LossSpec
+    weights: Weights,
+    x: Float[Tensor, "batch d_in"],
+    found: Rows,
+    spec: LossSpec,
+    target: Float[Tensor, "batch d_out"] | None = None,
 ) -> Outcome:
-    """Loss and gradients at the cost of the selected entries; `found` holds pre-activations."""
+    """Loss and gradients at the cost of the selected entries; `found` holds pre-activations.
+
+    `x` is what the encoder reads, `target` what the latents are to sum up to; None: `x`, as in an SAE.
+    """
     batch, spans = x.shape[0], spec.spans(found.width)
     z, n_active = found, found.values.numel()
     if (threshold := weights.threshold) is not None:  # some entries are there for its gradient only
         active = found.values > threshold[found.latents.long()]
         z, n_active = replace(found, values=found.values * active), int(active.sum())
-    residuals = _residuals(weights, x, z, spans)
+    residuals = _residuals(weights, x if target is None else target, z, spans)
     errors = [_squares(residual) / batch for residual in residuals]
     columns, order = transposed(z)  # latent by latent: products then read each latent's rows once
     averaged = spec.architecture.threshold == "averaged" and n_active > 0
@@ -117,19 +132,22 @@ def sparse_gradients(
             shorter.add_(longer)
         pre = found.values[order]
         outcome.gradients = _latent_gradients(weights, x, columns, pre, residuals, spans, spec)
-        _finish(weights, outcome.gradients, residuals[0].sum(0) * (2 / batch), spec.learns)
+        if "W_skip" in spec.learns:
+            outcome.gradients["W_skip"] = (x.T @ residuals[0]).mul_(2 / batch)
+        through_decoder = residuals[0].sum(0) * (2 / batch)
+        _finish(weights, outcome.gradients, through_decoder, spec.learns, tied=target is None)
     return outcome
 
 
 def _residuals(
-    weights: Weights, x: Float[Tensor, "batch d_in"], z: Rows, spans: Spans
-) -> list[Float[Tensor, "batch d_in"]]:
-    """x_hat - x for every prefix."""
+    weights: Weights, target: Float[Tensor, "batch d_out"], z: Rows, spans: Spans
+) -> list[Float[Tensor, "batch d_out"]]:
+    """x_hat less its target for every prefix."""
     residuals: list[Tensor] = []
     for lo, hi in spans:
         part = z if len(spans) == 1 else z.where((z.latents >= lo) & (z.latents < hi))
         rebuilt = weighted_sums(part, weights.W_dec)
-        residuals.append(rebuilt.add_(residuals[-1]) if residuals else rebuilt.sub_(x))
+        residuals.append(rebuilt.add_(residuals[-1]) if residuals else rebuilt.sub_(target))
     return residuals
 
 
@@ -138,7 +156,7 @@ def _latent_gradients(
     x: Float[Tensor, "batch d_in"],
     columns: Rows,
     pre: Float[Tensor, " n"],
-    residuals: list[Float[Tensor, "batch d_in"]],
+    residuals: list[Float[Tensor, "batch d_out"]],
     spans: Spans,
     spec: LossSpec,
 ) -> Gradients:
@@ -171,11 +189,18 @@ def _latent_gradients(
 
 
 def _finish(
-    weights: Weights, gradients: Gradients, through_decoder: Float[Tensor, " d_in"], learns: frozenset[str]
+    weights: Weights,
+    gradients: Gradients,
+    through_decoder: Float[Tensor, " d_out"],
+    learns: frozenset[str],
+    *,
+    tied: bool,
 ) -> None:
-    """Add the gradient of `b_dec`, which acts on both sides, and keep those of what learns."""
+    """Add the gradient of `b_dec`, which in an SAE acts on both sides, and keep those of what learns."""
     if "b_dec" in learns:
-        gradients["b_dec"] = through_decoder - weights.W_enc_t.T @ gradients["b_enc"]
+        gradients["b_dec"] = (
+            through_decoder - weights.W_enc_t.T @ gradients["b_enc"] if tied else through_decoder
+        )
     for name in gradients.keys() - learns:
         del gradients[name]
 
@@ -193,7 +218,12 @@ def _penalty(spec: LossSpec, values: Float[Tensor, " n"], n_active: int, batch: 
     return 0.0
 
 
-def dense_gradients(weights: Weights, x: Float[Tensor, "batch d_in"], spec: LossSpec) -> Outcome:
+def dense_gradients(
+    weights: Weights,
+    x: Float[Tensor, "batch d_in"],
+    spec: LossSpec,
+    target: Float[Tensor, "batch d_out"] | None = None,
+) -> Outcome:
     """The same by dense products and masks, which is cheaper when many latents are active.
 
     It works through blocks of rows, except for rules that need the whole batch.
@@ -205,14 +235,16 @@ def dense_gradients(weights: Weights, x: Float[Tensor, "batch d_in"], spec: Loss
     total = Outcome(0.0, 0.0, 0.0, fired, math.inf, x)
     residuals = []
     for first in range(0, batch, size):
-        part = _dense_block(weights, x[first : first + size], batch, rule, spec)
+        rows = slice(first, first + size)
+        part = _dense_block(weights, x[rows], x[rows] if target is None else target[rows], batch, rule, spec)
         residuals.append(part.residual)
         _add(total, part)
     total.residual = torch.cat(residuals)
     if not total.l0:
         total.smallest = math.nan
     if spec.learns:
-        _finish(weights, total.gradients, total.gradients.pop("through_decoder"), spec.learns)
+        through_decoder = total.gradients.pop("through_decoder")
+        _finish(weights, total.gradients, through_decoder, spec.learns, tied=target is None)
     return total
 
 
@@ -229,6 +261,7 @@ def _add(total: Outcome, part: Outcome) -> None:
 def _dense_block(
     weights: Weights,
     x: Float[Tensor, "rows d_in"],
+    target: Float[Tensor, "rows d_out"],
     batch: int,
     rule: Rule,
     spec: LossSpec,
@@ -237,7 +270,7 @@ def _dense_block(
     u, threshold = product(x, weights.W_enc_t, weights.b_enc), weights.threshold
     active = rule.mask(u) if threshold is None else u > threshold
     z = u * active
-    residuals, residual = [], -x
+    residuals, residual = [], -target
     spans = spec.spans(u.shape[1])
     for lo, hi in spans:
         residual = residual + z[:, lo:hi] @ weights.W_dec[lo:hi]
@@ -257,6 +290,8 @@ def _dense_block(
     gradients = outcome.gradients
     G = torch.stack(residuals).flip(0).cumsum(0).flip(0) * (2 / batch)
     gradients["through_decoder"] = G[0].sum(0)
+    if "W_skip" in spec.learns:
+        gradients["W_skip"] = x.T @ G[0]
     dz = torch.cat([G[i] @ weights.W_dec[lo:hi].T for i, (lo, hi) in enumerate(spans)], dim=1)
     du = dz * active
     if spec.architecture.penalty == "l1":

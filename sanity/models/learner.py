@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -24,6 +24,7 @@ from sanity.models.gradients import (
 from sanity.models.kernels import MAX_DENSITY, select_sparse
 from sanity.models.sparsity import BatchTopK, JumpReLU
 from sanity.models.start import Start
+from sanity.models.transcoder import Transcoder
 
 Precision = Literal["float32", "bf16"]
 
@@ -56,6 +57,9 @@ class Learner:
         self.arm, self.steps, self.precision = arm, steps, precision
         self.training = arm.objective.settings(training)
         self.anchor = start.directions
+        self.encoder_anchor = (
+            start.directions if start.encoder_directions is None else start.encoder_directions
+        )
         self.weights = start.weights
         self.threshold = start.threshold
         self.controller = start.controller
@@ -96,17 +100,33 @@ class Learner:
             return self.last_fired == 0
         return self.tokens - self.last_fired >= self.training.dead_after_tokens
 
-    def outcome(self, x: Float[Tensor, "batch d_in"], *, learn: bool = True) -> Outcome:
-        """Loss of a batch, with gradients when `learn`; nothing changes.
+    def _read(
+        self, x: Float[Tensor, "batch d_in"], target: Float[Tensor, "batch d_out"] | None
+    ) -> tuple[Float[Tensor, "batch d_in"], Float[Tensor, "batch d_out"] | None]:
+        """What the encoder reads, and what the latents are to sum up to; None: the same, as in an SAE."""
+        weights = self.weights
+        if target is None:
+            return x - weights.b_dec, None
+        left = target - weights.b_dec
+        return x, left if weights.W_skip is None else left.addmm_(x, weights.W_skip, alpha=-1)
+
+    def outcome(
+        self,
+        x: Float[Tensor, "batch d_in"],
+        target: Float[Tensor, "batch d_out"] | None = None,
+        *,
+        learn: bool = True,
+    ) -> Outcome:
+        """Loss of a batch, with gradients when `learn`; nothing changes. A transcoder is given its `target`.
 
         The sparse way, unless too many latents are active for it to be the cheaper one.
         """
         architecture, weights = self.arm.architecture, self.weights
         coefficient = self.controller.coefficient if self.controller else 0.0
         spec = LossSpec(architecture, frozenset(self.learns if learn else ()), coefficient)
-        centred = x - weights.b_dec
+        read, aim = self._read(x, target)
         found = select_sparse(
-            centred,
+            read,
             weights.W_enc_t,
             weights.b_enc,
             architecture.training_rule(weights.threshold),
@@ -114,8 +134,8 @@ class Learner:
             max_density=MAX_DENSITY,
         )
         if found is None:
-            return dense_gradients(weights, centred, spec)
-        return sparse_gradients(weights, centred, found, spec)
+            return dense_gradients(weights, read, spec, aim)
+        return sparse_gradients(weights, read, found, spec, aim)
 
     @property
     def passive(self) -> bool:
@@ -127,9 +147,11 @@ class Learner:
         self.tokens += samples
         self.step += 1
 
-    def learn(self, x: Float[Tensor, "batch d_in"]) -> Outcome:
+    def learn(
+        self, x: Float[Tensor, "batch d_in"], target: Float[Tensor, "batch d_out"] | None = None
+    ) -> Outcome:
         """One step on a batch: gradients, optimiser, norms, constraint, threshold, controller, objective."""
-        outcome = self.outcome(x)
+        outcome = self.outcome(x, target)
         if not math.isfinite(outcome.loss):
             raise SanityError(
                 f"the loss of {self.arm.label} became {outcome.loss} in step {self.step}: "
@@ -137,7 +159,7 @@ class Learner:
             )
         if self.optimiser is not None:
             if self.training.auxiliary:
-                self._auxiliary(x, outcome)
+                self._auxiliary(x, target, outcome)
             self._update(outcome.gradients)
             outcome.gradients = {}
         self.skip(x.shape[0])
@@ -153,12 +175,17 @@ class Learner:
             self.arm.objective.after_step(self, x, outcome)
         return outcome
 
-    def _auxiliary(self, x: Float[Tensor, "batch d_in"], outcome: Outcome) -> None:
-        dead = self.dead()
+    def _auxiliary(
+        self,
+        x: Float[Tensor, "batch d_in"],
+        target: Float[Tensor, "batch d_out"] | None,
+        outcome: Outcome,
+    ) -> None:
+        dead, tied = self.dead(), target is None
         if bool(dead.any()):
-            centred = x - self.weights.b_dec
+            read = x - self.weights.b_dec if tied else x
             outcome.loss += add_auxiliary(
-                self.weights, centred, outcome.residual, dead, self.training, outcome.gradients
+                self.weights, read, outcome.residual, dead, self.training, outcome.gradients, tied=tied
             )
 
     def _update(self, gradients: Gradients) -> None:
@@ -192,20 +219,23 @@ class Learner:
             self.arm.constraint.project(W_dec, self.anchor)
 
     def _along_anchor(self, rows: Float[Tensor, "d_sae d_in"], *, at_least: float = -math.inf) -> None:
-        """Keep of each row its part along its initial direction, in place."""
-        lengths = torch.linalg.vecdot(rows, self.anchor).clamp_min(at_least)
-        torch.mul(self.anchor, lengths.unsqueeze(1), out=rows)
+        """Keep of each row of the encoder its part along its initial direction, in place."""
+        lengths = torch.linalg.vecdot(rows, self.encoder_anchor).clamp_min(at_least)
+        torch.mul(self.encoder_anchor, lengths.unsqueeze(1), out=rows)
 
     def sae(self) -> Autoencoder:
-        """The current weights as an SAE that can be evaluated; a view, not a copy."""
+        """The current weights as an SAE or transcoder that can be evaluated; a view, not a copy."""
         weights, threshold = self.weights, self.weights.threshold
         if self.arm.architecture.threshold == "averaged":
             threshold = torch.full_like(weights.b_enc, self.threshold)
-        return Autoencoder(
-            W_enc=weights.W_enc_t.T,
-            W_dec=weights.W_dec,
-            b_enc=weights.b_enc,
-            b_dec=weights.b_dec,
-            architecture=self.arm.architecture,
-            threshold=threshold,
-        )
+        given: dict[str, Any] = {
+            "W_enc": weights.W_enc_t.T,
+            "W_dec": weights.W_dec,
+            "b_enc": weights.b_enc,
+            "b_dec": weights.b_dec,
+            "architecture": self.arm.architecture,
+            "threshold": threshold,
+        }
+        if self.encoder_anchor is self.anchor:
+            return Autoencoder(**given)
+        return Transcoder(**given, W_skip=weights.W_skip)

@@ -19,12 +19,12 @@ from sanity.engine.files import remove
 from sanity.engine.progress import track
 from sanity.engine.stopping import EXIT_CODE, heeding_sigterm
 from sanity.errors import BadInputError, CorruptFileError
-from sanity.models.arm import AnchoredProbe, Arm, Plain, Probe, Stream, Training
+from sanity.models.arm import AnchoredProbe, Arm, PairedStream, Plain, Probe, Stream, Training
 from sanity.models.autoencoder import Autoencoder
 from sanity.models.gradients import Outcome
 from sanity.models.learner import Learner, Precision
 from sanity.models.resume import Pace, Saved, load_progress, save_progress
-from sanity.models.start import calibrated_start, initial_directions
+from sanity.models.start import Start, calibrated_start, initial_directions, paired_start
 
 log = logging.getLogger("sanity")
 
@@ -47,7 +47,7 @@ class Loop:
     precision: Precision = "float32"
     first: int = 0
     _directions: dict[str, Tensor] = field(default_factory=dict, init=False)
-    _drawn: tuple[int, Tensor] | None = field(default=None, init=False)
+    _drawn: tuple[int, Tensor, Tensor | None] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.probed = probe_steps(self.last, self.training.probe_points)
@@ -102,7 +102,7 @@ class Loop:
             saved = saved.on(self._batch(begin + saved.step).device)
         learner = Learner(
             arm,
-            saved.start() if saved else calibrated_start(arm, self._rows(arm), self._batch(begin)),
+            saved.start() if saved else self._start(arm, self._batch(begin)),
             steps=self.last - begin,
             training=self.training,
             precision=self.precision,
@@ -120,17 +120,28 @@ class Loop:
             remove(folder)
             return None
 
-    def _rows(self, arm: Arm) -> Float[Tensor, "d_sae d_in"]:
-        """The directions an arm begins with: those its objective finds, then those of its init."""
+    def _start(self, arm: Arm, x: Float[Tensor, "batch d_in"]) -> Start:
+        """An arm before its first step: an SAE, or on a stream of pairs a transcoder."""
         teach = functools.partial(self._before, self.folder_of(arm))
         found = arm.objective.directions(teach, arm, self.last - self.first)
-        x = self._batch(self._begin(arm))
-        key = digest([arm.init, arm.seed, arm.d_sae])
+        rows = self._rows(arm, x)
+        rows = rows if found is None else torch.cat([found.to(rows), rows[len(found) :]])
+        if not isinstance(self.stream, PairedStream):
+            return calibrated_start(arm, rows, x)
+        return paired_start(arm, self._rows(arm, x, encoder=True), rows, x)
+
+    def _rows(
+        self, arm: Arm, x: Float[Tensor, "batch d_in"], *, encoder: bool = False
+    ) -> Float[Tensor, "d_sae d"]:
+        """The directions of an arm's init, as `x` is: of its decoder, or of a transcoder's encoder."""
+        stream = self.stream
+        key = digest([arm.init, arm.seed, arm.d_sae, encoder])
         if key not in self._directions:
-            rows = initial_directions(arm, self.stream.d_in, self.stream.covariance, x.dtype)
-            self._directions[key] = rows.to(x.device)
-        rows = self._directions[key]
-        return rows if found is None else torch.cat([found.to(rows), rows[len(found) :]])
+            space = (stream.d_in, stream.covariance)
+            if isinstance(stream, PairedStream) and not encoder:
+                space = (stream.d_out, stream.target_covariance)
+            self._directions[key] = initial_directions(arm, *space, x.dtype, encoder=encoder).to(x.device)
+        return self._directions[key]
 
     def _before(self, folder: Path | None, arm: Arm, first: int, steps: int) -> Autoencoder:
         """Plain training, for the arm of a folder, of any arm on batches that its objective may spend."""
@@ -147,11 +158,12 @@ class Loop:
         if learner.passive and not recorded:
             learner.skip(self.stream.batch_size)
             return
-        x = self._batch(step)
+        x, target = self._pair(step)
         row = self._row(learner, step) if recorded else {}
-        outcome = learner.learn(x) if step < self.last else learner.outcome(x, learn=False)
+        outcome = learner.learn(x, target) if step < self.last else learner.outcome(x, target, learn=False)
         if recorded:
-            row |= {"loss": outcome.loss, "ev_batch": _explained(outcome, x), "l0": outcome.l0}
+            explained = _explained(outcome, x if target is None else target)
+            row |= {"loss": outcome.loss, "ev_batch": explained, "l0": outcome.l0}
             learner.curve.append(row)
 
     def _row(self, learner: Learner, step: int) -> dict[str, float]:
@@ -172,10 +184,23 @@ class Loop:
         return row
 
     def _batch(self, step: int) -> Float[Tensor, "batch d_in"]:
-        """The batch of a step, drawn once for all arms, checked."""
+        """The batch of a step."""
+        return self._pair(step)[0]
+
+    def _pair(self, step: int) -> tuple[Float[Tensor, "batch d_in"], Float[Tensor, "batch d_out"] | None]:
+        """The batch of a step and its targets, drawn once for all arms, checked."""
         if self._drawn is None or self._drawn[0] != step:
-            self._drawn = (step, _checked(self.stream, step))
-        return self._drawn[1]
+            stream = self.stream
+            x, target = _checked(stream, step, stream.batch(step), stream.d_in), None
+            if isinstance(stream, PairedStream):
+                target = _checked(stream, step, stream.targets(step), stream.d_out)
+                if len(target) != len(x):
+                    raise BadInputError(
+                        f"batch {step} of the stream {stream.key} has {len(x)} inputs and {len(target)} "
+                        "targets: both must be of the same tokens"
+                    )
+            self._drawn = (step, x, target)
+        return self._drawn[1:]
 
     def _identity(self, arm: Arm) -> dict[str, Json]:
         """What a checkpoint must agree with for a run to go on from it."""
@@ -214,12 +239,11 @@ def _explained(outcome: Outcome, x: Float[Tensor, "batch d_in"]) -> float:
     return 1 - outcome.squared_error / variance if variance > 0 else float("nan")
 
 
-def _checked(stream: Stream, step: int) -> Float[Tensor, "batch d_in"]:
+def _checked(stream: Stream, step: int, x: Tensor, width: int) -> Float[Tensor, "batch width"]:
     """A batch as training can use it, or an error that says where it is not."""
-    x = stream.batch(step)
-    if x.ndim != 2 or x.shape[1] != stream.d_in:
+    if x.ndim != 2 or x.shape[1] != width:
         raise BadInputError(
-            f"batch {step} of the stream {stream.key} has shape {list(x.shape)}, not [batch, {stream.d_in}]: "
+            f"batch {step} of the stream {stream.key} has shape {list(x.shape)}, not [batch, {width}]: "
             "an SAE must have the width of its activations"
         )
     if x.dtype not in (torch.float32, torch.float64):

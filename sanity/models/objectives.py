@@ -13,6 +13,7 @@ decoder's gradient, interfere after a step, or spend part of the budget on findi
 | `Resampling` | dead latents are pointed at what is badly reconstructed (Bricken et al. 2023) |
 | `Agreement` | short runs from other starts; the last one starts from what they agree on |
 | `TopKFirst` | a part of the budget with TopK's rule, then the arm's own |
+| `AffineSkip` | transcoders: an affine map of the input learns next to the latents (2501.18823) |
 
 An arm has one, and `train` follows it. Each batch of the budget is learned from once, whatever the objective,
 so that budgets are equal.
@@ -155,6 +156,7 @@ class Resampling(Objective):
     until: float = 0.6
     dead_after_tokens: int = 20_000
     name: ClassVar[str] = "resampling"
+    for_transcoders: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.times < 1 or not 0 < self.until <= 1:
@@ -275,3 +277,15 @@ class TopKFirst(Objective):
     def directions(self, teach: Teach, arm: Arm, steps: int) -> Float[Tensor, "d_sae d_in"] | None:
         first = replace(arm, architecture=TopK(k=round(arm.architecture.l0)))
         return teach(first, 0, self.spent(steps)).W_dec
+
+
+@dataclass(frozen=True)
+class AffineSkip(Objective):
+    """A transcoder's latents add what an affine map of the input leaves over; the map learns next to them.
+
+    It starts at 0 and learns at the arm's rate (Paulo, Shabalin and Belrose 2501.18823).
+    """
+
+    name: ClassVar[str] = "affine_skip"
+    title: ClassVar[str] = "affine skip"
+    has_skip: ClassVar[bool] = True

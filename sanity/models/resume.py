@@ -58,9 +58,11 @@ class Saved:
             b_enc=self.tensors["weights.b_enc"],
             b_dec=self.tensors["weights.b_dec"],
             log_threshold=self.tensors.get("weights.threshold"),
+            W_skip=self.tensors.get("weights.W_skip"),
         )
         return Start(
             directions=anchor,
+            encoder_directions=self.tensors.get("encoder_directions"),
             weights=weights,
             threshold=float(self.state["threshold"]),
             controller=None if controller is None else Controller(**controller),
@@ -110,6 +112,8 @@ def save_progress(folder: Path, learner: Learner, identity: Mapping[str, Json]) 
     named = learner.weights.by_name()
     tensors = {"directions": learner.anchor, "last_fired": learner.last_fired}
     tensors |= {f"weights.{name}": value for name, value in named.items() if value is not learner.anchor}
+    if learner.encoder_anchor is not learner.anchor:
+        tensors["encoder_directions"] = learner.encoder_anchor
     if learner.optimiser is not None:
         for name in learner.learns:
             moments = learner.optimiser.state.get(named[name], {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -24,12 +24,14 @@ from sanity.models.sparsity import JumpReLU, TopK
 class Start:
     """What a `Learner` begins with."""
 
-    directions: Float[Tensor, "d_sae d_in"]
+    directions: Float[Tensor, "d_sae d_out"]
     """The initial unit decoder rows, W0: the anchors of every constraint."""
     weights: Weights
     threshold: float
     """BatchTopK's threshold on the first batch; 0 for the others."""
     controller: Controller | None
+    encoder_directions: Float[Tensor, "d_sae d_in"] | None = None
+    """A transcoder's initial unit encoder rows; an SAE's encoder starts as its decoder."""
 
 
 def initial_directions(
@@ -37,9 +39,15 @@ def initial_directions(
     d_in: int,
     covariance: Callable[[], Float[Tensor, "d_in d_in"]],
     dtype: torch.dtype = torch.float32,
+    *,
+    encoder: bool = False,
 ) -> Float[Tensor, "d_sae d_in"]:
-    """The unit rows W0 that an arm's decoder starts with; the same for all arms of one seed and init."""
-    directions = arm.init.directions(gaussian_matrix(arm.seed, arm.d_sae, d_in), covariance)
+    """The unit rows W0 that an arm's decoder starts with; the same for all arms of one seed and init.
+
+    With `encoder`, those that a transcoder's encoder starts with: of inputs `d_in` wide.
+    """
+    drawn = gaussian_matrix(arm.seed, arm.d_sae, d_in, encoder=encoder)
+    directions = arm.init.directions(drawn, covariance)
     if directions.shape != (arm.d_sae, d_in) or not bool(directions.isfinite().all()):
         raise BadInputError(
             f"the init {arm.init.label} gave directions {list(directions.shape)}, but finite unit "
@@ -90,6 +98,29 @@ def calibrated_start(
     controller = _balanced(arm, weights, x) if architecture.penalty != "none" else None
     averaged = architecture.threshold == "averaged"
     return Start(directions, weights, alpha * level if averaged else 0.0, controller)
+
+
+def paired_start(
+    arm: Arm,
+    encoder_directions: Float[Tensor, "d_sae d_in"],
+    directions: Float[Tensor, "d_sae d_out"],
+    x: Float[Tensor, "batch d_in"],
+) -> Start:
+    """The start of a transcoder: an encoder as that of an SAE of its inputs, and a decoder of its own.
+
+    They live in two spaces, so that the encoder cannot start as the decoder. Its scale, thresholds and
+    coefficient are those with which an SAE of the inputs `x` would start; the skip starts at 0.
+    """
+    start = calibrated_start(arm, encoder_directions, x)
+    weights = start.weights
+    weights.W_dec = directions.clone() if "W_dec" in arm.constraint.learns else directions
+    weights.b_dec = directions.new_zeros(directions.shape[1])
+    if arm.objective.has_skip:
+        weights.W_skip = directions.new_zeros(x.shape[1], directions.shape[1])
+    if not arm.constraint.latents_fire:
+        weights.W_enc_t.zero_()
+        weights.b_enc.fill_(-1.0)
+    return replace(start, directions=directions, encoder_directions=encoder_directions)
 
 
 def _balanced(arm: Arm, weights: Weights, x: Float[Tensor, "batch d_in"]) -> Controller:

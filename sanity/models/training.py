@@ -22,7 +22,7 @@ from torch import Tensor
 from sanity.engine.arguments import checked
 from sanity.engine.config import digest
 from sanity.errors import BadInputError
-from sanity.models.arm import Arm, Probe, Stream, Training
+from sanity.models.arm import Arm, PairedStream, Probe, Stream, Training
 from sanity.models.autoencoder import Autoencoder
 from sanity.models.learner import Precision
 from sanity.models.loop import Loop, probe_steps
@@ -71,7 +71,8 @@ def train(
         Any mixture of architectures, constraints, inits, objectives, sizes and seeds; none twice. Steps that
         an objective spends on directions to start from are not in the curve.
     stream
-        Its batches set device and floating type of everything.
+        Its batches set device and floating type of everything. On a stream of pairs (inputs with targets)
+        every arm is a transcoder.
     steps
         Updates per arm; 0 gives calibrated, untrained arms.
     probes
@@ -135,6 +136,14 @@ def _check(arms: Sequence[Arm], stream: Stream, steps: int, precision: str) -> N
         raise BadInputError(f"train was asked for {steps} steps: ask for 0 or more")
     if precision not in ("float32", "bf16"):
         raise BadInputError(f"train was given precision={precision!r}: choose float32 or bf16")
+    paired = isinstance(stream, PairedStream)
+    for arm in arms:
+        objective = arm.objective
+        if not objective.for_transcoders if paired else objective.has_skip:
+            wanted = "inputs alone: it is for SAEs" if paired else "pairs: it is for transcoders"
+            raise BadInputError(f"{arm.label}: {objective.label} needs a stream of {wanted}")
+        if not arm.constraint.latents_fire and not objective.has_skip:
+            raise BadInputError(f"{arm.label} has no latents that fire and no skip: give it an affine skip")
     if stream.batch_size < 2:
         raise BadInputError(
             f"the stream {stream.key} has batches of {stream.batch_size}: at least 2 are needed"

@@ -17,14 +17,18 @@ TENSORS = ("W_enc", "W_dec", "b_enc", "b_dec")
 """What every SAE has; some have a `threshold` [d_sae], too."""
 
 
-def check_weights(where: str, weights: Mapping[str, Any], *, finite: bool = True) -> None:
+def check_weights(
+    where: str, weights: Mapping[str, Any], *, finite: bool = True, transcoder: bool = False
+) -> None:
     """Raise `BadInputError` in the name of `where` unless `weights` are those of one SAE.
 
     Wanted are `TENSORS`, and `threshold` where there is one: W_enc [d_in, d_sae], W_dec [d_sae, d_in], b_enc
     and threshold [d_sae], b_dec [d_in], all of one floating type, on one device. Other names are ignored.
-    `finite` looks at every number, too.
+    `finite` looks at every number, too. A `transcoder`'s W_enc may have another d_in, and it may have W_skip
+    [d_in, d_out].
     """
-    given = {name: weights[name] for name in (*TENSORS, "threshold") if weights.get(name) is not None}
+    more = ("threshold", "W_skip") if transcoder else ("threshold",)
+    given = {name: weights[name] for name in (*TENSORS, *more) if weights.get(name) is not None}
     if missing := [name for name in TENSORS if name not in given]:
         raise BadInputError(f"{where} lacks {', '.join(missing)}: an SAE has {', '.join(TENSORS)}")
     for name, value in given.items():
@@ -36,7 +40,9 @@ def check_weights(where: str, weights: Mapping[str, Any], *, finite: bool = True
             f"{where}: W_dec must be [d_sae, d_in] with at least one latent, not {described(W_dec)}"
         )
     d_sae, d_in = W_dec.shape
-    shapes = {"W_enc": (d_in, d_sae), "W_dec": (d_sae, d_in), "b_dec": (d_in,)}
+    W_enc = given["W_enc"]
+    read = W_enc.shape[0] if transcoder and W_enc.ndim == 2 else d_in
+    shapes = {"W_enc": (read, d_sae), "W_dec": (d_sae, d_in), "b_dec": (d_in,), "W_skip": (read, d_in)}
     for name, value in given.items():
         wanted = shapes.get(name, (d_sae,))
         if tuple(value.shape) != wanted:

@@ -1,4 +1,4 @@
-"""The sources that a profile names: synthetic worlds, hooks in language models, noise like either."""
+"""The sources that a profile names: synthetic worlds, hooks in language models, several layers, noise."""
 
 from __future__ import annotations
 
@@ -8,12 +8,25 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from sanity.data import HarderSpec, SyntheticSpec, named_sources
+from sanity.data import CircuitSpec, HarderSpec, LayeredSpec, SyntheticSpec, named_sources
 from sanity.data.sources import SOURCES
 from sanity.data.text import TextSpec
 from sanity.errors import BadInputError
 from sanity.profiles.entry import Entry, Names, Positive, Size
-from sanity.sources import Hook, LanguageModelHook, Noise, Source, World
+from sanity.sources import (
+    MLP,
+    Hook,
+    LanguageModelHook,
+    Layers,
+    MLPHook,
+    Noise,
+    OneLayer,
+    ShuffledLayers,
+    Source,
+    SyntheticCircuit,
+    World,
+)
+from sanity.sources.mlp import PLACES
 from sanity.subject import assets_of, depth_of, shape_of, weights_of
 
 DOCUMENT_TOKENS = 1024
@@ -52,6 +65,87 @@ class HarderWorldEntry(_WorldEntry):
     kind: Literal["harder world"]
     spec: HarderSpec = HarderSpec()
     held_out: Size = 8192
+
+
+class LayeredWorldEntry(Entry):
+    """A synthetic world of several layers, whose features are shared by all or belong to one."""
+
+    kind: Literal["layered world"]
+    spec: LayeredSpec = LayeredSpec()
+    held_out: Size = 8192
+
+    def made(self, named: Callable[[str], Source]) -> Source:
+        """The source."""
+        return World(self.spec, self.held_out)
+
+    def place(self, name: str) -> str:
+        """What tables call it."""
+        return name
+
+
+class LayersEntry(Entry):
+    """The same tokens at several hooks, named by their sources: what a crosscoder reads."""
+
+    kind: Literal["layers"]
+    hooks: Annotated[tuple[str, ...], Field(min_length=2)]
+    """One may be named twice: the same model twice."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The sources that it is made of."""
+        return self.hooks
+
+    def made(self, named: Callable[[str], Source]) -> Source:
+        """The source."""
+        hooks = {name: named(name) for name in self.hooks}
+        if others := [name for name, one in hooks.items() if not isinstance(one, Hook)]:
+            raise BadInputError(f"a crosscoder reads hooks, and {others[0]!r} is none: name other sources")
+        return Layers(tuple(one for name in self.hooks if isinstance(one := hooks[name], Hook)))
+
+    def place(self, name: str) -> str:
+        """What tables call it."""
+        return name
+
+
+class ShuffledLayersEntry(Entry):
+    """Another source's layers, each with tokens of its own: sharing without a shared cause."""
+
+    kind: Literal["shuffled layers"]
+    of: str
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The source that it is made of."""
+        return (self.of,)
+
+    def made(self, named: Callable[[str], Source]) -> Source:
+        """The source."""
+        return ShuffledLayers(named(self.of))
+
+    def place(self, name: str) -> str:
+        """What tables call it."""
+        return name
+
+
+class OneLayerEntry(Entry):
+    """One layer of another source, for an SAE of its own."""
+
+    kind: Literal["one layer"]
+    of: str
+    index: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The source that it is made of."""
+        return (self.of,)
+
+    def made(self, named: Callable[[str], Source]) -> Source:
+        """The source."""
+        return OneLayer(named(self.of), self.index)
+
+    def place(self, name: str) -> str:
+        """What tables call it."""
+        return name
 
 
 class HookEntry(Entry):
@@ -126,6 +220,44 @@ class HookEntry(Entry):
         return self.hook
 
 
+class MLPEntry(HookEntry):
+    """An MLP of a language model, input and output: arms that are trained on it are transcoders."""
+
+    kind: Literal["mlp"]  # type: ignore[assignment]
+    hook: Annotated[str, Field(pattern=r"^blocks\.\d+\.mlp\.hook_in$")]
+    outputs: Literal["mlp", "shuffled", "random"] = "mlp"
+
+    def made(self, named: Callable[[str], Source]) -> Source:
+        """The source; the weights are looked up, not loaded."""
+        after = self.hook.replace("mlp.hook_in", "hook_resid_post")
+        plain = HookEntry(**{**self.model_dump(exclude={"outputs"}), "kind": "hook", "hook": after}).made(
+            named
+        )
+        assert isinstance(plain, Hook)
+        at = MLPHook(**{**vars(plain.at), "hook": self.hook})
+        return MLP(**{**vars(plain), "at": at, "outputs": self.outputs})
+
+    def place(self, name: str) -> str:
+        """What tables call it: the MLP, and whose outputs are the targets."""
+        return PLACES[self.outputs].format(self.hook.removesuffix(".hook_in"))
+
+
+class CircuitEntry(Entry):
+    """A synthetic circuit: features in, a known map, features out."""
+
+    kind: Literal["circuit"]
+    spec: CircuitSpec = CircuitSpec()
+    held_out: Size = 8192
+
+    def made(self, named: Callable[[str], Source]) -> Source:
+        """The source."""
+        return SyntheticCircuit(self.spec, self.held_out)
+
+    def place(self, name: str) -> str:
+        """What tables call it."""
+        return name
+
+
 class NoiseEntry(Entry):
     """Gaussian noise with the covariance of another source."""
 
@@ -138,4 +270,16 @@ class NoiseEntry(Entry):
         return Noise(named(self.like), self.held_out)
 
 
-SourceEntry = Annotated[WorldEntry | HarderWorldEntry | HookEntry | NoiseEntry, Field(discriminator="kind")]
+SourceEntry = Annotated[
+    WorldEntry
+    | HarderWorldEntry
+    | LayeredWorldEntry
+    | CircuitEntry
+    | HookEntry
+    | MLPEntry
+    | LayersEntry
+    | ShuffledLayersEntry
+    | OneLayerEntry
+    | NoiseEntry,
+    Field(discriminator="kind"),
+]

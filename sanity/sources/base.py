@@ -16,6 +16,7 @@ from sanity.errors import BadInputError
 from sanity.models import Stream
 
 if TYPE_CHECKING:
+    from sanity.data.circuit import CircuitStream
     from sanity.data.synthetic import SyntheticStream
     from sanity.subject import ActivationStore
 
@@ -60,6 +61,11 @@ class Opened:
         The stream whose samples come with the features that made them; None where nobody knows these.
     kept, held_out
         A language model's activations on disk, for training and held out; None for drawn samples.
+    pairs
+        Where arms are transcoders: all held-out inputs with their targets, part by part. `sample`,
+        `calibration` and `batches` are inputs; `sample_targets` belong to `sample`.
+    circuit
+        Where the true features of inputs and targets are known, and the map between them.
     """
 
     stream: Stream
@@ -69,6 +75,13 @@ class Opened:
     truth: SyntheticStream | None = None
     kept: ActivationStore | None = None
     held_out: ActivationStore | None = None
+    pairs: Callable[[], Iterator[tuple[Tensor, Tensor]]] | None = None
+    sample_targets: Float[Tensor, "n d_out"] | None = None
+    circuit: CircuitStream | None = None
+
+    def targets(self) -> Iterator[Tensor]:
+        """What is to be reconstructed of `batches`: these themselves, or the targets of a transcoder."""
+        return self.batches() if self.pairs is None else (target for _, target in self.pairs())
 
 
 @dataclass(frozen=True)
@@ -82,6 +95,11 @@ class Source(Named, family="source"):
     def d_in(self) -> int:
         """Width of the activations."""
         raise BadInputError(f"{type(self).__name__} does not say how wide its activations are: define d_in")
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Widths of the layers or models whose activations stand one behind the other; they sum to `d_in`."""
+        return (self.d_in,)
 
     @property
     def subject(self) -> str | None:

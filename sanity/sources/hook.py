@@ -244,22 +244,30 @@ class _TextFacts:
 
 
 def rows_of(
-    store: ActivationStore, windows: Bool[Tensor, " n_sequences"], scale: Normalisation
+    store: ActivationStore,
+    windows: Bool[Tensor, " n_sequences"],
+    scale: Normalisation,
+    *,
+    joint: bool = False,
 ) -> Iterator[Float[Tensor, "rows d_in"]]:
-    """The activations of some of a store's windows, part by part."""
+    """The activations of some of a store's windows, part by part; `joint`: with their targets."""
     wanted, start = windows.repeat_interleave(store.context - store.drop_first), 0
-    for rows in store.rows(normalisation=scale):
+    for rows in store.rows(normalisation=scale, joint=joint):
         yield rows[wanted[start : start + len(rows)]]
         start += len(rows)
 
 
 def spread_rows(
-    store: ActivationStore, windows: Bool[Tensor, " n_sequences"], scale: Normalisation
+    store: ActivationStore,
+    windows: Bool[Tensor, " n_sequences"],
+    scale: Normalisation,
+    *,
+    joint: bool = False,
 ) -> Float[Tensor, "rows d_in"]:
     """About `SAMPLE_ROWS` of them, spread evenly, so that they come from all documents."""
     total = int(windows.sum()) * (store.context - store.drop_first)
     stride, start, kept = max(1, total // SAMPLE_ROWS), 0, []
-    for rows in rows_of(store, windows, scale):
+    for rows in rows_of(store, windows, scale, joint=joint):
         kept.append(rows[-start % stride :: stride].clone())
         start += len(rows)
     return torch.cat(kept)

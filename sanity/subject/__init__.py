@@ -16,6 +16,7 @@ from sanity.subject.loading import (
     prepare,
     weights_of,
 )
+from sanity.subject.mlp import MLPStream, MLPSubject, joint_normalisation
 from sanity.subject.running_on import EditablePrompts
 from sanity.subject.shape import Shape, shape_of
 from sanity.subject.streaming import ActivationStream
@@ -24,6 +25,8 @@ __all__ = [
     "ActivationStore",
     "ActivationStream",
     "EditablePrompts",
+    "MLPStream",
+    "MLPSubject",
     "Normalisation",
     "Shape",
     "Shard",
@@ -31,6 +34,7 @@ __all__ = [
     "assets_of",
     "depth_of",
     "harvest",
+    "joint_normalisation",
     "known_subjects",
     "load_module",
     "load_subject",

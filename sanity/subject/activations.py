@@ -49,6 +49,17 @@ class Normalisation:
 
 
 @dataclass(frozen=True, eq=False)
+class JointNormalisation(Normalisation):
+    """The same of inputs and targets side by side, with a factor each; `factor` is that of the inputs."""
+
+    factors: Float[Tensor, " d_joint"]
+
+    def apply(self, x: Float[Tensor, "*any d_joint"]) -> Float[Tensor, "*any d_joint"]:
+        """(x - centre) * factors."""
+        return (x.to(self.centre) - self.centre) * self.factors
+
+
+@dataclass(frozen=True, eq=False)
 class Shard:
     """Some whole sequences, in the order in which they were given."""
 
@@ -58,6 +69,8 @@ class Shard:
     """int32 ids of all positions, also of a first one that was dropped."""
     documents: Int[Tensor, "*any"] | None
     """int32 ids as given to `harvest`: per sequence [n] or per token [n, context]."""
+    joint: Float[Tensor, "rows d_joint"] | None = None
+    """The activations with the targets that were harvested with them, side by side."""
 
 
 class ActivationStore:
@@ -70,6 +83,8 @@ class ActivationStore:
     ----------
     n_tokens, n_sequences, context, d_in
         Rows of activations, sequences, tokens per sequence (a dropped first one counted), width.
+    widths
+        Of the activations, and of each kind of target that was harvested with them (see `subject.mlp`).
     hook, drop_first, dtype
         Where the activations were read, whether first positions were left out, and the storage type.
     mean [d_in], covariance [d_in, d_in]
@@ -100,6 +115,7 @@ class ActivationStore:
             self.hook: str = of["hook"]
             self.context: int = of["context"]
             self.d_in: int = of["d_in"]
+            self.widths: tuple[int, ...] = tuple(of.get("widths", [self.d_in]))
             self.drop_first: bool = of["drop_first"]
             self.dtype: torch.dtype = getattr(torch, of["dtype"])
             self.n_sequences: int = manifest["n_sequences"]
@@ -128,13 +144,18 @@ class ActivationStore:
     @property
     def mean(self) -> Float[Tensor, " d_in"]:
         """Mean of the raw activations."""
-        return self._statistics["mean"].float()
+        return self._statistics["mean"][: self.d_in].float()
 
     @cached_property
     def covariance(self) -> Float[Tensor, "d_in d_in"]:
         """Covariance of the raw activations."""
+        return self.joint_moments[1][: self.d_in, : self.d_in].float()
+
+    @property
+    def joint_moments(self) -> tuple[Float[Tensor, " d_joint"], Float[Tensor, "d_joint d_joint"]]:
+        """Mean and covariance of activations and targets together, raw, in float64."""
         mean = self._statistics["mean"]
-        return (self._statistics["second_moment"] - torch.outer(mean, mean)).float()
+        return mean, self._statistics["second_moment"] - torch.outer(mean, mean)
 
     @property
     def normalisation(self) -> Normalisation:
@@ -144,26 +165,34 @@ class ActivationStore:
     def shard(self, index: int) -> Shard:
         """One shard, checked; `CorruptFileError` if it is not what was harvested."""
         tensors = read_tensors(self.folder, self._shards[index])
-        return Shard(tensors["activations"], tensors["tokens"], tensors.get("documents"))
+        joint = tensors["activations"]
+        alone = joint if joint.shape[1] == self.d_in else joint[:, : self.d_in]
+        return Shard(alone, tensors["tokens"], tensors.get("documents"), joint)
 
     def shards(self) -> Iterator[Shard]:
         """All shards in order, one in memory at a time."""
         return (self.shard(index) for index in range(len(self._shards)))
 
     def rows(
-        self, chunk: int = 8192, *, n: int | None = None, normalisation: Normalisation | None = None
+        self,
+        chunk: int = 8192,
+        *,
+        n: int | None = None,
+        normalisation: Normalisation | None = None,
+        joint: bool = False,
     ) -> Iterator[Float[Tensor, "rows d_in"]]:
         """The first `n` activations (all by default) in order, `chunk` at a time; the last may be shorter.
 
         Raw and in the storage type, or as `normalisation` makes them. For held-out activations that is the
-        normalisation of the *training* store.
+        normalisation of the *training* store. With `joint`, activations and targets side by side.
         """
         left = self.n_tokens if n is None else min(n, self.n_tokens)
         waiting: list[Tensor] = []
         for shard in self.shards():
             if left <= 0:
                 break
-            waiting.append(shard.activations[:left])
+            read = shard.joint if joint and shard.joint is not None else shard.activations
+            waiting.append(read[:left])
             left -= len(waiting[-1])
             while sum(map(len, waiting)) >= chunk or (left == 0 and waiting):
                 joined = torch.cat(waiting)

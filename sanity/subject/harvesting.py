@@ -96,7 +96,8 @@ def harvest(
     StorageError
         The disk is full or cannot be written. Finished shards are kept.
     """
-    depth_of(hook, subject.n_layers, subject.name)
+    if hook not in subject.hooks:
+        depth_of(hook, subject.n_layers, subject.name)  # says which there are
     if dtype not in DTYPES:
         raise BadInputError(f"activations cannot be stored as {dtype}: choose float32, bfloat16 or float16")
     blocks = blocks_of(sequences, document_ids, shard_tokens)
@@ -120,6 +121,7 @@ def harvest(
             "dtype": str(dtype).removeprefix("torch."),
             "drop_first": drop_first,
             "text_hash": text_hash,
+            **({"widths": list(job.widths)} if len(job.widths) > 1 else {}),
         }
     )
     job.run(chain([start], blocks), sequences.numel() if isinstance(sequences, Tensor) else None)
@@ -137,6 +139,11 @@ class _Job:
     first: int
     """First position that is kept."""
     batch_sequences: int
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Widths of what is read of a token: of its input, and of its targets where the subject has some."""
+        return tuple(getattr(self.subject, "widths", (self.subject.d_model,)))
 
     def open(self, of: Record) -> None:
         """Claim the folder for this harvest, or check that it is the one that was begun there."""
@@ -211,7 +218,7 @@ class _Job:
 
     def _compute(self, index: int, block: Block, before: int, bar: Any) -> Record:
         """Run the model on the sequences of one shard, and write the shard and then its record."""
-        d, kept = self.subject.d_model, block.tokens.shape[1] - self.first
+        d, kept = sum(self.widths), block.tokens.shape[1] - self.first
         activations = torch.empty(len(block) * kept, d, dtype=self.dtype)
         sums = torch.zeros(d, dtype=torch.float64, device=self.subject.device)
         squares = torch.zeros(d, d, dtype=torch.float64, device=self.subject.device)
@@ -245,7 +252,8 @@ class _Job:
         """Rows to store [rows, d] of some sequences, the first of which is the text's sequence `number`."""
         where = f"sequences {number} to {number + len(tokens) - 1} of the text"
         try:
-            found = self.subject.residual(tokens, self.hook)
+            joint = getattr(self.subject, "joint", None)
+            found = self.subject.residual(tokens, self.hook) if joint is None else joint(tokens)
         except BadInputError as error:
             raise BadInputError(f"in {where}: {error}") from error
         stored = found[:, self.first :].flatten(0, 1).to(self.dtype)
@@ -259,14 +267,15 @@ class _Job:
 
     def _finish(self, records: list[Record], tokens_sha256: str) -> None:
         """Add up the shards' sums in their order, and write the statistics and, last, the manifest."""
-        n, d = sum(record["rows"] for record in records), self.subject.d_model
+        n, d = sum(record["rows"] for record in records), sum(self.widths)
         mean, second = torch.zeros(d, dtype=torch.float64), torch.zeros(d, d, dtype=torch.float64)
         for record in records:
             tensors = read_tensors(self.folder, record)
             mean += tensors["sum"]
             second += tensors["sum_of_squares"]
         mean, second = mean / n, second / n
-        factor = scale_factor(mean, second, f"the activations of {self.subject.name} at {self.hook}")
+        what, d_in = f"the activations of {self.subject.name} at {self.hook}", self.subject.d_model
+        factor = scale_factor(mean[:d_in], second[:d_in, :d_in], what)
         statistics = _write_tensors(self.folder / STATISTICS, {"mean": mean, "second_moment": second})
         manifest = {
             "model": self.subject.name,

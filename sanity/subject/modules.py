@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -68,6 +68,44 @@ def residual_after(
     finally:
         handle.remove()
     return kept[0]
+
+
+def mlp_pass(
+    module: Any,
+    block: nn.Module,
+    mlp: nn.Module,
+    writes: nn.Module,
+    tokens: Int[Tensor, "batch pos"],
+    *,
+    edit: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What a block's MLP is given, what it puts out, and the residual stream after the block [batch, pos, d].
+
+    `writes` is the module whose output is added to the stream: the MLP itself, or a norm after it. With
+    `edit`, the block goes on with that of this output. What comes after the block is not run.
+    """
+    kept: dict[str, Any] = {}
+
+    def keep_input(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        kept["in"] = arguments[0] if arguments else next(iter(named.values()))
+
+    def keep_output(_: nn.Module, arguments: tuple[Any, ...], output: Any) -> Any:
+        kept["out"] = output
+        return None if edit is None else edit(output)
+
+    def stop(_: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+        kept["after"] = hidden_of(output)
+        raise _StopError
+
+    with contextlib.ExitStack() as stack, contextlib.suppress(_StopError):
+        for handle in (
+            mlp.register_forward_pre_hook(keep_input, with_kwargs=True),
+            writes.register_forward_hook(keep_output),
+            block.register_forward_hook(stop),
+        ):
+            stack.callback(handle.remove)
+        module(tokens, use_cache=False)
+    return kept["in"], kept["out"], kept["after"]
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from torch import Tensor
 from sanity.engine.arguments import Seed, checked, usable_device
 from sanity.engine.config import digest
 from sanity.errors import BadInputError
-from sanity.subject.activations import ActivationStore, Normalisation
+from sanity.subject.activations import ActivationStore, Normalisation, Shard
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,16 @@ class ActivationStream:
 
     def batch(self, step: int) -> Float[Tensor, "batch d_in"]:
         """The batch of any step >= 0, always the same; in order of steps each pool is read once an epoch."""
+        return (self._raw(step).float() - self.centre) * self.factor
+
+    def _raw(self, step: int) -> Tensor:
+        """The batch of a step as it is stored."""
         position, left, parts = step * self.batch_size, self.batch_size, []
         while left:
             part = self._rows(position, left)
             parts.append(part)
             position, left = position + len(part), left - len(part)
-        rows = torch.cat(parts) if len(parts) > 1 else parts[0]
-        return (rows.float() - self.centre) * self.factor
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def covariance(self) -> Float[Tensor, "d_in d_in"]:
         """Covariance of what `batch` gives, over the whole store."""
@@ -124,14 +127,23 @@ class ActivationStream:
         """The raw rows of a pool; the one before it is let go first."""
         if self._loaded[0] != pool.shards:
             self._loaded = ((), torch.empty(0))
-            rows = torch.empty(pool.rows, self.d_in, dtype=self.store.dtype, device=self.device)
+            rows = torch.empty(pool.rows, self._width, dtype=self.store.dtype, device=self.device)
             start = 0
             for index in pool.shards:
-                part = self.store.shard(index).activations
+                part = self._stored(self.store.shard(index))
                 rows[start : start + len(part)] = part
                 start += len(part)
             self._loaded = (pool.shards, rows)
         return self._loaded[1]
+
+    @property
+    def _width(self) -> int:
+        """Of what a pool keeps of each row."""
+        return self.d_in
+
+    def _stored(self, shard: Shard) -> Tensor:
+        """What a pool keeps of a shard."""
+        return shard.activations
 
     def _generator(self, epoch: int, what: int | str) -> torch.Generator:
         return torch.Generator().manual_seed(int(digest([self.seed, epoch, what]), 16) % 2**63)

@@ -1,0 +1,89 @@
+"""Losses with a transcoder in an MLP's place: what the MLP puts out is replaced, what passes it by stays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sanity.evals.inputs import reconstructed
+from sanity.evals.scrambles import MeanMixed
+from sanity.evals.splicing import LossRecovered, loss_recovered
+from sanity.subject import ActivationStore, MLPSubject, joint_normalisation
+from sanity.subject.activations import JointNormalisation
+
+
+@dataclass(eq=False)
+class MLPInPlace:
+    """A language model spliced at the output of one MLP, next to which its input is given: [output, input].
+
+    It remembers the residual stream that passes the MLP by, of the sequences that it was asked for last.
+    """
+
+    subject: MLPSubject
+    passing: Tensor | None = None
+
+    def residual(self, tokens: Int[Tensor, "batch pos"], hook: str) -> Float[Tensor, "batch pos two_d"]:
+        """The MLP's output and its input, side by side."""
+        x, out, after = self.subject.read(tokens)
+        self.passing = after - out
+        return torch.cat([out, x], dim=-1)
+
+    def logits_from(
+        self, residual: Float[Tensor, "batch pos two_d"], hook: str
+    ) -> Float[Tensor, "batch pos vocab"]:
+        """Logits of the model run on with another output of the MLP."""
+        assert self.passing is not None
+        out = residual[..., : self.subject.d_model]
+        return self.subject.logits_from(self.passing + out, self.subject.after)
+
+
+@dataclass(eq=False)
+class InPlace:
+    """A transcoder as an "autoencoder" of output and input side by side, raw and centred."""
+
+    transcoder: Any
+    scale: JointNormalisation
+    """Of inputs and outputs side by side, in this order."""
+
+    @property
+    def W_dec(self) -> Float[Tensor, "two_d two_d"]:
+        """The axes."""
+        d = 2 * self.transcoder.W_dec.shape[1]
+        return torch.zeros(d, d).to(self.transcoder.W_dec)
+
+    def encode(self, x: Float[Tensor, "batch two_d"]) -> Float[Tensor, "batch two_d"]:
+        """Nothing is done."""
+        return x
+
+    def decode(self, z: Float[Tensor, "batch two_d"]) -> Float[Tensor, "batch two_d"]:
+        """What the transcoder makes of the input, in the output's place."""
+        d = self.transcoder.W_dec.shape[1]
+        factors = self.scale.factors.to(z)
+        x = z[:, d:]
+        made = reconstructed(self.transcoder, x * factors[:d]) / factors[d : 2 * d]
+        return torch.cat([made, x], dim=1)
+
+
+def losses_in_place(
+    subject: MLPSubject,
+    kept: ActivationStore,
+    transcoders: Mapping[str, Any],
+    tokens: Int[Tensor, "n context"],
+    **more: Any,
+) -> dict[str, LossRecovered]:
+    """`loss_recovered` with each transcoder in the MLP's place; floor: the mean of its output."""
+    scale, d = joint_normalisation(kept), subject.d_model
+    centre = torch.cat([scale.centre[d : 2 * d], scale.centre[:d]])
+    saes = {
+        name: MeanMixed(2 * d, one.level, one.device) if isinstance(one, MeanMixed) else InPlace(one, scale)
+        for name, one in transcoders.items()
+    }
+    hook = subject.hooks[0].replace("hook_in", "hook_out")
+    return loss_recovered(
+        MLPInPlace(subject), saes, tokens, hook=hook, centre=centre, factor=1.0, mean=centre, **more
+    )
