@@ -536,6 +536,9 @@ page.gates("autointerp_judge", "autointerp_judge_same_word")
 # - The bundled judge counts words and compares them. It favours latents that fire on one rare word and is blind to what
 #   takes reading. Arms whose latents differ only in what it is blind to look alike to it: an "equal" here is not one
 #   for a language model, which is why claims need more than that both arms score alike.
+# - A latent's strongest contexts can come from few documents. Then the words that stand out are those documents', and tell
+#   nothing about contexts in others: so a description by counting errs, and so can one by reading. In the table of made-up
+#   latents, topics suffer from it most.
 # - Its knowledge that half of a question's contexts are activating lifts its scores over those of a judge that is asked
 #   freely; it does so for every arm, and at chance it is worth nothing.
 # - The gate's concepts are easy and few, and its draws repeat one set of excerpts: how much its numbers would move with

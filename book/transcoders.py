@@ -255,9 +255,8 @@ LATENT_GRIDS = {
 latents = named(page.read.scores(*LATENT_GRIDS), LATENT_GRIDS)
 page.publish(latents, "transcoder_latents")
 READ = ("autointerp_auroc", "autointerp_auroc_token_matched", "autointerp_purity")
-read = latents[latents["metric"].isin(READ)].pivot_table(
-    index="arm", columns="metric", values="value", sort=False
-)
+known = latents[latents["metric"].isin(READ)] if len(latents) else latents
+read = known.pivot_table(index="arm", columns="metric", values="value", sort=False) if len(known) else known
 
 # %% tags=["hide-input"]
 page.table(

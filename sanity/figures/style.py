@@ -180,8 +180,9 @@ def reference(ax: Axes, value: float, label: str, *, kind: str) -> None:
     )
 
 
-def legend_below(figure: Figure, *axes: Axes, ncols: int = 4) -> None:
-    """One legend below the figure, off the curves, with every name in `axes` once."""
+def legend_below(figure: Figure, *axes: Axes, ncols: int = 4, title: str = "") -> None:
+    """One legend below the figure, off the curves: every name in `axes` once, under `title`."""
     named = (zip(*ax.get_legend_handles_labels(), strict=True) for ax in axes)
     handles = {label: handle for some in named for handle, label in some}
-    figure.legend(handles.values(), handles.keys(), ncols=ncols, loc="outside lower center")
+    below = {"ncols": ncols, "loc": "outside lower center", "title_fontsize": "small"}
+    figure.legend(handles.values(), handles.keys(), title=title or None, **below)

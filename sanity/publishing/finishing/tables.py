@@ -1,7 +1,7 @@
 """Tables that a keyboard, a screen reader and a telephone can use.
 
 Every table gets one row of column headers, scopes, and a named frame that scrolls and can be reached by key.
-One whose cells are sentences becomes a list of cards on a narrow screen (`sanity-stacked`, in the style sheet).
+One whose cells are sentences becomes a list of cards on a narrow screen (`sanity-stacked`).
 """
 
 from __future__ import annotations
