@@ -501,8 +501,9 @@ scales = scaled.assign(supports=held).set_index(["supports", "alpha"])[list(meas
 less = (scaled["kernel_change"] < ordinary["kernel_change"]).sum()
 
 # %% tags=["hide-input"]
-figure, axes = plt.subplots(1, len(measures), figsize=(13.2, 3.2), layout="constrained")
-for ax, (measure, (title, usual)) in zip(axes, measures.items(), strict=True):
+figure, axes = plt.subplots(2, 3, figsize=(8.2, 5.4), layout="constrained")
+axes[-1, -1].set_visible(False)
+for ax, (measure, (title, usual)) in zip(axes.flat, measures.items(), strict=False):
     lowest = -1.0 if measure in ("predicted", "explained_variance") else 0.0
     for is_held, colour, line, label in (
         (True, "#0072B2", "o-", "supports held"),
@@ -520,7 +521,7 @@ for ax, (measure, (title, usual)) in zip(axes, measures.items(), strict=True):
         ax.set_yscale("log")
     else:
         ax.set_ylim(lowest - 0.05, 1.05)
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
 figure.supxlabel("scale alpha of the output; values below -1 are drawn at -1", fontsize="small")
 ranges = " ".join(
     f"With supports {name}, from alpha = {part.index[0]:g} to {part.index[-1]:g} the overlap with the supports of init goes "
@@ -673,7 +674,7 @@ page.gates("explained_variance", "recovery", "cosine_to_init")
 of_hook = papers_tau.iloc[:, -1]
 page.number("real.ev.trained", of_hook["EV, trained"])
 page.answer(
-    f"Directions turn: on the language model the median decoder direction keeps a cosine of "
+    f"On the language model the median decoder direction keeps a cosine of "
     f"{turned.at['10 %', (hook, 'decoder')]:.2f} to its start after a tenth of the training and "
     f"{turned.at['end', (hook, 'decoder')]:.2f} at its end. A cone of cosine 0.8 holds {of_hook['on the edge']:.0%} of the latents "
     f"at its edge ({of_hook['on the edge, noise']:.0%} on noise without features). Releasing it gains "

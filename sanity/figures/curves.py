@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -95,7 +96,7 @@ def gap_against_tokens(curves: pd.DataFrame, *, metric: str, name: str) -> Figur
         ax.set_xlabel("tokens seen (repeats counted)")
     left.set_ylabel(name)
     left.set_title("every arm")
-    right.set_ylabel(f"trained minus arm, {name}")
+    right.set_ylabel(fill(f"trained minus arm, {name}", 28))
     right.set_title("the trained arm's lead")
     reference(right, 0.0, "no lead", kind="floor")
     legend_below(figure, left, ncols=3)
@@ -130,6 +131,9 @@ def against_l0(scores: pd.DataFrame, *, metric: str, name: str) -> Figure:
         ax.set_title(ARCHITECTURE_NAMES[architecture])
         ax.set_xlabel("achieved L0 (held-out tokens)")
         ax.set_xscale("log")
+        ends = sorted(set(part["l0_target"]))
+        ax.set_xticks(ends, [f"{end:g}" for end in ends])
+        ax.minorticks_off()
     axes[0, 0].set_ylabel(name)
     legend_below(figure, *axes[0], ncols=3)
     return figure

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PARTS = {"cause": "cause", "isolation": "isolation", "disentanglement": "disentanglement: the mean"}
+PARTS = {"cause": "cause", "isolation": "isolation", "disentanglement": "disentanglement\n(their mean)"}
 EXACT_COLOUR = "#009E73"
 
 

@@ -26,7 +26,7 @@ VERDICT_COLOURS = {
     "no range": "#ffffff",
     "open": "#ffffff",
 }
-PANELS = 6
+PANELS = 4
 """Most panels next to each other."""
 LEFT, RIGHT = -0.08, 1.08
 """The ends of a panel from floor to ceiling."""
@@ -64,7 +64,7 @@ def places_between(shares: pd.DataFrame, *, metrics: Mapping[str, str]) -> Figur
             ax.axvline(level, color="#555555", linestyle=line, linewidth=1.1, zorder=1)
         ax.set_xlim(LEFT, RIGHT)
         ax.set_xticks([0, 0.5, 1])
-        ax.set_title(textwrap.fill(name, 90 // columns), fontsize="small")
+        ax.set_title(textwrap.fill(name, 60 // columns), fontsize="small")
         ax.grid(False, axis="y")
     names = {at: arm_name(constraint, init) for (_, constraint, init), at in rows.items()}
     names |= {at: ARCHITECTURE_NAMES[architecture] for architecture, at in headers.items()}
@@ -113,7 +113,7 @@ def verdict_strips(sweep: pd.DataFrame) -> Figure:
         ax.plot([part["declared"].iloc[0]] * 2, [height - 0.45, height + 0.45], color="black", linewidth=2)
     _margin_axis(ax, claims, float(sweep["margin"].min()), float(sweep["margin"].max()))
     ax.grid(False)
-    ax.set_xlabel("margin, as a share of the metric's range (black: the declared one)")
+    ax.set_xlabel("margin, as a share of the metric's range\n(black: the declared one)")
     shown = [word for word in VERDICT_COLOURS if word in set(sweep["verdict"])]
     patches = [Patch(facecolor=VERDICT_COLOURS[word], edgecolor="#bbbbbb", label=word) for word in shown]
     figure.legend(handles=patches, loc="outside upper center", ncols=3)

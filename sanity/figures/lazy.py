@@ -40,7 +40,7 @@ LAZINESS = {
 
 def place_name(place: str) -> str:
     """A place as titles name it."""
-    return f"world, {place} probabilities" if place in ("constant", "variable") else place
+    return f"world,\n{place} probabilities" if place in ("constant", "variable") else place
 
 
 @with_data
@@ -60,10 +60,8 @@ def cosine_trajectories(cosines: pd.DataFrame, curves: pd.DataFrame) -> Figure:
                 label="explained variance (batch)",
             )  # fmt: skip
             _cosine_axis(ax)
-    legend_below(figure, *next(iter(panels.values())))
-    figure.supxlabel(
-        "share of the steps (log); line: median over latents, bands: 25-75 % and 5-95 %", fontsize="small"
-    )
+    words = "share of the steps (log); line: median over latents, bands: 25-75 % and 5-95 %"
+    legend_below(figure, *next(iter(panels.values())), title=words)
     return figure
 
 
@@ -94,6 +92,7 @@ def laziness_trajectories(curves: pd.DataFrame) -> Figure:
     figure, panels = _panels(curves, list(LAZINESS), log=True, height=2.5)
     for place, axes in panels.items():
         part = _first_seed(curves, place).dropna(subset=["jaccard"])
+        part = part[part["step"] > 0]  # a log axis has no place for the start
         for ax, (name, lines) in zip(axes, LAZINESS.items(), strict=True):
             for column, label, colour, line in lines:
                 y = part[column].clip(lower=-1)
@@ -105,10 +104,8 @@ def laziness_trajectories(curves: pd.DataFrame) -> Figure:
         reference(models, 0.0, "the mean", kind="floor")
         reference(kernel, 0.0, "unchanged (change)", kind="floor")
         reference(kernel, 1.0, "unchanged (cosine)", kind="ceiling")
-    legend_below(figure, *next(iter(panels.values())), ncols=3)
-    figure.supxlabel(
-        "share of the steps (log); explained variances below -1 are drawn at -1", fontsize="small"
-    )
+    words = "share of the steps (log); explained variances below -1 are drawn at -1"
+    legend_below(figure, *next(iter(panels.values())), ncols=2, title=words)
     return figure
 
 

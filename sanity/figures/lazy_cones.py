@@ -62,7 +62,7 @@ def tau_sweep(sweep: pd.DataFrame, primary: pd.DataFrame, *, hook: str) -> Figur
     for what, found, row in zip(("world", "activations"), ("recovery", "loss recovered"), axes, strict=True):
         titles = ("explained variance", found, "distance from the start")
         for ax, title in zip(row, titles, strict=True):
-            ax.set_title(f"{what}: {title}", fontsize="small")
+            ax.set_title(f"{what}:\n{title}", fontsize="small")
             ax.set_ylim(-0.02, 1.1)
             _tau_axis(ax)
             ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize="x-small")
@@ -89,10 +89,10 @@ def cone_laws(exact: pd.DataFrame, simulated: pd.DataFrame) -> Figure:
     left.text(0.0, RECOVERED + 0.01, "counted as recovered", fontsize="x-small", color="#555555")
     left.set_ylim(0, 1.02)
     left.set_ylabel("best cosine to an arbitrary direction")
-    left.set_title("what the cones can reach")
+    left.set_title("what the cones\ncan reach")
     right.set_ylim(-900, 20)
     right.set_ylabel("log10 probability")
-    right.set_title("that some cone contains a given direction")
+    right.set_title("that some cone contains\na given direction")
     right.plot([], [], color="#555555", label="exact")
     right.plot([], [], color="#555555", linestyle="--", label="the paper's bound (at most 1)")
     for ax in (left, right):
@@ -170,7 +170,7 @@ def _line(
     if part.empty:
         return
     if style != "D":
-        part = part.groupby("tau", as_index=False)["value"].mean().sort_values("tau")
+        part = part.groupby("tau")[["value"]].mean().sort_index().reset_index()
     at: Sequence[float] = [tau if tau >= 0 else FREE for tau in part["tau"]]
     face = "white" if noise else colour
     style = style.replace("-", ":") if noise else style
