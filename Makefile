@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-newest torture reproduce book serve address bench lint lock clean clean-all
+.PHONY: help setup test test-newest torture reproduce book measure serve address bench lint lock clean clean-all
 
 # Empty: the first Python of 3.11 to 3.13 that is found, or one that uv brings.
 PYTHON ?=
@@ -45,6 +45,7 @@ help:  ## say what there is
 	@echo "make torture     kill, damage and misuse everything, from a seed    SEED=a number (now: $(SEED))"
 	@echo "make reproduce   run every chapter and build the book    PROFILE=demo|smoke|quick|overnight|gpu|paper, or my.yaml (now: $$PROFILE)"
 	@echo "make book        build the book again from the chapters that ran    PROFILE=..."
+	@echo "make measure     look at the built book in Chromium: faults, sizes, weights, what can be moved"
 	@echo "make serve       show the built book on 127.0.0.1    PORT=... (now: $(PORT))"
 	@echo "make address     write this checkout's remote into the chapters, for Colab"
 	@echo "make bench       measure training against other libraries on this machine"
@@ -101,6 +102,9 @@ reproduce: setup  ## from cells to pages
 
 book: $(STAMPS)/package
 	$(BIN)/sanity book --profile "$$PROFILE"
+
+measure: setup  ## the built book in a browser, as a table
+	PYTHONPATH=tests $(PY) -m browser.measure _build/html
 
 serve:  ## the built book, on this machine only
 	@test -f _build/html/index.html || { echo "make serve: there are no pages yet: make reproduce" >&2; exit 1; }

@@ -425,7 +425,7 @@ page.table(
 #   directions explain more. The numbers of this page hold for this size.
 # - All twins share one learning rate, chosen so that the trained one learns quickly. A frozen one might do slightly better
 #   with another.
-# - The learning rate falls to zero over the last fifth of the samples: the final rise of the curves is in part its doing.
+# - The learning rate falls to zero over the last fifth of the samples: part of the final rise of the curves comes from that.
 # - On a language model nobody knows the features. What can be compared there is in the chapters from
 #   [](real_activations) on.
 

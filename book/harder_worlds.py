@@ -137,9 +137,9 @@ means = arm_means(scores)
 # %% [markdown]
 # ## Within one architecture, does explained variance rank arms as recovery does?
 #
-# Arms are ordered by both, world by world, those left out that can hardly recover anything there (less than half a point:
-# with random directions that never move there is nothing to rank). Smaller differences than 0.002 in explained variance
-# (what reseeding makes) and half a point of recovery are ties. Of the pairs that recovery tells apart, *wrong* are those
+# Arms are ordered by both in every world. Arms that recover less than half a point are left out: random directions that
+# never move leave nothing to rank. Differences below 0.002 in explained variance (about what another seed changes) and
+# below half a point of recovery count as ties. Of the pairs that recovery tells apart, *wrong* are those
 # with the higher explained variance at the lower recovery; *blind* are pairs that differ in explained variance and not in
 # recovery.
 

@@ -92,7 +92,7 @@ page.parameters(
         ("alive", "frequency of 1e-6 or more", "the same, counts below",
          "below a million tokens any activation is enough"),
         ("asked about", "alive", f"{drawn.fewest} contexts with and {drawn.fewest} without activation in each half",
-         "fewer say nothing"),
+         "fewer would say too little"),
         ("text", "OpenWebText", ", ".join(text["tokens_by_source"]), "unseen by the SAEs, and not used for probing"),
         ("tokens, contexts, documents", "not stated",
          f"{text['tokens']:,}; {text['windows']:,}; {text['documents']:,}",
@@ -100,7 +100,7 @@ page.parameters(
         ("tokens per context", "not stated", f"up to {drawn.window}", "of one document"),
         ("description from", "up to 15 top contexts", f"{asked.examples} top contexts",
          "half of the documents, divided by every seed in its own way"),
-        ("tested on", "50 activating, 50 random", "all contexts of the other half", "within a half nothing more is drawn"),
+        ("tested on", "50 activating, 50 random", "all contexts of the other half", "nothing is drawn at random there"),
         ("judge", "two language models", "none", "the next chapter has one"),
         ("seeds", "not stated", len(grid.seeds),
          "paired across arms: each has its own SAEs, its own division of one text, its own draw of latents"),
@@ -358,6 +358,19 @@ Html(
     )
 )
 
+# %% tags=["hide-input"]
+page.quiz(
+    examples[examples["seed"] != grid.seeds[0]] if len(grid.seeds) > 1 else examples,
+    latents.rename(columns={"auroc": "score"}),
+    others=[
+        name for name in ("soft-frozen decoder", "frozen decoder", "untrained") if name in set(latents["arm"])
+    ],
+    judge="A sentence encoder that takes the more predictable latent",
+    caption="Which latent is trained? Each question shows the strongest contexts of two latents, one of the trained arm and "
+    "one of another; the deeper the mark, the stronger the activation. Your accuracy and that of the score on this page "
+    "come at the end. They are latents of other seeds than those in the table above.",
+)
+
 # %% [markdown]
 # ## With a language model as judge
 #
@@ -454,11 +467,11 @@ auroc = means["autointerp_auroc"]
 baselines = auroc.drop([name for name in ("trained", "untrained") if name in auroc])
 share = (auroc.get("untrained", float("nan")) - 0.5) / (auroc["trained"] - 0.5)
 page.answer(
-    f"Latents are predictable from their examples, and trained ones hardly more than others: AUROC "
+    "Latents can be predicted from their examples, in every arm: AUROC "
     f"{auroc['trained']:.3f} trained, {baselines.min():.3f} to {baselines.max():.3f} for the baselines, "
-    f"{auroc.get('untrained', float('nan')):.3f} untrained. An untrained dictionary has {share:.0%} of the trained arm's lead "
+    f"{auroc.get('untrained', float('nan')):.3f} untrained, 0.5 by chance. An untrained dictionary has {share:.0%} of the trained arm's lead "
     "over chance.",
-    sure=f"soft-frozen: {page.verdict('auroc-soft-frozen')}; untrained: {page.verdict('auroc-untrained')}.",
+    sure=f"{page.verdict('auroc-soft-frozen')}; {page.verdict('auroc-untrained')}.",
     scale=f"{where}, at {place} of {page.profile.source_named(grid.sources[0]).subject}.",
 )
 

@@ -250,6 +250,20 @@ page.table(
     folded=True,
 )
 
+# %% tags=["hide-input"]
+sweep = claims.margin_sweep(claims.comparisons(choice)).drop_duplicates(["claim", "margin"])
+page.slider(
+    sweep.assign(claim=sweep["claim"].map(table.set_index("id")["claim"])),
+    along="margin",
+    rows="claim",
+    shown={"verdict": "verdict at this margin"},
+    say="{:.1%}".format,
+    start=0.1,
+    colours=figures.VERDICT_COLOURS,
+    caption="Your own margin, as a share of each metric's range: move it, and the claims above take the colour of their "
+    "verdict at that margin.",
+) if len(sweep) else Markdown("")
+
 # %% [markdown]
 # ## The paper's own tables, read again
 #

@@ -284,6 +284,29 @@ page.figure(
 )
 
 # %% tags=["hide-input"]
+moved = {
+    "explained_variance": "explained variance",
+    "recovery": "features recovered",
+    "ce_recovered": "cross-entropy recovered",
+    "share_on_edge": "latents on the edge",
+    "cosine_to_init": "cosine to init",
+}
+trained_on = sweep["trained_on_noise"].map({True: ", Gaussian noise", False: ""})
+by_tau = sweep.assign(where=sweep["world_or_hook"].replace(dict.fromkeys(toy.sources, "world")) + trained_on)
+by_tau = by_tau.pivot_table(
+    index=["tau", "where"], columns="metric", values="value", sort=False
+).reset_index()
+page.slider(
+    by_tau,
+    along="tau",
+    rows="where",
+    shown={metric: name for metric, name in moved.items() if metric in by_tau},
+    start=0.8,
+    say=lambda tau: {1.0: "1, frozen", -1.0: "-1, free"}.get(tau, f"{tau:g}"),
+    caption="The same at a tau of your own: mean over seeds.",
+)
+
+# %% tags=["hide-input"]
 page.table(
     papers_tau.rename_axis(""),
     caption="At tau = 0.8, between the frozen decoder and the trained arm: explained variance (EV), share of latents on the "
@@ -458,8 +481,8 @@ page.table(
 # %% [markdown]
 # ### The scale of the output
 #
-# What makes a training lazy is a scale: of a model $\alpha\,(h(w) - h(w_0))$ the weights need to move the less, the larger
-# $\alpha$ is. The synthetic world is small enough to train such models by plain gradient descent, to which the theory
+# A scale makes training lazy: the larger $\alpha$ is in a model $\alpha\,(h(w) - h(w_0))$, the less its weights need to
+# move. The synthetic world is small enough to train such models by plain gradient descent, to which the theory
 # applies (Adam's steps do not shrink with the gradient). Each scale is trained twice: with the supports held as they are
 # at the start, where the theory holds, and with supports that switch.
 
@@ -478,8 +501,9 @@ scales = scaled.assign(supports=held).set_index(["supports", "alpha"])[list(meas
 less = (scaled["kernel_change"] < ordinary["kernel_change"]).sum()
 
 # %% tags=["hide-input"]
-figure, axes = plt.subplots(1, len(measures), figsize=(13.2, 3.2), layout="constrained")
-for ax, (measure, (title, usual)) in zip(axes, measures.items(), strict=True):
+figure, axes = plt.subplots(2, 3, figsize=(8.2, 5.4), layout="constrained")
+axes[-1, -1].set_visible(False)
+for ax, (measure, (title, usual)) in zip(axes.flat, measures.items(), strict=False):
     lowest = -1.0 if measure in ("predicted", "explained_variance") else 0.0
     for is_held, colour, line, label in (
         (True, "#0072B2", "o-", "supports held"),
@@ -497,7 +521,7 @@ for ax, (measure, (title, usual)) in zip(axes, measures.items(), strict=True):
         ax.set_yscale("log")
     else:
         ax.set_ylim(lowest - 0.05, 1.05)
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
 figure.supxlabel("scale alpha of the output; values below -1 are drawn at -1", fontsize="small")
 ranges = " ".join(
     f"With supports {name}, from alpha = {part.index[0]:g} to {part.index[-1]:g} the overlap with the supports of init goes "
@@ -650,7 +674,7 @@ page.gates("explained_variance", "recovery", "cosine_to_init")
 of_hook = papers_tau.iloc[:, -1]
 page.number("real.ev.trained", of_hook["EV, trained"])
 page.answer(
-    f"Directions turn: on the language model the median decoder direction keeps a cosine of "
+    f"On the language model the median decoder direction keeps a cosine of "
     f"{turned.at['10 %', (hook, 'decoder')]:.2f} to its start after a tenth of the training and "
     f"{turned.at['end', (hook, 'decoder')]:.2f} at its end. A cone of cosine 0.8 holds {of_hook['on the edge']:.0%} of the latents "
     f"at its edge ({of_hook['on the edge, noise']:.0%} on noise without features). Releasing it gains "

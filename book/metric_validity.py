@@ -398,7 +398,7 @@ page.table(
 #   above let a reader put them elsewhere.
 # - False alarms are counted among reseeds, by a test that takes reseeds as its units: noise of almost any shape passes.
 #   What would fail is a test that took latents or prompts for replicates, which no verdict of this book does.
-# - One failure at one place turns a metric off everywhere, for a margin cannot be held on a scale that sometimes holds.
+# - A metric that fails at one hook or in one world is turned off everywhere: a margin needs a scale that always holds.
 # - Where a gate is not available, verdicts stand as they are, and say so.
 # - The scrambled arms have the first architecture of their grid. Where that is TopK, the number of active latents is
 #   held by its rule and cannot show what it reads.

@@ -341,7 +341,7 @@ page.answer(
     f"The trained SAE explains {page.number('real.ev.trained', ev_by_seed['trained', 'iso'].mean()):.3f} of the variance, "
     f"{page.number('real.ev.lead_over_soft_frozen', gap):.3f} more than a soft-frozen decoder. {parting_words} "
     f"With each arm at its own best learning rate the gap is {best_gap:.3f}.",
-    sure=f"soft-frozen: {page.verdict('real-soft-frozen-ev')}; frozen decoder: {page.verdict('real-frozen-decoder-ev')}.",
+    sure=f"{page.verdict('real-soft-frozen-ev')}; {page.verdict('real-frozen-decoder-ev')}.",
     scale=f"{figures.ARCHITECTURE_NAMES[architecture]}, {d_sae:,} latents, L0 = {l0}, {data['tokens_seen']:,} tokens seen, at "
     f"{source.where} of {source.subject}.",
 )

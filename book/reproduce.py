@@ -80,7 +80,7 @@ page.banner()
 # %%
 def row(name: str) -> dict[str, object]:
     one = profiles.load(name)
-    real, synthetic = one.grids["real_activations"], one.grid("synthetic_recovery")
+    real, synthetic = one.grids.get("real_activations", ()), one.grid("synthetic_recovery")
     hooks = [one.sources[source] for block in real for source in block.sources]
     cost = total_cost(plan(one))
     return {
@@ -88,9 +88,11 @@ def row(name: str) -> dict[str, object]:
         "device": one.device,
         "models and hooks": "; ".join(f"{hook.subject} {hook.hook}" for hook in hooks),
         "unique training tokens": ", ".join(f"{hook.train_tokens:,}" for hook in hooks),
-        "tokens seen": f"{real[0].batch_size * real[0].steps:,}",
+        "tokens seen": f"{real[0].batch_size * real[0].steps:,}" if real else "",
         "latents": ", ".join(f"{block.d_sae[0]:,}" for block in real for _ in block.sources),
-        "primary grid": f"{real[0].architectures[0]}, L0 {real[0].l0[0]}, {len(real[0].arms)} arms, {len(real[0].seeds)} seeds",
+        "primary grid": f"{real[0].architectures[0]}, L0 {real[0].l0[0]}, {len(real[0].arms)} arms, {len(real[0].seeds)} seeds"
+        if real
+        else "",
         "synthetic worlds": f"d {one.source_named(synthetic.sources[0]).d_in}, m {synthetic.d_sae[0]:,}, "
         f"{synthetic.batch_size * synthetic.steps:,} samples, {len(synthetic.seeds)} seeds",
         "expected hours": f"{cost.seconds / 3600:.2g}",

@@ -52,7 +52,7 @@ from sanity import claims, figures, profiles
 from sanity.experiments.planner import runs_of
 from sanity.experiments.verdicts import verdict_tables
 from sanity.models import Architecture
-from sanity.publishing import Markdown, open_chapter
+from sanity.publishing import Markdown, open_chapter, span
 from sanity.stats import interaction, minimum_margin, t_interval
 
 page = open_chapter("verdicts", profile)
@@ -316,6 +316,18 @@ if len(sweep):
         )
     )
 
+# %% tags=["hide-input"]
+page.slider(
+    sweep.drop_duplicates(["claim", "margin"]),
+    along="margin",
+    rows="claim",
+    shown={"verdict": "verdict at this margin"},
+    say="{:.1%}".format,
+    start=0.1,
+    colours=figures.VERDICT_COLOURS,
+    caption="Your own margin, as a share of each metric's range: move it, and every comparison is judged again.",
+) if len(sweep) else Markdown("No comparison has scores yet.")
+
 # %% [markdown]
 # ## How many seeds it takes
 #
@@ -371,8 +383,8 @@ page.table(
 #
 # The paper names, for each metric, the best of five frozen variants. The best of five equal arms looks better than any
 # of them is. The correction takes the largest of all five statistics under the same sign flips of whole seeds, and
-# widens the side of the interval that the choice has favoured. *Optimism* is by how much the best would seem better than it
-# is, were all equal and noise alone at work.
+# widens the side of the interval that the choice has favoured. *Optimism* is how much better the best of
+# several equal arms would seem than it is, through noise alone.
 
 # %%
 best = claims.best_of_table(standing)
@@ -432,13 +444,16 @@ for factor, column in factors.items():
 possible = {}
 for other in map(profiles.load, profiles.names()):
     blocks = [block for grid in grids for block in other.grids.get(grid, ())]
+    if not blocks:
+        continue
     planned = pd.DataFrame(
         {"world_or_hook": place, **run.columns(), "value": 0.0}
         for block in blocks
         for place, run in runs_of(other, block)
     ).drop_duplicates()
     possible[other.name] = {
-        factor: any(
+        factor: len(planned) > 0
+        and any(
             claims.paired_levels(lead) is not None
             for lead in claims.leads(claims.along(planned, column), column).values()
         )
@@ -497,7 +512,7 @@ page.answer(
     f"{page.number('claims.fragile', len(fragile))} of these verdicts are fragile: a margin a fifth smaller or larger would "
     "change them.",
     sure=f"{blind} of the {len(judged)} judged margins are blind, {len(judged) - blind} were set after trial results were known. "
-    f"Every verdict rests on its seeds: {few.min() if len(few) else 1} to {compared['n_seeds'].max() if len(compared) else 1}.",
+    f"A comparison has {span(compared['n_seeds'].min(), compared['n_seeds'].max(), '.0f')} seeds.",
     scale=f"{page.profile.about}.",
 )
 

@@ -102,11 +102,15 @@ def test_a_new_eval_is_planned_scored_gated_judged_and_shown(
 
     # The chapter's cell, as a reader's notebook would run it.
     from sanity import publishing
+    from sanity.claims import verdict_words
     from sanity.experiments.reading import Reader
     from sanity.publishing.page import ChapterPage
 
     page = ChapterPage("crowding", profile, tmp_path)
     monkeypatch.setattr(ChapterPage, "read", Reader(profile, store))
     monkeypatch.setattr(ChapterPage, "gates", lambda self, *metrics: metrics)
+    monkeypatch.setattr(
+        ChapterPage, "verdict", lambda self, claim: {result["id"]: verdict_words(result)}[claim]
+    )
     monkeypatch.setattr(publishing, "open_chapter", lambda name, profile: page)
     exec(python(blocks["A chapter with a claim"]), {"profile": "tiny"})

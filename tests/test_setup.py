@@ -137,6 +137,7 @@ def test_make_help_is_the_default_and_names_every_target(bare_copy: Path) -> Non
         "test-newest",
         "reproduce",
         "book",
+        "measure",
         "serve",
         "address",
         "bench",

@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | `FrozenDecoder` | decoder rows, directions and norms | encoder, both biases, thresholds |
 | `SoftFrozenDecoder` | decoder rows within a cone around their start | everything, inside the cones |
+| `SoftFrozenBlocks` | the same in every layer of a crosscoder | everything, inside the cones |
 | `FrozenEncoder` | encoder weights | decoder, both biases, thresholds |
 | `FrozenBoth` | encoder and decoder weights | both biases, thresholds |
 | `Untrained` | everything | nothing |
@@ -32,6 +33,7 @@ __all__ = [
     "FrozenEncoder",
     "OwnNeurons",
     "SkipOnly",
+    "SoftFrozenBlocks",
     "SoftFrozenDecoder",
     "Trained",
     "Untrained",
@@ -78,6 +80,31 @@ class SoftFrozenDecoder(Constraint):
     def project(self, W_dec: Float[Tensor, "d_sae d_in"], anchor: Float[Tensor, "d_sae d_in"]) -> None:
         """Bring rows outside their cone to the nearest point of its edge, in place."""
         W_dec.copy_(project_to_cone(W_dec, anchor, self.cosine))
+
+
+@dataclass(frozen=True)
+class SoftFrozenBlocks(SoftFrozenDecoder):
+    """A crosscoder's decoder rows stay within a cone around their random start in every layer by itself.
+
+    A cone about the whole row would leave a layer with a small part of it free. How a row's length is divided
+    between the layers is free here, too.
+    """
+
+    blocks: int = 2
+    """Layers, of equal width."""
+    name: ClassVar[str] = "soft_frozen_blocks"
+    title: ClassVar[str] = "soft-frozen decoder, layer by layer"
+
+    @override
+    def project(self, W_dec: Float[Tensor, "d_sae d_in"], anchor: Float[Tensor, "d_sae d_in"]) -> None:
+        """Bring what of a row is outside its layer's cone to the nearest point of its edge, in place."""
+        if self.blocks < 1 or W_dec.shape[1] % self.blocks:
+            raise BadInputError(
+                f"{self.label} takes {self.blocks} layers of equal width, which {W_dec.shape[1]} dimensions "
+                "are not: give the number of layers, or freeze the whole row (soft_frozen_decoder)"
+            )
+        for part, start in zip(W_dec.chunk(self.blocks, 1), anchor.chunk(self.blocks, 1), strict=True):
+            part.copy_(project_to_cone(part, start, self.cosine))
 
 
 @dataclass(frozen=True)

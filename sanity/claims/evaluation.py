@@ -87,6 +87,7 @@ class Result:
             "interval": None if decisive is None else [decisive.low, decisive.high],
             "confidence": confidence,
             "means": None if self.means is None else list(self.means),
+            "names": list(self.names),
             "n_seeds": found.n_seeds,
             "margin": found.margin,
             "margin_share": None if isinstance(claim, Value) else claim.margin.fraction,

@@ -98,7 +98,11 @@ def verdict_words(row: Mapping[str, Any]) -> str:
     said = f"*{row['verdict']}*"
     if row["value"] is None:
         return f"{said} ({row['qualifier']})"
-    what = "difference" if row["means"] else "value"
+    if row["margin_share"] is None:  # a value in a range, and no comparison
+        inside = {"equivalent": "inside the expected range", "inconclusive": "inconclusive"}
+        said = f"*{inside.get(row['verdict'], 'outside the expected range')}*"
+    names = [name.replace(" (iso)", "") for name in row["names"]]
+    what = " minus ".join(names) if row["means"] else "value"
     number = f"{row['value']:+.3f}" if row["means"] else f"{row['value']:.3g}"
     parts = [f"{what} {number}"]
     if row["interval"] is not None and row["interval"][0] != row["interval"][1]:

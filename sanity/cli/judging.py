@@ -1,4 +1,4 @@
-"""`sanity judge`: what a language model as judge may cost, and asking it."""
+"""`sanity judge`: what a judge may cost, and asking it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ def judge_command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Have language models judge latents, or say what that may cost.
+    """Have judges describe and recognise latents, or say what that may cost.
 
-    The judge is named by SANITY_JUDGE_URL, SANITY_JUDGE_MODEL and SANITY_JUDGE_KEY.
+    A language model is named by SANITY_JUDGE_URL, SANITY_JUDGE_MODEL and SANITY_JUDGE_KEY; the bundled text
+    matcher costs nothing.
     """
     from sanity.engine.computing import compute
     from sanity.experiments.planner import plan_grids
@@ -103,6 +104,6 @@ def _text(rows: list[dict[str, Any]], *, asked: bool) -> str:
         for row in rows
     ]
     said = "Asked; answers are kept." if asked else "Nothing was asked. Answers on disk are not paid again."
-    if all(row["kind"] == "local" for row in rows):
+    if all(row["kind"] != "endpoint" for row in rows):
         said += " No endpoint is configured: set SANITY_JUDGE_URL and SANITY_JUDGE_MODEL."
     return "\n".join((columns([head, *body], right=(2, 3, 4, 5, 6, 7)), "", said))

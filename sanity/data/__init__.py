@@ -1,8 +1,8 @@
 """What models read, and synthetic worlds whose features are known.
 
 `text` packs documents of `sources` into windows of tokens; `probing` and `probing_texts` hold labelled text,
-`facts` and `facts_ravel` questions. `synthetic` holds the paper's worlds, `worlds` harder ones, and
-`gaussian` noise of a given covariance.
+`facts` and `facts_ravel` questions. `synthetic` holds the paper's worlds, `worlds` harder ones,
+`layered` worlds of several layers, and `gaussian` noise of a given covariance.
 """
 
 from sanity.data.circuit import Circuit, CircuitSpec, CircuitStream, circuit_of
@@ -10,6 +10,7 @@ from sanity.data.dependence import Correlation, Hierarchy
 from sanity.data.documents import Document, Source
 from sanity.data.gaussian import GaussianStream
 from sanity.data.hub import HubText
+from sanity.data.layered import LayeredSpec
 from sanity.data.local import TextFolder
 from sanity.data.probing import Pool, named_pools
 from sanity.data.sources import SOURCES, Speeches, Tables
@@ -29,6 +30,7 @@ __all__ = [
     "HarderWorld",
     "Hierarchy",
     "HubText",
+    "LayeredSpec",
     "Pool",
     "Source",
     "Speeches",

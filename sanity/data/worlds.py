@@ -19,6 +19,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from sanity.data.dependence import Copula, Correlation, Hierarchy
+from sanity.data.layered import LayeredSpec
 from sanity.data.synthetic import SyntheticBatch, SyntheticSpec, SyntheticWorld
 from sanity.engine.arguments import Checked
 from sanity.errors import BadInputError
@@ -76,8 +77,13 @@ class HarderSpec(SyntheticSpec):
 def world_of(
     spec: SyntheticSpec, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> SyntheticWorld:
-    """The world that `spec` defines, the paper's or a harder one; features depend on seed and size alone."""
+    """The world that `spec` defines, the paper's, one of several layers, or a harder one.
+
+    The directions behind its features depend on seed and size alone.
+    """
     paper = SyntheticWorld.from_spec(spec, device=device, dtype=dtype)
+    if isinstance(spec, LayeredSpec):
+        return SyntheticWorld(spec, spec.layered(paper.features), paper.probabilities)
     if not isinstance(spec, HarderSpec):
         return paper
     p = paper.probabilities

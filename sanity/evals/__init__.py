@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sanity.evals.across_seeds import AcrossSeeds, agreement_scores
 from sanity.evals.alignment import (
     cosine_quantiles,
     cosine_to_init,
@@ -21,6 +22,13 @@ from sanity.evals.cone import (
     simulated_nearest,
 )
 from sanity.evals.cones import Cones
+from sanity.evals.crosscoding import (
+    Crosscoding,
+    crosscoding_scores,
+    layer_agreement,
+    layer_cosines,
+    relative_norms,
+)
 from sanity.evals.detection import detection_f1, detection_f1s
 from sanity.evals.directions import Directions, smallest_cosine
 from sanity.evals.feature_recovery import (
@@ -99,12 +107,14 @@ __all__ = [
     "METRICS",
     "SCRAMBLES",
     "Absorption",
+    "AcrossSeeds",
     "BeyondAffine",
     "Candidate",
     "CausalEditing",
     "Cones",
     "Contexts",
     "CosineToInitProbe",
+    "Crosscoding",
     "Directions",
     "Eval",
     "ExplainedVariance",
@@ -132,10 +142,12 @@ __all__ = [
     "TrueMap",
     "absorption",
     "affine_map",
+    "agreement_scores",
     "antipodes",
     "cosine_quantiles",
     "cosine_to_init",
     "covariance_matched_max_cosine",
+    "crosscoding_scores",
     "dead_latents",
     "dense_probes",
     "detection_f1",
@@ -153,6 +165,8 @@ __all__ = [
     "kernel_drift",
     "l0",
     "latent_f1",
+    "layer_agreement",
+    "layer_cosines",
     "linearisation",
     "log_any_above",
     "log_cap_probability",
@@ -180,6 +194,7 @@ __all__ = [
     "recovery",
     "recovery_by_frequency",
     "recovery_of",
+    "relative_norms",
     "repaired_latents",
     "replaced_directions",
     "row_cosines",

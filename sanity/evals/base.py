@@ -83,7 +83,7 @@ class Candidate:
     """An SAE that is to be scored.
 
     `inputs` holds what other evals found out about it, under the names by which they are needed. `scratch`
-    survives a kill.
+    survives a kill. `other` is the SAE of the next seed, for an eval that `compares_seeds`.
     """
 
     sae: Any
@@ -91,6 +91,7 @@ class Candidate:
     """What it was trained as; None for one that was given."""
     inputs: Mapping[str, Result] = field(default_factory=dict)
     scratch: Path | None = None
+    other: Any = None
 
     @property
     def name(self) -> str:
@@ -150,6 +151,9 @@ class Eval(Named, family="eval"):
     pools_references: ClassVar[bool] = False
     """Whether a score reads the references of all seeds of its grid's block, and not of its own alone: such
     as for a decision that must be the same for all seeds."""
+    compares_seeds: ClassVar[bool] = False
+    """Whether a score is about a pair: the SAE of a seed, and that of the next seed of its grid's block. The
+    last seed is followed by the first, but for two seeds, which are one pair and have one score."""
     not_in_scores: ClassVar[frozenset[str]] = frozenset({"grades"})
     """Fields that only `grade` reads: they are no part of the key of scores."""
 

@@ -142,6 +142,21 @@ def subspace_overlap(a: Float[Tensor, "d k_a"], b: Float[Tensor, "d_b k_b"]) -> 
     )
 
 
+def leading_directions(moment: Float[Tensor, "d d_b"], size: int) -> Float[Tensor, "d size"]:
+    """The `size` eigenvectors of a symmetric matrix with the largest eigenvalues, as columns, in float64."""
+    found: Tensor = torch.linalg.eigh(moment.double().cpu()).eigenvectors[:, -size:]
+    return found
+
+
+def written_moment(
+    W_dec: Float[Tensor, "d_sae d_in"], mean_square: Float[Tensor, " d_sae"]
+) -> Float[Tensor, "d_in d_in"]:
+    """Second moment of what latents write, each by itself: their directions times their mean squares."""
+    rows = W_dec.double().cpu()
+    moment: Tensor = rows.T @ (mean_square[:, None] * rows)
+    return moment
+
+
 def _axes(unit: Float[Tensor, "n d"]) -> Float[Tensor, "axes d"]:
     """One of each antipodal pair: a direction is dropped when an earlier one kept points the other way."""
     opposite = unit @ unit.T < -ANTIPODAL

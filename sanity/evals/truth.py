@@ -22,7 +22,14 @@ from sanity.evals.feature_recovery import (
     recovery,
     uniqueness,
 )
-from sanity.evals.geometry import antipodes, directions_geometry, span_recovery, subspace_overlap
+from sanity.evals.geometry import (
+    antipodes,
+    directions_geometry,
+    leading_directions,
+    span_recovery,
+    subspace_overlap,
+    written_moment,
+)
 from sanity.evals.inputs import SparseAutoencoder
 from sanity.evals.latent_detection import absorption, latent_f1
 from sanity.evals.pursuit import pursuit_explained_variance
@@ -167,14 +174,9 @@ def latent_table(sae: Autoencoder, truth: Truth, start: Float[Tensor, "d_sae d_i
 def _leading_subspace(sae: Autoencoder, latents: pd.DataFrame, truth: Truth) -> Score:
     """How far the leading quarter of the dimensions of what the SAE writes is that of the data."""
     weights = torch.tensor(latents["mean_square"].to_numpy())
-    W_dec = sae.W_dec.double().cpu()
-    written = W_dec.T @ (weights[:, None] * W_dec)
     size = max(1, sae.d_in // 4)
-    leading = [
-        torch.linalg.eigh(moment.double().cpu()).eigenvectors[:, -size:]
-        for moment in (written, truth.covariance)
-    ]
-    return subspace_overlap(*leading)
+    moments = (written_moment(sae.W_dec, weights), truth.covariance)
+    return subspace_overlap(*(leading_directions(moment, size) for moment in moments))
 
 
 def geometry_table(sae: Autoencoder, latents: pd.DataFrame) -> pd.DataFrame:

@@ -20,6 +20,7 @@ ANALYSES: tuple[str, ...] = (
     "scrambling",
     "sae_lens_comparison",
     "equal_frequencies",
+    "separate_layers",
     "lazy_training",
 )
 """Modules of this room with a function `cells(plan)`."""

@@ -105,6 +105,7 @@ class _Planner:
         scored = {
             name: self._scored(name, one, run, trained, scored_on, place, seeds)
             for name, one in evals.items()
+            if not one.compares_seeds or _next_seed(run.arm.seed, seeds, grid, name) is not None
         }
         needed = {name: cell for one in scored.values() for name, cell in _needed(one).items()}
         self.plan.runs.append(PlannedRun(grid, place, run, trained, scored_on, {**needed, **scored}))
@@ -150,6 +151,8 @@ class _Planner:
                 inputs[f"references.{seed}"] = self._reference(name, one, of_seed, source, place)
         if one.has("grade"):
             self._graded(name, one, run, source, place)
+        if one.compares_seeds and (following := _next_seed(run.arm.seed, seeds, place, name)) is not None:
+            inputs["sae.next"] = self._trained(replace(run, arm=replace(run.arm, seed=following)))
         for needed, other in one.needs().items():
             inputs[f"{needed}.scored"] = self._scored(needed, other, run, trained, source, place, seeds)
         asked = without_grades(one)
@@ -239,6 +242,17 @@ class _Planner:
 def _needed(scored: Cell) -> dict[str, Cell]:
     """The scores of other evals that a score is made from, by the names under which it needs them."""
     return {name.removesuffix(".scored"): cell for name, cell in scored.inputs if name.endswith(".scored")}
+
+
+def _next_seed(seed: int, seeds: Sequence[int], grid: str, name: str) -> int | None:
+    """The seed whose SAE an eval compares with that of `seed`; None for the second of two, one pair."""
+    if len(seeds) < 2:
+        raise BadInputError(
+            f"the eval {name} compares an SAE with that of another seed, and {grid} has seed {seed} alone: "
+            "name two seeds or more, or leave the eval out"
+        )
+    at = list(seeds).index(seed)
+    return None if len(seeds) == 2 and at else seeds[(at + 1) % len(seeds)]
 
 
 def _cost(given: float | Cost) -> Cost:

@@ -196,7 +196,8 @@ def _shares_references(cell: Cell) -> object:
     """SAEs that an eval scores in one call: those of one source, and of one seed if it asks seeds apart."""
     config: Scoring = cell.config
     run = config.run
-    shared = {n: c.key for n, c in cell.inputs if n != "sae" and not n.endswith(".scored")}
+    own = ("sae", "sae.next")
+    shared = {n: c.key for n, c in cell.inputs if n not in own and not n.endswith(".scored")}
     seed = run.arm.seed if config.eval.asks_seeds_apart else None
     return [shared, config.eval, config.source, run.budget.batch_size, run.device, seed]
 
@@ -222,6 +223,7 @@ def score_saes(tasks: Sequence[Task]) -> None:
             task.config.run,
             {n.removesuffix(".scored"): r for n, r in task.inputs.items() if n.endswith(".scored")},
             task.scratch,
+            _sae_of(task.inputs["sae.next"], run.device) if "sae.next" in task.inputs else None,
         )
         for task in tasks
     ]

@@ -2,10 +2,11 @@
 
 from sanity.figures.arms import arms_by_metric, dots_by_metric, recovery_by_frequency
 from sanity.figures.checking import between_floor_and_ceiling, margins_of_equivalence
+from sanity.figures.crosscoders import norms_and_agreement
 from sanity.figures.curves import against_l0, budget_curves, gap_against_tokens
 from sanity.figures.editing import edits_by_arm, edits_by_size
 from sanity.figures.interpretability import context_html, examples_html, known_concepts, score_quantiles
-from sanity.figures.judgement import places_between, smallest_margins, verdict_strips
+from sanity.figures.judgement import VERDICT_COLOURS, places_between, smallest_margins, verdict_strips
 from sanity.figures.judging import judge_gates, judged_latents
 from sanity.figures.lazy import (
     cosine_trajectories,
@@ -31,6 +32,7 @@ from sanity.figures.worlds import misfit_moves, misses_of_parents, recovery_agai
 
 __all__ = [
     "ARCHITECTURE_NAMES",
+    "VERDICT_COLOURS",
     "against_l0",
     "arm_name",
     "arm_words",
@@ -56,6 +58,7 @@ __all__ = [
     "margins_of_equivalence",
     "misfit_moves",
     "misses_of_parents",
+    "norms_and_agreement",
     "places_between",
     "probing_by_arm",
     "probing_by_group",

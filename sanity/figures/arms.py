@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -13,8 +14,10 @@ from sanity.figures.style import (
     ARCHITECTURE_NAMES,
     ARM_COLOURS,
     MARKS,
+    WIDE,
     arm_name,
     reference,
+    with_data,
 )
 
 if TYPE_CHECKING:
@@ -22,11 +25,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@with_data
 def recovery_by_frequency(features: pd.DataFrame, *, null: float, threshold: float = 0.8) -> Figure:
     """Nearest-latent cosine of every feature against how often it is active, one panel per architecture."""
     names = list(dict.fromkeys(features["architecture"]))
     figure, axes = plt.subplots(
-        1, len(names), figsize=(2.9 * len(names), 3.1), sharey=True, squeeze=False, layout="constrained"
+        1,
+        len(names),
+        figsize=(min(WIDE, 2.9 * len(names)), 3.1),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     for ax, architecture in zip(axes[0], names, strict=True):
         part = features[features["architecture"] == architecture]
@@ -49,6 +58,7 @@ def recovery_by_frequency(features: pd.DataFrame, *, null: float, threshold: flo
     return figure
 
 
+@with_data
 def arms_by_metric(
     scores: pd.DataFrame, *, metrics: Mapping[str, str], order: Sequence[tuple[str, str]]
 ) -> Figure:
@@ -66,7 +76,7 @@ def dots_by_metric(
     figure, axes = plt.subplots(
         1,
         len(metrics),
-        figsize=(3.4 * len(metrics) + 1.2, 0.42 * len(looks) + 1.3),
+        figsize=(min(WIDE, 3.4 * len(metrics) + 1.2), 0.36 * len(looks) + 1.4),
         sharey=True,
         squeeze=False,
         layout="constrained",
@@ -82,7 +92,7 @@ def dots_by_metric(
             levels = part[kind].dropna()
             if len(levels):
                 ax.axvline(levels.mean(), color="#555555", linestyle=style, linewidth=1.1, zorder=1)
-        ax.set_title(name)
+        ax.set_title(fill(name, 60 // len(metrics)), fontsize="small")
     axes[0, 0].set_yticks(range(len(looks)), list(looks))
     axes[0, 0].invert_yaxis()
     figure.supxlabel("one dot per seed, bar: mean; dotted: floor, dashed: ceiling", fontsize="small")

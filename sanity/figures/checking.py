@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
+from sanity.figures.style import with_data
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
@@ -18,6 +20,7 @@ _MARKS = ("o", "s", "^", "v", "P", "X", "D", "<", ">")
 _LOWEST, _HIGHEST = -0.25, 1.1
 
 
+@with_data
 def between_floor_and_ceiling(scores: pd.DataFrame, *, given: str, labels: dict[str, str]) -> Figure:
     """A row per metric: every seed of every null, and the given SAE, between floor (0) and ceiling (1).
 
@@ -62,6 +65,7 @@ def _mark(ax: Axes, shares: np.ndarray, height: float, colour: str, marker: str)
         )  # fmt: skip
 
 
+@with_data
 def margins_of_equivalence(compared: pd.DataFrame, *, labels: dict[str, str], margin: float) -> Figure:
     """A panel per metric: from which margin on each null would be called equivalent to the given SAE."""
     shown = [

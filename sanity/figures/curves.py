@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -13,8 +14,11 @@ from sanity.figures.style import (
     ARM_COLOURS,
     LINES,
     MARKS,
+    WIDE,
     arm_name,
+    legend_below,
     reference,
+    with_data,
 )
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@with_data
 def budget_curves(
     curves: pd.DataFrame,
     *,
@@ -37,7 +42,7 @@ def budget_curves(
     figure, axes = plt.subplots(
         len(metrics),
         len(worlds),
-        figsize=(4.6 * len(worlds), 2.5 * len(metrics)),
+        figsize=(min(WIDE, 4.6 * len(worlds)), 2.5 * len(metrics) + 0.4),
         sharex="col",
         sharey="row",
         squeeze=False,
@@ -64,13 +69,14 @@ def budget_curves(
             if column == 0:
                 ax.set_ylabel(name)
         axes[-1, column].set_xlabel("samples seen")
-    axes[0, -1].legend(loc="best")
+    legend_below(figure, axes[0, -1])
     return figure
 
 
+@with_data
 def gap_against_tokens(curves: pd.DataFrame, *, metric: str, name: str) -> Figure:
     """Two panels: the metric of every arm against tokens seen, and the trained arm's lead over each."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.7), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 3.9), layout="constrained")
     index = ["seed", "samples_seen"]
     trained = curves[curves["constraint"] == "trained"].set_index(index)[metric]
     for (constraint, init), part in curves[curves["samples_seen"] > 0].groupby(
@@ -90,18 +96,24 @@ def gap_against_tokens(curves: pd.DataFrame, *, metric: str, name: str) -> Figur
         ax.set_xlabel("tokens seen (repeats counted)")
     left.set_ylabel(name)
     left.set_title("every arm")
-    right.set_ylabel(f"trained minus arm, {name}")
+    right.set_ylabel(fill(f"trained minus arm, {name}", 28))
     right.set_title("the trained arm's lead")
     reference(right, 0.0, "no lead", kind="floor")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    legend_below(figure, left, ncols=3)
     return figure
 
 
+@with_data
 def against_l0(scores: pd.DataFrame, *, metric: str, name: str) -> Figure:
     """One panel per architecture: the metric against achieved L0, a line per arm."""
     names = list(dict.fromkeys(scores["architecture"]))
     figure, axes = plt.subplots(
-        1, len(names), figsize=(3.3 * len(names) + 1.5, 3.4), sharey=True, squeeze=False, layout="constrained"
+        1,
+        len(names),
+        figsize=(min(WIDE, 3.3 * len(names)), 3.9),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     for ax, architecture in zip(axes[0], names, strict=True):
         part = scores[scores["architecture"] == architecture]
@@ -119,8 +131,11 @@ def against_l0(scores: pd.DataFrame, *, metric: str, name: str) -> Figure:
         ax.set_title(ARCHITECTURE_NAMES[architecture])
         ax.set_xlabel("achieved L0 (held-out tokens)")
         ax.set_xscale("log")
+        ends = sorted(set(part["l0_target"]))
+        ax.set_xticks(ends, [f"{end:g}" for end in ends])
+        ax.minorticks_off()
     axes[0, 0].set_ylabel(name)
-    axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    legend_below(figure, *axes[0], ncols=3)
     return figure
 
 

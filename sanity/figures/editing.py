@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sanity.figures.style import ARM_COLOURS, LINES, MARKS, arm_name, reference
+from sanity.figures.style import ARM_COLOURS, LINES, MARKS, WIDE, arm_name, legend_below, reference, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PARTS = {"cause": "cause", "isolation": "isolation", "disentanglement": "disentanglement: the mean"}
+PARTS = {"cause": "cause", "isolation": "isolation", "disentanglement": "disentanglement\n(their mean)"}
 EXACT_COLOUR = "#009E73"
 
 
+@with_data
 def edits_by_arm(edits: pd.DataFrame, ends: pd.DataFrame) -> Figure:
     """One panel per part of the score: a dot per seed for every reference, dictionary and arm.
 
@@ -26,7 +27,7 @@ def edits_by_arm(edits: pd.DataFrame, ends: pd.DataFrame) -> Figure:
     """
     rows = _rows(edits)
     figure, axes = plt.subplots(
-        1, len(PARTS), figsize=(11, 0.36 * len(rows) + 1.5), sharey=True, layout="constrained"
+        1, len(PARTS), figsize=(WIDE, 0.36 * len(rows) + 1.5), sharey=True, layout="constrained"
     )
     for ax, (part, title) in zip(axes, PARTS.items(), strict=True):
         for height, (_, (seen, colour, mark)) in enumerate(rows.items()):
@@ -71,9 +72,10 @@ def _rows(edits: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, str, str]]:
     return rows
 
 
+@with_data
 def edits_by_size(edits: pd.DataFrame, ends: pd.DataFrame) -> Figure:
     """Cause, isolation and their mean when the largest m of a mask's logits are swapped."""
-    figure, axes = plt.subplots(1, len(PARTS), figsize=(10.4, 3.6), sharex=True, layout="constrained")
+    figure, axes = plt.subplots(1, len(PARTS), figsize=(WIDE, 4.0), sharex=True, layout="constrained")
     drawn = edits.loc[edits["what"] == "largest", "seed"].unique()
     curve = edits[edits["what"].isin(["largest", "no latent", "all latents"]) & edits["seed"].isin(drawn)]
     sizes = sorted(int(size) for size in curve.loc[curve["what"] == "largest", "size"].unique())
@@ -87,14 +89,14 @@ def edits_by_size(edits: pd.DataFrame, ends: pd.DataFrame) -> Figure:
                 name = arm_name(str(constraint), str(init))
                 _curve(ax, arm, part, colour=ARM_COLOURS[str(constraint)], line=LINES[str(init)], label=name)
         ax.set_xscale("symlog", linthresh=8)
-        ax.set_xticks([0, *sizes], ["none", *(f"{size:,}" for size in sizes)], minor=False)
+        ax.set_xticks([0, *sizes], ["none", *(f"{size:,}" for size in sizes)], minor=False, rotation=45)
         ax.set_xticks([], minor=True)
         ax.set_ylim(-0.03, 1.03)
         ax.set_title(title)
         ax.set_xlabel("latents swapped")
     reference(axes[-1], ends["floor"].mean(), "floor", kind="floor")
     reference(axes[-1], ends["ceiling_disentanglement"].mean(), "learned rotation", kind="ceiling")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    legend_below(figure, axes[0], ncols=3)
     return figure
 
 

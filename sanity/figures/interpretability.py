@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
 
 from sanity.evals import METRICS
-from sanity.figures.style import ARM_COLOURS, MARKS, arm_name
+from sanity.figures.style import ARM_COLOURS, MARKS, WIDE, arm_name, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 KIND_COLOURS = {"topic": "#0072B2", "word": "#E69F00", "word in topic": "#009E73"}
 
 # The strongest mark: dark text on a light page and light text on a dark one both stay readable on it.
-_STRONGEST = 0.5
+_STRONGEST = 0.42
 
 
+@with_data
 def score_quantiles(
     latents: pd.DataFrame, *, columns: Mapping[str, str], order: Sequence[tuple[str, str]], floor: float = 0.5
 ) -> Figure:
@@ -31,7 +33,7 @@ def score_quantiles(
     figure, axes = plt.subplots(
         1,
         len(columns),
-        figsize=(3.4 * len(columns) + 1.2, 0.42 * len(order) + 1.3),
+        figsize=(min(WIDE, 3.4 * len(columns) + 1.2), 0.36 * len(order) + 1.4),
         sharey=True,
         squeeze=False,
         layout="constrained",
@@ -47,13 +49,14 @@ def score_quantiles(
             ax.plot([lower, upper], [height] * 2, color=colour, linewidth=5, solid_capstyle="butt", alpha=0.6)
             ax.scatter([middle], [height], s=30, color=colour, marker=MARKS[init], zorder=3)
         ax.axvline(floor, color="#555555", linestyle=":", linewidth=1.1, zorder=1)
-        ax.set_title(name)
+        ax.set_title(fill(name, 26), fontsize="small")
     axes[0, 0].set_yticks(range(len(order)), [arm_name(*arm) for arm in order])
     axes[0, 0].invert_yaxis()
     figure.supxlabel("mark: median latent; bar: half of them; line: 90 %; dotted: chance", fontsize="small")
     return figure
 
 
+@with_data
 def known_concepts(graded: pd.DataFrame, *, metrics: Mapping[str, str]) -> Figure:
     """One panel per metric: its mean on known concepts of each kind against how far they are corrupted.
 
@@ -64,7 +67,7 @@ def known_concepts(graded: pd.DataFrame, *, metrics: Mapping[str, str]) -> Figur
     figure, axes = plt.subplots(
         n_rows,
         n_columns,
-        figsize=(3.4 * n_columns, 2.5 * n_rows + 0.5),
+        figsize=(min(WIDE, 3.4 * n_columns), 2.5 * n_rows + 0.5),
         squeeze=False,
         layout="constrained",
     )
@@ -81,22 +84,23 @@ def known_concepts(graded: pd.DataFrame, *, metrics: Mapping[str, str]) -> Figur
                 )
         for side, line in (("floor", ":"), ("ceiling", "--")):
             ax.axhline(part[side].mean(), color="#555555", linestyle=line, linewidth=1.1, zorder=1)
-        ax.set_title(name)
+        ax.set_title(fill(name, 26), fontsize="small")
         ax.set_xticks([0, 0.5, 1], ["0", "50 %", "100 %"])
     for ax in list(axes.flat)[len(metrics) :]:
         ax.set_visible(False)
     for ax in list(axes.flat)[max(0, len(metrics) - n_columns) : len(metrics)]:
-        ax.set_xlabel("activations moved to a random token")
+        ax.set_xlabel("activations moved to\na random token", fontsize="small")
     kinds = [Line2D([], [], color=colour, linewidth=2, label=kind) for kind, colour in KIND_COLOURS.items()]
     figure.legend(handles=kinds, loc="outside upper center", ncols=len(kinds))
     return figure
 
 
-def context_html(context: Context, *, strongest: float) -> str:
+def context_html(context: Context, *, strongest: float, numbers: bool = True) -> str:
     """One context as HTML: tokens marked by how strongly the latent fires, the strongest underlined.
 
-    `strongest` is the activation that gets the deepest colour. Everything from the text is escaped; marks
-    are transparent, so that the page's own text colour stays readable in light and dark mode.
+    `strongest` is the activation that gets the deepest colour; with `numbers`, pointing at a mark shows its
+    activation. Everything from the text is escaped; marks are transparent, so that the page's own text colour
+    stays readable in light and dark mode.
     """
     out = []
     for position, (piece, value) in enumerate(zip(context.pieces, context.activations, strict=True)):
@@ -106,9 +110,9 @@ def context_html(context: Context, *, strongest: float) -> str:
             continue
         depth = 0.08 + (_STRONGEST - 0.08) * min(1.0, value / strongest)
         line = "border-bottom:2px solid;" if position == context.peak else ""
+        told = f' title="{value:.2f}"' if numbers else ""
         out.append(
-            f'<mark style="background:rgba(230,159,0,{depth:.2f});color:inherit;{line}" '
-            f'title="{value:.2f}">{shown}</mark>'
+            f'<mark style="background:rgba(230,159,0,{depth:.2f});color:inherit;{line}"{told}>{shown}</mark>'
         )
     return "".join(out)
 
@@ -128,6 +132,7 @@ def examples_html(rows: Iterable[tuple[str, str, Sequence[Context]]], *, caption
         )
     head = "<thead><tr><th>arm</th><th>latent</th><th>its strongest contexts</th></tr></thead>"
     return (
-        f'<p class="sanity-caption">{escape(caption)}</p><div class="sanity-scroll">'
-        f'<table class="sanity-table">{head}<tbody>{"".join(body)}</tbody></table></div>'
+        f'<div class="sanity-scroll"><table class="sanity-table">'
+        f"<caption><span>{escape(caption)}</span></caption>{head}"
+        f"<tbody>{''.join(body)}</tbody></table></div>"
     )

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Patch
 
-from sanity.figures.style import ARCHITECTURE_NAMES, ARM_COLOURS, MARKS, arm_name
+from sanity.figures.style import ARCHITECTURE_NAMES, ARM_COLOURS, MARKS, WIDE, arm_name, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,10 +26,15 @@ VERDICT_COLOURS = {
     "no range": "#ffffff",
     "open": "#ffffff",
 }
-ROW = 0.27
+PANELS = 4
+"""Most panels next to each other."""
+LEFT, RIGHT = -0.08, 1.08
+"""The ends of a panel from floor to ceiling."""
+ROW = 0.24
 """Inches per row of a list of arms or claims."""
 
 
+@with_data
 def places_between(shares: pd.DataFrame, *, metrics: Mapping[str, str]) -> Figure:
     """One panel per metric: every arm of every architecture between floor (0) and ceiling (1)."""
     arms = shares[["architecture", "constraint", "init"]].drop_duplicates()
@@ -40,46 +45,61 @@ def places_between(shares: pd.DataFrame, *, metrics: Mapping[str, str]) -> Figur
             height += 1
             rows[architecture, constraint, init] = height
         height += 1
+    lines = -(-len(metrics) // PANELS)
+    columns = -(-len(metrics) // lines)
     figure, axes = plt.subplots(
-        1,
-        len(metrics),
-        figsize=(2.35 * len(metrics) + 1.9, ROW * height + 1.2),
+        lines,
+        columns,
+        figsize=(WIDE, lines * (ROW * height + 0.9) + 0.3),
         sharey=True,
         squeeze=False,
         layout="constrained",
     )
-    for ax, (metric, name) in zip(axes[0], metrics.items(), strict=True):
+    for ax in axes.flat[len(metrics) :]:
+        ax.set_visible(False)
+    for ax, (metric, name) in zip(axes.flat, metrics.items(), strict=False):
         for row in shares[shares["metric"] == metric].to_dict("records"):
             _place(ax, row, rows[row["architecture"], row["constraint"], row["init"]])
         for level, line in ((0.0, ":"), (1.0, "--")):
             ax.axvline(level, color="#555555", linestyle=line, linewidth=1.1, zorder=1)
-        ax.set_xlim(-0.08, 1.08)
+        ax.set_xlim(LEFT, RIGHT)
         ax.set_xticks([0, 0.5, 1])
-        ax.set_title(textwrap.fill(name, 24), fontsize="small")
+        ax.set_title(textwrap.fill(name, 60 // columns), fontsize="small")
         ax.grid(False, axis="y")
     names = {at: arm_name(constraint, init) for (_, constraint, init), at in rows.items()}
     names |= {at: ARCHITECTURE_NAMES[architecture] for architecture, at in headers.items()}
-    axes[0, 0].set_yticks(list(names), list(names.values()), fontsize="small")
-    for at, label in zip(names, axes[0, 0].get_yticklabels(), strict=True):
-        label.set_fontweight("bold" if at in headers.values() else "normal")
+    for ax in axes[:, 0]:
+        ax.set_yticks(list(names), list(names.values()), fontsize="small")
+        for at, label in zip(names, ax.get_yticklabels(), strict=True):
+            label.set_fontweight("bold" if at in headers.values() else "normal")
     axes[0, 0].set_ylim(height - 0.3, -0.7)
-    figure.supxlabel("place between the floor (0, dotted) and the ceiling (1, dashed)", fontsize="small")
+    figure.supxlabel(
+        "place between the floor (0, dotted) and the ceiling (1, dashed); arrow: beyond it, at this value",
+        fontsize="small",
+    )
     return figure
 
 
 def _place(ax: Axes, row: Mapping[Hashable, Any], height: int) -> None:
-    """One arm: its mean, and its interval where there are several seeds."""
+    """One arm: its mean, and its interval of several seeds; beyond the panel, an arrow and the value."""
     mean, low, high = row["share"], row["low"], row["high"]
     colour, init = ARM_COLOURS[row["constraint"]], row["init"]
     hollow = "white" if np.isnan(low) else colour
     ax.plot([low, high], [height, height], color=colour, linewidth=1.6)
+    if not LEFT <= mean <= RIGHT:
+        edge, inside, side = (LEFT, 0.1, "left") if mean < LEFT else (RIGHT, 0.9, "right")
+        arrow = {"arrowstyle": "->", "color": colour, "linewidth": 1.4, "shrinkA": 0, "shrinkB": 0}
+        ax.annotate("", (edge, height), (inside, height), arrowprops=arrow)
+        ax.text(inside, height, f" {mean:.2f} ", ha=side, va="center", fontsize="x-small", color=colour)
+        return
     ax.plot(mean, height, marker=MARKS[init], markersize=5, color=colour, markerfacecolor=hollow)
 
 
+@with_data
 def verdict_strips(sweep: pd.DataFrame) -> Figure:
     """One strip per claim: the verdict at every margin, as a fraction of the metric's range."""
     claims = list(dict.fromkeys(sweep["claim"]))
-    figure, ax = plt.subplots(figsize=(9.2, ROW * 1.15 * len(claims) + 1.5), layout="constrained")
+    figure, ax = plt.subplots(figsize=(WIDE, ROW * 1.25 * len(claims) + 1.5), layout="constrained")
     for height, claim in enumerate(claims):
         part = sweep[sweep["claim"] == claim].sort_values("margin")
         margins = part["margin"].to_numpy()
@@ -93,17 +113,18 @@ def verdict_strips(sweep: pd.DataFrame) -> Figure:
         ax.plot([part["declared"].iloc[0]] * 2, [height - 0.45, height + 0.45], color="black", linewidth=2)
     _margin_axis(ax, claims, float(sweep["margin"].min()), float(sweep["margin"].max()))
     ax.grid(False)
-    ax.set_xlabel("margin, as a share of the metric's range (black: the declared one)")
+    ax.set_xlabel("margin, as a share of the metric's range\n(black: the declared one)")
     shown = [word for word in VERDICT_COLOURS if word in set(sweep["verdict"])]
     patches = [Patch(facecolor=VERDICT_COLOURS[word], edgecolor="#bbbbbb", label=word) for word in shown]
-    figure.legend(handles=patches, loc="outside upper center", ncols=4)
+    figure.legend(handles=patches, loc="outside upper center", ncols=3)
     return figure
 
 
+@with_data
 def smallest_margins(power: pd.DataFrame) -> Figure:
     """One row per claim: the smallest margin that the seeds meet, at the SD and its limit."""
     known = power.dropna(subset=["smallest_margin"]).reset_index(drop=True)
-    figure, ax = plt.subplots(figsize=(9.2, ROW * 1.15 * len(known) + 1.3), layout="constrained")
+    figure, ax = plt.subplots(figsize=(WIDE, ROW * 1.25 * len(known) + 1.3), layout="constrained")
     for height, row in enumerate(known.to_dict("records")):
         low, high = row["smallest_margin"], row["smallest_margin_high"]
         ax.plot([low, high], [height, height], color="#0072B2", linewidth=1.6)

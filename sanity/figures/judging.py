@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sanity.figures.style import ARM_COLOURS, MARKS, arm_name
+from sanity.figures.style import ARM_COLOURS, MARKS, WIDE, arm_name, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _GREY = "#777777"
 
 
+@with_data
 def judge_gates(gates: Mapping[str, pd.DataFrame], *, needed: float) -> Figure:
     """A panel per judge: accuracy on each known concept with its own and with another's description.
 
@@ -27,7 +29,7 @@ def judge_gates(gates: Mapping[str, pd.DataFrame], *, needed: float) -> Figure:
     figure, axes = plt.subplots(
         1,
         len(gates),
-        figsize=(4.2 * len(gates) + 1.4, 0.42 * (tallest + 1) + 1.5),
+        figsize=(min(WIDE, 4.2 * len(gates) + 1.4), 0.42 * (tallest + 1) + 1.5),
         sharey=True,
         squeeze=False,
         layout="constrained",
@@ -44,13 +46,14 @@ def judge_gates(gates: Mapping[str, pd.DataFrame], *, needed: float) -> Figure:
         ax.set_yticks(heights, [*table["concept"], "mean"])
         ax.axhline(len(table) - 0.5, color="#bbbbbb", linewidth=0.8)
         _scale(ax, needed=needed)
-        ax.set_title(name, parse_math=False)
+        ax.set_title(fill(name, 72 // len(gates)), parse_math=False, fontsize="small")
     axes[0, 0].set_ylim(tallest + 0.6, -1.0)  # with room for the names of the lines
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
 
 
+@with_data
 def judged_latents(latents: pd.DataFrame) -> Figure:
     """A row per arm, a dot per latent: accuracy with its own description, and with another latent's.
 

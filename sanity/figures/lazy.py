@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 
-from sanity.figures.style import reference
+from sanity.figures.style import WIDE, legend_below, reference, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,9 +40,10 @@ LAZINESS = {
 
 def place_name(place: str) -> str:
     """A place as titles name it."""
-    return f"world, {place} probabilities" if place in ("constant", "variable") else place
+    return f"world,\n{place} probabilities" if place in ("constant", "variable") else place
 
 
+@with_data
 def cosine_trajectories(cosines: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """Rows: decoder and encoder; columns: places. Quantiles over latents against the share of the steps."""
     figure, panels = _panels(cosines, list(SIDES), log=True)
@@ -59,14 +60,12 @@ def cosine_trajectories(cosines: pd.DataFrame, curves: pd.DataFrame) -> Figure:
                 label="explained variance (batch)",
             )  # fmt: skip
             _cosine_axis(ax)
-    for ax in next(iter(panels.values())):
-        ax.legend(loc="lower left", bbox_to_anchor=(0.0, 0.08))
-    figure.supxlabel(
-        "share of the steps (log); line: median over latents, bands: 25-75 % and 5-95 %", fontsize="small"
-    )
+    words = "share of the steps (log); line: median over latents, bands: 25-75 % and 5-95 %"
+    legend_below(figure, *next(iter(panels.values())), title=words)
     return figure
 
 
+@with_data
 def trajectories_by_frequency(cosines: pd.DataFrame) -> Figure:
     """Median cosine to init of latents that fire rarely and often, on a linear axis of steps."""
     figure, panels = _panels(cosines, list(SIDES), log=False)
@@ -79,7 +78,7 @@ def trajectories_by_frequency(cosines: pd.DataFrame) -> Figure:
                     label = f"{group} ({part['latents'].iloc[0]:,})"
                     ax.plot(_percent(part), part["q50"], line, color=colour, linewidth=1.7, label=label)
             _cosine_axis(ax)
-        axes[0].legend(loc="lower left", bbox_to_anchor=(0.0, 0.05), fontsize="x-small")
+        axes[-1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), fontsize="x-small")
     figure.supxlabel(
         "share of the steps; lines: median cosine to init, by how often a latent is active at the end",
         fontsize="small",
@@ -87,26 +86,26 @@ def trajectories_by_frequency(cosines: pd.DataFrame) -> Figure:
     return figure
 
 
+@with_data
 def laziness_trajectories(curves: pd.DataFrame) -> Figure:
     """Rows: overlap of supports, first-order models, tangent kernel; columns: places."""
     figure, panels = _panels(curves, list(LAZINESS), log=True, height=2.5)
     for place, axes in panels.items():
         part = _first_seed(curves, place).dropna(subset=["jaccard"])
-        for ax, lines in zip(axes, LAZINESS.values(), strict=True):
+        part = part[part["step"] > 0]  # a log axis has no place for the start
+        for ax, (name, lines) in zip(axes, LAZINESS.items(), strict=True):
             for column, label, colour, line in lines:
                 y = part[column].clip(lower=-1)
-                ax.plot(_percent(part), y, line, color=colour, marker="o", markersize=3, label=label)
+                named = f"{label} ({name})"
+                ax.plot(_percent(part), y, line, color=colour, marker="o", markersize=3, label=named)
         overlap, models, kernel = axes
         overlap.set_ylim(-0.03, 1.05)
         models.set_ylim(-1.05, 1.05)
         reference(models, 0.0, "the mean", kind="floor")
         reference(kernel, 0.0, "unchanged (change)", kind="floor")
         reference(kernel, 1.0, "unchanged (cosine)", kind="ceiling")
-    for ax, where in zip(next(iter(panels.values())), ("lower left", "lower left", "best"), strict=True):
-        ax.legend(loc=where, fontsize="x-small")
-    figure.supxlabel(
-        "share of the steps (log); explained variances below -1 are drawn at -1", fontsize="small"
-    )
+    words = "share of the steps (log); explained variances below -1 are drawn at -1"
+    legend_below(figure, *next(iter(panels.values())), ncols=2, title=words)
     return figure
 
 
@@ -115,7 +114,7 @@ def _panels(
 ) -> tuple[Figure, dict[str, list[Axes]]]:
     """A column of axes for each place of a table, over the share of the steps, the rows named at the left."""
     places = list(dict.fromkeys(table["world_or_hook"]))
-    size = (3.9 * len(places), height * len(rows))
+    size = (min(WIDE, 3.9 * len(places)), height * len(rows) + 0.4)
     figure, axes = plt.subplots(
         len(rows), len(places), figsize=size, sharey="row", squeeze=False, layout="constrained"
     )

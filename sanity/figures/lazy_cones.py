@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from sanity.baselines import FrozenDecoder, FrozenEncoder, SoftFrozenDecoder, Trained
 from sanity.figures.lazy import BLACK, BLUE, GREY, ORANGE, SKY, place_name
-from sanity.figures.style import ARM_COLOURS, reference
+from sanity.figures.style import ARM_COLOURS, WIDE, reference, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,13 +27,14 @@ FREE = -0.25
 """Where the trained arm (tau = -1) is drawn."""
 
 
+@with_data
 def tau_sweep(sweep: pd.DataFrame, primary: pd.DataFrame, *, hook: str) -> Figure:
     """Rows: the world, real activations; columns: scores over tau, and the distance from the start.
 
     Both tables are tidy scores with a column `tau`; `primary` (real activations, full budget) is drawn as a
     dot per seed. What was trained on noise is open.
     """
-    figure, axes = plt.subplots(2, 3, figsize=(12.4, 6.2), layout="constrained")
+    figure, axes = plt.subplots(2, 3, figsize=(WIDE, 8.4), layout="constrained")
     is_real = sweep["world_or_hook"] == hook
     for (ev, middle, far), part in zip(axes, (sweep[~is_real], sweep[is_real]), strict=True):
         _line(ev, part, "explained_variance", "samples", BLACK)
@@ -61,17 +62,18 @@ def tau_sweep(sweep: pd.DataFrame, primary: pd.DataFrame, *, hook: str) -> Figur
     for what, found, row in zip(("world", "activations"), ("recovery", "loss recovered"), axes, strict=True):
         titles = ("explained variance", found, "distance from the start")
         for ax, title in zip(row, titles, strict=True):
-            ax.set_title(f"{what}: {title}", fontsize="small")
+            ax.set_title(f"{what}:\n{title}", fontsize="small")
             ax.set_ylim(-0.02, 1.1)
             _tau_axis(ax)
-            ax.legend(loc="best", fontsize="x-small")
+            ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize="x-small")
     figure.supxlabel("tau, the smallest cosine to init that is allowed", fontsize="small")
     return figure
 
 
+@with_data
 def cone_laws(exact: pd.DataFrame, simulated: pd.DataFrame) -> Figure:
     """Left: the cosine that the best of m cones reaches. Right: the chance that one contains a direction."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11.4, 4.6), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDE, 5.4), layout="constrained")
     for colour, (size, part) in zip(PALETTE, exact.groupby("size", sort=False), strict=False):
         line = part.sort_values("tau")
         d, m = line["d_in"].iloc[0], line["d_sae"].iloc[0]
@@ -87,19 +89,20 @@ def cone_laws(exact: pd.DataFrame, simulated: pd.DataFrame) -> Figure:
     left.text(0.0, RECOVERED + 0.01, "counted as recovered", fontsize="x-small", color="#555555")
     left.set_ylim(0, 1.02)
     left.set_ylabel("best cosine to an arbitrary direction")
-    left.set_title("what the cones can reach")
+    left.set_title("what the cones\ncan reach")
     right.set_ylim(-900, 20)
     right.set_ylabel("log10 probability")
-    right.set_title("that some cone contains a given direction")
+    right.set_title("that some cone contains\na given direction")
     right.plot([], [], color="#555555", label="exact")
     right.plot([], [], color="#555555", linestyle="--", label="the paper's bound (at most 1)")
     for ax in (left, right):
-        ax.legend(loc="lower left", fontsize="x-small")
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize="x-small")
         ax.axvline(PAPERS_TAU, color="#CC79A7", linewidth=1)
         ax.set_xlabel("tau, the smallest cosine to the anchor")
     return figure
 
 
+@with_data
 def quantile_bars(
     table: pd.DataFrame,
     *,
@@ -113,7 +116,7 @@ def quantile_bars(
     """
     places = list(dict.fromkeys(table["world_or_hook"]))
     arms = [arm for arm in ARMS if arm.spelled in set(table["constraint"])]
-    size = (4.3 * len(places), 0.26 * len(arms) * len(columns) + 1.7)
+    size = (min(WIDE, 4.3 * len(places)), 0.26 * len(arms) * len(columns) + 1.7)
     figure, axes = plt.subplots(
         1, len(places), figsize=size, sharey=True, squeeze=False, layout="constrained"
     )
@@ -167,7 +170,7 @@ def _line(
     if part.empty:
         return
     if style != "D":
-        part = part.groupby("tau", as_index=False)["value"].mean().sort_values("tau")
+        part = part.groupby("tau")[["value"]].mean().sort_index().reset_index()
     at: Sequence[float] = [tau if tau >= 0 else FREE for tau in part["tau"]]
     face = "white" if noise else colour
     style = style.replace("-", ":") if noise else style

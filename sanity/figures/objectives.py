@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 
-from sanity.figures.style import ARCHITECTURE_NAMES
+from sanity.figures.style import ARCHITECTURE_NAMES, WIDE, with_data
 from sanity.models import Objective
 from sanity.models import objectives as _known
 
@@ -37,6 +37,7 @@ def _look(objective: str) -> dict[str, str]:
     return {"color": OBJECTIVE_COLOURS.get(name, "#AA4499"), "marker": OBJECTIVE_MARKS.get(name, "p")}
 
 
+@with_data
 def recovery_by_objective(scores: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """One panel per architecture: where each run ends, and the way there (first seed).
 
@@ -44,7 +45,12 @@ def recovery_by_objective(scores: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """
     names = list(dict.fromkeys(scores["architecture"]))
     figure, axes = plt.subplots(
-        1, len(names), figsize=(3.5 * len(names), 4.1), sharey=True, squeeze=False, layout="constrained"
+        1,
+        len(names),
+        figsize=(min(WIDE, 3.5 * len(names)), 4.1),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     shown: dict[str, Artist] = {}
     for ax, architecture in zip(axes[0], names, strict=True):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sanity.figures.style import ARM_COLOURS, LINES, MARKS
+from sanity.figures.style import ARM_COLOURS, LINES, MARKS, WIDE, legend_below, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,12 +42,13 @@ def _bounds(ax: Axes, low: float | None, high: float | None) -> None:
             ax.axvline(value, color=_GREY, linestyle=style, linewidth=1.1, zorder=1)
 
 
+@with_data
 def probing_by_arm(found: pd.DataFrame, ends: pd.DataFrame, *, ks: Sequence[int]) -> Figure:
     """One panel per k: a dot per seed for every arm and reference, its mean as a bar, floor and ceiling."""
     names = _rows(found)
     figure, axes = plt.subplots(
-        1, len(ks), figsize=(3.6 * len(ks) + 1.8, 0.4 * len(names) + 1.3), sharey=True, squeeze=False,
-        layout="constrained",
+        1, len(ks), figsize=(min(WIDE, 3.6 * len(ks) + 1.8), 0.36 * len(names) + 1.3), sharey=True,
+        squeeze=False, layout="constrained",
     )  # fmt: skip
     for ax, k in zip(axes[0], ks, strict=True):
         at = found[found["k"] == k]
@@ -70,14 +71,19 @@ def probing_by_arm(found: pd.DataFrame, ends: pd.DataFrame, *, ks: Sequence[int]
     return figure
 
 
+@with_data
 def probing_by_group(found: pd.DataFrame, *, groups: Sequence[str], ceiling: str) -> Figure:
     """One panel per concept group: every arm's mean over tasks and seeds; `ceiling` names the dense probe."""
     names = [name for name in _rows(found) if name != ceiling]
+    columns = min(4, len(groups))
+    rows = -(-len(groups) // columns)
     figure, axes = plt.subplots(
-        1, len(groups), figsize=(2.1 * len(groups) + 1.8, 0.36 * len(names) + 1.3), sharey=True,
-        squeeze=False, layout="constrained",
+        rows, columns, figsize=(min(WIDE, 2.1 * columns + 1.8), rows * (0.26 * len(names) + 1.0)),
+        sharey=True, squeeze=False, layout="constrained",
     )  # fmt: skip
-    for ax, group in zip(axes[0], groups, strict=True):
+    for ax in axes.flat[len(groups) :]:
+        ax.set_visible(False)
+    for ax, group in zip(axes.flat, groups, strict=False):
         at = found[found["group"] == group]
         for height, name in enumerate(names):
             row = at[at["name"] == name].iloc[0]
@@ -91,9 +97,10 @@ def probing_by_group(found: pd.DataFrame, *, groups: Sequence[str], ceiling: str
     return figure
 
 
+@with_data
 def probing_by_k(found: pd.DataFrame, ends: pd.DataFrame) -> Figure:
     """Accuracy and AUROC against k, a line per arm and reference, band: range over seeds."""
-    figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.9), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(WIDE, 4.6), layout="constrained")
     ks = sorted(found["k"].unique())
     for ax, metric in zip(axes, ("accuracy", "auroc"), strict=True):
         for name in _rows(found):
@@ -113,10 +120,11 @@ def probing_by_k(found: pd.DataFrame, ends: pd.DataFrame) -> Figure:
     axes[0].axhline(ends["floor"].mean(), color=_GREY, linestyle=":", linewidth=1.1)
     axes[0].axhline(ends["ceiling"].mean(), color=_GREY, linestyle="--", linewidth=1.1)
     axes[1].axhline(0.5, color=_GREY, linestyle=":", linewidth=1.1)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize="x-small")
+    legend_below(figure, axes[0], ncols=3)
     return figure
 
 
+@with_data
 def probing_leads(leads: pd.DataFrame, *, margin: float) -> Figure:
     """The trained arm's lead over each other row, a dot per seed with its interval over tasks."""
     names = _rows(leads)

@@ -9,7 +9,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from sanity.figures.curves import mean_and_seeds
-from sanity.figures.style import ARCHITECTURE_COLOURS, ARCHITECTURE_NAMES, reference
+from sanity.figures.style import (
+    ARCHITECTURE_COLOURS,
+    ARCHITECTURE_NAMES,
+    WIDE,
+    legend_below,
+    reference,
+    with_data,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +39,7 @@ RULE_NAMES = {
 RULE_COLOURS = {"topk": "#0072B2", "batchtopk": "#E69F00", "pursuit": "#999999", "pca": "#CC79A7"}
 
 
+@with_data
 def recovery_at_a_glance(curves: pd.DataFrame, *, printed: pd.DataFrame | None = None) -> Figure:
     """A panel per architecture (column) and world (row): EV, recovery and live latents against samples.
 
@@ -43,7 +51,7 @@ def recovery_at_a_glance(curves: pd.DataFrame, *, printed: pd.DataFrame | None =
     figure, axes = plt.subplots(
         len(worlds),
         len(names),
-        figsize=(2.4 * len(names), 2.4 * len(worlds) + 0.6),
+        figsize=(min(WIDE, 2.4 * len(names)), 2.4 * len(worlds) + 0.6),
         sharex=True,
         sharey=True,
         squeeze=False,
@@ -81,11 +89,17 @@ def _paper_marks(ax: Axes, printed: pd.DataFrame, world: str, architecture: str,
         )
 
 
+@with_data
 def turning(curves: pd.DataFrame) -> Figure:
     """Cosine of decoder rows to their start against samples: median, and 5 to 95 % of the latents."""
     worlds, names = (list(dict.fromkeys(curves[c])) for c in ("world_or_hook", "architecture"))
     figure, axes = plt.subplots(
-        1, len(worlds), figsize=(4.6 * len(worlds), 3.0), sharey=True, squeeze=False, layout="constrained"
+        1,
+        len(worlds),
+        figsize=(min(WIDE, 4.6 * len(worlds)), 3.4),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     for ax, world in zip(axes[0], worlds, strict=True):
         part = curves[(curves["world_or_hook"] == world) & (curves["samples_seen"] > 0)]
@@ -102,10 +116,11 @@ def turning(curves: pd.DataFrame) -> Figure:
         ax.set_title(f"{world} probabilities")
         ax.set_xlabel("samples seen")
     axes[0, 0].set_ylabel("cosine to init")
-    axes[0, -1].legend(loc="lower left")
+    legend_below(figure, axes[0, -1], ncols=5)
     return figure
 
 
+@with_data
 def reference_ladder(
     references: pd.DataFrame, *, marks: Mapping[str, Sequence[tuple[str, float]]] | None = None
 ) -> Figure:
@@ -119,7 +134,7 @@ def reference_ladder(
     figure, axes = plt.subplots(
         1,
         len(worlds),
-        figsize=(4.6 * len(worlds) + 1, 0.5 * len(kinds) + 1.6),
+        figsize=(min(WIDE, 4.6 * len(worlds)), 0.5 * len(kinds) + 1.6),
         sharex=True,
         sharey=True,
         squeeze=False,
@@ -160,11 +175,17 @@ def reference_ladder(
     return figure
 
 
+@with_data
 def latents_in_use(latents: pd.DataFrame, *, d_in: int, random_antipode: float) -> Figure:
     """Top: firing frequency by rank, 2 d_in marked. Bottom: each live latent's most opposite one."""
     worlds, names = (list(dict.fromkeys(latents[c])) for c in ("world_or_hook", "architecture"))
     figure, axes = plt.subplots(
-        2, len(worlds), figsize=(4.6 * len(worlds), 5.2), sharey="row", squeeze=False, layout="constrained"
+        2,
+        len(worlds),
+        figsize=(min(WIDE, 4.6 * len(worlds)), 5.6),
+        sharey="row",
+        squeeze=False,
+        layout="constrained",
     )
     for column, world in enumerate(worlds):
         top, bottom = axes[:, column]
@@ -189,10 +210,11 @@ def latents_in_use(latents: pd.DataFrame, *, d_in: int, random_antipode: float) 
         bottom.set_xlabel("cosine to the most opposite live latent")
     axes[0, 0].set_ylabel("fires in (share of samples)")
     axes[1, 0].set_ylabel("live latents below")
-    axes[0, 0].legend(loc="lower left")
+    legend_below(figure, axes[0, 0])
     return figure
 
 
+@with_data
 def threshold_sweep(features: pd.DataFrame, *, null: tuple[np.ndarray, np.ndarray]) -> Figure:
     """Share of the features whose nearest latent lies above a cosine, for every cosine.
 
@@ -200,7 +222,12 @@ def threshold_sweep(features: pd.DataFrame, *, null: tuple[np.ndarray, np.ndarra
     """
     worlds, names = (list(dict.fromkeys(features[c])) for c in ("world_or_hook", "architecture"))
     figure, axes = plt.subplots(
-        1, len(worlds), figsize=(4.6 * len(worlds), 3.2), sharey=True, squeeze=False, layout="constrained"
+        1,
+        len(worlds),
+        figsize=(min(WIDE, 4.6 * len(worlds)), 3.6),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     grid = np.linspace(0.2, 1, 161)
     for ax, world in zip(axes[0], worlds, strict=True):
@@ -213,7 +240,7 @@ def threshold_sweep(features: pd.DataFrame, *, null: tuple[np.ndarray, np.ndarra
         ax.set_title(f"{world} probabilities")
         ax.set_xlabel("bar on the cosine")
     axes[0, 0].set_ylabel("features above the bar")
-    axes[0, -1].legend(loc="upper right")
+    legend_below(figure, axes[0, -1], ncols=5)
     return figure
 
 
@@ -223,12 +250,13 @@ def _sweep(ax: Axes, cosines: np.ndarray, grid: np.ndarray, name: str, line: str
     ax.plot(grid, shares, color=ARCHITECTURE_COLOURS[name], linestyle=line, label=label)
 
 
+@with_data
 def recovery_against_times_seen(table: pd.DataFrame) -> Figure:
     """Share of features recovered against how often they were seen, a line per architecture.
 
     `table` has the columns architecture, times_seen, recovered and features (per bin of frequency).
     """
-    figure, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
+    figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
     for name, part in table.groupby("architecture", sort=False):
         ax.plot(
             part["times_seen"],
@@ -243,15 +271,21 @@ def recovery_against_times_seen(table: pd.DataFrame) -> Figure:
     ax.set_ylim(0, 1.08)
     ax.set_xlabel("training samples in which a feature was active")
     ax.set_ylabel("features recovered")
-    ax.legend(loc="upper left")
+    legend_below(figure, ax)
     return figure
 
 
+@with_data
 def leaving_the_truth(curves: pd.DataFrame) -> Figure:
     """Arms that start at the true dictionary: EV and mean max cosine against samples, a panel per world."""
     worlds, names = (list(dict.fromkeys(curves[c])) for c in ("world_or_hook", "architecture"))
     figure, axes = plt.subplots(
-        1, len(worlds), figsize=(4.6 * len(worlds), 3.2), sharey=True, squeeze=False, layout="constrained"
+        1,
+        len(worlds),
+        figsize=(min(WIDE, 4.6 * len(worlds)), 3.6),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     for ax, world in zip(axes[0], worlds, strict=True):
         for name in names:
@@ -267,6 +301,6 @@ def leaving_the_truth(curves: pd.DataFrame) -> Figure:
         ax.set_ylim(0, 1.02)
         ax.set_title(f"{world} probabilities")
         ax.set_xlabel("samples seen")
-    axes[0, 0].set_ylabel("solid: EV, dashed: mean max cosine,\ndotted: latents that fire", fontsize="small")
-    axes[0, -1].legend(loc="lower left")
+    axes[0, 0].set_ylabel("solid: EV\ndashed: mean max cosine\ndotted: latents that fire", fontsize="small")
+    legend_below(figure, axes[0, -1], ncols=5)
     return figure

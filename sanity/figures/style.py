@@ -7,17 +7,29 @@ on a light and on a dark page.
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ParamSpec
 
+import numpy as np
 import seaborn as sns
+from matplotlib.text import Text
 
 from sanity import baselines, sources
 from sanity.models import Architecture, Constraint, Init
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_P = ParamSpec("_P")
+COLUMN = 790
+"""Pixels that a figure has on a page of the book, on a wide screen."""
+WIDE = COLUMN / 96
+"""The same in inches: no figure should be drawn wider."""
+SMALLEST = 9.2
+"""Pixels of the smallest text in a figure as the page shows it."""
 
 assert baselines  # importing the rooms makes their names known
 assert sources
@@ -78,6 +90,56 @@ def arm_words(constraint: str, init: str) -> str:
     return name if init == "iso" else f"{name} ({Init.named(init).label})"
 
 
+def with_data(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
+    """Let a figure remember the name of the function that drew it, and the first table this was given."""
+
+    @functools.wraps(draw)
+    def drawn(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
+        figure = draw(*args, **kwargs)
+        tables = (one for one in (*args, *kwargs.values()) if hasattr(one, "to_parquet"))
+        if (table := next(tables, None)) is not None:
+            figure.drawn_from = (draw.__name__, table)  # type: ignore[attr-defined]
+        return figure
+
+    return drawn
+
+
+def make_legible(figure: Figure) -> float:
+    """Raise every text to `SMALLEST` pixels as a page shows it, where figures shrink to `COLUMN`.
+
+    Gives the pixels of the smallest text, before the figure shrinks.
+    """
+    width = figure.get_figwidth() * 96
+    least = SMALLEST * 72 / 96 * max(1.0, width / COLUMN)
+    for ax in figure.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            shown = [label for label in axis.get_ticklabels() if label.get_text()] or axis.get_ticklabels()
+            if shown and float(shown[0].get_fontsize()) < least:
+                axis.set_tick_params(labelsize=least)
+    sizes = []
+    for text in figure.findobj(Text):
+        if text.get_visible() and text.get_text().strip():
+            points = max(least, float(text.get_fontsize()))
+            text.set_fontsize(points)
+            sizes.append(points * 96 / 72)
+    return min(sizes, default=SMALLEST)
+
+
+def marks_outside(figure: Figure) -> int:
+    """How many marks lie outside of their panel, where nobody sees them. Lines that leave it are no marks."""
+    outside = 0
+    for ax in figure.axes:
+        (left, right), (bottom, top) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
+        marked = [line for line in ax.lines if line.get_marker() not in ("None", "", None, " ")]
+        points = [line.get_xydata() for line in marked if line.get_transform() == ax.transData]
+        points += [
+            np.asarray(c.get_offsets()) for c in ax.collections if c.get_offset_transform() == ax.transData
+        ]
+        for x, y in (one for some in points for one in np.asarray(some, dtype=float)):
+            outside += bool(np.isfinite(x + y) and not (left <= x <= right and bottom <= y <= top))
+    return outside
+
+
 def house_style() -> None:
     """Set matplotlib's defaults to the book's; call it once at the top of a chapter."""
     sns.set_theme(
@@ -115,4 +177,13 @@ def reference(ax: Axes, value: float, label: str, *, kind: str) -> None:
         va="bottom",
         fontsize="x-small",
         color="#555555",
+        bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.5},
     )
+
+
+def legend_below(figure: Figure, *axes: Axes, ncols: int = 4, title: str = "") -> None:
+    """One legend below the figure, off the curves: every name in `axes` once, under `title`."""
+    named = (zip(*ax.get_legend_handles_labels(), strict=True) for ax in axes)
+    handles = {label: handle for some in named for handle, label in some}
+    below: dict[str, Any] = {"ncols": ncols, "loc": "outside lower center", "title_fontsize": "small"}
+    figure.legend(list(handles.values()), list(handles), title=title or None, **below)

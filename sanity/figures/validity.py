@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sanity.figures.style import reference
+from sanity.figures.style import WIDE, reference, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 LINE_COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 PLACE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STATE_COLOURS = {"passed": "#009E73", "failed": "#D55E00", "not available": "#777777"}
-COLUMNS = 4
+COLUMNS = 3
 # Letters of a panel's title before it goes on in the next line.
 WIDTH = 30
 
 
+@with_data
 def graded_readings(
     readings: pd.DataFrame, *, labels: Mapping[str, str], states: Mapping[str, str]
 ) -> Figure:
@@ -37,7 +38,7 @@ def graded_readings(
     figure, axes = plt.subplots(
         rows,
         COLUMNS,
-        figsize=(2.9 * COLUMNS, 2.6 * rows + 0.7),
+        figsize=(WIDE, 2.3 * rows + 0.7),
         sharex=True,
         sharey=True,
         squeeze=False,
@@ -76,6 +77,7 @@ def graded_readings(
     return figure
 
 
+@with_data
 def truth_against_corruption(
     readings: pd.DataFrame, *, labels: Mapping[str, str], kinds: Mapping[str, str]
 ) -> Figure:
@@ -85,7 +87,7 @@ def truth_against_corruption(
     figure, axes = plt.subplots(
         len(places),
         len(shown),
-        figsize=(2.9 * len(shown), 2.7 * len(places) + 0.8),
+        figsize=(min(WIDE, 2.9 * len(shown)), 2.5 * len(places) + 1.0),
         sharex=True,
         sharey=True,
         squeeze=False,
@@ -100,7 +102,7 @@ def truth_against_corruption(
                 ax.plot(one.index, one, color=colour, marker="o", markersize=3, label=label)
             reference(ax, 0.0, "floor", kind="floor")
             reference(ax, 1.0, "ceiling", kind="ceiling")
-            ax.set_title(fill(kinds[kind], WIDTH) if place == places[0] else "", fontsize="small")
+            ax.set_title(fill(kinds[kind], 72 // len(shown)) if place == places[0] else "", fontsize="small")
             ax.set_xlabel("corruption" if place == places[-1] else "", fontsize="small")
         line[0].set_ylabel(f"{place} probabilities", fontsize="small")
     handles, names = axes[0, 0].get_legend_handles_labels()
@@ -108,6 +110,7 @@ def truth_against_corruption(
     return figure
 
 
+@with_data
 def scramble_matrix(changes: pd.DataFrame, *, labels: Mapping[str, str], largest: float = 1.0) -> Figure:
     """Metrics x scrambles: how far each scramble moves each score, as a share of floor to ceiling.
 
@@ -119,7 +122,7 @@ def scramble_matrix(changes: pd.DataFrame, *, labels: Mapping[str, str], largest
     table = worst.pivot_table(index="metric", columns="scramble", values="change", sort=False)
     table = table.loc[[m for m in labels if m in table.index], list(dict.fromkeys(rows["scramble"]))]
     figure, ax = plt.subplots(
-        figsize=(1.15 * table.shape[1] + 4.2, 0.38 * len(table) + 1.8), layout="constrained"
+        figsize=(min(WIDE, 1.15 * table.shape[1] + 4.2), 0.36 * len(table) + 2.0), layout="constrained"
     )
     ax.grid(False)
     image = ax.imshow(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sanity.figures.style import ARM_COLOURS, MARKS, arm_name
+from sanity.figures.style import ARM_COLOURS, MARKS, WIDE, arm_name, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 COLUMNS = 3
 
 
+@with_data
 def recovery_against_variance(
     scores: pd.DataFrame, *, metric: str = "recovery", name: str = "features recovered"
 ) -> Figure:
@@ -29,7 +30,7 @@ def recovery_against_variance(
     figure, axes = plt.subplots(
         lines,
         COLUMNS,
-        figsize=(3.3 * COLUMNS, 2.7 * lines + 0.6),
+        figsize=(WIDE, 2.7 * lines + 0.6),
         sharey=True,
         squeeze=False,
         layout="constrained",
@@ -60,10 +61,11 @@ def recovery_against_variance(
         ax.set_ylabel(name)
     for ax in axes.flat[max(0, len(worlds) - COLUMNS) : len(worlds)]:
         ax.set_xlabel("explained variance")
-    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
+@with_data
 def misses_of_parents(absorption: pd.DataFrame) -> Figure:
     """For each arm: how often a recovered parent is missed, alone and with a child, a dot per seed."""
     arms = list(dict.fromkeys(zip(absorption["constraint"], absorption["init"], strict=True)))
@@ -87,6 +89,7 @@ def misses_of_parents(absorption: pd.DataFrame) -> Figure:
     return figure
 
 
+@with_data
 def misfit_moves(table: pd.DataFrame) -> Figure:
     """The trained arm's explained variance and recovery, with an arrow from the dictionary that fits.
 

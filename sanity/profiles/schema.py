@@ -49,6 +49,7 @@ class Profile(Entry):
     @model_validator(mode="after")
     def _names_fit_together(self) -> Profile:
         for name in self.sources:
+            self._check_parts(name)
             self._origin_of(name)
         for name in self.evals:
             self.eval_named(name)
@@ -100,6 +101,15 @@ class Profile(Entry):
         if entry is None:
             raise BadInputError(f"{seen[-1] if seen else 'a grid'} names {source!r}, which is no source")
         return source
+
+    def _check_parts(self, name: str, above: tuple[str, ...] = ()) -> None:
+        """Whether what a source is made of is there, and not made of it in turn."""
+        if name in above:
+            raise BadInputError(f"sources are made of each other: {' -> '.join((*above, name))}")
+        if name not in self.sources:
+            raise BadInputError(f"{above[-1]} names {name!r}, which is no source")
+        for part in getattr(self.sources[name], "parts", ()):
+            self._check_parts(part, (*above, name))
 
     def eval_named(self, name: str) -> Eval:
         """The eval that the profile calls `name`, with the fields that it gives it."""

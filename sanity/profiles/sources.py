@@ -1,4 +1,4 @@
-"""The sources that a profile names: synthetic worlds, hooks in language models, noise like either."""
+"""The sources that a profile names: synthetic worlds, hooks in language models, several layers, noise."""
 
 from __future__ import annotations
 
@@ -8,12 +8,24 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from sanity.data import CircuitSpec, HarderSpec, SyntheticSpec, named_sources
+from sanity.data import CircuitSpec, HarderSpec, LayeredSpec, SyntheticSpec, named_sources
 from sanity.data.sources import SOURCES
 from sanity.data.text import TextSpec
 from sanity.errors import BadInputError
 from sanity.profiles.entry import Entry, Names, Positive, Size
-from sanity.sources import MLP, Hook, LanguageModelHook, MLPHook, Noise, Source, SyntheticCircuit, World
+from sanity.sources import (
+    MLP,
+    Hook,
+    LanguageModelHook,
+    Layers,
+    MLPHook,
+    Noise,
+    OneLayer,
+    ShuffledLayers,
+    Source,
+    SyntheticCircuit,
+    World,
+)
 from sanity.sources.mlp import PLACES
 from sanity.subject import assets_of, depth_of, shape_of, weights_of
 
@@ -53,6 +65,87 @@ class HarderWorldEntry(_WorldEntry):
     kind: Literal["harder world"]
     spec: HarderSpec = HarderSpec()
     held_out: Size = 8192
+
+
+class LayeredWorldEntry(Entry):
+    """A synthetic world of several layers, whose features are shared by all or belong to one."""
+
+    kind: Literal["layered world"]
+    spec: LayeredSpec = LayeredSpec()
+    held_out: Size = 8192
+
+    def made(self, named: Callable[[str], Source]) -> Source:
+        """The source."""
+        return World(self.spec, self.held_out)
+
+    def place(self, name: str) -> str:
+        """What tables call it."""
+        return name
+
+
+class LayersEntry(Entry):
+    """The same tokens at several hooks, named by their sources: what a crosscoder reads."""
+
+    kind: Literal["layers"]
+    hooks: Annotated[tuple[str, ...], Field(min_length=2)]
+    """One may be named twice: the same model twice."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The sources that it is made of."""
+        return self.hooks
+
+    def made(self, named: Callable[[str], Source]) -> Source:
+        """The source."""
+        hooks = {name: named(name) for name in self.hooks}
+        if others := [name for name, one in hooks.items() if not isinstance(one, Hook)]:
+            raise BadInputError(f"a crosscoder reads hooks, and {others[0]!r} is none: name other sources")
+        return Layers(tuple(one for name in self.hooks if isinstance(one := hooks[name], Hook)))
+
+    def place(self, name: str) -> str:
+        """What tables call it."""
+        return name
+
+
+class ShuffledLayersEntry(Entry):
+    """Another source's layers, each with tokens of its own: sharing without a shared cause."""
+
+    kind: Literal["shuffled layers"]
+    of: str
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The source that it is made of."""
+        return (self.of,)
+
+    def made(self, named: Callable[[str], Source]) -> Source:
+        """The source."""
+        return ShuffledLayers(named(self.of))
+
+    def place(self, name: str) -> str:
+        """What tables call it."""
+        return name
+
+
+class OneLayerEntry(Entry):
+    """One layer of another source, for an SAE of its own."""
+
+    kind: Literal["one layer"]
+    of: str
+    index: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The source that it is made of."""
+        return (self.of,)
+
+    def made(self, named: Callable[[str], Source]) -> Source:
+        """The source."""
+        return OneLayer(named(self.of), self.index)
+
+    def place(self, name: str) -> str:
+        """What tables call it."""
+        return name
 
 
 class HookEntry(Entry):
@@ -178,6 +271,15 @@ class NoiseEntry(Entry):
 
 
 SourceEntry = Annotated[
-    WorldEntry | HarderWorldEntry | CircuitEntry | HookEntry | MLPEntry | NoiseEntry,
+    WorldEntry
+    | HarderWorldEntry
+    | LayeredWorldEntry
+    | CircuitEntry
+    | HookEntry
+    | MLPEntry
+    | LayersEntry
+    | ShuffledLayersEntry
+    | OneLayerEntry
+    | NoiseEntry,
     Field(discriminator="kind"),
 ]

@@ -6,7 +6,7 @@ import base64
 import io
 import re
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sanity.errors import BadInputError
 
@@ -53,6 +53,16 @@ def code(name: str) -> str:
     return f"{fence}{pad}{plain}{pad}{fence}"
 
 
+def as_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """`table` with its index as columns, all of which have names and one type, as files need it."""
+    said = any(name is not None for name in table.index.names) or table.index.dtype.kind not in "iu"
+    plain = table.reset_index(drop=not said)
+    names: list[Any] = list(plain.columns)
+    plain.columns = [" ".join(map(str, c)).strip() if isinstance(c, tuple) else str(c) for c in names]
+    mixed = [c for c in plain if plain[c].dtype == object and plain[c].dropna().map(type).nunique() > 1]
+    return plain.astype(dict.fromkeys(mixed, str))
+
+
 def figure_html(figure: Figure, *, alt: str, caption: str, data: str = "") -> str:
     """`figure` as an image with its alternative text, its caption and (HTML) a link to its data.
 
@@ -62,20 +72,38 @@ def figure_html(figure: Figure, *, alt: str, caption: str, data: str = "") -> st
         raise BadInputError("a figure needs an alternative text that states the finding, and a caption")
     import matplotlib.pyplot as plt
 
-    buffer = io.BytesIO()
-    # Without a date in the file, the same figure has the same bytes.
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    from sanity.figures.style import SMALLEST, make_legible, marks_outside
+
+    smallest, outside, width = make_legible(figure), marks_outside(figure), round(figure.get_figwidth() * 96)
+    source = base64.b64encode(_png(figure)).decode()
     plt.close(figure)
-    width = round(figure.get_figwidth() * 96)
-    source = base64.b64encode(buffer.getvalue()).decode()
-    image = f'<img src="data:image/png;base64,{source}" alt="{escape(alt, quote=True)}" width="{width}">'
+    image = (
+        f'<img src="data:image/png;base64,{source}" alt="{escape(alt, quote=True)}" '
+        f'width="{width}" data-text="{smallest:.1f}" data-outside="{outside}" '
+        f'style="min-width:{round(width * SMALLEST / smallest)}px">'
+    )
     return f'<figure class="sanity-figure">{image}<figcaption>{escape(caption)}</figcaption>{data}</figure>'
+
+
+def _png(figure: Figure) -> bytes:
+    """The figure in 256 colours, a third of the bytes. The same figure has the same bytes."""
+    from PIL import Image
+
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=DPI)
+    few = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    few.save(small, format="png", optimize=True)
+    return small.getvalue()
+
+
+LONG = 40
+"""Rows from which on a table is a listing, and shows its caption alone until it is opened."""
 
 
 def table_html(table: pd.DataFrame, *, caption: str, folded: bool = False, digits: int = 3) -> str:
     """`table` with its caption, in a frame that scrolls sideways; `folded` shows the caption alone first.
 
-    The index is shown if it has a name.
+    The index is shown if it has a name. A listing of more than `LONG` rows is always folded.
     """
     rows = table.to_html(
         index=table.index.nlevels > 1 or table.index.name is not None,
@@ -84,7 +112,10 @@ def table_html(table: pd.DataFrame, *, caption: str, folded: bool = False, digit
         border=0,
         classes="sanity-table",
     )
+    words, folded = escape(caption), folded or len(table) > LONG
+    hidden = ' class="sanity-hidden"' if folded else ""
+    rows = rows.replace(">", f"><caption{hidden}><span>{words}</span></caption>", 1)
     framed = f'<div class="sanity-scroll">{rows}</div>'
     if folded:
-        return f"<details><summary>{escape(caption)} ({len(table)} rows)</summary>{framed}</details>"
-    return f'<p class="sanity-caption">{escape(caption)}</p>{framed}'
+        return f"<details><summary>{words} ({len(table):,} rows)</summary>{framed}</details>"
+    return framed

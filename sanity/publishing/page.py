@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sanity.engine.files import write_atomically, write_sealed
 from sanity.errors import BadInputError
 from sanity.publishing.answers import Answer, glue_numbers
-from sanity.publishing.display import Html, figure_html, table_html
+from sanity.publishing.display import Html, as_columns, figure_html, table_html
 from sanity.publishing.log import log_to_stderr
 from sanity.publishing.provenance import provenance, provenance_html, with_inputs
 from sanity.publishing.stamps import results_folder, tables_path
@@ -140,10 +140,49 @@ class ChapterPage:
         finding: str = "",
         data: tuple[pd.DataFrame, str] | None = None,
     ) -> Html:
-        """A figure with its alternative text, its caption, and data to download; `finding` is its title."""
+        """A figure with its alternative text, its caption, and data to download; `finding` is its title.
+
+        Without `data`, a figure of `sanity.figures` is published with the table that it was drawn from.
+        """
+        if data is None and hasattr(figure, "drawn_from"):
+            name, table = figure.drawn_from
+            data = (as_columns(table), self._own_name(name))
         link = self.publish(*data).html if data is not None else ""
         title = f'<p class="sanity-finding">{escape(finding)}</p>' if finding else ""
         return Html(title + figure_html(figure, alt=alt, caption=caption, data=link))
+
+    def slider(self, table: pd.DataFrame, **how: Any) -> Html:
+        """A slider over computed results; see `sanity.publishing.widgets.slider_html`."""
+        from sanity.publishing.widgets import slider_html
+
+        return Html(slider_html(table, **how))
+
+    def quiz(
+        self,
+        examples: pd.DataFrame,
+        latents: pd.DataFrame,
+        *,
+        others: Sequence[str],
+        caption: str,
+        judge: str,
+        each: int = 6,
+        seed: int = 0,
+    ) -> Html:
+        """*Which latent is trained?* See `sanity.publishing.quiz.questions_of`; empty without examples."""
+        from sanity.publishing.quiz import points_on_all, questions_of
+        from sanity.publishing.widgets import quiz_html
+
+        questions = questions_of(examples, latents, others=others, each=each, seed=seed)
+        everything = points_on_all(latents, others)
+        return Html(
+            quiz_html(questions, caption=caption, judge=judge, all_pairs=everything) if questions else ""
+        )
+
+    def _own_name(self, figure: str) -> str:
+        """A name for a figure's data, on this page alone; the second of its kind ends in _2."""
+        name = f"{self.name.replace('/', '_')}_{figure}"
+        same = sum(kept.startswith((f"{name}.", f"{name}_")) for kept in self._tables) // 2
+        return f"{name}_{same + 1}" if same else name
 
     def table(self, table: pd.DataFrame, *, caption: str, folded: bool = False, digits: int = 3) -> Html:
         """A table with its caption; `folded` shows the caption alone until it is opened."""
@@ -158,20 +197,19 @@ class ChapterPage:
         return self.table(table.set_index("setting"), caption="The paper's settings, and those of this page.")
 
     def publish(self, table: pd.DataFrame, name: str) -> Html:
-        """Keep `table` as `_build/results/PROFILE/NAME.parquet` and give a link to download it."""
+        """Keep `table` as `_build/results/PROFILE/NAME.parquet` and `.csv`, and give links to both."""
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
             raise BadInputError(f"a table is published under a name such as 'recovery_curves', not {name!r}")
-        buffer = io.BytesIO()
-        table.to_parquet(buffer, index=False)
-        path = results_folder(self.root, self.profile.name) / f"{name}.parquet"
-        write_atomically(path, buffer.getvalue())
-        self._tables[name] = hashlib.sha256(buffer.getvalue()).hexdigest()
+        parquet = io.BytesIO()
+        table.to_parquet(parquet, index=False)
+        written = {".parquet": parquet.getvalue(), ".csv": table.to_csv(index=False).encode()}
+        for suffix, content in written.items():
+            write_atomically(results_folder(self.root, self.profile.name) / f"{name}{suffix}", content)
+            self._tables[f"{name}{suffix}"] = hashlib.sha256(content).hexdigest()
         write_sealed(tables_path(self.root, self.profile.name, self.name), self._tables)
         size = f"{table.shape[0]:,} rows, {table.shape[1]} columns"
-        return Html(
-            f'<p class="sanity-data">Data: <a href="data/{name}.parquet" download>{name}.parquet</a> '
-            f"({size})</p>"
-        )
+        links = (f'<a href="data/{name}{suffix}" download>{name}{suffix}</a>' for suffix in written)
+        return Html(f'<p class="sanity-data">Data: {", ".join(links)} ({size})</p>')
 
     def provenance(
         self,

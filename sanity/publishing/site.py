@@ -34,6 +34,7 @@ from sanity.errors import SanityError
 from sanity.publishing.answers import disagreements
 from sanity.publishing.api import PLACE, api_markdown
 from sanity.publishing.chapters import Chapter
+from sanity.publishing.finishing import finish_pages
 from sanity.publishing.glossary import Linker, terms_of
 from sanity.publishing.remote import Remote, buttons, fill_colab_cell, find_remote, published_ref
 from sanity.publishing.sections import without_empty
@@ -162,7 +163,7 @@ def folder_digest(folder: Path, *others: Path) -> str:
         name = path.relative_to(folder) if path.is_relative_to(folder) else path.name
         state.update(f"{name}\0{sha256_of(path)}\n".encode())
     package = Path(__file__).resolve().parent
-    for path in sorted(package.glob("*.py")):
+    for path in sorted(p for p in package.rglob("*") if p.suffix in (".py", ".css")):
         state.update(path.read_bytes())
     return state.hexdigest()
 
@@ -193,7 +194,7 @@ def _page(
 
 
 def _run_builder(root: Path) -> Path:
-    """Run jupyter-book over the staged folder; gives the folder of the new pages."""
+    """Run jupyter-book over the staged folder and finish its pages; gives the folder of the new pages."""
     pages = root / "_build" / "pages"
     remove(pages)
     code = "from jupyter_book.cli.main import main; main(prog_name='jupyter-book')"
@@ -223,6 +224,7 @@ def _run_builder(root: Path) -> Path:
         first = lines[0].replace(f"{root}/_build/site/", "book/") if lines else "it gave no reason"
         more = f" (and {len(lines) - 1} more lines)" if len(lines) > 1 else ""
         raise SanityError(f"the book was not built: {first.strip()}{more}; all of it is in {record}")
+    finish_pages(built)
     return built
 
 

@@ -50,7 +50,7 @@ def stamp(root: Path, profile: str, name: str, *, fingerprint: str, seconds: flo
     tables = read_sealed(noted) if noted.exists() else {}
     left = {
         notebook_path(root, profile, name): sha256_of(notebook_path(root, profile, name)),
-        **{results_folder(root, profile) / f"{table}.parquet": sha256 for table, sha256 in tables.items()},
+        **{results_folder(root, profile) / table: sha256 for table, sha256 in tables.items()},
         **({noted: sha256_of(noted)} if tables else {}),
     }
     facts = {
@@ -75,7 +75,9 @@ def stamped(root: Path, profile: str, name: str) -> Mapping[str, Any]:
 
 def tables_of(root: Path, profile: str, name: str) -> list[Path]:
     """The result tables that a chapter has published, as it left them."""
-    return [root / file for file in stamped(root, profile, name)["files"] if file.endswith(".parquet")]
+    return [
+        root / file for file in stamped(root, profile, name)["files"] if file.endswith((".parquet", ".csv"))
+    ]
 
 
 def sweep(root: Path, profile: str) -> None:

@@ -4,6 +4,7 @@ from sanity.sources.base import Opened, Pace, Source, held_out_rows
 from sanity.sources.circuit import SyntheticCircuit
 from sanity.sources.hook import Hook, LanguageModelHook, harvests_of, read_hook
 from sanity.sources.inits import SignedBasis, TrueFeatures
+from sanity.sources.layers import Layers, OneLayer, ShuffledLayers
 from sanity.sources.mlp import MLP, MLPHook
 from sanity.sources.noise import Noise
 from sanity.sources.run import Budget, RunSpec, Snapshot
@@ -14,11 +15,14 @@ __all__ = [
     "Budget",
     "Hook",
     "LanguageModelHook",
+    "Layers",
     "MLPHook",
     "Noise",
+    "OneLayer",
     "Opened",
     "Pace",
     "RunSpec",
+    "ShuffledLayers",
     "SignedBasis",
     "Snapshot",
     "Source",

@@ -97,6 +97,11 @@ class Source(Named, family="source"):
         raise BadInputError(f"{type(self).__name__} does not say how wide its activations are: define d_in")
 
     @property
+    def blocks(self) -> tuple[int, ...]:
+        """Widths of the layers or models whose activations stand one behind the other; they sum to `d_in`."""
+        return (self.d_in,)
+
+    @property
     def subject(self) -> str | None:
         """The language model that they are read from; None where there is none."""
         return None

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from sanity.data import SyntheticSpec, SyntheticStream, world_of
+from sanity.data import LayeredSpec, SyntheticSpec, SyntheticStream, world_of
 from sanity.engine.cells import Result
 from sanity.sources.base import FIRST_CALIBRATION_STEP, Opened, Source, held_out_rows
 
@@ -27,6 +27,11 @@ class World(Source):
     @override
     def d_in(self) -> int:
         return self.spec.d_in
+
+    @property
+    @override
+    def blocks(self) -> tuple[int, ...]:
+        return self.spec.blocks if isinstance(self.spec, LayeredSpec) else (self.d_in,)
 
     @property
     @override

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -19,7 +20,7 @@ def no_judge(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_an_endpoint_it_says_how_to_name_one() -> None:
     done = CliRunner().invoke(app, ["judge", "--dry-run"])
     assert done.exit_code == 0
-    assert "smollm2-135m  this machine" in done.stdout
+    assert re.search(r"^minilm +this machine +21 +200 +0 ", done.stdout, re.M)
     assert "Nothing was asked" in done.stdout
     assert "set SANITY_JUDGE_URL and SANITY_JUDGE_MODEL" in done.stdout
 
@@ -33,7 +34,7 @@ def test_calls_tokens_and_money_are_told(monkeypatch: pytest.MonkeyPatch) -> Non
     # 20 latents of 7 arms on 3 seeds: a description and twice ten questions each; and the gate.
     assert big["calls"] == 20 * 21 * (1 + 2 * 10) + 6 * 2 * 4
     assert big["money"] == pytest.approx((2 * big["prompt_tokens"] + 10 * big["answer_tokens"]) / 1e6)
-    assert (bundled["kind"], bundled["money"]) == ("local", 0.0)
+    assert (bundled["kind"], bundled["calls"], bundled["money"]) == ("matcher", 0, 0.0)
 
 
 def test_a_key_that_would_travel_unencrypted_is_one_line_and_not_shown(

@@ -133,7 +133,7 @@ EXCERPTS = [
 
 @pytest.fixture(autouse=True)
 def few_excerpts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judging, "registry_excerpts", lambda *, seed: EXCERPTS)
+    monkeypatch.setattr(judging, "registry_excerpts", lambda *, per_source, seed: EXCERPTS)
 
 
 def gate_cell(asked: JudgedInterpretability = ASKED) -> Cell:
@@ -271,7 +271,13 @@ def test_every_seed_draws_its_own_order_and_all_arms_of_a_seed_share_it(
 def test_the_first_judge_that_passed_gives_the_score() -> None:
     def opinion(name: str, accuracy: float, *, passed: bool, silent: str = "") -> Opinion:
         latents = pd.DataFrame(
-            {"latent": [0, 1], "accuracy": accuracy, "shuffled": 0.5, "unanswered": float(bool(silent))}
+            {
+                "latent": [0, 1],
+                "accuracy": accuracy,
+                "shuffled": 0.5,
+                "same_word": None,
+                "unanswered": float(bool(silent)),
+            }
         )
         spec = JudgeSpec("local", name, "weights", 1)
         return Opinion(spec, passed, f"{name}'s gate", Judged(latents, pd.DataFrame()), silent)
@@ -316,7 +322,7 @@ def test_cells_do_not_know_the_address_the_key_or_the_price(monkeypatch: pytest.
 def test_without_a_named_judge_its_grid_plans_nothing(store: LocalStore) -> None:
     plan = named_plan()
     assert plan.grid("judged_interpretability_named") == []
-    assert len(plan.grid("judged_interpretability")) == 1
+    assert len(plan.grid("judged_interpretability")) == 21
     read = Reader(profiles.load("quick", only=GRIDS[:1]), store)
     assert read.plan.cells == []
     assert read.scores(GRIDS[0]).empty
@@ -331,14 +337,14 @@ def test_judges_come_from_the_environment_and_the_profile(monkeypatch: pytest.Mo
         found = profile.eval_named(name).in_environment()
         return [(spec.kind, spec.model, found.contexts) for spec in found.judges]
 
-    assert judges("judged_interpretability") == [("local", "smollm2-135m", 5)]
+    assert judges("judged_interpretability") == [("matcher", "minilm", 50)]
     assert profile.eval_named("judged_by_named").in_environment() is None
     monkeypatch.setenv("SANITY_JUDGE_URL", "https://one.example/v1")
     with pytest.raises(BadInputError, match="SANITY_JUDGE_MODEL is not"):
         judges("judged_by_named")
     monkeypatch.setenv("SANITY_JUDGE_MODEL", "a,b")
     assert judges("judged_by_named") == [("endpoint", "a", 50), ("endpoint", "b", 50)]
-    assert judges("judged_interpretability") == [("local", "smollm2-135m", 5)]
+    assert judges("judged_interpretability") == [("matcher", "minilm", 50)]
     monkeypatch.delenv("SANITY_JUDGE_URL")
     monkeypatch.setenv("SANITY_JUDGE_MODEL", "smollm2-135m")
     assert judges("judged_by_named") == [("local", "smollm2-135m", 50)]

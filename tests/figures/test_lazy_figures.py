@@ -62,7 +62,7 @@ def test_trajectories_show_every_place_and_side() -> None:
 def test_laziness_is_drawn_where_it_was_asked() -> None:
     figure = figures.laziness_trajectories(curves())
     assert len(figure.axes) == 6
-    assert len(lines(figure, 0)["same sample"]) == 3
+    assert len(lines(figure, 0)["same sample (overlap of supports)"]) == 3
 
 
 def scores(metrics: dict[str, float], taus: list[float], *, place: str, noise: bool) -> pd.DataFrame:

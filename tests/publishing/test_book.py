@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from browser.chrome import browser, why_not
+from browser.measure import WIDE, axe_source, broken_rules, measure_page, search_hits
 from hostile import HOSTILE
 from torture.damaging import DAMAGES
 
@@ -91,6 +93,26 @@ def test_set_up_cells_and_progress_are_not_shown(pages: Mapping[str, str]) -> No
     assert "Parameters" not in pages["toy"]
     assert "said on stderr" not in pages["toy"]
     assert "plt" in pages["toy"], "the chapter's own code is shown"
+
+
+@pytest.mark.skipif(bool(why_not()), reason=why_not() or "a browser")
+def test_a_browser_finds_no_fault_in_any_page(book: Path, pages: Mapping[str, str]) -> None:
+    html, axe = book / "_build" / "html", axe_source()
+    with browser() as tab:
+        for name in pages:
+            row = measure_page(tab, html / f"{name}.html")
+            faults = ("console", "outside", "no frame", "no scope", "no link", "clipped", "overflow")
+            assert {fault: row[fault] for fault in faults} == dict.fromkeys(faults, 0), name
+            assert row["smallest text"] is None or min(row["smallest text"], row["phone text"]) > 9
+            for mode in ("light", "dark") if axe else ():
+                tab.screen(*WIDE, dark=mode == "dark")
+                tab.open((html / f"{name}.html").as_uri())
+                assert tab.ask("document.documentElement.dataset.theme") == mode
+                assert broken_rules(tab, axe or "") == [], (name, mode)
+        found, with_excerpt = search_hits(tab, html, "toy")
+        assert found == with_excerpt > 0
+    if not axe:
+        pytest.skip("the rules of axe are not installed (axe-core-python); all else was looked at")
 
 
 def test_data_can_be_downloaded(book: Path, pages: Mapping[str, str]) -> None:

@@ -31,7 +31,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         write_atomically(notebook, source.read_bytes())
         table = results_folder(notebook.parents[3], profile) / f"{name}_arms.parquet"
         write_atomically(table, b"rows")
-        write_sealed(noted, {table.stem: sha256_of(table)})
+        write_sealed(noted, {table.name: sha256_of(table)})
         names.append(name)
         return 1.5
 

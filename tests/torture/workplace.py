@@ -108,7 +108,7 @@ def _publish(root: Path, store: LocalStore, todo: Sequence[Cell]) -> Mapping[str
         write_atomically(notebook, json.dumps(shown))
         table = results_folder(root, profile) / f"{name}_tables.parquet"
         write_atomically(table, "".join(sha256_of(store.root / "results" / one) for one in sorted(tables)))
-        write_sealed(noted, {table.stem: sha256_of(table)})
+        write_sealed(noted, {table.name: sha256_of(table)})
         return 0.1
 
     def builder(_root: Path) -> Path:

@@ -13,7 +13,7 @@ from sanity.evals.interpretability.contexts import (
     Part,
 )
 from sanity.evals.interpretability.drawing import Contexts, contexts_of
-from sanity.evals.interpretability.encoder import SentenceEncoder
+from sanity.evals.interpretability.encoder import SentenceEncoder, TextTokens
 from sanity.evals.interpretability.features import PoolFeatures
 from sanity.evals.interpretability.frequencies import FREQUENCY_MATCHED, frequency_matched
 from sanity.evals.interpretability.predicting import Interpretability
@@ -21,6 +21,7 @@ from sanity.evals.interpretability.ranking import auroc, matched_auroc
 from sanity.evals.interpretability.scoring import COLUMNS, VERSION, Scoring, score_latents, summarise
 from sanity.evals.interpretability.unseen_text import load_pool
 from sanity.evals.interpretability.windows import Pool, cut_windows, pieces_of
+from sanity.evals.interpretability.words import PoolWords
 
 __all__ = [
     "ALIVE_FREQUENCY",
@@ -36,8 +37,10 @@ __all__ = [
     "Part",
     "Pool",
     "PoolFeatures",
+    "PoolWords",
     "Scoring",
     "SentenceEncoder",
+    "TextTokens",
     "auroc",
     "collect_contexts",
     "contexts_of",

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from sanity.errors import BadInputError
 from sanity.evals.base import GRADED_COLUMNS, graded_row
 from sanity.evals.interpretability.contexts import Counts, DrawnContexts
-from sanity.evals.interpretability.features import Ints, PoolFeatures
+from sanity.evals.interpretability.features import PoolFeatures
 from sanity.evals.interpretability.scoring import Scoring, score_latents, summarise
+from sanity.evals.interpretability.words import Ints, PoolWords
 
 KINDS = ("topic", "word", "word in topic")
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -46,7 +47,7 @@ class Concept:
     """-1 for a position to be drawn."""
 
 
-def known_concepts(features: PoolFeatures, *, fewest: int, seed: int) -> list[Concept]:
+def known_concepts(features: PoolWords, *, fewest: int, seed: int) -> list[Concept]:
     """All concepts of the three kinds that have `fewest` contexts, and as many without, in each part."""
     rng = np.random.default_rng(seed)
     sources = np.array(features.pool.sources)
@@ -78,13 +79,13 @@ def known_concepts(features: PoolFeatures, *, fewest: int, seed: int) -> list[Co
     return usable
 
 
-def _word(features: PoolFeatures, word: int, where: NDArray[np.bool_], kind: str) -> Concept:
+def _word(features: PoolWords, word: int, where: NDArray[np.bool_], kind: str) -> Concept:
     windows, positions = np.nonzero((features.word == word) & where[:, None])
     topic = f" in {features.pool.sources[windows[0]]}" if kind != "word" and len(windows) else ""
     return Concept(kind, features.words[word] + topic, windows, positions)
 
 
-def _usable(concept: Concept, features: PoolFeatures, fewest: int) -> bool:
+def _usable(concept: Concept, features: PoolWords, fewest: int) -> bool:
     test = features.pool.test.numpy()
     held = np.unique(concept.windows)
     firing = [int((test[held] == part).sum()) for part in (False, True)]
@@ -95,7 +96,7 @@ def _usable(concept: Concept, features: PoolFeatures, fewest: int) -> bool:
 
 
 def corrupted(
-    concepts: Sequence[Concept], features: PoolFeatures, *, level: float, fewest: int, seed: int
+    concepts: Sequence[Concept], features: PoolWords, *, level: float, fewest: int, seed: int
 ) -> DrawnContexts:
     """The concepts as latents, their strengths drawn, each activation moved with probability `level`."""
     if not 0 <= level <= 1:

@@ -1,13 +1,14 @@
-"""A sentence encoder: what a context is about, as one unit vector."""
+"""A sentence encoder: what a context is about, as one unit vector, or token by token."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
@@ -21,6 +22,15 @@ ASSET, MEMBER = "minilm", "model"
 
 # Texts per forward pass: small enough for the caches of a CPU.
 _BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class TextTokens:
+    """A text as its word pieces."""
+
+    ids: Int[Tensor, " tokens"]
+    vectors: Float[Tensor, "tokens d"]
+    """Unit rows, each read in the whole text."""
 
 
 class SentenceEncoder:
@@ -61,29 +71,52 @@ class SentenceEncoder:
         Texts of similar length are embedded together, so that little is padded; no text's vector depends
         on the others beyond rounding.
         """
+        out = torch.empty(len(texts), int(self._model.config.hidden_size))
+        for some, _, hidden, mask in self._passes(texts):
+            mean = (hidden * mask).sum(1) / mask.sum(1)
+            out[some] = torch.nn.functional.normalize(mean, dim=1).cpu()
+        return out
+
+    @torch.no_grad()
+    def tokens(self, texts: Sequence[str]) -> list[TextTokens]:
+        """Of each text its word pieces with the last layer's vectors, at length 1; on the CPU.
+
+        The encoder's own marks (begin, end, unknown) are left out, so a text may have none.
+        """
+        special = torch.tensor(sorted(self._tokenizer.all_special_ids))
+        out: list[TextTokens | None] = [None] * len(texts)
+        for some, ids, hidden, _ in self._passes(texts):
+            vectors = torch.nn.functional.normalize(hidden, dim=2).cpu()
+            for i, own, rows in zip(some, ids, vectors, strict=True):
+                pieces = torch.tensor(own)
+                kept = ~torch.isin(pieces, special)
+                out[i] = TextTokens(pieces[kept], rows[: len(own)][kept])
+        return [one for one in out if one is not None]
+
+    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The word pieces of each text, with the encoder's marks."""
         if not texts:
             raise BadInputError("there is no text to embed: give at least one")
-        encoded = self._tokenizer(
+        found: list[list[int]] = self._tokenizer(
             list(texts), truncation=True, max_length=self.longest, return_attention_mask=False
         )["input_ids"]
+        return found
+
+    def _passes(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[list[int]], Tensor, Tensor]]:
+        """Which texts, their token ids, hidden states [texts, tokens, d] and mask, pass by pass."""
+        encoded = self.token_ids(texts)
         order = sorted(range(len(texts)), key=lambda i: len(encoded[i]))
-        out = torch.empty(len(texts), int(self._model.config.hidden_size))
         bar: tqdm[None] = track(description="embed contexts", total=len(texts), unit="text")
         with bar:
             for first in range(0, len(order), _BATCH):
                 some = order[first : first + _BATCH]
-                out[some] = self._embed([encoded[i] for i in some])
+                ids = [encoded[i] for i in some]
+                padded = self._tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self.device)
+                hidden = self._model(
+                    input_ids=padded["input_ids"], attention_mask=padded["attention_mask"]
+                ).last_hidden_state
+                yield some, ids, hidden, padded["attention_mask"].unsqueeze(-1).to(hidden)
                 bar.update(len(some))
-        return out
-
-    def _embed(self, ids: list[list[int]]) -> Tensor:
-        padded = self._tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self.device)
-        hidden = self._model(
-            input_ids=padded["input_ids"], attention_mask=padded["attention_mask"]
-        ).last_hidden_state
-        mask = padded["attention_mask"].unsqueeze(-1).to(hidden)
-        mean = (hidden * mask).sum(1) / mask.sum(1)
-        return torch.nn.functional.normalize(mean, dim=1).cpu()
 
 
 class _Linear(torch.nn.Module):

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sanity.evals.interpretability.features import NGRAMS, Ints, PoolFeatures
+from sanity.evals.interpretability.features import NGRAMS, PoolFeatures
+from sanity.evals.interpretability.words import Ints
 
 Floats = NDArray[np.float64]
 

@@ -1,9 +1,17 @@
-"""A language model as judge: the paper's protocol for interpretability, local or behind an endpoint."""
+"""A judge of latents: the paper's protocol, by comparing texts or by a language model here or elsewhere."""
 
 from __future__ import annotations
 
 from sanity.evals.judging import protocol
-from sanity.evals.judging.asking import MOST_UNANSWERED, UNANSWERED_CREDIT, Judge, JudgeSpec
+from sanity.evals.judging.asking import (
+    MOST_UNANSWERED,
+    UNANSWERED_CREDIT,
+    Answerer,
+    Asker,
+    Classified,
+    Judge,
+    JudgeSpec,
+)
 from sanity.evals.judging.budget import (
     Prices,
     Spending,
@@ -14,6 +22,7 @@ from sanity.evals.judging.budget import (
 )
 from sanity.evals.judging.cache import Answer, AnswerCache
 from sanity.evals.judging.client import EndpointJudge, open_endpoint
+from sanity.evals.judging.describing import Corpus, described
 from sanity.evals.judging.errors import BudgetError, JudgeError
 from sanity.evals.judging.gate import (
     CONCEPTS,
@@ -28,28 +37,37 @@ from sanity.evals.judging.gate import (
 )
 from sanity.evals.judging.interpretability import JudgedInterpretability
 from sanity.evals.judging.local import LocalJudge, open_local
+from sanity.evals.judging.matching import TextMatcher, open_matcher
+from sanity.evals.judging.planted import planted_accuracy
 from sanity.evals.judging.protocol import Conversation, Message
 from sanity.evals.judging.scoring import (
     METRIC,
+    SAME_WORD,
     Judged,
     LatentTexts,
     judge_latents,
     latent_texts,
     texts_of,
 )
-from sanity.evals.judging.settings import Endpoint, Key, endpoint_from, judges_called, model_names
+from sanity.evals.judging.settings import MATCHER, Endpoint, Key, endpoint_from, judges_called, model_names
 
 __all__ = [
     "CONCEPTS",
     "FLOOR_MARGIN",
     "GATE_MARGIN",
+    "MATCHER",
     "METRIC",
     "MOST_UNANSWERED",
+    "SAME_WORD",
     "UNANSWERED_CREDIT",
     "Answer",
     "AnswerCache",
+    "Answerer",
+    "Asker",
     "BudgetError",
+    "Classified",
     "Conversation",
+    "Corpus",
     "Endpoint",
     "EndpointJudge",
     "Excerpt",
@@ -65,8 +83,10 @@ __all__ = [
     "Message",
     "Prices",
     "Spending",
+    "TextMatcher",
     "Usage",
     "count_tokens",
+    "described",
     "endpoint_from",
     "estimate",
     "estimate_protocol",
@@ -78,6 +98,8 @@ __all__ = [
     "model_names",
     "open_endpoint",
     "open_local",
+    "open_matcher",
+    "planted_accuracy",
     "protocol",
     "registry_excerpts",
     "run_gate",

@@ -31,8 +31,8 @@ Verdicts = tuple[bool | None, ...]
 
 
 @runtime_checkable
-class Judge(Protocol):
-    """Anything that answers conversations."""
+class Answerer(Protocol):
+    """Anything that answers conversations: a language model."""
 
     name: str
 
@@ -45,23 +45,26 @@ class JudgeSpec:
     """Which judge, for a result's key: no address, no key, no price."""
 
     kind: str
-    """local or endpoint"""
+    """local or endpoint (language models), or matcher (which compares texts)"""
     model: str
     weights: str | None
-    """Of a local model; what stands behind an endpoint's name is the endpoint's business."""
+    """Of a model on this machine; what stands behind an endpoint's name is the endpoint's business."""
     texts_per_question: int
+    """0: all that are to be told apart by one description."""
     seed: int = 0
     protocol: str = VERSION
 
     @property
     def assets(self) -> tuple[str, ...]:
         """What asking a judge on this machine needs."""
+        if self.kind == "matcher":
+            return (self.model,)
         return assets_of(self.model) if self.kind == "local" else ()
 
     @property
     def label(self) -> str:
         """For tables."""
-        where = "on this machine" if self.kind == "local" else "endpoint"
+        where = {"matcher": "text matcher", "local": "on this machine"}.get(self.kind, "endpoint")
         return f"{self.model} ({where}{f', seed {self.seed}' if self.seed else ''})"
 
 
@@ -97,63 +100,91 @@ class Transcript:
         )
 
 
-def describe(judge: Judge, excerpts: Sequence[Sequence[str]]) -> list[tuple[str | None, Asked]]:
-    """A description of each set of marked excerpts; `None` where two answers were unusable."""
-    asked = _ask(
-        judge,
-        [describe_question(some) for some in excerpts],
-        usable=lambda _, answer: read_description(answer.text) is not None,
-        reminder=lambda _: DESCRIBE_REMINDER,
-    )
-    return [(read_description(one.answers[-1].text), one) for one in asked]
-
-
 @dataclass(frozen=True)
 class Classified:
     """What a judge said about some texts."""
 
     verdicts: Verdicts
     log_odds: tuple[float | None, ...]
-    """Of yes over no, where the judge's probabilities are known."""
+    """Of yes over no, where the judge's probabilities are known; of a matcher, how well the text fits."""
     asked: tuple[Asked, ...]
 
 
-def classify(
-    judge: Judge, questions: Sequence[tuple[str | None, Sequence[str]]], *, texts_per_question: int
-) -> list[Classified]:
-    """Which texts fit which description, for each (description, texts); all unanswered without one."""
-    parts: list[tuple[int, Conversation, int]] = []
-    for i, (description, texts) in enumerate(questions):
-        if description is not None:
-            parts += [
-                (i, classify_question(description, some), len(some))
-                for first in range(0, len(texts), texts_per_question)
-                for some in [texts[first : first + texts_per_question]]
-            ]
-    sizes = [n for _, _, n in parts]
-    asked = _ask(
-        judge,
-        [question for _, question, _ in parts],
-        usable=lambda k, answer: None not in read_verdicts(answer.text, sizes[k]),
-        reminder=lambda k: classify_reminder(sizes[k]),
-    )
-    found: list[list[tuple[Verdicts, Asked]]] = [[] for _ in questions]
-    for (i, _, n), one in zip(parts, asked, strict=True):
-        found[i].append((_merged(one, n), one))
-    return [_joined(of, len(texts)) for of, (_, texts) in zip(found, questions, strict=True)]
+Question = tuple[str | None, Sequence[str]]
+"""A description, if there is one, and the texts of which some fit it: half of them, in random order."""
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Anything that puts texts into words and finds further texts by these: nothing but text passes."""
+
+    @property
+    def name(self) -> str:
+        """What the judge is called in tables."""
+
+    def describe(self, excerpts: Sequence[Sequence[str]]) -> list[tuple[str | None, Asked]]:
+        """A description of each set of marked excerpts; `None` where there is none."""
+
+    def classify(self, questions: Sequence[Question]) -> list[Classified]:
+        """Which texts fit which description; all unanswered without one."""
+
+
+@dataclass(frozen=True)
+class Asker:
+    """A language model as judge: asked in the words of `sanity.evals.judging.protocol`."""
+
+    model: Answerer
+    texts_per_question: int = 1
+
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        return self.model.name
+
+    def describe(self, excerpts: Sequence[Sequence[str]]) -> list[tuple[str | None, Asked]]:
+        """A description of each set of marked excerpts; `None` where two answers were unusable."""
+        asked = _ask(
+            self.model,
+            [describe_question(some) for some in excerpts],
+            usable=lambda _, answer: read_description(answer.text) is not None,
+            reminder=lambda _: DESCRIBE_REMINDER,
+        )
+        return [(read_description(one.answers[-1].text), one) for one in asked]
+
+    def classify(self, questions: Sequence[Question]) -> list[Classified]:
+        """Which texts fit which description; all unanswered without one."""
+        parts: list[tuple[int, Conversation, int]] = []
+        for i, (description, texts) in enumerate(questions):
+            if description is not None:
+                parts += [
+                    (i, classify_question(description, some), len(some))
+                    for first in range(0, len(texts), self.texts_per_question)
+                    for some in [texts[first : first + self.texts_per_question]]
+                ]
+        sizes = [n for _, _, n in parts]
+        asked = _ask(
+            self.model,
+            [question for _, question, _ in parts],
+            usable=lambda k, answer: None not in read_verdicts(answer.text, sizes[k]),
+            reminder=lambda k: classify_reminder(sizes[k]),
+        )
+        found: list[list[tuple[Verdicts, Asked]]] = [[] for _ in questions]
+        for (i, _, n), one in zip(parts, asked, strict=True):
+            found[i].append((_merged(one, n), one))
+        return [_joined(of, len(texts)) for of, (_, texts) in zip(found, questions, strict=True)]
 
 
 def _ask(
-    judge: Judge,
+    model: Answerer,
     questions: Sequence[Conversation],
     *,
     usable: Callable[[int, Answer], bool],
     reminder: Callable[[int], str],
 ) -> list[Asked]:
-    first = judge.answer(questions)
+    first = model.answer(questions)
     again = [k for k, answer in enumerate(first) if not usable(k, answer)]
     # One question at a time is repeated with its own reminder; the others stand.
-    second = judge.answer([questions[k].followed_by(first[k].text, reminder(k)) for k in again])
+    second = model.answer([questions[k].followed_by(first[k].text, reminder(k)) for k in again])
     repeated = dict(zip(again, second, strict=True))
     return [
         Asked(question, (first[k], repeated[k]) if k in repeated else (first[k],))

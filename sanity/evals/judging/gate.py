@@ -18,7 +18,7 @@ import torch
 
 from sanity.errors import BadInputError
 from sanity.evals.base import graded_row
-from sanity.evals.judging.asking import MOST_UNANSWERED, Judge, Transcript, classify, credit
+from sanity.evals.judging.asking import MOST_UNANSWERED, Judge, Transcript, credit
 from sanity.evals.judging.protocol import VERSION
 from sanity.evals.judging.scoring import CHANCE, METRIC, derangement
 from sanity.evals.score import Score
@@ -123,7 +123,6 @@ def run_gate(
     excerpts: Sequence[Excerpt],
     *,
     n: int,
-    texts_per_question: int,
     seed: int,
     concepts: Sequence[Concept] = CONCEPTS,
 ) -> GateReport:
@@ -138,10 +137,8 @@ def run_gate(
     transcript = Transcript()
     said = {}
     for kind, given in (("right", range(len(concepts))), ("shuffled", others)):
-        said[kind] = classify(
-            judge,
-            [(concepts[g].description, texts) for g, (texts, _) in zip(given, drawn, strict=True)],
-            texts_per_question=texts_per_question,
+        said[kind] = judge.classify(
+            [(concepts[g].description, texts) for g, (texts, _) in zip(given, drawn, strict=True)]
         )
         for concept, found in zip(concepts, said[kind], strict=True):
             for asked in found.asked:

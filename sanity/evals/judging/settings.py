@@ -37,11 +37,15 @@ from pydantic import (
     model_validator,
 )
 
-from sanity.assets import cache_folder
+from sanity.assets import asset, cache_folder
 from sanity.errors import BadInputError
 from sanity.evals.judging.asking import JudgeSpec
 from sanity.evals.judging.budget import Prices
+from sanity.evals.judging.matching import VERSION as MATCHER_VERSION
 from sanity.subject import weights_of
+
+MATCHER = "minilm"
+"""The bundled text matcher, by the asset of its sentence encoder."""
 
 _OPENAI = "api.openai.com"
 _SECRET = {"url", "key"}
@@ -213,10 +217,14 @@ def model_names(environment: Mapping[str, str] | None = None) -> tuple[str, ...]
 def judges_called(model: str, *, texts_per_question: int, seed: int) -> tuple[JudgeSpec, ...]:
     """The judge on this machine called `model`; with an empty name those that the environment names.
 
+    `MATCHER` is the judge that compares texts; any other name on this machine is a language model.
+
     Raises `BadInputError` for an endpoint without a model, and for a model that is not to be found.
     """
 
     def local(name: str) -> JudgeSpec:
+        if name == MATCHER:
+            return JudgeSpec("matcher", name, asset(name).version, 0, seed, MATCHER_VERSION)
         return JudgeSpec("local", name, weights_of(name), 1, seed)
 
     if model:

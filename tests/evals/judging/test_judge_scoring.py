@@ -18,6 +18,7 @@ from sanity.evals.interpretability import Counts, DrawnContexts, Pool
 from sanity.evals.judging import (
     CONCEPTS,
     Answer,
+    Asker,
     Conversation,
     EndpointJudge,
     Excerpt,
@@ -64,7 +65,7 @@ def latents(n: int = 4, contexts: int = 6) -> list[LatentTexts]:
 
 @pytest.mark.parametrize("size", [1, 5, 12])
 def test_a_judge_that_knows_gets_one_and_its_floor_is_chance(size: int) -> None:
-    judged = judge_latents(Told(judge), latents(), texts_per_question=size, seed=0)
+    judged = judge_latents(Asker(Told(judge), size), latents(), seed=0)
     score, shuffled = judged.scores()
     assert (score.value, score.floor, score.ceiling) == (1.0, 0.5, 1.0)
     assert (score.metric, score.n, score.unit) == ("autointerp_judge", 4, "latent")
@@ -74,16 +75,14 @@ def test_a_judge_that_knows_gets_one_and_its_floor_is_chance(size: int) -> None:
 
 
 def test_a_judge_that_always_says_yes_is_at_chance() -> None:
-    judged = judge_latents(
-        Told(lambda p: "a thing" if "common" in p else "Yes"), latents(), texts_per_question=1, seed=0
-    )
+    judged = judge_latents(Asker(Told(lambda p: "a thing" if "common" in p else "Yes"), 1), latents(), seed=0)
     assert [(score.value, score.floor) for score in judged.scores()] == [(0.5, 0.5), (0.5, 0.5)]
     assert judged.latents["said_yes"].mean() == 1.0
 
 
 def test_nonsense_gets_one_reminder_and_then_no_score() -> None:
     told = Told(lambda p: "a thing" if "common" in p else "as an assistant I cannot")
-    judged = judge_latents(told, latents(2, 3), texts_per_question=3, seed=0)
+    judged = judge_latents(Asker(told, 3), latents(2, 3), seed=0)
     assert judged.refused
     assert judged.unanswered == 1.0
     assert judged.latents["accuracy"].to_list() == [0.5, 0.5]
@@ -104,7 +103,7 @@ def test_what_others_descriptions_give_is_a_score_of_its_own_and_no_floor() -> N
         )
         for one in latents(4, 3)
     ]
-    score, shuffled = judge_latents(Told(judge), misled, texts_per_question=1, seed=0).scores()
+    score, shuffled = judge_latents(Asker(Told(judge), 1), misled, seed=0).scores()
     assert (score.value, score.floor, shuffled.floor) == (1.0, 0.5, 0.5)
     assert shuffled.value == pytest.approx(2 / 6)  # one of three silent contexts, taken for its own
 
@@ -116,14 +115,14 @@ def test_a_reminder_that_helps_counts() -> None:
         return judge(prompt) if "common" in prompt else "well"
 
     told = Told(hesitant)
-    judged = judge_latents(told, latents(2, 2), texts_per_question=1, seed=0)
+    judged = judge_latents(Asker(told, 1), latents(2, 2), seed=0)
     assert not judged.refused
     assert judged.transcript.query("question == 'own'")["first_answer"].eq("well").all()
 
 
 def test_a_judge_without_descriptions_is_not_asked_about_contexts() -> None:
     told = Told(lambda prompt: "\n\n")
-    judged = judge_latents(told, latents(2, 2), texts_per_question=1, seed=0)
+    judged = judge_latents(Asker(told, 1), latents(2, 2), seed=0)
     assert judged.refused
     assert len(told.asked) == 4  # two descriptions, two reminders
     assert judged.latents["description"].to_list() == ["", ""]
@@ -138,7 +137,7 @@ def test_a_few_missing_answers_are_worth_one_half() -> None:
             return said
         return said.split("\n", 1)[1] if next(counter) == 0 else said  # the first line is left out once
 
-    judged = judge_latents(Told(forgetful), latents(), texts_per_question=12, seed=0)
+    judged = judge_latents(Asker(Told(forgetful), 12), latents(), seed=0)
     # The reminder is answered with nothing readable, and the eleven first verdicts stand.
     assert judged.latents["accuracy"].iloc[0] == pytest.approx((11 + 0.5) / 12)
     assert judged.latents["unanswered"].iloc[0] == pytest.approx(1 / 24)
@@ -147,7 +146,7 @@ def test_a_few_missing_answers_are_worth_one_half() -> None:
 
 def test_one_latent_alone_has_no_floor() -> None:
     with pytest.raises(BadInputError, match="two or more latents, not 1"):
-        judge_latents(Told(judge), latents(1), texts_per_question=1, seed=0)
+        judge_latents(Asker(Told(judge), 1), latents(1), seed=0)
 
 
 @given(st.integers(2, 40), st.integers(0, 5))
@@ -194,7 +193,7 @@ def test_texts_come_from_different_documents_and_both_kinds_are_equal() -> None:
     assert all("river" in text for text in one.firing)
     assert not any("river" in text for text in one.silent)
     with pytest.raises(BadInputError, match="two or more latents, not 1"):
-        judge_latents(Told(judge), [one], texts_per_question=1, seed=0)
+        judge_latents(Asker(Told(judge), 1), [one], seed=0)
     described = {text.replace("<<", "").replace(">>", "") for text in one.examples}
     assert not described & {*one.firing, *one.silent}
 
@@ -214,21 +213,19 @@ EXCERPTS = [
 
 
 def test_a_judge_that_knows_passes_the_gate_and_a_guesser_does_not() -> None:
-    knows = run_gate(Told(judge), EXCERPTS, n=10, texts_per_question=5, seed=0)
+    knows = run_gate(Asker(Told(judge), 5), EXCERPTS, n=10, seed=0)
     assert knows.concepts["accuracy"].to_list() == [1.0] * len(CONCEPTS)
     assert knows.concepts["shuffled"].mean() < 0.6
     assert knows.verdict()[0]
     rng = np.random.default_rng(0)
-    guesses = run_gate(
-        Told(lambda prompt: str(rng.choice(["Yes", "No"]))), EXCERPTS, n=10, texts_per_question=1, seed=0
-    )
+    guesses = run_gate(Asker(Told(lambda prompt: str(rng.choice(["Yes", "No"]))), 1), EXCERPTS, n=10, seed=0)
     passed, why = guesses.verdict()
     assert not passed
     assert "0.75 is needed" in why
 
 
 def test_a_judge_that_ignores_descriptions_fails() -> None:
-    knows = run_gate(Told(judge), EXCERPTS, n=10, texts_per_question=5, seed=0)
+    knows = run_gate(Asker(Told(judge), 5), EXCERPTS, n=10, seed=0)
     blind = knows.concepts.assign(shuffled=0.9)
     assert gate_verdict(blind) == (
         False,
@@ -238,14 +235,14 @@ def test_a_judge_that_ignores_descriptions_fails() -> None:
 
 
 def test_a_judge_of_nonsense_fails_by_its_silence() -> None:
-    report = run_gate(Told(lambda prompt: "?!"), EXCERPTS, n=5, texts_per_question=1, seed=0)
+    report = run_gate(Asker(Told(lambda prompt: "?!"), 1), EXCERPTS, n=5, seed=0)
     assert report.verdict() == (False, "100% of its answers could not be used (10% are allowed)")
 
 
 @settings(max_examples=10)
 @given(st.integers(0, 1000))
 def test_accuracy_falls_to_the_floor_as_descriptions_are_corrupted(seed: int) -> None:
-    report = run_gate(Told(judge), EXCERPTS, n=10, texts_per_question=5, seed=0)
+    report = run_gate(Asker(Told(judge), 5), EXCERPTS, n=10, seed=0)
     table = graded_accuracy(report.items, seeds=[seed])
     assert table["value"].is_monotonic_decreasing
     assert table["value"].iloc[0] == report.concepts["accuracy"].mean()
@@ -256,7 +253,7 @@ def test_accuracy_falls_to_the_floor_as_descriptions_are_corrupted(seed: int) ->
 
 def test_too_few_excerpts_are_refused_with_the_counts() -> None:
     with pytest.raises(BadInputError, match=r"'code' needs 40 excerpts with it and 40 without.*30 and 150"):
-        run_gate(Told(judge), EXCERPTS, n=40, texts_per_question=1, seed=0)
+        run_gate(Asker(Told(judge), 1), EXCERPTS, n=40, seed=0)
 
 
 def test_excerpts_are_short_pieces_of_long_texts() -> None:
@@ -269,11 +266,11 @@ def test_excerpts_are_short_pieces_of_long_texts() -> None:
 
 def test_the_whole_protocol_over_http(server: Server, open_judge: Callable[..., EndpointJudge]) -> None:
     judge = open_judge(concurrency=4)
-    report = run_gate(judge, EXCERPTS, n=10, texts_per_question=10, seed=0)
+    report = run_gate(Asker(judge, 10), EXCERPTS, n=10, seed=0)
     assert report.verdict()[0]
-    judged = judge_latents(judge, latents(), texts_per_question=10, seed=0)
+    judged = judge_latents(Asker(judge, 10), latents(), seed=0)
     assert [(score.value, score.floor) for score in judged.scores()] == [(1.0, 0.5), (0.5, 0.5)]
     assert set(judged.transcript["model"]) == {"served-model"}
     made = len(server.requests)
-    assert judge_latents(judge, latents(), texts_per_question=10, seed=0).scores() == judged.scores()
+    assert judge_latents(Asker(judge, 10), latents(), seed=0).scores() == judged.scores()
     assert len(server.requests) == made

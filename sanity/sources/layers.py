@@ -1,0 +1,256 @@
+"""Several layers as one source: what a crosscoder reads, its null without a shared cause, and one layer.
+
+A crosscoder (Lindsey et al. 2024) sums an encoder per layer and has a decoder per layer. That is one SAE
+on the layers' activations one behind the other: the same training, with the layers as blocks of the
+columns of its decoder. Each layer is centred and scaled to an equal share of E||x||^2 = d_in. Decoder rows
+have length 1 as a whole: a latent's relative norms say how it is divided between the layers, and TopK
+selects by what it writes to all of them together (Lindsey et al. weight latents by the sum of the norms
+instead, which favours shared ones by up to sqrt(layers)).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from typing_extensions import override
+
+from sanity.engine.cells import Cell, Result
+from sanity.engine.config import digest
+from sanity.errors import BadInputError
+from sanity.models import Stream
+from sanity.sources.base import Opened, Pace, Source
+from sanity.sources.hook import Hook, harvests_of
+
+Change = Callable[[Sequence[Tensor]], Tensor]
+"""Makes one batch of a batch of each layer."""
+
+
+class ChangedStream:
+    """A stream whose batches are made of those of others, step by step."""
+
+    def __init__(self, streams: Sequence[Stream], change: Change, name: str) -> None:
+        first = streams[0]
+        self._streams, self._change = streams, change
+        self.batch_size = first.batch_size
+        x = self.batch(0)
+        self.d_in = x.shape[1]
+        self.key = f"{name}-{digest([stream.key for stream in streams])}"
+        self.tokens_per_epoch: int | None = getattr(first, "tokens_per_epoch", None)
+        self.device: torch.device = x.device
+
+    def batch(self, step: int) -> Float[Tensor, "batch d_in"]:
+        """The batch of any step >= 0."""
+        return self._change([stream.batch(step) for stream in self._streams])
+
+    def covariance(self) -> Float[Tensor, "d_in d_in"]:
+        """Second moments of what `batch` gives, which is centred: over an epoch, or some 65,000 samples."""
+        return self._covariance
+
+    @cached_property
+    def _covariance(self) -> Tensor:
+        steps = -(-(self.tokens_per_epoch or 2**16) // self.batch_size)
+        total = torch.zeros(self.d_in, self.d_in, dtype=torch.float64, device=self.device)
+        for step in range(steps):
+            x = self.batch(step)
+            total += (x.T @ x).double()
+        return (total / (steps * self.batch_size)).float()
+
+
+def changed(parts: Sequence[Opened], change: Change, name: str) -> Opened:
+    """Opened sources as one, whatever `change` makes of the same rows of each."""
+
+    def batches() -> Iterator[Tensor]:
+        return (change(some) for some in zip(*(part.batches() for part in parts), strict=True))
+
+    return Opened(
+        ChangedStream([part.stream for part in parts], change, name),
+        change([part.sample for part in parts]),
+        change([part.calibration for part in parts]),
+        batches,
+    )
+
+
+@dataclass(frozen=True)
+class Layers(Source):
+    """The same tokens at several hooks, of one model or of several that tokenise alike."""
+
+    hooks: tuple[Hook, ...] = ()
+    name: ClassVar[str] = "layers"
+
+    def __post_init__(self) -> None:
+        if len(self.hooks) < 2:
+            raise BadInputError(f"a crosscoder reads two hooks or more, and {len(self.hooks)} were given")
+        reads = ("text", "train_tokens", "held_out_tokens", "context", "shard_tokens", "drop_first")
+        first = self.hooks[0]
+        for hook in self.hooks[1:]:
+            if differ := [name for name in reads if getattr(hook, name) != getattr(first, name)]:
+                raise BadInputError(
+                    f"a crosscoder needs the same tokens at every hook, and {hook.where} of {hook.subject} "
+                    f"differs from {first.where} of {first.subject} in {', '.join(differ)}: give both one"
+                )
+
+    @property
+    @override
+    def d_in(self) -> int:
+        return sum(self.blocks)
+
+    @property
+    @override
+    def blocks(self) -> tuple[int, ...]:
+        return tuple(hook.d_in for hook in self.hooks)
+
+    @property
+    @override
+    def subject(self) -> str | None:
+        return " and ".join(dict.fromkeys(str(hook.subject) for hook in self.hooks))
+
+    @property
+    @override
+    def is_control(self) -> bool:
+        return any(hook.is_control for hook in self.hooks)
+
+    @property
+    @override
+    def where(self) -> str:
+        return " with ".join(hook.where for hook in self.hooks)
+
+    @override
+    def cells(self, device: str, pace: Pace) -> dict[str, Cell]:
+        return {
+            f"{i}.{name}": cell
+            for i, hook in enumerate(self.hooks)
+            for name, cell in hook.cells(device, pace).items()
+        }
+
+    @override
+    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
+        own = [
+            {
+                name.removeprefix(f"{i}."): result
+                for name, result in inputs.items()
+                if name.startswith(f"{i}.")
+            }
+            for i in range(len(self.hooks))
+        ]
+        for part in (0, 1):
+            texts = [harvests_of(some)[part].manifest["tokens_sha256"] for some in own]
+            if len(set(texts)) > 1:
+                raise BadInputError(
+                    f"the models at {self.where} read the same text as different tokens, so that positions "
+                    "do not belong together: take models that share a tokenizer"
+                )
+        opened = [
+            hook.open(some, batch_size=batch_size, seed=seed, device=device)
+            for hook, some in zip(self.hooks, own, strict=True)
+        ]
+        # Each is scaled to its own width; layers of other widths are brought to the same share.
+        shares = [math.sqrt(self.d_in / len(self.hooks) / hook.d_in) for hook in self.hooks]
+
+        def side_by_side(parts: Sequence[Tensor]) -> Tensor:
+            return torch.cat([x if s == 1 else x * s for x, s in zip(parts, shares, strict=True)], dim=1)
+
+        return changed(opened, side_by_side, "layers")
+
+
+@dataclass(frozen=True)
+class _Changed(Source):
+    """The base of sources that are made of a source with several blocks."""
+
+    of: Source = Source()
+
+    def __post_init__(self) -> None:
+        if len(self.of.blocks) < 2:
+            raise BadInputError(f"{self.of.where} has one layer: take a source of several, such as Layers")
+
+    @property
+    def threads(self) -> int | None:  # type: ignore[override]
+        """As the source that it is made of."""
+        return self.of.threads
+
+    @property
+    @override
+    def subject(self) -> str | None:
+        return self.of.subject
+
+    @override
+    def cells(self, device: str, pace: Pace) -> dict[str, Cell]:
+        return self.of.cells(device, pace)
+
+
+@dataclass(frozen=True)
+class ShuffledLayers(_Changed):
+    """Layers of different tokens: nothing that a latent could find in two of them has a shared cause.
+
+    Rows of every layer but the first move by a share of the batch, whose rows are in random order.
+    """
+
+    name: ClassVar[str] = "shuffled_layers"
+
+    @property
+    @override
+    def d_in(self) -> int:
+        return self.of.d_in
+
+    @property
+    @override
+    def blocks(self) -> tuple[int, ...]:
+        return self.of.blocks
+
+    @property
+    @override
+    def is_control(self) -> bool:
+        return True
+
+    @property
+    @override
+    def where(self) -> str:
+        return f"{self.of.where}, layers shuffled across tokens"
+
+    @override
+    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
+        def shuffled(parts: Sequence[Tensor]) -> Tensor:
+            layers = torch.split(parts[0], list(self.blocks), dim=1)
+            return torch.cat([x.roll(i * len(x) // len(layers), 0) for i, x in enumerate(layers)], dim=1)
+
+        opened = self.of.open(inputs, batch_size=batch_size, seed=seed, device=device)
+        return changed([opened], shuffled, "shuffled")
+
+
+@dataclass(frozen=True)
+class OneLayer(_Changed):
+    """One layer of a source of several, on the same tokens in the same order: for an SAE of its own."""
+
+    index: int = 0
+    name: ClassVar[str] = "one_layer"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.index < len(self.of.blocks):
+            raise BadInputError(
+                f"{self.of.where} has no layer {self.index}: it has {len(self.of.blocks)}, counted from 0"
+            )
+
+    @property
+    @override
+    def d_in(self) -> int:
+        return self.of.blocks[self.index]
+
+    @property
+    @override
+    def where(self) -> str:
+        return f"layer {self.index} of {self.of.where}"
+
+    @override
+    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
+        def one(parts: Sequence[Tensor]) -> Tensor:
+            return torch.split(parts[0], list(self.of.blocks), dim=1)[self.index].contiguous()
+
+        opened = self.of.open(inputs, batch_size=batch_size, seed=seed, device=device)
+        return changed([opened], one, f"layer-{self.index}")

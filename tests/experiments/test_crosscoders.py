@@ -1,0 +1,213 @@
+"""Crosscoders from a profile: hooks of one pass, a random twin, separate SAEs, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from letter_model import LETTERS, save_letter_model
+
+from sanity.data import LayeredSpec
+from sanity.engine.cells import Result
+from sanity.engine.computing import compute
+from sanity.engine.store import LocalStore
+from sanity.errors import BadInputError
+from sanity.evals import crosscoding_scores
+from sanity.evals.scrambles import tied_autoencoder
+from sanity.experiments import separate_layers
+from sanity.experiments.reading import Reader
+from sanity.experiments.separate_layers import joined
+from sanity.models import TopK
+from sanity.profiles import Profile, read_profile
+from sanity.sources import Hook, Layers, OneLayer, Source, World
+
+PROFILE = """
+about: tiny
+sources:
+  first: HOOK0
+  second: HOOK1
+  random: HOOKR
+  layers: {kind: layers, hooks: [first, second]}
+  shuffled: {kind: shuffled layers, of: layers}
+  twin: {kind: layers, hooks: [first, random]}
+  twice: {kind: layers, hooks: [first, first]}
+  layer 0: {kind: one layer, of: layers}
+  layer 1: {kind: one layer, of: layers, index: 1}
+  toy: {kind: layered world, spec: {d_in: 24, n_features: 48, expected_l0: 2.0}, held_out: 1024}
+  toy 0: {kind: one layer, of: toy}
+  toy 1: {kind: one layer, of: toy, index: 1}
+grids:
+  crosscoders:
+    - sources: layers
+      architectures: topk
+      l0: 4
+      d_sae: 64
+      arms: [trained, soft_frozen_blocks, untrained, untrained/cov]
+      seeds: 0
+      learning_rates: 0.003
+      batch_size: 64
+      steps: 30
+      evals: [reconstruction, crosscoding]
+    - {like: crosscoders, sources: [shuffled, twin, twice], arms: trained}
+    - {like: crosscoders, sources: toy, arms: [trained, frozen_decoder/truth], l0: 2, d_sae: 48}
+  separate:
+    - {like: crosscoders, sources: [layer 0, layer 1], arms: trained, evals: reconstruction}
+    - {like: crosscoders, sources: [toy 0, toy 1], arms: trained, l0: 2, d_sae: 48, evals: reconstruction}
+evals:
+  crosscoding: {grades: {levels: [0.0, 0.5, 1.0], seeds: [0, 1], size: 256}}
+"""
+
+
+ONE = "about: x\nsources:\n  a: {{kind: one layer, of: {}}}\n"
+GRID = """
+  layers: {kind: layers, hooks: [first, second]}
+grids:
+  g:
+    sources: layers
+    architectures: topk
+    l0: 4
+    d_sae: 64
+    learning_rates: 0.003
+    batch_size: 64
+    steps: 3
+    evals: crosscoding
+"""
+
+
+def hook(model: Path, text: Path, at: int, **more: object) -> str:
+    entry = {
+        "kind": "hook", "subject": str(model), "hook": f"blocks.{at}.hook_resid_post", "d_model": 32,
+        "context": 16, "text": str(text), "train_tokens": 1600, "held_out_tokens": 480, "shard_tokens": 400,
+    }  # fmt: skip
+    return json.dumps(entry | more)
+
+
+@pytest.fixture(scope="module")
+def profile(letters_and_text: tuple[Path, Path]) -> Profile:
+    made = PROFILE
+    for name, entry in {"0": {"at": 0}, "1": {"at": 1}, "R": {"at": 0, "random_weights": True}}.items():
+        made = made.replace(f"HOOK{name}", hook(*letters_and_text, **entry))  # type: ignore[arg-type]
+    return read_profile("tiny", made)
+
+
+@pytest.fixture(scope="module")
+def reader(profile: Profile, store: LocalStore) -> Reader:
+    reader = Reader(profile, store)
+    compute([*reader.plan.cells, *separate_layers.cells(reader.plan)], store)
+    return reader
+
+
+def opened_inputs(reader: Reader, place: str) -> tuple[Source, dict[str, Result]]:
+    """A source of the profile, and what it needs to be opened."""
+    run = next(run for run in reader.plan.runs if run.place == place)
+    names, cells = zip(*run.trained.inputs, strict=True)
+    return run.run.source, dict(zip(names, reader.results(cells), strict=True))
+
+
+def test_layers_are_the_same_tokens_side_by_side(reader: Reader) -> None:
+    source, inputs = opened_inputs(reader, "layers")
+    assert isinstance(source, Layers)
+    opened = source.open(inputs, batch_size=64, seed=3, device="cpu")
+    for i, one in enumerate(source.hooks):
+        alone = one.open(
+            {n.removeprefix(f"{i}."): r for n, r in inputs.items() if n[0] == str(i)},
+            batch_size=64, seed=3, device="cpu",
+        )  # fmt: skip
+        columns = slice(32 * i, 32 * (i + 1))
+        assert torch.equal(opened.stream.batch(7)[:, columns], alone.stream.batch(7))
+        assert torch.equal(opened.sample[:, columns], alone.sample)
+        assert torch.equal(torch.cat(list(opened.batches()))[:, columns], torch.cat(list(alone.batches())))
+        assert torch.allclose(
+            opened.stream.covariance()[columns, columns], alone.stream.covariance(), atol=0.1
+        )
+    narrow = OneLayer(source, 1).open(inputs, batch_size=64, seed=3, device="cpu")
+    assert torch.equal(narrow.stream.batch(2), opened.stream.batch(2)[:, 32:])
+
+
+def test_every_crosscoder_is_scored_and_controls_are_not_graded(reader: Reader) -> None:
+    scores = reader.scores("crosscoders")
+    assert scores.groupby(["world_or_hook", "constraint", "init", "metric"]).size().eq(1).all()
+    by = scores.set_index(["metric", "world_or_hook", "constraint", "init"])["value"]
+    assert by["balanced_latents", "layers", "untrained", "iso"] > 0.9
+    assert by["exclusive_latents", "twice", "trained", "iso"] == 0
+    assert by["exclusive_latents", "toy", "frozen_decoder", "truth"] > 0.2
+    assert [one.place for one in reader.plan.graded if one.eval == "crosscoding"] == ["toy"]
+    latents = reader.table("latents", "crosscoders", evals=["crosscoding"])
+    assert set(latents.loc[latents["world_or_hook"] == "toy", "feature_layer"]) <= {-1, 0, 1}
+
+
+def test_separate_saes_are_paired_and_scored_like_crosscoders(reader: Reader) -> None:
+    asked = separate_layers.scored(reader.plan)
+    assert {(name, place) for name, place, _ in asked} == {
+        (f"separate_layers_{by}", place) for by in ("cosine", "activations") for place in ("layers", "toy")
+    }
+    for _, _, cell in asked:
+        (found,) = reader.results([cell])
+        assert found.table("scores")["seed"].eq(0).all()
+
+
+def test_pairing_finds_the_partner_by_activations_where_directions_do_not_tell() -> None:
+    """Two true dictionaries in bases of their own, one in another order: what they do says who is who."""
+    source = World(LayeredSpec(d_in=48, n_features=40, expected_l0=2.0, exclusive=0.0), held_out=4096)
+    opened = source.open({}, batch_size=256, seed=0, device="cpu")
+    assert opened.truth is not None
+    halves = opened.truth.world.features.split(24, 1)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(1))
+    x = opened.calibration
+    parts = x.split(24, 1)
+    saes = [
+        tied_autoencoder(torch.nn.functional.normalize(W, dim=1), TopK(2), part.contiguous())
+        for W, part in ((halves[0], parts[0]), (halves[1][order], parts[1]))
+    ]
+    made = {by: joined(saes, x, by=by, seed=0) for by in ("cosine", "activations")}
+    features = opened.truth.world.features
+    assert torch.allclose(made["activations"].W_dec, features, atol=1e-5)
+    assert torch.allclose(made["cosine"].W_dec.norm(dim=1), torch.ones(40), atol=1e-5)
+    ev = {
+        by: crosscoding_scores(sae, lambda: [opened.sample], (24, 24))[0][0].value for by, sae in made.items()
+    }
+    assert ev["activations"] > ev["cosine"] + 0.2
+
+
+def test_other_widths_get_equal_shares(letters_and_text: tuple[Path, Path], tmp_path: Path) -> None:
+    wide = save_letter_model(tmp_path / "wide", "gpt2", n_embd=48)
+    text = letters_and_text[1]
+    made = _layers(hook(letters_and_text[0], text, 0), hook(wide, text, 0, d_model=48))
+    reader = Reader(read_profile("wide", made), LocalStore(tmp_path / "store"))
+    assert "layer_cosine" not in set(reader.scores("g")["metric"])
+    source, inputs = opened_inputs(reader, "layers")
+    x = source.open(inputs, batch_size=1024, seed=0, device="cpu").stream.batch(0)
+    assert source.blocks == (32, 48)
+    assert float(x[:, :32].square().sum(1).mean()) == pytest.approx(40, rel=0.1)
+    assert float(x[:, 32:].square().sum(1).mean()) == pytest.approx(40, rel=0.1)
+
+
+def test_layers_that_do_not_belong_together_are_refused(
+    letters_and_text: tuple[Path, Path], tmp_path: Path, profile: Profile
+) -> None:
+    first = profile.source_named("first")
+    assert isinstance(first, Hook)
+    with pytest.raises(BadInputError, match="two hooks or more"):
+        Layers((first,))
+    other = hook(*letters_and_text, at=1, train_tokens=800)
+    with pytest.raises(BadInputError, match="in train_tokens"):
+        read_profile("t", _layers(hook(*letters_and_text, at=0), other)).source_named("layers")
+    with pytest.raises(BadInputError, match="is none"):
+        read_profile("t", _layers(hook(*letters_and_text, at=0), "{kind: world}")).source_named("layers")
+    with pytest.raises(BadInputError, match="made of each other"):
+        read_profile(
+            "t",
+            "about: x\nsources: {a: {kind: one layer, of: b}, b: {kind: shuffled layers, of: a}}\ngrids: {}",
+        )
+    with pytest.raises(BadInputError, match="no source"):
+        read_profile("t", ONE.format("c") + "grids: {}")
+    spelled_otherwise = save_letter_model(tmp_path / "other", letters="<" + LETTERS[:0:-1])
+    made = _layers(hook(*letters_and_text, at=0), hook(spelled_otherwise, letters_and_text[1], 0))
+    with pytest.raises(BadInputError, match="share a tokenizer"):
+        Reader(read_profile("t", made), LocalStore(tmp_path / "store")).scores("g")
+
+
+def _layers(first: str, second: str) -> str:
+    return f"about: x\nsources:\n  first: {first}\n  second: {second}{GRID}"
