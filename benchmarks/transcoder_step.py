@@ -3,7 +3,9 @@
     python benchmarks/transcoder_step.py
 
 Both learn from the same batches in turns, so that whatever else the machine does hits both. Compared is the
-processor's time of the median step.
+processor's time of the median step. Expected: at most 1.15. Measured on one thread: 0.99 (TopK), 0.98
+(BatchTopK), 0.82 (JumpReLU); an affine skip is one more matrix, and makes it 1.27, 1.36 and 1.18 at four
+times the width.
 """
 
 from __future__ import annotations
