@@ -119,9 +119,9 @@ def share_words(constraint: str, init: str = "iso") -> str:
     return ", ".join(f"{share:.0%} in {label}" for label, share in known)
 
 
-def span_words(constraint: str) -> str:
+def span_words(constraint: str, init: str = "iso") -> str:
     """From the least to the most of an arm's shares, over the metrics that can tell."""
-    known = [share for (_, arm, init), share in over.items() if (arm, init) == (constraint, "iso")]
+    known = [share for (_, *arm), share in over.items() if arm == [constraint, init]]
     ends = dict.fromkeys(f"{end:.0%}" for end in (min(known), max(known))) if known else ["nothing known"]
     return " to ".join(ends)
 
@@ -131,7 +131,8 @@ mute_words = "; ".join(f"{labels[row.metric]} ({row.why_not})" for row in mute.i
 told = [labels[name] for name in labels if name not in set(mute["metric"])] if len(shares) else []
 finding = (
     f"{len(told)} of {len(labels)} metrics can tell what training adds; on them a soft-frozen decoder has "
-    f"{span_words('soft_frozen_decoder')} of it, a frozen decoder {span_words('frozen_decoder')}"
+    f"{span_words('soft_frozen_decoder')} of it, a frozen decoder {span_words('frozen_decoder')}, and with the data's covariance "
+    f"{span_words('frozen_decoder', 'cov')}"
     if told
     else f"None of {len(labels)} metrics can tell here what training adds"
 )

@@ -406,7 +406,12 @@ page.table(
 # %% tags=["hide-input"]
 # The short answer on top of the page.
 page.answer(
-    summary,
+    f"Of {len(state)} metrics {len(by_state['passed'])} pass their gate, and for {len(by_state['not available'])} there is none. "
+    + (
+        f"Failed: {', '.join(map(label, by_state['failed']))}; every verdict on it is turned off."
+        if by_state["failed"]
+        else "None fails."
+    ),
     sure=f"every metric is corrupted at {len(levels)} levels on {n_seeds} seeds; the bars were fixed before any metric was held "
     "against them. A gate shows that a metric sees this corruption, and no more.",
     scale=f"{samples:,} samples of each synthetic world, {grades['reconstruction'].size:,} held-out activations, "

@@ -96,7 +96,7 @@ def verdict_words(row: Mapping[str, Any]) -> str:
         A row of `result_rows`.
     """
     said = f"*{row['verdict']}*"
-    if row["value"] is None:
+    if row["value"] is None or row["verdict"] == "open":
         return f"{said} ({row['qualifier']})"
     if row["margin_share"] is None:  # a value in a range, and no comparison
         inside = {"equivalent": "inside the expected range", "inconclusive": "inconclusive"}

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from sanity.publishing.answers import PENDING
+
 IF_SHOWN = "if-shown"
 """The tag of a heading whose section is left out where none of its cells shows anything."""
 
@@ -13,6 +15,16 @@ IF_SHOWN = "if-shown"
 def without_empty(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The cells of an executed notebook, without sections that are tagged `if-shown` and show nothing."""
     return [cell for section in _sections(cells) if not _is_empty(section) for cell in section]
+
+
+def without_pending(cell: dict[str, Any]) -> dict[str, Any]:
+    """A cell without the place of an answer that was never given."""
+    outputs = [one for one in cell.get("outputs", []) if PENDING not in _html(one)]
+    return {**cell, "outputs": outputs} if "outputs" in cell else cell
+
+
+def _html(output: dict[str, Any]) -> str:
+    return "".join(output.get("data", {}).get("text/html", ""))
 
 
 def _sections(cells: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -37,7 +37,7 @@ from sanity.publishing.chapters import Chapter
 from sanity.publishing.finishing import finish_pages
 from sanity.publishing.glossary import Linker, terms_of
 from sanity.publishing.remote import Remote, buttons, fill_colab_cell, find_remote, published_ref
-from sanity.publishing.sections import without_empty
+from sanity.publishing.sections import without_empty, without_pending
 from sanity.publishing.stamps import results_folder, tables_of
 
 log = logging.getLogger("sanity")
@@ -178,7 +178,7 @@ def _page(
     for mark, call in MARKS.items():
         if mark not in shown:
             raise SanityError(f"chapter {chapter.name} does not show {call}: every page says what made it")
-    content["cells"] = without_empty(content["cells"])
+    content["cells"] = [without_pending(cell) for cell in without_empty(content["cells"])]
     for cell in content["cells"]:
         cell["metadata"].pop("papermill", None)
         cell["metadata"].pop("execution", None)

@@ -12,9 +12,10 @@ import pytest
 
 import sanity
 from sanity.errors import SanityError
+from sanity.publishing.answers import PENDING
 from sanity.publishing.api import api_markdown
 from sanity.publishing.glossary import Linker, terms_of
-from sanity.publishing.sections import without_empty
+from sanity.publishing.sections import without_empty, without_pending
 
 GLOSSARY = "# G\n\n```{glossary}\nfloor\n  Chance.\n\nfrozen decoder\n  Random.\n\ndecoder\n  Back.\n```\n"
 
@@ -76,6 +77,13 @@ def test_a_section_that_shows_nothing_is_left_out_with_its_cells() -> None:
     ]
     kept = ["".join(cell["source"]) for cell in without_empty(cells)]
     assert kept == ["# Title", "## Next", "figure", "## Last", "y = 1"]
+
+
+def test_a_page_without_an_answer_does_not_promise_one() -> None:
+    shown = [{"output_type": "display_data", "data": {"text/html": [text]}} for text in (PENDING, "banner")]
+    kept = without_pending({"cell_type": "code", "source": [""], "outputs": shown})
+    assert [one["data"]["text/html"] for one in kept["outputs"]] == [["banner"]]
+    assert without_pending({"cell_type": "markdown", "source": []}) == {"cell_type": "markdown", "source": []}
 
 
 def test_the_api_page_has_every_name_and_loads_nothing() -> None:
