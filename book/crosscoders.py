@@ -12,30 +12,9 @@
 # ---
 
 # %% [markdown]
-# # Real activations
-#
-# *How much of a language model's activations do the baselines reconstruct, and how does the trained
 # # Across seeds, and crosscoders
 #
 # *What is the null of "another seed finds the same latents", and of "this latent is shared between layers"?*
-#
-# The paper leaves crosscoders out and calls their null an open challenge {cite}`korznikov2026sanity`. A null is what
-# a score would be if what it is taken for were not there. So it follows from the claim:
-#
-# | claim | what would look the same without it | null |
-# |---|---|---|
-# | latents are *there to be found*: another seed finds them | dictionaries that are alike because activations are anisotropic | Gaussian directions with the second moments of the dictionaries; SAEs trained on Gaussian noise |
-# | | directions that are close because there are many | the exact order statistics of isotropic directions |
-# | | a subspace that whoever reconstructs has to use | untrained and frozen dictionaries of both seeds |
-# | a crosscoder's latent is *shared*: one cause in several layers | a decoder that has equal norms from its random start | an untrained, a frozen decoder |
-# | | latents that serve two layers for reasons of their own | the layers shuffled across tokens |
-# | | two dictionaries of one residual stream, alike by themselves | separate SAEs, their latents paired |
-# | a latent is *exclusive* to one of two models | what training has not yet moved | the same model twice; a randomly initialised twin |
-#
-# A crosscoder {cite}`lindsey2024crosscoders` reads several layers by an encoder each and writes them by a decoder each.
-# With the layers' activations one behind the other it is one SAE: the sum of the encoders is one encoder, and the
-# decoders are blocks of the columns of `W_dec`. So it is trained here by the same code, on another source. Every
-# layer is centred and scaled to an equal share, and decoder rows have length one as a whole.
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -81,6 +60,25 @@ read = page.read
 seeds, real, toy = (page.profile.grid(name) for name in ("across_seeds", "crosscoders", "crosscoders_toy"))
 layers, world = (page.profile.source_named(grid.sources[0]) for grid in (real, toy))
 page.banner()
+
+# %% [markdown]
+# The paper leaves crosscoders out and calls their null an open challenge {cite}`korznikov2026sanity`. A null is what
+# a score would be if what it is taken for were not there. So it follows from the claim:
+#
+# | claim | what would look the same without it | null |
+# |---|---|---|
+# | latents are *there to be found*: another seed finds them | dictionaries that are alike because activations are anisotropic | Gaussian directions with the second moments of the dictionaries; SAEs trained on Gaussian noise |
+# | | directions that are close because there are many | the exact order statistics of isotropic directions |
+# | | a subspace that whoever reconstructs has to use | untrained and frozen dictionaries of both seeds |
+# | a crosscoder's latent is *shared*: one cause in several layers | a decoder that has equal norms from its random start | an untrained, a frozen decoder |
+# | | latents that serve two layers for reasons of their own | the layers shuffled across tokens |
+# | | two dictionaries of one residual stream, alike by themselves | separate SAEs, their latents paired |
+# | a latent is *exclusive* to one of two models | what training has not yet moved | the same model twice; a randomly initialised twin |
+#
+# A crosscoder {cite}`lindsey2024crosscoders` reads several layers by an encoder each and writes them by a decoder each.
+# With the layers' activations one behind the other it is one SAE: the sum of the encoders is one encoder, and the
+# decoders are blocks of the columns of `W_dec`. So it is trained here by the same code, on another source. Every
+# layer is centred and scaled to an equal share, and decoder rows have length one as a whole.
 
 # %% tags=["hide-input"]
 here = page.profile.source_named(seeds.sources[0])

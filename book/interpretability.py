@@ -467,9 +467,9 @@ auroc = means["autointerp_auroc"]
 baselines = auroc.drop([name for name in ("trained", "untrained") if name in auroc])
 share = (auroc.get("untrained", float("nan")) - 0.5) / (auroc["trained"] - 0.5)
 page.answer(
-    f"Latents are predictable from their examples, and trained ones hardly more than others: AUROC "
+    "Latents can be predicted from their examples, in every arm: AUROC "
     f"{auroc['trained']:.3f} trained, {baselines.min():.3f} to {baselines.max():.3f} for the baselines, "
-    f"{auroc.get('untrained', float('nan')):.3f} untrained. An untrained dictionary has {share:.0%} of the trained arm's lead "
+    f"{auroc.get('untrained', float('nan')):.3f} untrained, 0.5 by chance. An untrained dictionary has {share:.0%} of the trained arm's lead "
     "over chance.",
     sure=f"{page.verdict('auroc-soft-frozen')}; {page.verdict('auroc-untrained')}.",
     scale=f"{where}, at {place} of {page.profile.source_named(grid.sources[0]).subject}.",

@@ -300,7 +300,9 @@ page.table(
     )[[name for name in readings.values() if name in set(planted["metric"].map(readings))]],
     caption=f"Accuracy of {shown['judge']} on latents whose meaning is known, means of {planted['seed'].nunique()} draws. "
     "Level: the share of activations that were moved elsewhere. Chance is 0.5.",
-) if len(planted) else Markdown("The judge that counts is no text matcher, or the text is too little: no latents were made up.")
+) if len(planted) else Markdown(
+    "The judge that counts is no text matcher, or the text is too little: no latents were made up."
+)
 
 # %% [markdown]
 # ## What the judges make of latents
@@ -308,6 +310,7 @@ page.table(
 # Claims are judged by the scores of the first judge that passed (the last column above). Where none did, the scores below
 # are those of judges that failed their gate. They are shown because they were measured, they say nothing about the arms,
 # and no claim of this book is judged by them.
+
 
 # %%
 def interval_words(values: pd.Series) -> str:
@@ -324,7 +327,9 @@ if len(latents):
         figures.arm_words(*arm) for arm in zip(latents["constraint"], latents["init"], strict=True)
     ]
     latents = latents.merge(judges[[*by_judge, "passes", "model"]], on=by_judge)
-    per_seed = latents.groupby([*by_judge, "arm", "seed"], sort=False)[["accuracy", "shuffled", "same_word"]].mean()
+    per_seed = latents.groupby([*by_judge, "arm", "seed"], sort=False)[
+        ["accuracy", "shuffled", "same_word"]
+    ].mean()
     over_seeds = per_seed.groupby([*by_judge, "arm"], sort=False)
     summary = over_seeds.mean()
     summary.insert(1, "95 %", over_seeds["accuracy"].agg(interval_words))
@@ -531,6 +536,9 @@ page.gates("autointerp_judge", "autointerp_judge_same_word")
 # - The bundled judge counts words and compares them. It favours latents that fire on one rare word and is blind to what
 #   takes reading. Arms whose latents differ only in what it is blind to look alike to it: an "equal" here is not one
 #   for a language model, which is why claims need more than that both arms score alike.
+# - A latent's strongest contexts can come from few documents. Then the words that stand out are those documents', and tell
+#   nothing about contexts in others: so a description by counting errs, and so can one by reading. In the table of made-up
+#   latents, topics suffer from it most.
 # - Its knowledge that half of a question's contexts are activating lifts its scores over those of a judge that is asked
 #   freely; it does so for every arm, and at chance it is worth nothing.
 # - The gate's concepts are easy and few, and its draws repeat one set of excerpts: how much its numbers would move with

@@ -674,7 +674,7 @@ page.gates("explained_variance", "recovery", "cosine_to_init")
 of_hook = papers_tau.iloc[:, -1]
 page.number("real.ev.trained", of_hook["EV, trained"])
 page.answer(
-    f"Directions turn: on the language model the median decoder direction keeps a cosine of "
+    f"On the language model the median decoder direction keeps a cosine of "
     f"{turned.at['10 %', (hook, 'decoder')]:.2f} to its start after a tenth of the training and "
     f"{turned.at['end', (hook, 'decoder')]:.2f} at its end. A cone of cosine 0.8 holds {of_hook['on the edge']:.0%} of the latents "
     f"at its edge ({of_hook['on the edge, noise']:.0%} on noise without features). Releasing it gains "

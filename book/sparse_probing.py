@@ -480,11 +480,13 @@ page.gates("sparse_probing_top1", "sparse_probing_top5")
 # The short answer on top of the page.
 directions = probing.DIRECTIONS
 page.answer(
-    f"With one latent the trained SAE reaches {means.loc['trained', 1]:.3f}, and "
-    f"{'as many random directions of the residual stream' if means.loc[directions, 1] > means.loc['trained', 1] else 'random directions'}"
-    f" reach {means.loc[directions, 1]:.3f}: what is said of latents here can be said of directions that nobody learned. The best "
-    f"baseline, {best.loc[1, 'idxmax']}, has {best.loc[1, 'max']:.3f}; permuted labels give {means.loc['floor', 1]:.3f}, a probe on "
-    f"everything {means.loc['ceiling', 1]:.3f}.",
+    f"The best of {grid.d_sae[0]:,} random directions tells as much as the best latent: with one of them a probe reaches "
+    f"{means.loc[directions, 1]:.3f}, with one latent of the trained SAE {means.loc['trained', 1]:.3f}, of the best baseline "
+    f"({best.loc[1, 'idxmax']}) {best.loc[1, 'max']:.3f}. Permuted labels give {means.loc['floor', 1]:.3f}, a probe on everything "
+    f"{means.loc['ceiling', 1]:.3f}."
+    if means.loc[directions, 1] >= means.loc["trained", 1]
+    else f"With one latent the trained SAE reaches {means.loc['trained', 1]:.3f}, the best of {grid.d_sae[0]:,} random directions "
+    f"{means.loc[directions, 1]:.3f}, and the best baseline ({best.loc[1, 'idxmax']}) {best.loc[1, 'max']:.3f}.",
     sure=f"best of five frozen variants: {page.verdict('probing-best-frozen')}; one named in advance: "
     f"{page.verdict('probing-frozen-decoder')}.",
     scale=f"{n_tasks} tasks in {counted['group'].nunique()} groups, {grid.d_sae[0]:,} latents, L0 = {grid.l0[0]}, at {place} of "

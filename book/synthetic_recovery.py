@@ -248,7 +248,7 @@ else:
     display(
         Markdown(
             f"**Imported, not run by this page.** {len(facts['runs'])} runs of {facts['samples'][-1]:,} samples, "
-            f"{n_kept.min()} seeds of each trained architecture; {facts['seconds'] / 3600:.1f} hours of one core in all; "
+            f"{n_kept.min()} seeds of each trained architecture; "
             f"{night.words}, torch {facts['versions']['torch']}, configuration `{facts['configuration'][:12]}`."
         )
     )
@@ -901,11 +901,13 @@ if night is not None:
         )
     )
     display(Markdown(collapse_words(spanned)))
-    frozen = kept[(kept["architecture"] == "topk") & (kept["init"] == "iso") & kept["seed"].isin([0, 1])]
+    frozen = kept[(kept["architecture"] == "topk") & (kept["init"] == "iso")]
+    paired = frozen.loc[frozen["constraint"] == "frozen_decoder", "seed"].unique()
+    frozen = frozen[frozen["seed"].isin(paired)]
     index = ["world_or_hook", "constraint", "init"]
-    display(
-        Markdown(frozen_words(frozen.pivot_table(index=index, columns="metric", values="value", sort=False)))
-    )
+    if len(frozen):
+        wide = frozen.pivot_table(index=index, columns="metric", values="value", sort=False)
+        display(Markdown(frozen_words(wide)))
 
 # %% [markdown]
 # ## Can the metrics be trusted?
@@ -949,7 +951,7 @@ part = part.droplevel("world")
 best, worst = part["recovered"].idxmax(), part["recovered"].idxmin()
 basis, truth = (rungs.loc[(world, name), "batchtopk"] for name in ("signed basis", "truth"))
 page.answer(
-    f"No. With {world} probabilities {best} recovers {part.loc[best, 'recovered']:.0%} of the features at an explained variance of "
+    f"{'No. ' if part['recovered'].min() < 0.5 else ''}With {world} probabilities {best} recovers {part.loc[best, 'recovered']:.0%} of the features at an explained variance of "
     f"{part.loc[best, 'EV']:.2f}, and {worst} {part.loc[worst, 'recovered']:.0%} at {part.loc[worst, 'EV']:.2f}. At the paper's sizes a "
     f"signed basis, 200 directions that know nothing of any feature, explains {basis:.3f} of the variance, and the true features "
     f"{truth:.3f}.",

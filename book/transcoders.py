@@ -15,11 +15,6 @@
 # # Transcoders
 #
 # *Latents of a transcoder are said to compute what an MLP computes. What must a null do to match that claim?*
-#
-# A sparse autoencoder (SAE) says what is in an activation. A transcoder reads one place of a model, the input of an MLP, and
-# writes to another, its output {cite}`dunefsky2024transcoders`: its latents are read as the *steps of a computation*. The
-# paper leaves transcoders out and calls their null an open challenge {cite}`korznikov2026sanity`. This chapter derives
-# nulls from the claim, trains them on the same batches, and adds a synthetic circuit whose map is known.
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -64,6 +59,12 @@ grid, toy = page.profile.grid("transcoders"), page.profile.grid("transcoders_cir
 source, circuit = page.profile.source_named(grid.sources[0]), page.profile.source_named(toy.sources[0])
 seeds = f"{len(grid.seeds)} seeds"
 page.banner()
+
+# %% [markdown]
+# A sparse autoencoder (SAE) says what is in an activation. A transcoder reads one place of a model, the input of an MLP, and
+# writes to another, its output {cite}`dunefsky2024transcoders`: its latents are read as the *steps of a computation*. The
+# paper leaves transcoders out and calls their null an open challenge {cite}`korznikov2026sanity`. This chapter derives
+# nulls from the claim, trains them on the same batches, and adds a synthetic circuit whose map is known.
 
 # %% [markdown]
 # With input $x$ and target $t = \mathrm{MLP}(x)$ of the same token, both centred and scaled to a mean square of 1 per
@@ -254,9 +255,8 @@ LATENT_GRIDS = {
 latents = named(page.read.scores(*LATENT_GRIDS), LATENT_GRIDS)
 page.publish(latents, "transcoder_latents")
 READ = ("autointerp_auroc", "autointerp_auroc_token_matched", "autointerp_purity")
-read = latents[latents["metric"].isin(READ)].pivot_table(
-    index="arm", columns="metric", values="value", sort=False
-)
+known = latents[latents["metric"].isin(READ)] if len(latents) else latents
+read = known.pivot_table(index="arm", columns="metric", values="value", sort=False) if len(known) else known
 
 # %% tags=["hide-input"]
 page.table(
@@ -367,6 +367,19 @@ page.gates("explained_variance", "beyond_affine", "features_written", "maps_reco
 #   one by construction; that of an MLP need not be.
 # - A transcoder may explain the MLP on its own inputs and not compute its function elsewhere. Nothing here leaves the
 #   distribution of the text.
+
+# %% tags=["hide-input"]
+# The short answer on top of the page.
+page.answer(
+    f"The best affine map of the input explains {affine:.3f} of the MLP's output without any latent, the trained transcoder "
+    f"{ev['trained']:.3f}: beyond that map it explains {beyond['trained']:+.3f} of what is left. Of an MLP with drawn weights a "
+    f"transcoder explains {ev[random_arm]:.3f}.",
+    sure=f"{seeds}, paired (mean and range): beyond the affine map, trained minus soft-frozen decoder "
+    f"{lead('beyond_affine', 'trained', 'soft-frozen decoder')}, minus frozen decoder "
+    f"{lead('beyond_affine', 'trained', 'frozen decoder')}.",
+    scale=f"{grid.d_sae[0]:,} latents, L0 = {grid.l0[0]}, {grid.steps * grid.batch_size:,} tokens, at "
+    f"{page.profile.place_of(grid.sources[0])} of {source.at.subject}.",
+)
 
 # %% tags=["hide-input"]
 page.provenance(seeds=grid.seeds)

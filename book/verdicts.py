@@ -52,7 +52,7 @@ from sanity import claims, figures, profiles
 from sanity.experiments.planner import runs_of
 from sanity.experiments.verdicts import verdict_tables
 from sanity.models import Architecture
-from sanity.publishing import Markdown, open_chapter
+from sanity.publishing import Markdown, open_chapter, span
 from sanity.stats import interaction, minimum_margin, t_interval
 
 page = open_chapter("verdicts", profile)
@@ -512,7 +512,7 @@ page.answer(
     f"{page.number('claims.fragile', len(fragile))} of these verdicts are fragile: a margin a fifth smaller or larger would "
     "change them.",
     sure=f"{blind} of the {len(judged)} judged margins are blind, {len(judged) - blind} were set after trial results were known. "
-    f"Every verdict rests on its seeds: {few.min() if len(few) else 1} to {compared['n_seeds'].max() if len(compared) else 1}.",
+    f"A comparison has {span(compared['n_seeds'].min(), compared['n_seeds'].max(), '.0f')} seeds.",
     scale=f"{page.profile.about}.",
 )
 

@@ -15,18 +15,31 @@ from functools import cached_property
 from typing import Any
 
 from sanity.checking.arms import NULLS
-from sanity.checking.fitting import SCALES, fit_cell, published, stand_in
+from sanity.checking.fitting import fit_cell, published, stand_in
 from sanity.checking.given import GivenSAE
 from sanity.checking.other_hooks import hooks_that_fit
 from sanity.checking.report import Report, make_report
-from sanity.checking.request import CheckedArm, Recipe, Request, Size, asked_arms, budget_of, measured_pace
+from sanity.checking.request import (
+    BASELINES,
+    OF_TRANSCODERS,
+    CheckedArm,
+    Recipe,
+    Request,
+    Size,
+    asked_arms,
+    budget_of,
+    measured_pace,
+)
 from sanity.checking.target import find_hook, find_model, source_of
 from sanity.engine.cells import Cell, Cost, in_order
 from sanity.engine.computing import compute, results, total_cost
 from sanity.engine.store import LocalStore, missing, open_store
 from sanity.errors import BadInputError
+from sanity.evals import BeyondAffine, Eval
 from sanity.experiments.planner import plan_runs
 from sanity.experiments.plans import Plan
+from sanity.models import Plain
+from sanity.models.objectives import AffineSkip
 from sanity.sources import Hook, Pace
 
 log = logging.getLogger("sanity")
@@ -75,6 +88,9 @@ class Check:
         """Those asked for; of an object whose decoder is its own code none that would change it."""
         kept = all(one.can_be_kept for one in self.givens)
         named = self.request.baselines
+        if self.givens[0].is_transcoder:
+            more = OF_TRANSCODERS if named == BASELINES else ()
+            return tuple(name for name in (*named, *more) if name != "random_latents")
         return tuple(name for name in named if kept or name not in NULLS or NULLS[name].latents_too)
 
     @cached_property
@@ -126,16 +142,27 @@ class Check:
     def _arms(self, size: Size, l0: float) -> list[CheckedArm]:
         first = self.givens[0]
         recipe = Recipe(
-            first.recipe_at(l0), first.d_sae, self._source(size), budget_of(size), self.request.device
+            first.recipe_at(l0),
+            first.d_sae,
+            self._source(size),
+            budget_of(size),
+            self.request.device,
+            AffineSkip() if getattr(first.sae, "W_skip", None) is not None else Plain(),
         )
-        evals = list(self.request.eval_fields(size))
+        evals = list(self._evals(size))
         kept = all(one.can_be_kept for one in self.givens)
         fits = self._fits(size)
         return list(asked_arms(recipe, fits, self.baselines, evals, self.request.seeds, can_be_kept=kept))
 
     def _plan(self, size: Size, l0: float) -> Plan:
         asked = [arm.asked for arm in self._arms(size, l0)]
-        return plan_runs(asked, self.request.eval_fields(size), grid=GRID, pace=self.pace)
+        return plan_runs(asked, self._evals(size), grid=GRID, pace=self.pace)
+
+    def _evals(self, size: Size) -> dict[str, Eval]:
+        """What is asked; of a transcoder also what it explains beyond an affine map."""
+        evals = self.request.eval_fields(size)
+        more = BeyondAffine(samples=size.tokens) if self.givens[0].is_transcoder else None
+        return evals if more is None else {**evals, more.name: more}
 
     def _cells(self, size: Size, l0: float) -> list[Cell]:
         return in_order([*self._fits(size), *self._plan(size, l0).cells])
@@ -170,6 +197,8 @@ class Check:
 
     def _require_fit(self, given: GivenSAE, fit: dict[str, Any]) -> None:
         explained, untrained = fit["explained_variance"], fit["untrained"]
+        if given.is_transcoder:  # what an untrained one writes has nothing to do with the target
+            untrained = max(untrained, 0.0)
         here = explained[fit["scale"]]
         if fit["alive"] == 0:
             raise BadInputError(
@@ -189,7 +218,11 @@ class Check:
     def _hint(self, given: GivenSAE, fit: dict[str, Any], *, above: float) -> str:
         """In which scale, or at which other hook, the SAE would explain more than `above`."""
         explained = fit["explained_variance"]
-        scale = max(SCALES, key=lambda one: explained[one])
+        scale = max(explained, key=lambda one: explained[one])
+        if given.is_transcoder:
+            if explained[scale] > above:
+                return f"in another scale it explains {explained[scale]:.2f}: give --scale {scale!r}"
+            return "it is for another MLP or model, or its input was scaled in another way"
         there = hooks_that_fit(
             given, self.source, self.store, scale=fit["scale"], above=above, device=self.request.device
         )

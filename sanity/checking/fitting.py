@@ -6,6 +6,7 @@ The key of a given SAE has the hash of its weights, and not where they lie.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +23,9 @@ from sanity.errors import SanityError
 from sanity.evals import explained_variance, firing_frequency
 from sanity.evals.inputs import reconstructed
 from sanity.experiments.steps import ONLY_HERE, at_matched_l0
-from sanity.models import Arm, Autoencoder, load_sae, save_sae, train
-from sanity.sources import Opened, Pace, RunSpec, Source
-from sanity.subject import Normalisation
+from sanity.models import Arm, Autoencoder, Transcoder, load_sae, save_sae, train
+from sanity.sources import MLP, Opened, Pace, RunSpec, Source
+from sanity.subject import MLPStream, MLPSubject, Normalisation
 
 SCALES: tuple[Scale, ...] = ("raw", "expected norm", "centred")
 
@@ -79,8 +80,13 @@ def fit_given(task: Task) -> None:
     opened = config.source.open(task.inputs, batch_size=1024, seed=0, device=config.device)
     key = task.inputs["given"].key
     raw = ONLY_HERE.get(key) or load_sae(task.inputs["given"].folder("sae")).to(device=config.device)
-    tried = {scale: _on(opened, raw, scale) for scale in SCALES}
-    explained = {scale: float(explained_variance(opened.sample, reconstructed(sae, opened.sample)))
+    subject = config.source.at.load(config.device) if isinstance(config.source, MLP) else None
+    if isinstance(raw, Transcoder) and isinstance(subject, MLPSubject):
+        tried: dict[Scale, Any] = dict(transcoder_scales(raw, opened, subject))
+    else:
+        tried = {scale: _on(opened, raw, scale) for scale in SCALES}
+    target = opened.sample if opened.sample_targets is None else opened.sample_targets
+    explained = {scale: float(explained_variance(target, reconstructed(sae, opened.sample)))
                  for scale, sae in tried.items()}  # fmt: skip
     chosen = max(config.scales, key=lambda scale: explained[scale])
     sae = tried[chosen]
@@ -92,7 +98,7 @@ def fit_given(task: Task) -> None:
     fit = {
         "scale": chosen,
         "explained_variance": explained,
-        "untrained": float(explained_variance(opened.sample, untrained.reconstruct(opened.sample))),
+        "untrained": float(explained_variance(target, untrained.reconstruct(opened.sample))),
         "l0": l0,
         "alive": float((frequency > 0).double().mean()),
         "rows": len(opened.sample),
@@ -146,6 +152,35 @@ def rescaled(sae: Any, scale: Scale, normal: Normalisation, sample: Float[Tensor
         sae = sae.fold_normalisation(torch.zeros_like(sae.b_dec), sae.d_in**0.5 / norm)
     # The inverse of what makes an SAE for raw activations of one for centred and scaled ones.
     return sae.fold_normalisation(-centre * factor, 1 / factor)
+
+
+def transcoder_scales(
+    raw: Transcoder, opened: Opened, subject: MLPSubject
+) -> Iterator[tuple[Scale, Transcoder]]:
+    """A transcoder in every scale of its input: as given, of raw activations, and before the gain."""
+    stream = opened.stream
+    assert isinstance(stream, MLPStream)
+
+    def scaled(sae: Transcoder) -> Transcoder:
+        """From raw activations to those of the stream: the inverse of `for_raw`."""
+        back = (-stream.centre * stream.factor, 1 / stream.factor)
+        return sae.for_raw(*back, -stream.target_centre * stream.target_factor, 1 / stream.target_factor)
+
+    yield "centred", raw
+    yield "raw", scaled(raw)
+    gain, bias = subject.gain
+    # x = before * gain + bias; a dimension whose gain is 0 never reaches the MLP.
+    per = torch.where(gain.abs() > 1e-8, 1 / gain, torch.zeros_like(gain))
+    W_enc = raw.W_enc * per[:, None]
+    skip = None if raw.W_skip is None else raw.W_skip * per[:, None]
+    moved = dataclasses.replace(
+        raw,
+        W_enc=W_enc,
+        b_enc=raw.b_enc - bias @ W_enc,
+        W_skip=skip,
+        b_dec=raw.b_dec if skip is None else raw.b_dec - bias @ skip,
+    )
+    yield "before the gain", scaled(moved)
 
 
 def _untrained(arm: Arm, opened: Opened, l0: int) -> Autoencoder:

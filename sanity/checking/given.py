@@ -17,12 +17,12 @@ from torch import Tensor
 
 from sanity.engine.config import digest
 from sanity.errors import BadInputError
-from sanity.models import Architecture, Autoencoder, JumpReLU, ReLU, TopK
+from sanity.models import Architecture, Autoencoder, JumpReLU, ReLU, TopK, Transcoder
 from sanity.models.validation import check_weights
 
-Scale = Literal["raw", "expected norm", "centred"]
+Scale = Literal["raw", "expected norm", "centred", "before the gain"]
 """What an SAE takes: activations as they are; times sqrt(d_in) / E||x||; or less their mean, and times one
-factor, as the arms of this package do."""
+factor, as the arms of this package do. A transcoder also: its MLP's input before the gain of the norm."""
 
 _UNIT = 1e-5
 
@@ -46,11 +46,15 @@ class Parts:
     k: int | None = None
     subtracts: bool = True
     by_length: bool = False
+    transcoder: bool = False
+    """Whether it writes another activation than it reads; then nothing is subtracted."""
+    W_skip: Tensor | None = None
+    """A transcoder's, [d_in, d_out]."""
 
     def autoencoder(self, where: str) -> tuple[Autoencoder, list[str]]:
         """The same function as an `Autoencoder`, and what was done for it; `where` is for errors."""
         notes = []
-        names = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
+        names = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold", "W_skip")
         given = {name: value for name in names if (value := getattr(self, name)) is not None}
         if types := {str(v.dtype).removeprefix("torch.") for v in given.values()} - {"float32"}:
             notes.append(f"weights stored as {', '.join(sorted(types))}, computed in float32")
@@ -61,8 +65,8 @@ class Parts:
         ):
             notes.append("the encoder is stored [d_sae, d_in]: transposed")
             given["W_enc"] = given["W_enc"].T
-        check_weights(where, given)
-        if not self.subtracts:
+        check_weights(where, given, transcoder=self.transcoder)
+        if not self.subtracts and not self.transcoder:
             given["b_enc"] = given["b_enc"] + given["b_dec"] @ given["W_enc"]
             notes.append(
                 "the decoder's bias is not subtracted from the input: folded into the encoder's bias"
@@ -72,7 +76,10 @@ class Parts:
         # The kernels read the encoder a latent per contiguous row.
         made["W_enc"] = made["W_enc"].T.contiguous().T
         kind: Architecture = ReLU(1.0) if self.threshold is None else JumpReLU(1.0)
-        return Autoencoder(**made, architecture=TopK(self.k) if self.k else kind), notes
+        architecture = TopK(self.k) if self.k else kind
+        if self.transcoder:
+            return Transcoder(**made, architecture=architecture), notes
+        return Autoencoder(**made, architecture=architecture), notes
 
 
 def _with_unit_rows(given: dict[str, Tensor], *, fold: bool, scaled: bool) -> list[str]:
@@ -125,8 +132,8 @@ class GivenSAE:
                 said = {"W_dec": self.sae.W_dec, "z": z, "x_hat": self.sae.decode(z)}
             return digest({name: _hash_of(value) for name, value in said.items()})
         state = [self.sae.architecture, [d_sae, d_in]]
-        named = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
-        there = {name: value for name in named if (value := getattr(self.sae, name)) is not None}
+        named = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold", "W_skip")
+        there = {name: value for name in named if (value := getattr(self.sae, name, None)) is not None}
         return digest([*state, {name: _hash_of(value) for name, value in there.items()}])
 
     @property
@@ -142,7 +149,12 @@ class GivenSAE:
     @property
     def d_in(self) -> int:
         """Width of what it takes."""
-        return int(self.sae.W_dec.shape[1])
+        return int(getattr(self.sae, "d_in", self.sae.W_dec.shape[1]))
+
+    @property
+    def is_transcoder(self) -> bool:
+        """Whether it writes another activation than it reads."""
+        return isinstance(self.sae, Transcoder)
 
     def recipe_at(self, l0: float) -> Architecture:
         """What its nulls are trained as, at a whole L0 of at least 1."""

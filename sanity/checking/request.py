@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from sanity.baselines import Trained
+from sanity.baselines import SkipOnly, Trained
 from sanity.checking.arms import NULLS, Given, GivenObject
 from sanity.checking.fitting import null_cell
 from sanity.checking.given import Scale
@@ -16,15 +16,18 @@ from sanity.engine.cells import Cell
 from sanity.errors import BadInputError
 from sanity.evals.base import Eval
 from sanity.experiments.plans import Asked
-from sanity.models import Architecture, Arm
+from sanity.models import Architecture, Arm, Objective, Plain
 from sanity.models.kernels import product
+from sanity.models.objectives import AffineSkip
 from sanity.profiles import load, named_arm
-from sanity.sources import Budget, Hook, Noise, Pace, RunSpec
+from sanity.sources import MLP, Budget, Hook, Noise, Pace, RunSpec
 
 TRAINED_NULLS = ("frozen_decoder", "soft_frozen_decoder", "frozen_encoder")
 BASELINES = (*TRAINED_NULLS, "untrained", *NULLS)
 """What is compared with unless it is said otherwise."""
 ON_REQUEST = ("trained", "noise", "random_model")
+OF_TRANSCODERS = ("skip_only", "other_tokens", "random_mlp")
+"""Further baselines of a transcoder: no latents; outputs of other tokens; the MLP with drawn weights."""
 EVALS = ("reconstruction", "loss", "sparse_probing", "interpretability")
 READ_LATENTS_ALONE = ("sparse_probing", "interpretability", "judged_interpretability")
 """Evals that never decode: a wrong decoder changes nothing for them."""
@@ -81,7 +84,7 @@ class Request:
         if self.tokens is not None and self.minutes is not None:
             raise BadInputError("give --tokens or --minutes, not both: the minutes decide how many tokens")
         for name in self.baselines:
-            if name not in (*NULLS, *ON_REQUEST):
+            if name not in (*NULLS, *ON_REQUEST, *OF_TRANSCODERS):
                 _checked_arm(name)
         if all(name.split("/")[0] == "trained" for name in self.baselines):
             raise BadInputError("an SAE that is trained as usual is no null: give a baseline besides trained")
@@ -128,11 +131,12 @@ class Recipe:
     source: Hook
     budget: Budget
     device: str
+    objective: Objective = Plain()
 
     def run(self, seed: int, **more: object) -> RunSpec:
         """A run of this recipe."""
         source = more.pop("source", self.source)
-        fields = {"seed": seed, "learning_rate": LEARNING_RATE, **more}
+        fields = {"seed": seed, "learning_rate": LEARNING_RATE, "objective": self.objective, **more}
         arm = Arm(self.architecture, self.d_sae, **fields)  # type: ignore[arg-type]
         return RunSpec(arm, source, self.budget, self.device)  # type: ignore[arg-type]
 
@@ -180,6 +184,8 @@ def _null(name: str, recipe: Recipe, fit: Cell, evals: Sequence[str], seed: int)
     if name == "noise":
         run = recipe.run(seed, source=Noise(source))
         return CheckedArm("trained on noise of its covariance", "trained", Asked(run, scored_on=source))
+    if name in OF_TRANSCODERS:
+        return _null_of_transcoder(name, recipe, evals, seed)
     if name == "random_model":
         other = replace(source, at=replace(source.at, random_weights=True))
         return CheckedArm("trained on a random model", "random model", Asked(recipe.run(seed, source=other)))
@@ -196,6 +202,25 @@ def _null(name: str, recipe: Recipe, fit: Cell, evals: Sequence[str], seed: int)
     else:
         kind = "trained" if constraint.learns else "untrained"
     return CheckedArm(words, kind, Asked(recipe.run(seed, constraint=constraint, init=init)))
+
+
+def _null_of_transcoder(name: str, recipe: Recipe, evals: Sequence[str], seed: int) -> CheckedArm:
+    source = recipe.source
+    if not isinstance(source, MLP):
+        raise BadInputError(f"{name} is a baseline of transcoders, and an SAE was given")
+    if name == "skip_only":
+        run = recipe.run(seed, constraint=SkipOnly(), objective=AffineSkip())
+        return CheckedArm("an affine map without latents", "trained", Asked(run, evals=_that_decode(evals)))
+    if name == "other_tokens":
+        run = recipe.run(seed, source=replace(source, outputs="shuffled"))
+        return CheckedArm("trained on outputs of other tokens", "trained", Asked(run, scored_on=source))
+    run = recipe.run(seed, source=replace(source, outputs="random"))
+    decoding = [one for one in _that_decode(evals) if one != "loss"]
+    return CheckedArm("trained on the MLP with drawn weights", "random MLP", Asked(run, evals=decoding))
+
+
+def _that_decode(evals: Sequence[str]) -> list[str]:
+    return [one for one in evals if one not in READ_LATENTS_ALONE]
 
 
 def measured_pace() -> Pace:

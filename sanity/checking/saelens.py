@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from sanity.errors import BadInputError
 from sanity.models import Architecture, BatchTopK, JumpReLU, Matryoshka, ReLU, TopK
 
 ARCHITECTURES = ("standard", "gated", "jumprelu", "topk", "batchtopk", "matryoshka_batchtopk")
+TRANSCODERS = ("transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder")
 _NEW_NAMES = {"hook_point": "hook_name", "hook_point_head_index": "hook_head_index",
               "activation_fn_str": "activation_fn"}  # fmt: skip
 
@@ -22,6 +24,9 @@ def read(config: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str) ->
     about = {**config, **(config.get("metadata") or {})}
     kind = _architecture(config, about, name)
     notes, scales = _normalisation(config, name)
+    hook = about.get("hook_name")
+    if kind in TRANSCODERS:
+        hook, scales = mlp_hook(hook, about.get("hook_name_out"), name)
     if (head := about.get("hook_head_index")) is not None:
         notes.append(f"reads head {head} of its hook alone")
     if config.get("reshape_activations", "none") != "none":
@@ -33,7 +38,7 @@ def read(config: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str) ->
         library="SAELens",
         notes=notes,
         model=about.get("model_name"),
-        hook=about.get("hook_name"),
+        hook=hook,
         scales=scales,
         config=config,
     )
@@ -47,10 +52,12 @@ def _architecture(config: Mapping[str, Any], about: Mapping[str, Any], name: str
     elif chosen != "relu":
         raise BadInputError(f"{name} has the activation function {chosen!r}: relu and topk are supported")
     out = about.get("hook_name_out")
-    if "transcoder" in kind or "crosscoder" in kind or (out and out != about.get("hook_name")):
+    if kind in TRANSCODERS:
+        return kind
+    if "crosscoder" in kind or (out and out != about.get("hook_name")):
         raise BadInputError(
-            f"{name} is a {kind if 'coder' in kind else 'transcoder'}: it predicts another activation than "
-            "it reads, and the check is for autoencoders, which reconstruct what they read"
+            f"{name} is a {kind} from {about.get('hook_name')} to {out}: the check is for autoencoders, "
+            f"and of transcoders for {', '.join(TRANSCODERS)}"
         )
     if kind not in ARCHITECTURES:
         raise BadInputError(
@@ -58,6 +65,26 @@ def _architecture(config: Mapping[str, Any], about: Mapping[str, Any], name: str
             "with encode, decode and W_dec can be given as an object: sanity.check(sae, ...)"
         )
     return kind
+
+
+def mlp_hook(hook: Any, out: Any, name: str) -> tuple[str | None, tuple[Scale, ...]]:
+    """The MLP that a transcoder reads and writes, and in which scale it may read it.
+
+    Refused where input and output are not those of one MLP: their latents would compute something else.
+    """
+    if hook is None and out is None:
+        return None, ("raw", "before the gain")
+    read = re.fullmatch(r"blocks\.(\d+)\.(mlp\.hook_in|ln2\.hook_normalized|hook_mlp_in)", str(hook))
+    said = out or (f"blocks.{read[1]}.hook_mlp_out" if read else None)
+    wrote = re.fullmatch(r"blocks\.(\d+)\.(mlp\.hook_out|hook_mlp_out)", str(said))
+    if read is None or wrote is None or read[1] != wrote[1]:
+        raise BadInputError(
+            f"{name} reads {hook} and writes {out}: the check is for transcoders of one MLP, from "
+            "blocks.K.ln2.hook_normalized or blocks.K.mlp.hook_in to blocks.K.hook_mlp_out"
+        )
+    if read[2] == "hook_mlp_in":
+        raise BadInputError(f"{name} reads {hook}, which is before the norm: the check reads after it")
+    return f"blocks.{read[1]}.mlp.hook_in", ("before the gain", "raw") if "ln2" in read[2] else ("raw",)
 
 
 def _normalisation(config: Mapping[str, Any], name: str) -> tuple[list[str], tuple[Scale, ...]]:
@@ -96,6 +123,10 @@ def _parts(
             r_mag=required(tensors, name, "r_mag"),
         )
     common["b_enc"] = required(tensors, name, "b_enc")
+    if kind in TRANSCODERS:
+        skip = required(tensors, name, "W_skip").T if "skip" in kind else None
+        threshold = required(tensors, name, "threshold") if "jumprelu" in kind else None
+        return Parts(**common, threshold=threshold, transcoder=True, W_skip=skip)
     if kind == "standard":
         return Parts(**common)
     if kind == "topk":
@@ -162,6 +193,7 @@ def _recipe(kind: str, about: Mapping[str, Any]) -> Architecture | None:
     known: dict[str, Architecture] = {
         "standard": ReLU(1.0), "gated": JumpReLU(1.0), "jumprelu": JumpReLU(1.0), "topk": TopK(1),
         "batchtopk": BatchTopK(1), "matryoshka_batchtopk": Matryoshka(1),
+        **{one: JumpReLU(1.0) if "jumprelu" in one else ReLU(1.0) for one in TRANSCODERS},
     }  # fmt: skip
     return known.get(trained)
 

@@ -17,10 +17,10 @@ def read(
     config: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str, *, hook: str, model: str | None
 ) -> GivenSAE:
     """The SAE of a configuration and its weights; `hook` is the name of its folder."""
-    if config.get("transcode") or config.get("skip_connection") or "W_skip" in tensors:
+    transcoder = bool(config.get("transcode"))
+    if not transcoder and (config.get("skip_connection") or "W_skip" in tensors):
         raise BadInputError(
-            f"{name} is a transcoder: it predicts the output of a module from its input, and the check is "
-            "for autoencoders, which reconstruct what they read"
+            f"{name} has a skip and is no transcoder (transcode): what it computes is not known"
         )
     activation = config.get("activation", "topk")
     if activation != "topk":
@@ -34,6 +34,8 @@ def read(
         b_enc=required(tensors, name, "encoder.bias"),
         b_dec=required(tensors, name, "b_dec"),
         k=top_k(config.get("k"), name),
+        transcoder=transcoder,
+        W_skip=tensors["W_skip"].T if config.get("skip_connection") else None,
     )
     return given(
         parts,
@@ -42,9 +44,19 @@ def read(
         library="sparsify",
         notes=[],
         model=model,
-        hook=hook_of(hook),
+        hook=mlp_of(hook, name) if transcoder else hook_of(hook),
         config=config,
     )
+
+
+def mlp_of(hookpoint: str, name: str) -> str | None:
+    """The MLP that a hook point names, such as `layers.10.mlp`; None where it names no layer."""
+    if not re.search(r"\d", hookpoint):
+        return None
+    block = re.fullmatch(r"(?:[\w.]+\.)?(?:layers|h|blocks)\.(\d+)\.mlp", hookpoint)
+    if block is None:
+        raise BadInputError(f"{name} is a transcoder of {hookpoint}: the check is for those of an MLP")
+    return f"blocks.{block[1]}.mlp.hook_in"
 
 
 def hook_of(hookpoint: str) -> str | None:

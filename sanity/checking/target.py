@@ -6,12 +6,14 @@ import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sanity.checking.given import GivenSAE
 from sanity.errors import BadInputError
-from sanity.profiles.sources import HookEntry
+from sanity.profiles.sources import HookEntry, MLPEntry
 from sanity.sources import Hook
 from sanity.subject import Shape, known_subjects, prepare, shape_of
+from sanity.subject.mlp import MLP_HOOK
 
 CONTEXT = 128
 """Tokens per sequence, where the model reads as many."""
@@ -44,6 +46,8 @@ def find_hook(given: GivenSAE, hook: str | None, model: str) -> str:
     assert layers is not None
     there = f"blocks.K.hook_resid_pre and blocks.K.hook_resid_post for K from 0 to {layers - 1}"
     chosen = hook or given.hook
+    if given.is_transcoder:
+        return _find_mlp(given, chosen, model, layers, width)
     if chosen is None:
         raise BadInputError(f"{given.name} does not say which hook it is for: give --hook, one of {there}")
     match = _RESIDUAL.fullmatch(chosen)
@@ -62,6 +66,20 @@ def find_hook(given: GivenSAE, hook: str | None, model: str) -> str:
             f"{width} wide at every hook, {chosen} among them: give the model that it was trained on{others}"
         )
     return chosen
+
+
+def _find_mlp(given: GivenSAE, hook: str | None, model: str, layers: int, width: int | None) -> str:
+    """The MLP that a transcoder is for."""
+    there = f"blocks.K.mlp.hook_in for K from 0 to {layers - 1}"
+    match = MLP_HOOK.fullmatch(hook or "")
+    if hook is None or match is None or int(match[1]) >= layers:
+        raise BadInputError(f"{given.name} is a transcoder: give --hook, its MLP, one of {there}; not {hook}")
+    if not given.d_in == given.sae.d_out == width:
+        raise BadInputError(
+            f"{given.name} goes from {given.d_in} to {given.sae.d_out} dimensions, and MLPs of {model} from "
+            f"{width} to {width}: give the model that it was trained on"
+        )
+    return hook
 
 
 @functools.cache
@@ -89,11 +107,14 @@ def source_of(model: str, hook: str, text: Sequence[str], *, tokens: int, held_o
     """The source: the same as a profile would make, so that its harvest is shared with the book's."""
     shape = _shape(model)
     assert shape.d_model is not None
-    entry = HookEntry(
-        kind="hook", subject=model, hook=hook, d_model=shape.d_model, text=tuple(text),
-        context=min(CONTEXT, shape.context or CONTEXT), train_tokens=tokens, held_out_tokens=held_out,
-        shard_tokens=min(8192, max(1024, tokens // 4)),
-    )  # fmt: skip
+    fields: dict[str, Any] = {
+        "subject": model, "hook": hook, "d_model": shape.d_model, "text": tuple(text),
+        "context": min(CONTEXT, shape.context or CONTEXT),
+        "train_tokens": tokens, "held_out_tokens": held_out,
+        "shard_tokens": min(8192, max(1024, tokens // 4)),
+    }  # fmt: skip
+    mlp = MLP_HOOK.fullmatch(hook)
+    entry = MLPEntry(kind="mlp", **fields) if mlp else HookEntry(kind="hook", **fields)
     made = entry.made(_no_other)
     assert isinstance(made, Hook)
     return made

@@ -1,8 +1,8 @@
 """What models read, and synthetic worlds whose features are known.
 
 `text` packs documents of `sources` into windows of tokens; `probing` and `probing_texts` hold labelled text,
-`facts` and `facts_ravel` questions. `synthetic` holds the paper's worlds, `worlds` harder ones, and
-`gaussian` noise of a given covariance.
+`facts` and `facts_ravel` questions. `synthetic` holds the paper's worlds, `worlds` harder ones,
+`layered` worlds of several layers, and `gaussian` noise of a given covariance.
 """
 
 from sanity.data.circuit import Circuit, CircuitSpec, CircuitStream, circuit_of

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import pandas as pd
 import torch
 from jaxtyping import Float
+from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
@@ -57,7 +58,7 @@ def agreement_scores(
     value = float(matching.cosines.mean())
     null = float(one_to_one(_like(a, "a", seed), _like(b, "b", seed)).cosines.mean())
     (m, d), n = b.shape, len(matching.cosines)
-    pair = {"higher_is_better": True, "unit": "latent", "version": "1"}
+    pair: dict[str, Any] = {"higher_is_better": True, "unit": "latent", "version": "1"}
     shared = float((matching.cosines >= SHARED).double().mean())
     scores = [
         Score("seed_mcc", value, null, 1.0, n=n, **pair),
@@ -79,7 +80,8 @@ def _like(rows: Float[Tensor, "n d"], name: str, seed: int) -> Float[Tensor, "n 
     for _ in range(_ROUNDS):  # length 1 takes from the wide axes: give them more until the moments fit
         achieved = functional.normalize(drawn * spread.sqrt(), dim=1).square().mean(0)
         spread = spread * values.clamp_min(1e-12) / achieved.clamp_min(1e-12)
-    return ((drawn * spread.sqrt()) @ vectors.T).float()
+    like: Tensor = ((drawn * spread.sqrt()) @ vectors.T).float()
+    return like
 
 
 def shared_subspace(a: Float[Tensor, "d d"], b: Float[Tensor, "d d"]) -> Score:

@@ -52,7 +52,9 @@ def relative_norms(W_dec: Float[Tensor, "d_sae d_in"], blocks: Blocks) -> Float[
     [[0.75, 0.25]]
     """
     _check_blocks(W_dec.shape[1], blocks)
-    norms = torch.stack([part.norm(dim=1) for part in W_dec.detach().double().split(list(blocks), 1)], 1)
+    norms = torch.stack(
+        [part.norm(dim=1) for part in torch.split(W_dec.detach().double(), list(blocks), 1)], 1
+    )
     shares: Tensor = norms / norms.sum(1, keepdim=True).clamp_min(1e-300)
     return shares
 
@@ -62,7 +64,7 @@ def from_layer(
 ) -> Float[Tensor, "n d_sae"]:
     """Latents as one layer by itself gives them: it stands in for the others, whose inputs say nothing."""
     b_dec = getattr(sae, "b_dec", x.new_zeros(x.shape[1]))
-    centred = (x - b_dec).split(list(blocks), 1)
+    centred = torch.split(x - b_dec, list(blocks), 1)
     alone = [len(blocks) * part if i == layer else torch.zeros_like(part) for i, part in enumerate(centred)]
     z: Tensor = sae.encode(torch.cat(alone, 1) + b_dec)
     return z.double()
@@ -104,7 +106,9 @@ def layer_cosines(W_dec: Float[Tensor, "d_sae d_in"], blocks: Blocks) -> Float[T
     _check_blocks(W_dec.shape[1], blocks)
     if len(set(blocks)) > 1:
         raise BadInputError(f"directions in layers of widths {list(blocks)} cannot be compared by cosine")
-    unit = [functional.normalize(part, dim=1) for part in W_dec.detach().double().split(list(blocks), 1)]
+    unit = [
+        functional.normalize(part, dim=1) for part in torch.split(W_dec.detach().double(), list(blocks), 1)
+    ]
     return torch.stack([(a * b).sum(1) for a, b in itertools.combinations(unit, 2)]).mean(0)
 
 
@@ -123,8 +127,10 @@ def explained_by_layer(
             fired += (z != 0).sum(0).cpu()
             n += len(part)
             for totals, codes in ((whole, z), (permuted, z[:, order])):
-                decoded = sae.decode(codes).split(list(blocks), 1)
-                for total, target, x_hat in zip(totals, part.split(list(blocks), 1), decoded, strict=True):
+                decoded = torch.split(sae.decode(codes), list(blocks), 1)
+                for total, target, x_hat in zip(
+                    totals, torch.split(part, list(blocks), 1), decoded, strict=True
+                ):
                     total.update(target, x_hat)
     values = [[float(total.score().value) for total in totals] for totals in (whole, permuted)]
     return values[0], values[1], fired / n, n
@@ -143,7 +149,7 @@ def crosscoding_scores(
         raise BadInputError("no latent is active on these samples, so none can be shared between layers")
     exclusive = shares[alive].amax(1) >= EXCLUSIVE
     balanced = shares[alive].amin(1) >= BALANCED / len(blocks)
-    of = {
+    of: dict[str, Any] = {
         "floor": 0.0,
         "ceiling": 1.0,
         "higher_is_better": True,
@@ -163,7 +169,7 @@ def crosscoding_scores(
     if len(set(blocks)) == 1:
         cosines = layer_cosines(sae.W_dec, blocks).cpu()
         latents["layer_cosine"] = cosines.numpy()
-        rows = list(sae.W_dec[alive.to(sae.W_dec.device)].split(list(blocks), 1))
+        rows = list(torch.split(sae.W_dec[alive.to(sae.W_dec.device)], list(blocks), 1))
         exchanged = torch.cat([rows[0], *(part.roll(i + 1, 0) for i, part in enumerate(rows[1:]))], 1)
         null = float(layer_cosines(exchanged, blocks).mean())
         scores.append(Score("layer_cosine", float(cosines[alive].mean()), **{**of, "floor": null}))
@@ -253,7 +259,7 @@ class Crosscoding(Eval):
                 gated = [one for one in scores if self.metrics[one.metric].gate == "replaced"]
                 rows += [graded_row(one, "replaced", level, seed) for one in gated]
                 towards = [ExplainedVariance() for _ in blocks]
-                for total, part in zip(towards, x.split(list(blocks), 1), strict=True):
+                for total, part in zip(towards, torch.split(x, list(blocks), 1), strict=True):
                     total.update(part, part * (1 - level))
                 ev = min(total.score().value for total in towards)
                 least = Score("least_layer_ev", ev, 0.0, 1.0, True, n=len(x), unit="sample", version="1")

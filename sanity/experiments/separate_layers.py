@@ -57,7 +57,7 @@ def joined(saes: Sequence[Autoencoder], x: Float[Tensor, "n d_in"], *, by: str, 
 
     Decoder rows have length 1 as a whole, encoders are summed, and one scalar fits the scale to `x`.
     """
-    blocks = x.split([sae.d_in for sae in saes], dim=1)
+    blocks = torch.split(x, [sae.d_in for sae in saes], dim=1)
     partners = [torch.arange(saes[0].d_sae, device=x.device)]
     for sae, part in zip(saes[1:], blocks[1:], strict=True):
         partners.append(_partners(saes[0], blocks[0], sae, part, by, seed).to(x.device))

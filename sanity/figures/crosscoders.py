@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
+from matplotlib.lines import Line2D
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +47,7 @@ def norms_and_agreement(latents: pd.DataFrame, panels: Mapping[str, str]) -> Fig
         ax.set_title(title)
         ax.set_xlabel("first layer's share of the norms")
     axes[0, 0].set_ylabel("agreement of the layers")
-    handles = [plt.Line2D([], [], marker="o", linestyle="", color=colour) for _, colour in KINDS.values()]
+    handles = [Line2D([], [], marker="o", linestyle="", color=colour) for _, colour in KINDS.values()]
     names = [words for words, _ in KINDS.values()]
     if latents["kind"].notna().any():
         figure.legend(handles, names, loc="outside lower center", ncols=3)

@@ -170,7 +170,7 @@ def _line(
     if part.empty:
         return
     if style != "D":
-        part = part.groupby("tau", as_index=False)["value"].mean().sort_values("tau")
+        part = part.groupby("tau")[["value"]].mean().sort_index().reset_index()
     at: Sequence[float] = [tau if tau >= 0 else FREE for tau in part["tau"]]
     face = "white" if noise else colour
     style = style.replace("-", ":") if noise else style

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import zlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
 import seaborn as sns
@@ -114,13 +114,14 @@ def make_legible(figure: Figure) -> float:
     for ax in figure.axes:
         for axis in (ax.xaxis, ax.yaxis):
             shown = [label for label in axis.get_ticklabels() if label.get_text()] or axis.get_ticklabels()
-            if shown and shown[0].get_fontsize() < least:
+            if shown and float(shown[0].get_fontsize()) < least:
                 axis.set_tick_params(labelsize=least)
     sizes = []
     for text in figure.findobj(Text):
         if text.get_visible() and text.get_text().strip():
-            text.set_fontsize(max(least, text.get_fontsize()))
-            sizes.append(text.get_fontsize() * 96 / 72)
+            points = max(least, float(text.get_fontsize()))
+            text.set_fontsize(points)
+            sizes.append(points * 96 / 72)
     return min(sizes, default=SMALLEST)
 
 
@@ -184,5 +185,5 @@ def legend_below(figure: Figure, *axes: Axes, ncols: int = 4, title: str = "") -
     """One legend below the figure, off the curves: every name in `axes` once, under `title`."""
     named = (zip(*ax.get_legend_handles_labels(), strict=True) for ax in axes)
     handles = {label: handle for some in named for handle, label in some}
-    below = {"ncols": ncols, "loc": "outside lower center", "title_fontsize": "small"}
-    figure.legend(handles.values(), handles.keys(), title=title or None, **below)
+    below: dict[str, Any] = {"ncols": ncols, "loc": "outside lower center", "title_fontsize": "small"}
+    figure.legend(list(handles.values()), list(handles), title=title or None, **below)

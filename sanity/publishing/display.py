@@ -6,7 +6,7 @@ import base64
 import io
 import re
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sanity.errors import BadInputError
 
@@ -57,7 +57,8 @@ def as_columns(table: pd.DataFrame) -> pd.DataFrame:
     """`table` with its index as columns, all of which have names and one type, as files need it."""
     said = any(name is not None for name in table.index.names) or table.index.dtype.kind not in "iu"
     plain = table.reset_index(drop=not said)
-    plain.columns = [" ".join(map(str, c)).strip() if isinstance(c, tuple) else str(c) for c in plain.columns]
+    names: list[Any] = list(plain.columns)
+    plain.columns = [" ".join(map(str, c)).strip() if isinstance(c, tuple) else str(c) for c in names]
     mixed = [c for c in plain if plain[c].dtype == object and plain[c].dropna().map(type).nunique() > 1]
     return plain.astype(dict.fromkeys(mixed, str))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -61,12 +61,15 @@ def _shown(examples: pd.DataFrame) -> Iterator[tuple[int, int, int, str]]:
     from sanity.figures import context_html
 
     runs = []
+    seed: Any
     for seed, of_seed in examples.groupby("seed", sort=False):
         latents = []
+        latent: Any
         for place, (latent, rows) in enumerate(of_seed.groupby("latent", sort=False)):
+            drawn: list[Any] = list(rows.itertuples())
             contexts = [
                 Context(one.window, one.document, one.source, tuple(one.pieces), tuple(one.activations))
-                for one in rows.itertuples()
+                for one in drawn
             ]
             strongest = max(context.strength for context in contexts)
             lines = (

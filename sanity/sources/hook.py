@@ -147,7 +147,7 @@ class Hook(Source):
                 label=f"{split.replace('_', '-')} activations at {self.where} of {self.at.subject}",
                 stage="harvest",
                 cost=Cost(
-                    10.0 + n / pace.tokens_per_second,
+                    7.0 + n / pace.tokens_per_second,
                     disk_bytes=n * self.bytes_per_token,
                     memory_bytes=3 * 10**9,
                 ),

@@ -216,7 +216,7 @@ class ShuffledLayers(_Changed):
     @override
     def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
         def shuffled(parts: Sequence[Tensor]) -> Tensor:
-            layers = parts[0].split(self.blocks, dim=1)
+            layers = torch.split(parts[0], list(self.blocks), dim=1)
             return torch.cat([x.roll(i * len(x) // len(layers), 0) for i, x in enumerate(layers)], dim=1)
 
         opened = self.of.open(inputs, batch_size=batch_size, seed=seed, device=device)
@@ -250,7 +250,7 @@ class OneLayer(_Changed):
     @override
     def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
         def one(parts: Sequence[Tensor]) -> Tensor:
-            return parts[0].split(self.of.blocks, dim=1)[self.index].contiguous()
+            return torch.split(parts[0], list(self.of.blocks), dim=1)[self.index].contiguous()
 
         opened = self.of.open(inputs, batch_size=batch_size, seed=seed, device=device)
         return changed([opened], one, f"layer-{self.index}")

@@ -30,6 +30,10 @@ OUTPUTS = {"mlp": 1, "shuffled": 1, "random": 2}
 the output of the same MLP with weights drawn at random."""
 
 
+_NORMS = ("pre_feedforward_layernorm", "post_attention_layernorm", "ln_2")
+"""What model families call the norm before the MLP; the first that a block has."""
+
+
 class MLPSubject:
     """A `Subject` whose activations are the inputs of one MLP, and which also knows the targets.
 
@@ -91,6 +95,19 @@ class MLPSubject:
         check_finite(x, self.hooks[0], self.subject.name)
         check_finite(out, self.hooks[0].replace("_in", "_out"), self.subject.name)
         return x, out, after
+
+    @property
+    def gain(self) -> tuple[Float[Tensor, " d_model"], Float[Tensor, " d_model"]]:
+        """Gain and bias of the norm before the MLP; 1 and 0 where no norm is known."""
+        found = (getattr(self._block, name, None) for name in _NORMS)
+        norm = next((one for one in found if one is not None), None)
+        weight = getattr(norm, "weight", None)
+        if weight is None:
+            return torch.ones(self.d_model), torch.zeros(self.d_model)
+        # Gemma's norms multiply by 1 + weight.
+        gain = weight.detach().float().cpu() + ("Gemma" in type(norm).__name__)
+        bias = getattr(norm, "bias", None)
+        return gain, torch.zeros_like(gain) if bias is None else bias.detach().float().cpu()
 
     def _pass(self, tokens: Tensor, **more: Any) -> tuple[Tensor, Tensor, Tensor]:
         return mlp_pass(self.subject._plain, self._block, self.mlp, self._writes, tokens, **more)

@@ -58,6 +58,17 @@ def test_every_chapter_says_at_which_profile_it_ran_and_what_made_it(chapter: Pa
     assert all(call.removesuffix(")") in source for call in MARKS.values())
 
 
+def test_every_chapter_answers_first(chapter: Path) -> None:
+    found = cells(chapter)
+    opening = next(at for at, cell in enumerate(found) if "page.banner()" in "".join(cell["source"]))
+    before = [cell for cell in found[:opening] if cell["cell_type"] == "markdown"]
+    # A title and a question; all else comes after the place of the answer.
+    assert len(before) == 1
+    assert len([line for line in before[0]["source"] if line.strip()]) <= 4
+    assert "hide-input" in found[opening]["metadata"]["tags"]
+    assert any("page.answer(" in "".join(cell["source"]) for cell in found[opening:])
+
+
 def test_text_pair_is_the_same_notebook(chapter: Path) -> None:
     pair = jupytext.read(chapter.with_suffix(".py"))
     own = jupytext.read(chapter)

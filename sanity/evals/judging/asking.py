@@ -118,7 +118,9 @@ Question = tuple[str | None, Sequence[str]]
 class Judge(Protocol):
     """Anything that puts texts into words and finds further texts by these: nothing but text passes."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the judge is called in tables."""
 
     def describe(self, excerpts: Sequence[Sequence[str]]) -> list[tuple[str | None, Asked]]:
         """A description of each set of marked excerpts; `None` where there is none."""

@@ -68,7 +68,7 @@ class TextMatcher:
         self._corpus = Corpus(corpus)
         self._encoder = encoder
         pieces = Counter(i for ids in encoder.token_ids(corpus) for i in set(ids))
-        self._rarity = lambda piece: math.log((len(corpus) + 1) / (pieces[piece] + 0.5))
+        self._texts, self._holding = len(corpus), pieces
         self._known: dict[str, TextTokens] = {}
 
     def describe(self, excerpts: Sequence[Sequence[str]]) -> list[tuple[str | None, Asked]]:
@@ -98,12 +98,16 @@ class TextMatcher:
             for (description, asked), some in zip(questions, parts, strict=True)
         ]
 
+    def _rarity(self, piece: int) -> float:
+        """Logarithm of how many texts there are for each that holds the piece."""
+        return math.log((self._texts + 1) / (self._holding[piece] + 0.5))
+
     def likeness(self, phrases: Sequence[str], texts: Sequence[str]) -> Floats:
         """How well every phrase finds its like in every text: [phrases, texts], at most 1."""
         self._read({*phrases, *texts})
         ids, vectors, starts = self._together(phrases)
         weights = np.array([self._rarity(i) for i in ids.tolist()], np.float32)[:, None]
-        total = np.add.reduceat(weights, starts)
+        total: Floats = np.add.reduceat(weights, starts)
         parts = []
         for some in self._portions(texts):
             other, others, begins = self._together(some)

@@ -6,12 +6,12 @@ import base64
 import hashlib
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sanity.engine.files import write_atomically
 
 if TYPE_CHECKING:
-    from bs4 import BeautifulSoup, Tag
+    from bs4 import BeautifulSoup
 
 PREFIX = "data:image/png;base64,"
 
@@ -27,13 +27,13 @@ def keep_images_apart(soup: BeautifulSoup, html: Path, up: str) -> None:
         write_atomically(html / "_images" / name, content)
         image["src"], image["loading"], image["decoding"] = f"{up}_images/{name}", "lazy", "async"
         width, height = struct.unpack(">II", content[16:24])
-        shown = int(image.get("width") or width)
+        shown = int(str(image.get("width") or width))
         image["width"], image["height"] = str(shown), str(round(height * shown / width))
         if image.find_parent("figure", class_="sanity-figure"):
             _frame(soup, image)
 
 
-def _frame(soup: BeautifulSoup, image: Tag) -> None:
+def _frame(soup: BeautifulSoup, image: Any) -> None:
     """A frame that scrolls where the screen is too narrow for the figure's text, and a link to the image."""
     frame = {"class": "sanity-scroll", "role": "group", "aria-label": "Figure", "tabindex": "0"}
     image.wrap(soup.new_tag("div", attrs=frame))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
@@ -65,7 +65,7 @@ def _identity(tag: Tag) -> str | None:
         return str(tag.get("src") or tag.get_text().strip())
     if tag.name == "meta":
         return "viewport" if tag.get("name") == "viewport" else None
-    kinds = tag.get("rel") or []
+    kinds: Any = tag.get("rel") or []
     return str(tag.get("href")) if {"stylesheet", "preload"} & set(kinds) else None
 
 

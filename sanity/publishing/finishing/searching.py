@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sanity.engine.files import write_atomically
 
@@ -38,8 +38,8 @@ def text_of(article: Tag) -> str:
     return f'<main role="main">{_text(article)}</main>'
 
 
-def _text(tag: Tag) -> str:
-    from bs4 import NavigableString
+def _text(tag: Any) -> str:
+    from bs4.element import NavigableString
 
     parts = []
     for child in tag.children:
@@ -54,7 +54,7 @@ def _text(tag: Tag) -> str:
     return "".join(parts)
 
 
-def _is_left_out(tag: Tag) -> bool:
+def _is_left_out(tag: Any) -> bool:
     classes = set(tag.get("class") or [])
     too_long = tag.name == "table" and len(tag.find_all("tr", limit=LONGEST_TABLE + 1)) > LONGEST_TABLE
     return tag.name in LEFT_OUT or too_long or bool(classes & NOT_TEXT)

@@ -7,7 +7,7 @@ One whose cells are sentences becomes a list of cards on a narrow screen (`sanit
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
@@ -55,9 +55,9 @@ def _one_row_of_headers(table: Tag) -> None:
 
 def _scopes(table: Tag) -> None:
     for head in table.select("thead th"):
-        head["scope"] = "colgroup" if int(str(head.get("colspan", 1))) > 1 else "col"
+        head["scope"] = "colgroup" if int(str(head.get("colspan", "1"))) > 1 else "col"
     for head in table.select("tbody th"):
-        head["scope"] = "rowgroup" if int(str(head.get("rowspan", 1))) > 1 else "row"
+        head["scope"] = "rowgroup" if int(str(head.get("rowspan", "1"))) > 1 else "row"
     for head in table.select("tr"):
         del head["style"]
 
@@ -102,7 +102,7 @@ def _is_read(table: Tag) -> bool:
     )
 
 
-def _cards(table: Tag) -> None:
+def _cards(table: Any) -> None:
     """Give each cell its column's name, and say outright what the cards' style would take from the table."""
     table["class"] = [*(table.get("class") or []), "sanity-stacked"]
     (head,) = table.select("thead > tr")
