@@ -258,7 +258,7 @@ page.slider(
     along="margin",
     rows="claim",
     shown={"verdict": "verdict at this margin"},
-    say="{:.1%}".format,
+    say="{:.2%}".format,
     start=0.1,
     colours=figures.VERDICT_COLOURS,
     caption="Your own margin, as a share of each metric's range: move it, and the claims above take the colour of their "

@@ -24,6 +24,8 @@ def mend_landmarks(soup: BeautifulSoup) -> None:
     for found in soup.find_all("script", string=re.compile("search-button-field")):
         # Its text, with the keys that open it, is its name.
         found.string = str(found.string).replace(' aria-label="Search"', "")
+    for found in soup.select("summary[aria-label]"):
+        del found["aria-label"]  # what it says is its name
     for found in soup.select("div.highlight pre, .cell_output pre"):
         found["tabindex"] = "0"  # long lines scroll
     for number, found in enumerate(soup.select("#search-input")[1:], 2):
