@@ -16,24 +16,6 @@
 #
 # *Can a judge say in words what a latent fires on, well enough that the words alone tell further contexts from
 # others?*
-#
-# This is the paper's measure of interpretability {cite}`korznikov2026sanity`. A judge reads up to fifteen of a
-# latent's strongest contexts and writes a description. Then it is shown fifty contexts in which the latent fires, at
-# all strengths, and fifty others, and says from the description which are which. The score is the accuracy: 0.5 by
-# chance, 1 at best. The paper reports 0.90 for trained latents and 0.88 (0.87 in its abstract) for the soft-frozen
-# decoder, and about 30 % of the frozen encoder's latents above 0.7.
-#
-# Such a score is a statement about two things at once, the latent and the judge. So here a judge first has to show
-# that it can judge: on excerpts whose concepts are known, and with nothing of any autoencoder in it. A judge that
-# fails is shown with its numbers, and no claim of this book rests on them.
-#
-# **The bundled judge is no language model.** It is a small text matcher: its description of a latent is a list of words
-# that stand out in the latent's strongest contexts, and it reads that list back, as text, by how like its words are to
-# those of a context. Nothing but the words passes from describing to reading, as in the paper's protocol. What it cannot do
-# is generalise: it finds no phrase for what words have in common, follows no syntax, and sees no meaning that a sentence
-# encoder of 22 million weights does not see. A latent whose meaning is a list of words gets its due from it; one whose
-# meaning has to be *understood* does not, in any arm. So its scores are not to be laid next to the paper's 0.90; arms
-# are compared within it. A language model can take its place, behind the same gate: the last section says how.
 
 # %% tags=["remove-cell"]
 # In Colab: fetch the repository that this notebook came from, and install its package. Elsewhere: nothing.
@@ -88,6 +70,24 @@ figures.house_style()
 page.banner()
 
 # %% [markdown]
+# This is the paper's measure of interpretability {cite}`korznikov2026sanity`. A judge reads up to fifteen of a
+# latent's strongest contexts and writes a description. Then it is shown fifty contexts in which the latent fires, at
+# all strengths, and fifty others, and says from the description which are which. The score is the accuracy: 0.5 by
+# chance, 1 at best. The paper reports 0.90 for trained latents and 0.88 (0.87 in its abstract) for the soft-frozen
+# decoder, and about 30 % of the frozen encoder's latents above 0.7.
+#
+# Such a score is a statement about two things at once, the latent and the judge. So here a judge first has to show
+# that it can judge: on excerpts whose concepts are known, and with nothing of any autoencoder in it. A judge that
+# fails is shown with its numbers, and no claim of this book rests on them.
+#
+# **The bundled judge is no language model.** It is a small text matcher: its description of a latent is a list of words
+# that stand out in the latent's strongest contexts, and it reads that list back, as text, by how like its words are to
+# those of a context. Nothing but the words passes from describing to reading, as in the paper's protocol. What it cannot do
+# is generalise: it finds no phrase for what words have in common, follows no syntax, and sees no meaning that a sentence
+# encoder of 22 million weights does not see. A latent whose meaning is a list of words gets its due from it; one whose
+# meaning has to be *understood* does not, in any arm. So its scores are not to be laid next to the paper's 0.90; arms
+# are compared within it. A language model can take its place, behind the same gate: the last section says how.
+#
 # Judges that the environment names come first, then the bundled one. What each makes of known concepts is its gate, and
 # it is computed before any latent is asked about. The bundled judge was built on other concepts than the gate's.
 
@@ -556,6 +556,26 @@ page.gates("autointerp_judge", "autointerp_judge_same_word")
 #   judge and its seed are the same for all.
 # - "Other contexts" are drawn at random, so a broad description (prose, code) gets far. Harder negatives would lower all
 #   scores.
+
+# %% tags=["hide-input"]
+# The short answer on top of the page.
+counted = summary[summary["judge"] == shown["judge"]].set_index("arm") if len(latents) else pd.DataFrame()
+accuracies = "; ".join(
+    f"{arm} {row['accuracy']:.2f}" + (f" (same word {row['same_word']:.2f})" if row["same_word"] > 0 else "")
+    for arm, row in counted.iterrows()
+)
+page.answer(
+    (
+        f"{shown['judge']} tells contexts of a latent from others, by words alone: {accuracies}. Chance is 0.5."
+        if len(counted)
+        else f"No score: {shown['judge']} was asked about no latent."
+    ),
+    sure=f"the judge {'passes' if shown['passes'] else 'does not pass'} its own gate ({shown['why']}). Soft-frozen: "
+    f"{page.verdict('judge-soft-frozen')}; frozen encoder: {page.verdict('judge-frozen-encoder')}.",
+    scale=f"{one.latents} latents per arm and seed, {len(block.seeds)} seeds, up to {one.contexts} + {one.contexts} contexts of "
+    f"{one.drawn.window} tokens. The judge is {'a text matcher' if shown['kind'] == 'matcher' else 'a language model'}; the "
+    "paper asked large language models.",
+)
 
 # %% tags=["hide-input"]
 page.provenance(seeds=sorted({seed for grid in asked for seed in page.profile.grid(grid).seeds}))
