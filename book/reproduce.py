@@ -80,7 +80,7 @@ page.banner()
 # %%
 def row(name: str) -> dict[str, object]:
     one = profiles.load(name)
-    real, synthetic = one.grids.get("real_activations", ()), one.grid("synthetic_recovery")
+    real, worlds = one.grids.get("real_activations", ()), one.grids.get("synthetic_recovery", ())
     hooks = [one.sources[source] for block in real for source in block.sources]
     cost = total_cost(plan(one))
     return {
@@ -93,8 +93,10 @@ def row(name: str) -> dict[str, object]:
         "primary grid": f"{real[0].architectures[0]}, L0 {real[0].l0[0]}, {len(real[0].arms)} arms, {len(real[0].seeds)} seeds"
         if real
         else "",
-        "synthetic worlds": f"d {one.source_named(synthetic.sources[0]).d_in}, m {synthetic.d_sae[0]:,}, "
-        f"{synthetic.batch_size * synthetic.steps:,} samples, {len(synthetic.seeds)} seeds",
+        "synthetic worlds": f"d {one.source_named(worlds[0].sources[0]).d_in}, m {worlds[0].d_sae[0]:,}, "
+        f"{worlds[0].batch_size * worlds[0].steps:,} samples, {len(worlds[0].seeds)} seeds"
+        if worlds
+        else "",
         "expected hours": f"{cost.seconds / 3600:.2g}",
         "disk, GB": f"{cost.disk_bytes / 1e9:.2g}",
     }
