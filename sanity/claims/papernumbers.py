@@ -21,6 +21,8 @@ LAYERS = {"gemma-12": 12, "gemma-19": 19, "llama-16": 16, ANY_SCALE: 12}
 PAPERS_L0 = 160
 PAPERS_ARCHITECTURE = "batchtopk"
 """That of what the paper prints first."""
+NOT_THE_PAPERS = ("transcoders", "crosscoders", "across_seeds")
+"""What the names of experiments begin with on which the paper prints nothing."""
 WORLD_COLUMNS = {"explained_variance": "explained_variance", "recovery": "recovered_fraction"}
 
 
@@ -40,6 +42,8 @@ def printed_worlds(folder: Path | None = None) -> pd.DataFrame:
 
 def printed_score(claim: Claim, arm: ArmOf, metric: str) -> float:
     """What the paper prints for an arm of a claim; NaN where its tables have no such cell."""
+    if (claim.scope.experiment or "").startswith(NOT_THE_PAPERS):
+        return math.nan
     asked = arm.architecture or claim.scope.architecture or PAPERS_ARCHITECTURE
     architecture = Architecture.class_named(asked).title
     if claim.scale == "toy":

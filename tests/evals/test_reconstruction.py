@@ -172,7 +172,7 @@ def test_finite_numbers_whose_sum_overflows_are_finite() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: l0(Threshold(), gaussian(4, 2)), "x is 2 wide and the decoder 3"),
+        (lambda: l0(Threshold(), gaussian(4, 2)), "x is 2 wide and what it reads 3"),
         (lambda: l0(Threshold(), gaussian(0, 3)), "no samples"),
         (lambda: l0(Threshold(), broken(math.inf)), r"\[3, 1\]"),
         (lambda: dead_latents(Threshold(), []), "no samples"),

@@ -94,9 +94,9 @@ def test_every_batch_of_the_budget_is_learned_from_once(
 ) -> None:
     learned: list[float] = []
 
-    def learn(learner: Learner, x: torch.Tensor) -> Outcome:
+    def learn(learner: Learner, x: torch.Tensor, *more: Any) -> Outcome:
         learned.append(float(x.sum()))
-        return original(learner, x)
+        return original(learner, x, *more)
 
     original = Learner.learn
     monkeypatch.setattr(Learner, "learn", learn)
