@@ -46,7 +46,6 @@ if "google.colab" in sys.modules:
 profile = "demo"
 
 # %% tags=["hide-input"]
-
 from sanity import figures
 from sanity.claims import paper_tables
 from sanity.evals import METRICS
