@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from sanity import profiles
+from sanity.claims.schema import ArmOf, Comparison
 from sanity.engine.cells import Cell, in_order
 from sanity.engine.computing import total_cost
 from sanity.errors import BadInputError
@@ -277,3 +278,25 @@ def test_a_width_that_only_the_harvest_shows_is_named(monkeypatch: pytest.Monkey
     monkeypatch.setattr("sanity.sources.hook.harvests_of", lambda inputs: (harvested, harvested))
     with pytest.raises(BadInputError, match="640 wide: d_model cannot be 576"):
         source.open({}, batch_size=8, seed=0, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["smoke", "quick"])
+def test_arms_that_a_claim_compares_have_the_same_seeds(name: str, repository: Path) -> None:
+    plan_of = plan_grids(profiles.load(name))
+    ledger = book_ledger(repository / "book" / "claims.yml")
+
+    def seeds(claim: Comparison, arm: ArmOf) -> set[int]:
+        experiment = arm.experiment or claim.scope.experiment
+        place = arm.world_or_hook or claim.scope.world_or_hook
+        return {
+            run.run.arm.seed
+            for run in plan_of.grid(experiment or "")
+            if run.run.arm.constraint.spelled == arm.constraint
+            and run.run.arm.init.spelled == arm.init
+            and place in (None, run.place)
+        }
+
+    for claim in ledger.claims:
+        if isinstance(claim, Comparison):
+            judged, against = seeds(claim, claim.judged), seeds(claim, claim.against)
+            assert not judged or not against or judged == against, claim.id
