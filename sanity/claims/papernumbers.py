@@ -46,7 +46,7 @@ def printed_score(claim: Claim, arm: ArmOf, metric: str) -> float:
         return math.nan
     asked = arm.architecture or claim.scope.architecture or PAPERS_ARCHITECTURE
     architecture = Architecture.class_named(asked).title
-    if claim.scale == "toy":
+    if claim.scale.startswith("toy"):
         rows, world = printed_worlds(), arm.world_or_hook or claim.scope.world_or_hook
         rows = rows[rows["probability_model"].eq(str(world)) & rows["architecture"].eq(architecture)]
         known = arm.constraint == "trained" and metric in WORLD_COLUMNS and not arm.experiment

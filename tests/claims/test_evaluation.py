@@ -16,7 +16,7 @@ from sanity.errors import BadInputError
 from sanity.experiments.verdicts import book_ledger
 
 TOY = {"experiment": "synthetic_recovery", "world_or_hook": "constant", "architecture": "topk"}
-SIZES = {"subject": None, "d_in": 100, "n_features": 3200, "d_sae": 3200, "samples": 10_000}
+SIZES = {"subject": None, "d_in": 100, "n_features": 3200, "d_sae": 3200, "samples": 40_960_000}
 """Those of the ledger's scale `toy`, with an L0 of 20."""
 REAL = {
     "experiment": "real_activations",

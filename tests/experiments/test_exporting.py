@@ -25,7 +25,7 @@ sources:
 grids:
   synthetic_recovery:
     - sources: constant
-      architectures: topk
+      architectures: batchtopk
       l0: 20
       d_sae: 3200
       arms: [trained, untrained]
@@ -37,7 +37,7 @@ grids:
 evals:
   recovery: {graded_l0: 20, grades: {levels: [0.0, 1.0], seeds: [0, 1], size: 64}}
 """
-CLAIM = "toy-constant-topk-recovery"
+CLAIM = "toy-constant-batchtopk-ev"
 
 
 def profile(name: str = "long", **spec: int) -> Profile:
