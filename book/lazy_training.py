@@ -347,7 +347,7 @@ both_ways = "; ".join(
 Markdown(
     f"By seed, as a share of the training (the nearest recorded step) and in explained variance: {both_ways}. A share that is as large on noise is no "
     "sign of features: Adam moves every weight by about the learning rate. What releasing gains beyond noise is judged in "
-    "[the verdicts](verdicts)."
+    "[the verdicts](verdicts.html)."
 )
 
 # %% [markdown]

@@ -217,7 +217,7 @@ Markdown(
     f"them on a single seed, which gives a number without an interval. {power_words}*Inconclusive* is the ordinary outcome "
     "of few seeds. It says that this run cannot tell, and is neither a match nor a difference.\n\n"
     f"Of {len(state)} metrics, **{(state == 'passed').sum()} pass** their validity gate, "
-    f"**{(state == 'failed').sum()} fail** it, and for {(state == 'not available').sum()} there is none ([metric validity](metric_validity))."
+    f"**{(state == 'failed').sum()} fail** it, and for {(state == 'not available').sum()} there is none ([metric validity](metric_validity.html))."
 )
 
 # %% tags=["hide-input"]
