@@ -65,9 +65,11 @@ def recovery_at_a_glance(curves: pd.DataFrame, *, printed: pd.DataFrame | None =
             for metric, (label, colour, line) in GLANCE.items():
                 mean_and_seeds(ax, part, x="samples_seen", y=metric, label=label, colour=colour, line=line)
             if printed is not None:
-                _paper_marks(ax, printed, world, ARCHITECTURE_NAMES[name], at=part["samples_seen"].max())
+                _paper_marks(
+                    ax, printed, world, ARCHITECTURE_NAMES[name], at=float(part["samples_seen"].max())
+                )
             ax.set_xscale("log")
-            ax.set_ylim(0, 1.02)
+            ax.set_ylim(0 if printed is None else -0.03, 1.03)
             if row == 0:
                 ax.set_title(ARCHITECTURE_NAMES[name])
             if row == len(worlds) - 1:
@@ -83,10 +85,9 @@ def _paper_marks(ax: Axes, printed: pd.DataFrame, world: str, architecture: str,
         ("explained_variance", "explained_variance_held_out"),
         ("recovered_fraction", "recovery"),
     ):
-        values = rows[column].dropna()
-        ax.plot(
-            [at] * len(values), values, "D", mfc="white", mec=GLANCE[metric][1], ms=6, clip_on=False, zorder=4
-        )
+        # Next to the end of the curves, inside the panel: what hangs out of it would count for the layout.
+        for value in rows[column].dropna():
+            ax.plot(1.5 * at, value, "D", mfc="white", mec=GLANCE[metric][1], ms=6, zorder=4)
 
 
 @with_data

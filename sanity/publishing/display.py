@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import re
+import warnings
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from sanity.errors import BadInputError
+from sanity.errors import BadInputError, SanityError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,8 +75,16 @@ def figure_html(figure: Figure, *, alt: str, caption: str, data: str = "") -> st
 
     from sanity.figures.style import SMALLEST, make_legible, marks_outside
 
-    smallest, outside, width = make_legible(figure), marks_outside(figure), round(figure.get_figwidth() * 96)
-    source = base64.b64encode(_png(figure)).decode()
+    width = round(figure.get_figwidth() * 96)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="constrained_layout not applied", category=UserWarning)
+        try:
+            smallest, outside = make_legible(figure), marks_outside(figure)
+            source = base64.b64encode(_png(figure)).decode()
+        except UserWarning as warning:
+            raise SanityError(
+                f"a figure's panels have no room beside what surrounds them ({alt})"
+            ) from warning
     plt.close(figure)
     image = (
         f'<img src="data:image/png;base64,{source}" alt="{escape(alt, quote=True)}" '

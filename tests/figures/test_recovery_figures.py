@@ -55,6 +55,22 @@ def test_the_glance_has_a_panel_per_architecture_and_world_and_draws_the_living(
         assert ax.get_ylim()[0] == 0
 
 
+def test_the_papers_numbers_stand_inside_the_panels_that_they_belong_to() -> None:
+    printed = pd.DataFrame(
+        {
+            "probability_model": ["constant", "variable"],
+            "architecture": ["TopK", "BatchTopK"],
+            "explained_variance": [np.nan, 0.7],
+            "recovered_fraction": [1.0, 0.1],
+        }
+    )
+    figure = figures.recovery_at_a_glance(curves(), printed=printed)
+    marked = [[line.get_ydata()[0] for line in ax.lines if line.get_marker() == "D"] for ax in figure.axes]
+    assert marked == [[1.0], [], [], [0.7, 0.1]]
+    figure.draw_without_rendering()
+    assert all(ax.get_window_extent().width > 100 for ax in figure.axes)  # pixels: the layout holds
+
+
 def test_turning_draws_the_median_of_every_architecture() -> None:
     figure = figures.turning(curves())
     for ax in figure.axes:

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
+from sanity.errors import SanityError
 from sanity.publishing import Markdown, code
 from sanity.publishing.display import figure_html, table_html
 
@@ -76,3 +77,11 @@ def test_emphasis_lists_and_links_are_kept() -> None:
     shown = Markdown("**Two** of *three*:\n\n- `a`\n- [b](verdicts.html)").html
     assert {"strong", "em", "li", "code", "a"} <= Parsed(shown).tags
     assert str(Markdown("**Two**")) == "Two"
+
+
+def test_a_figure_whose_panels_have_collapsed_is_refused() -> None:
+    figure, ax = plt.subplots(figsize=(2, 1), layout="constrained")
+    ax.plot([1, 2], [0, 1])
+    ax.set_xlabel("a line\n" * 40)
+    with pytest.raises(SanityError, match="no room beside what surrounds them"):
+        figure_html(figure, alt="a line", caption="a line")
