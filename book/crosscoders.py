@@ -117,9 +117,12 @@ page.figure(
         metrics={"seed_mcc": "matched cosine (MCC)", "seed_mcc_beyond_null": "MCC beyond anisotropy", "seed_subspace": "leading subspace"},
         order=list(dict.fromkeys(zip(text["constraint"], text["init"], strict=True))),
     ),
+    finding=f"Matched latents of trained SAEs have a mean cosine of {means.loc['trained', 'seed_mcc']:.2f} between seeds; their "
+    f"anisotropy alone gives {floors.loc['trained', 'seed_mcc']:.2f}",
     alt="Agreement of latents between seeds by arm. Matched cosine, and beyond the null of equal second moments: "
     + "; ".join(f"{arm} {row['seed_mcc']:.3f}, {row['seed_mcc_beyond_null']:+.3f}" for arm, row in means.iterrows()),
-    caption=f"TopK, L0 = {seeds.l0[0]}, {seeds.d_sae[0]:,} latents. One dot per seed and the next one; pairs share seeds, so "
+    caption=f"{figures.ARCHITECTURE_NAMES[seeds.architectures[0]]}, L0 = {seeds.l0[0]}, {seeds.d_sae[0]:,} latents, "
+    f"{len(seeds.seeds)} seeds. One dot per seed and the next one; pairs share seeds, so "
     "the dots are not independent. MCC: mean cosine of the matched pairs; its floor differs by arm (table). Subspace: overlap of "
     "the leading quarters of the dimensions of what the latents write, on held-out activations.",
 )  # fmt: skip
@@ -402,8 +405,8 @@ page.answer(
     f"Two seeds share {trained['seed_shared']:.1%} of their latents. Matched latents have a mean cosine of "
     f"{trained['seed_mcc']:.3f}, where the anisotropy of the dictionaries alone gives {floors.loc['trained', 'seed_mcc']:.3f} and "
     f"training on noise {means.loc['trained, on noise', 'seed_mcc']:.3f}. Decoder norms call {still['balanced_latents']:.0%} of an "
-    "*untrained* crosscoder's latents shared between layers, so they show no sharing; whether layers agree about a latent does: "
-    f"{agree['two layers']:.2f} on average, and {agree['shuffled layers']:.2f} where their tokens are shuffled.",
+    "*untrained* crosscoder's latents shared between layers, so they show no sharing. Layers agree about a latent by "
+    f"{agree['two layers']:.2f} on average, and by {abs(agree['shuffled layers']):.2f} where their tokens are shuffled.",
     sure=f"seeds beyond noise: {page.verdict('seeds-agree-beyond-noise')}; agreement of layers beyond shuffled ones: "
     f"{page.verdict('crosscoder-agreement-has-a-cause')}; a crosscoder next to paired SAEs: "
     f"{page.verdict('crosscoder-beats-paired-saes')}.",

@@ -164,12 +164,15 @@ words = (
     + "; ".join(f"{arm}: {ev[arm]:.3f}, and {beyond[arm]:+.3f} beyond the affine map" for arm in means.index)
     + f" (means over {seeds})."
 )
+OWN = "the MLP's own neurons"
 page.figure(
     figures.dots_by_metric(
         scores,
         metrics={name: METRICS[name].label for name in ("explained_variance", "beyond_affine")},
         looks=looks,
     ),
+    finding=f"The best affine map explains {affine:.2f} of the MLP's output, the trained transcoder {ev['trained']:.2f}, as many of "
+    f"the MLP's own neurons {ev[OWN]:.2f}",
     alt=f"Explained variance of the MLP's output, and the share explained of what an affine map leaves. {words}",
     caption=f"{figures.ARCHITECTURE_NAMES[grid.architectures[0]]}, {grid.d_sae[0]:,} latents, L0 = {grid.l0[0]}, {seeds}. "
     "Left: from the mean (0) to the target (1). Right: from the best affine map (0) to the target (1). Arms with drawn weights "
@@ -310,6 +313,8 @@ page.figure(
                  for name in ("explained_variance", "maps_recovered", "firing_f1")},
         looks={arm: (next((c for n, c in COLOURS.items() if arm.startswith(n)), "#999999"), "o") for arm in found.index[:-1]},
     ),
+    finding=f"Trained, a transcoder recovers {trained_toy['maps_recovered']:.0%} of the maps at an explained variance of "
+    f"{trained_toy['explained_variance']:.2f}",
     alt=f"Explained variance, maps recovered and F1 of firing of transcoders of a synthetic circuit. {toy_words}",
     caption=f"{circuit.spec.n_out} output features in {circuit.spec.d_out} dimensions, each of {circuit.spec.reads} of "
     f"{circuit.spec.world.n_features} input features; {toy.d_sae[0]} latents, L0 = {toy.l0[0]}, "
