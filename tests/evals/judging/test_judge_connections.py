@@ -67,8 +67,13 @@ def test_answers_in_flight_when_another_fails_are_waited_for_and_kept(
 
 
 def test_an_interrupted_run_keeps_what_was_in_flight(server: Server, open_judge: Open) -> None:
-    server.policy = lambda request: late(says("Yes"), 0.5)
-    threading.Timer(0.25, os.kill, (os.getpid(), signal.SIGINT)).start()
+    # At a moment of the run, not of the clock: when both questions of the first round are at the judge.
+    def policy(request: Any) -> Any:
+        if len(server.requests) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return late(says("Yes"), 0.5)
+
+    server.policy = policy
     with pytest.raises(KeyboardInterrupt):
         open_judge(concurrency=2).answer(asked(6))
     assert len(server.requests) == 2
