@@ -20,6 +20,11 @@ _MARKS = ("o", "s", "^", "v", "P", "X", "D", "<", ">")
 _LOWEST, _HIGHEST = -0.25, 1.1
 
 
+def _short(name: str) -> str:
+    """A name as an axis or a legend has room for it: somebody's SAE may be called after a whole path."""
+    return name if len(name) <= 36 else f"{name[:35]}…"
+
+
 @with_data
 def between_floor_and_ceiling(scores: pd.DataFrame, *, given: str, labels: dict[str, str]) -> Figure:
     """A row per metric: every seed of every null, and the given SAE, between floor (0) and ceiling (1).
@@ -39,8 +44,8 @@ def between_floor_and_ceiling(scores: pd.DataFrame, *, given: str, labels: dict[
         if len(ours):
             ax.plot([ours.mean()] * 2, [height - 0.36, height + 0.36], color="black", linewidth=2.5, zorder=4)
     for i, arm in enumerate(nulls):
-        ax.scatter([], [], color=_COLOURS[i % 9], marker=_MARKS[i % 9], s=26, label=arm)
-    ax.plot([], [], color="black", linewidth=2.5, label=given)
+        ax.scatter([], [], color=_COLOURS[i % 9], marker=_MARKS[i % 9], s=26, label=_short(arm))
+    ax.plot([], [], color="black", linewidth=2.5, label=_short(given))
     for end, style in ((0.0, ":"), (1.0, "--")):
         ax.axvline(end, color="#555555", linestyle=style, linewidth=1.1, zorder=1)
     ax.set_xlim(_LOWEST - 0.03, _HIGHEST)
@@ -77,7 +82,7 @@ def margins_of_equivalence(compared: pd.DataFrame, *, labels: dict[str, str], ma
     columns = min(3, max(1, len(shown)))
     rows = -(-max(1, len(shown)) // columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(2.6 * columns + 2.2, 0.27 * len(nulls) * rows + 0.9 * rows),
+        rows, columns, figsize=(2.6 * columns + 2.2, rows * (0.27 * max(2, len(nulls)) + 0.9) + 0.4),
         sharey=True, sharex=True, squeeze=False, layout="constrained",
     )  # fmt: skip
     for ax, metric in zip(axes.flat, shown, strict=False):
@@ -96,7 +101,7 @@ def margins_of_equivalence(compared: pd.DataFrame, *, labels: dict[str, str], ma
         ax.set_xlim(0, 0.5)
     for ax in list(axes.flat)[len(shown) :]:
         ax.set_visible(False)
-    axes[0, 0].set_yticks(range(len(nulls)), nulls)
+    axes[0, 0].set_yticks(range(len(nulls)), [_short(arm) for arm in nulls])
     axes[0, 0].set_ylim(len(nulls) - 0.5, -0.5)
     figure.supxlabel("margin, as a share of the metric's range; dashed: the one used here", fontsize="small")
     return figure

@@ -83,5 +83,14 @@ def test_a_figure_whose_panels_have_collapsed_is_refused() -> None:
     figure, ax = plt.subplots(figsize=(2, 1), layout="constrained")
     ax.plot([1, 2], [0, 1])
     ax.set_xlabel("a line\n" * 40)
-    with pytest.raises(SanityError, match="no room beside what surrounds them"):
+    with pytest.raises(SanityError, match="no room next to what surrounds them"):
         figure_html(figure, alt="a line", caption="a line")
+
+
+def test_a_figure_too_low_for_its_words_grows() -> None:
+    figure, axes = plt.subplots(4, 1, figsize=(4, 2), layout="constrained")
+    for ax in axes:
+        ax.set_title("explained variance")
+        ax.set_xlabel("share")
+    assert 'alt="four"' in figure_html(figure, alt="four", caption="four")
+    assert 2 < figure.get_figheight() <= 8
