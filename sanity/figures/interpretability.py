@@ -123,7 +123,7 @@ def examples_html(rows: Iterable[tuple[str, str, Sequence[Context]]], *, caption
     for arm, about, contexts in rows:
         strongest = max((context.strength for context in contexts), default=1.0)
         shown = "".join(
-            f'<div style="margin-bottom:.35rem">{context_html(context, strongest=strongest)}</div>'
+            f'<div class="sanity-context" style="margin-bottom:.35rem">{context_html(context, strongest=strongest)}</div>'
             for context in contexts
         )
         body.append(

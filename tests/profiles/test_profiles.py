@@ -71,6 +71,12 @@ def test_quick_has_the_seven_arms_on_three_seeds() -> None:
 
 
 @pytest.mark.parametrize("name", ["smoke", "quick"])
+def test_no_two_references_share_a_gate(name: str) -> None:
+    graded = [(one.eval, one.place, one.source.subject) for one in plan_grids(profiles.load(name)).graded]
+    assert {one for one in graded if graded.count(one) > 1} == set()
+
+
+@pytest.mark.parametrize("name", ["smoke", "quick"])
 def test_the_readme_says_what_a_profile_is_planned_to_take(repository: Path, name: str) -> None:
     rows = (repository / "README.md").read_text(encoding="utf-8").splitlines()
     (row,) = (row for row in rows if row.startswith("| `make reproduce") and name in row)
