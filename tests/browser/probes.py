@@ -67,7 +67,7 @@ RAW = r"""(() => {
         if (!known.includes(one)) found.add(one);
   return [...found];
 })()"""
-"""Names of the code in sentences and tables, where a reader expects words; symbols of the notation are none."""
+"""Names of the code in sentences and tables, where a reader expects words; symbols are none."""
 
 WIDGETS = "[...document.querySelectorAll('[data-widget]')].map((w) => w.dataset.widget)"
 """The kinds of the things on a page that can be moved."""
