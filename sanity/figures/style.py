@@ -210,6 +210,7 @@ def reference(ax: Axes, value: float, label: str, *, kind: str) -> None:
         fontsize="x-small",
         color="#555555",
         bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.5},
+        zorder=1.2,  # below curves and marks: a label may not hide them
     )
 
 

@@ -15,7 +15,7 @@ def test_a_given_sae_above_its_ceiling_and_a_null_far_below_are_arrows_at_their_
     scores = pd.DataFrame(rows, columns=["arm", "value"]).assign(metric="ev", floor=0.0, ceiling=1.0)
     figure = figures.between_floor_and_ceiling(scores, given="mine", labels={"ev": "EV"})
     said = {text.get_text(): text.get_ha() for text in figure.axes[0].texts}
-    assert said == {"1.30 →": "right", "← -5.00": "left"}
+    assert said == {"130% →": "right", "← -500%": "left"}
     assert marks_outside(figure) == 0
     plt.close(figure)
 
