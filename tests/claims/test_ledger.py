@@ -61,6 +61,7 @@ def test_no_arm_is_called_by_a_name_of_the_code(ledger: Ledger) -> None:
     comparisons = [claim for claim in ledger.claims if not isinstance(claim, Value)]
     sides = [(c.judged, *(c.against if isinstance(c.against, tuple) else (c.against,))) for c in comparisons]
     names = {arm.label for side in sides for arm in side}
+    assert set(ledger.content["called"]) == {arm.experiment for side in sides for arm in side} - {None}
     assert "trained (on Gaussian noise of the same covariance)" in names
     assert {name for name in names if "_" in name and "blocks." not in name} == set()
 
