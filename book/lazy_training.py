@@ -519,6 +519,9 @@ for ax, (measure, (title, usual)) in zip(axes.flat, measures.items(), strict=Fal
         line_above(ax, part["alpha"], part[measure], lowest=lowest, colour=colour, **look)
     level = max(ordinary[usual], lowest)
     ax.axhline(level, color="#000000", linestyle="-.", linewidth=1.2, label="ordinary training")
+    if ordinary[usual] < lowest:
+        at = ("axes fraction", "data")
+        ax.annotate(f"↓ {ordinary[usual]:.2f}", (0.02, level), xycoords=at, va="bottom", fontsize="x-small")
     ax.set_xscale("log")
     ax.set_title(title, fontsize="small")
     if measure == "kernel_change":
