@@ -485,7 +485,9 @@ display(
     page.table(
         pd.DataFrame(
             dependence, columns=["factor", "over the", "lead", "seeds", "tested seeds", "p", "per doubling"]
-        ).fillna(""),
+        )
+        .astype(object)
+        .fillna(""),
         caption=f"{lost}The trained arm's lead in explained variance by level, the fewest seeds of a level, and the test that "
         "the lead is the same at all levels (p), with its change per doubling; empty where it cannot be tested.",
     ),
