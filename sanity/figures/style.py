@@ -153,7 +153,10 @@ def arrow_beyond(
         return False
     left = value < ends[0]
     at, said, side = (ends[0], f"← {words}", "left") if left else (ends[1], f"{words} →", "right")
-    ax.annotate(said, (at, height), ha=side, va="center", fontsize="x-small", color=colour)
+    ground = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5}
+    ax.annotate(
+        said, (at, height), ha=side, va="center", fontsize="x-small", color=colour, bbox=ground, zorder=5
+    )
     return True
 
 
