@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import tee
 from typing import Any, ClassVar
 
@@ -146,8 +146,8 @@ class Hook(Source):
                 self.reading(split, n, device),
                 label=f"{split.replace('_', '-')} activations at {self.where} of {self.at.subject}",
                 stage="harvest",
-                cost=Cost(
-                    7.0 + n / pace.tokens_per_second,
+                cost=Cost(  # the model is loaded once for both
+                    (7.0 if split == "train" else 1.0) + n / pace.tokens_per_second,
                     disk_bytes=n * self.bytes_per_token,
                     memory_bytes=3 * 10**9,
                 ),
@@ -190,10 +190,31 @@ def harvests_of(inputs: Mapping[str, Result]) -> tuple[ActivationStore, Activati
     return train, held_out
 
 
-@computes("read hook", version=1)
-def read_hook(task: Task) -> None:
-    """Tokenise a text and harvest its activations, block by block; shards survive a kill."""
-    config: HookReading = task.config
+def _one_model(cell: Cell) -> object:
+    """Readings of one model: it is loaded once, and hooks that read the same text share its passes."""
+    at: LanguageModelHook = cell.config.at
+    return [cell.config.device, replace(at, hook="") if type(at) is LanguageModelHook else at]
+
+
+@computes("read hook", version=1, together=_one_model)
+def read_hook(tasks: Sequence[Task]) -> None:
+    """Tokenise texts and harvest the activations of a model, block by block; shards survive a kill."""
+    first: HookReading = tasks[0].config
+    subject, facts = first.at.load(first.device), {}
+    by_text: dict[HookReading, list[Task]] = {}
+    for task in tasks:
+        config: HookReading = task.config
+        by_text.setdefault(replace(config, at=replace(config.at, hook="")), []).append(task)
+    for some in by_text.values():
+        facts.update(dict.fromkeys((task.cell.key for task in some), _read_text(subject, some)))
+    for task in tasks:
+        os.rename(task.scratch / "activations", task.folder / "activations")
+        task.save_json("text", facts[task.cell.key])
+
+
+def _read_text(subject: Subject, tasks: Sequence[Task]) -> dict[str, Any]:
+    """Harvest the hooks of readings that differ in nothing else, in the same passes; facts about the text."""
+    config: HookReading = tasks[0].config
     facts = _TextFacts()
     blocks = window_blocks(
         config.text,
@@ -203,18 +224,19 @@ def read_hook(task: Task) -> None:
         context=config.context,
     )
     for_tokens, for_documents = tee(facts.watch(blocks))
+    folders = {task.config.at.hook: task.scratch / "activations" for task in tasks}
     harvest(
-        config.at.load(config.device),
+        subject,
         (block.tokens for block in for_tokens),
         document_ids=(block.token_documents for block in for_documents),
         hook=config.at.hook,
-        folder=task.scratch / "activations",
+        folder=folders.pop(config.at.hook),
+        also=folders,
         shard_tokens=config.shard_tokens,
         dtype=getattr(torch, config.storage_dtype),
         drop_first=config.drop_first,
     )
-    os.rename(task.scratch / "activations", task.folder / "activations")
-    task.save_json("text", facts.row())
+    return facts.row()
 
 
 class _TextFacts:

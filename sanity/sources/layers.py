@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -123,11 +123,15 @@ class Layers(Source):
 
     @override
     def cells(self, device: str, pace: Pace) -> dict[str, Cell]:
-        return {
-            f"{i}.{name}": cell
-            for i, hook in enumerate(self.hooks)
-            for name, cell in hook.cells(device, pace).items()
-        }
+        cells: dict[str, Cell] = {}
+        passes: set[tuple[str, str]] = set()
+        for i, hook in enumerate(self.hooks):
+            for name, cell in hook.cells(device, pace).items():
+                if (cell.company, name) in passes:  # read in the passes that another hook has paid for
+                    cell = replace(cell, cost=replace(cell.cost, seconds=1.0))
+                passes.add((cell.company, name))
+                cells[f"{i}.{name}"] = cell
+        return cells
 
     @override
     def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:

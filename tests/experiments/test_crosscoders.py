@@ -21,7 +21,7 @@ from sanity.experiments.reading import Reader
 from sanity.experiments.separate_layers import joined
 from sanity.models import TopK
 from sanity.profiles import Profile, read_profile
-from sanity.sources import Hook, Layers, OneLayer, Source, World
+from sanity.sources import Hook, Layers, OneLayer, Pace, Source, World
 
 PROFILE = """
 about: tiny
@@ -104,6 +104,19 @@ def opened_inputs(reader: Reader, place: str) -> tuple[Source, dict[str, Result]
     run = next(run for run in reader.plan.runs if run.place == place)
     names, cells = zip(*run.trained.inputs, strict=True)
     return run.run.source, dict(zip(names, reader.results(cells), strict=True))
+
+
+def test_hooks_of_a_model_are_read_in_one_call_and_those_of_its_twin_in_another(profile: Profile) -> None:
+    cells = [
+        cell
+        for name in ("layers", "twin")
+        for cell in profile.source_named(name).cells("cpu", Pace()).values()
+    ]
+    companies = {cell.key: cell.company for cell in cells}
+    assert len(companies) == 6
+    assert len(set(companies.values())) == 2
+    paid = profile.source_named("layers").cells("cpu", Pace())
+    assert paid["1.train"].cost.seconds < paid["0.train"].cost.seconds
 
 
 def test_layers_are_the_same_tokens_side_by_side(reader: Reader) -> None:
