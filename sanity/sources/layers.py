@@ -26,7 +26,7 @@ from sanity.engine.config import digest
 from sanity.errors import BadInputError
 from sanity.models import Stream
 from sanity.sources.base import Opened, Pace, Source
-from sanity.sources.hook import Hook, harvests_of
+from sanity.sources.hook import Hook, LanguageModelHook, harvests_of
 
 Change = Callable[[Sequence[Tensor]], Tensor]
 """Makes one batch of a batch of each layer."""
@@ -133,9 +133,20 @@ class Layers(Source):
                 cells[f"{i}.{name}"] = cell
         return cells
 
-    @override
-    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
-        own = [
+    @property
+    def models(self) -> list[LanguageModelHook]:
+        """The language model of each hook, whichever hook that is."""
+        return [replace(hook.at, hook="") for hook in self.hooks]
+
+    @property
+    def shares(self) -> list[float]:
+        """What scaled activations are multiplied by, hook by hook: all have the same share of E||x||^2."""
+        # Each is scaled to its own width.
+        return [math.sqrt(self.d_in / len(self.hooks) / hook.d_in) for hook in self.hooks]
+
+    def inputs_by_hook(self, inputs: Mapping[str, Result]) -> list[dict[str, Result]]:
+        """The results that each hook needs, among those of `cells`."""
+        return [
             {
                 name.removeprefix(f"{i}."): result
                 for name, result in inputs.items()
@@ -143,6 +154,10 @@ class Layers(Source):
             }
             for i in range(len(self.hooks))
         ]
+
+    @override
+    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
+        own, shares = self.inputs_by_hook(inputs), self.shares
         for part in (0, 1):
             texts = [harvests_of(some)[part].manifest["tokens_sha256"] for some in own]
             if len(set(texts)) > 1:
@@ -154,8 +169,6 @@ class Layers(Source):
             hook.open(some, batch_size=batch_size, seed=seed, device=device)
             for hook, some in zip(self.hooks, own, strict=True)
         ]
-        # Each is scaled to its own width; layers of other widths are brought to the same share.
-        shares = [math.sqrt(self.d_in / len(self.hooks) / hook.d_in) for hook in self.hooks]
 
         def side_by_side(parts: Sequence[Tensor]) -> Tensor:
             return torch.cat([x if s == 1 else x * s for x, s in zip(parts, shares, strict=True)], dim=1)
@@ -182,6 +195,11 @@ class _Changed(Source):
     @override
     def subject(self) -> str | None:
         return self.of.subject
+
+    @property
+    @override
+    def is_control(self) -> bool:
+        return self.of.is_control
 
     @override
     def cells(self, device: str, pace: Pace) -> dict[str, Cell]:
