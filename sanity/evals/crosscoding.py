@@ -264,11 +264,10 @@ class Crosscoding(Eval):
                 for one in (setting.opened, agreeing)
             )
             for level in self.grades.levels:
+                norms, agreement = {"exclusive_latents", "balanced_latents"}, {"layer_agreement"}
                 scores = [
-                    *_of_truth(
-                        source, x, level, seed, setting.device, {"exclusive_latents", "balanced_latents"}
-                    ),
-                    *_of_truth(shared, y, level, seed, setting.device, {"layer_agreement"}),
+                    *_of_truth(source, x, level, seed, setting.device, norms),
+                    *_of_truth(shared, y, level, seed, setting.device, agreement),
                 ]
                 rows += [graded_row(one, "replaced", level, seed) for one in scores]
                 rows.append(graded_row(_least_ev(x, x * (1 - level), source.blocks), "mean", level, seed))
@@ -276,7 +275,10 @@ class Crosscoding(Eval):
 
     @override
     def seconds(self, step: str, source: Source, run: RunSpec | None, pace: Pace) -> float:
-        return 2.0 if run is None else 0.2 + 2e4 * run.arm.d_sae * source.d_in * pace.seconds_per_product
+        if run is None:
+            return 2.0
+        products = (1 + len(source.blocks)) * source.scored_samples * run.arm.d_sae * source.d_in
+        return 0.2 + products * pace.seconds_per_product
 
 
 def _of_truth(

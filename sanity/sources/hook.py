@@ -2,79 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import tee
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
-from sanity.data.text import TextSpec, Windows, window_blocks
-from sanity.engine.arguments import Checked
-from sanity.engine.cells import Cell, Cost, Result, Task, computes
+from sanity.data.text import TextSpec
+from sanity.engine.cells import Cell, Cost, Result
 from sanity.errors import BadInputError
 from sanity.sources.base import Opened, Pace, Source
+from sanity.sources.hook_reading import HookReading, LanguageModelHook, read_hook
 from sanity.subject import (
     ActivationStore,
     ActivationStream,
     Normalisation,
-    Subject,
-    assets_of,
-    harvest,
-    load_subject,
-    load_tokenizer,
 )
 
 SAMPLE_ROWS = 4096
 """Held-out activations that are measured along training, and as many others on which L0 is matched."""
-
-
-@dataclass(frozen=True)
-class LanguageModelHook(Checked):
-    """A language model and the hook at which it is read."""
-
-    subject: str
-    weights: str
-    """What the weights are, so that other weights under the same name are another key."""
-    hook: str
-    backend: str = "transformer_lens"
-    dtype: str = "float32"
-    random_weights: bool = False
-
-    @property
-    def assets(self) -> tuple[str, ...]:
-        """What loading it needs."""
-        return assets_of(self.subject)
-
-    def load(self, device: str) -> Subject:
-        """The language model."""
-        return load_subject(
-            self.subject,
-            backend=self.backend,
-            device=device,
-            dtype=getattr(torch, self.dtype),
-            random_weights=self.random_weights,
-        )
-
-
-@dataclass(frozen=True)
-class HookReading:
-    """What is harvested: which text, how much of it, and how it is kept."""
-
-    at: LanguageModelHook
-    text: TextSpec
-    split: str
-    n_tokens: int
-    context: int
-    storage_dtype: str
-    shard_tokens: int
-    drop_first: bool
-    device: str
 
 
 @dataclass(frozen=True)
@@ -99,6 +48,11 @@ class Hook(Source):
     @override
     def d_in(self) -> int:
         return self.d_model
+
+    @property
+    @override
+    def scored_samples(self) -> int:
+        return self.held_out_tokens
 
     @property
     @override
@@ -147,7 +101,7 @@ class Hook(Source):
                 label=f"{split.replace('_', '-')} activations at {self.where} of {self.at.subject}",
                 stage="harvest",
                 cost=Cost(  # the model is loaded once for both
-                    (7.0 if split == "train" else 1.0) + n / pace.tokens_per_second,
+                    (7.0 if split == "train" else 1.0) + n * self.at.depth / pace.tokens_per_second,
                     disk_bytes=n * self.bytes_per_token,
                     memory_bytes=3 * 10**9,
                 ),
@@ -188,81 +142,6 @@ def harvests_of(inputs: Mapping[str, Result]) -> tuple[ActivationStore, Activati
     """The training and the held-out activations among a cell's inputs."""
     train, held_out = (ActivationStore(inputs[name].folder("activations")) for name in ("train", "held_out"))
     return train, held_out
-
-
-def _one_model(cell: Cell) -> object:
-    """Readings of one model: it is loaded once, and hooks that read the same text share its passes."""
-    at: LanguageModelHook = cell.config.at
-    return [cell.config.device, replace(at, hook="") if type(at) is LanguageModelHook else at]
-
-
-@computes("read hook", version=1, together=_one_model)
-def read_hook(tasks: Sequence[Task]) -> None:
-    """Tokenise texts and harvest the activations of a model, block by block; shards survive a kill."""
-    first: HookReading = tasks[0].config
-    subject, facts = first.at.load(first.device), {}
-    by_text: dict[HookReading, list[Task]] = {}
-    for task in tasks:
-        config: HookReading = task.config
-        by_text.setdefault(replace(config, at=replace(config.at, hook="")), []).append(task)
-    for some in by_text.values():
-        facts.update(dict.fromkeys((task.cell.key for task in some), _read_text(subject, some)))
-    for task in tasks:
-        os.rename(task.scratch / "activations", task.folder / "activations")
-        task.save_json("text", facts[task.cell.key])
-
-
-def _read_text(subject: Subject, tasks: Sequence[Task]) -> dict[str, Any]:
-    """Harvest the hooks of readings that differ in nothing else, in the same passes; facts about the text."""
-    config: HookReading = tasks[0].config
-    facts = _TextFacts()
-    blocks = window_blocks(
-        config.text,
-        load_tokenizer(config.at.subject),
-        split=config.split,
-        n_tokens=config.n_tokens,
-        context=config.context,
-    )
-    for_tokens, for_documents = tee(facts.watch(blocks))
-    folders = {task.config.at.hook: task.scratch / "activations" for task in tasks}
-    harvest(
-        subject,
-        (block.tokens for block in for_tokens),
-        document_ids=(block.token_documents for block in for_documents),
-        hook=config.at.hook,
-        folder=folders.pop(config.at.hook),
-        also=folders,
-        shard_tokens=config.shard_tokens,
-        dtype=getattr(torch, config.storage_dtype),
-        drop_first=config.drop_first,
-    )
-    return facts.row()
-
-
-class _TextFacts:
-    """Counts what a stream of windows holds, while it passes."""
-
-    def __init__(self) -> None:
-        self._sources: dict[str, int] = {}
-        self._documents: set[int] = set()
-        self._state = hashlib.sha256()
-
-    def watch(self, blocks: Iterator[Windows]) -> Iterator[Windows]:
-        """The same blocks, counted."""
-        for block in blocks:
-            for name, n in block.tokens_by_source.items():
-                self._sources[name] = self._sources.get(name, 0) + n
-            self._documents.update(document.number for document in block.used)
-            self._state.update(block.text_hash.encode())
-            yield block
-
-    def row(self) -> dict[str, Any]:
-        """Documents, tokens by source, and a hash of all windows."""
-        return {
-            "documents": len(self._documents),
-            "tokens_by_source": self._sources,
-            "text_hash": self._state.hexdigest(),
-        }
 
 
 def rows_of(

@@ -108,6 +108,11 @@ class Layers(Source):
 
     @property
     @override
+    def scored_samples(self) -> int:
+        return self.hooks[0].scored_samples
+
+    @property
+    @override
     def subject(self) -> str | None:
         return " and ".join(dict.fromkeys(str(hook.subject) for hook in self.hooks))
 
@@ -125,9 +130,9 @@ class Layers(Source):
     def cells(self, device: str, pace: Pace) -> dict[str, Cell]:
         cells: dict[str, Cell] = {}
         passes: set[tuple[str, str]] = set()
-        for i, hook in enumerate(self.hooks):
+        for i, hook in sorted(enumerate(self.hooks), key=lambda one: -one[1].at.depth):
             for name, cell in hook.cells(device, pace).items():
-                if (cell.company, name) in passes:  # read in the passes that another hook has paid for
+                if (cell.company, name) in passes:  # read in the passes that a deeper hook has paid for
                     cell = replace(cell, cost=replace(cell.cost, seconds=1.0))
                 passes.add((cell.company, name))
                 cells[f"{i}.{name}"] = cell
@@ -190,6 +195,11 @@ class _Changed(Source):
     def threads(self) -> int | None:  # type: ignore[override]
         """As the source that it is made of."""
         return self.of.threads
+
+    @property
+    @override
+    def scored_samples(self) -> int:
+        return self.of.scored_samples
 
     @property
     @override

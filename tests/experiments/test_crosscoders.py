@@ -124,7 +124,7 @@ def test_hooks_of_a_model_are_read_in_one_call_and_those_of_its_twin_in_another(
     assert len(companies) == 6
     assert len(set(companies.values())) == 2
     paid = profile.source_named("layers").cells("cpu", Pace())
-    assert paid["1.train"].cost.seconds < paid["0.train"].cost.seconds
+    assert paid["0.train"].cost.seconds < paid["1.train"].cost.seconds, "the deeper hook's pass reads both"
 
 
 @pytest.mark.parametrize(("grid", "layer"), [("losses", 0), ("losses", 1), ("losses_separate", 1)])
