@@ -33,7 +33,7 @@ from sanity.evals.metric import Metric
 from sanity.evals.score import Score
 from sanity.evals.scrambles import mixed_directions
 from sanity.evals.sphere import expected_max_cosine, log_any_above
-from sanity.sources import Noise, Pace, RunSpec, Source
+from sanity.sources import Pace, RunSpec, Source
 
 SHARED = 0.7
 """The matched cosine from which a latent counts as found by both seeds, as in 2501.16615."""
@@ -149,10 +149,6 @@ class AcrossSeeds(Eval):
                 found = max_cosines(a.W_dec[chosen], opened.truth.world.features)
                 table["feature_cosine"] = found.cpu().numpy()
             yield Scored(scores, {"pairs": table})
-
-    @override
-    def grades_on(self, source: Source) -> bool:
-        return not isinstance(source, Noise)  # what it is like is graded, and reads the same
 
     @override
     def grade(self, task: Task, setting: Setting) -> pd.DataFrame:

@@ -140,13 +140,6 @@ def test_quick_is_planned_for_about_half_an_hour() -> None:
     assert total_cost(planned("quick")).seconds <= 33 * 60
 
 
-@pytest.mark.parametrize("name", ["quick", "overnight"])
-def test_no_gate_is_read_twice_at_one_place(name: str) -> None:
-    """Noise is at the place that it is like: a gate with two readings of one level is no gate."""
-    graded = [(one.eval, one.place, one.source.subject) for one in plan_grids(profiles.load(name)).graded]
-    assert len(graded) == len(set(graded))
-
-
 def test_plans_list_every_cell_once_with_its_inputs_first() -> None:
     for name in profiles.names():
         seen: set[str] = set()
