@@ -435,6 +435,8 @@ page.gates(
 # - All latents begin balanced, here as in most crosscoders. With so short a training few can have become exclusive: a low share is
 #   what norms say after this budget, not what a longer one would.
 # - A random twin shares its tokens with the model. It is no null for token identity; layers shuffled across tokens are.
+# - Losses in a layer's place are of few tokens, and one layer is replaced at a time. Crosscoder and separate SAE have one L0: the
+#   crosscoder spends it on both layers at once, and also reads from both.
 # - One pair of early layers of one small model. Distant layers share less.
 
 # %% tags=["hide-input"]
@@ -452,7 +454,8 @@ page.answer(
     f"{agree['two layers']:.2f} on average, and by {abs(agree['shuffled layers']):.2f} where their tokens are shuffled.",
     sure=f"seeds beyond noise: {page.verdict('seeds-agree-beyond-noise')}; agreement of layers beyond shuffled ones: "
     f"{page.verdict('crosscoder-agreement-has-a-cause')}; a crosscoder next to paired SAEs: "
-    f"{page.verdict('crosscoder-beats-paired-saes')}.",
+    f"{page.verdict('crosscoder-beats-paired-saes')}; a learned next to a soft-frozen crosscoder in the later layer's place: "
+    f"{page.verdict('soft-frozen-crosscoder-kl')}.",
     scale=f"{here.subject}; seeds: {seeds.d_sae[0]:,} latents, {seeds.steps * seeds.batch_size:,} tokens seen; crosscoders: "
     f"{real.d_sae[0]:,} latents, {real.steps * real.batch_size:,} tokens seen.",
 )
