@@ -362,8 +362,7 @@ page.gates("explained_variance", "beyond_affine", "features_written", "maps_reco
 #   the budget, and a verdict here is a point on a curve.
 # - All arms share one learning rate. The skip starts at 0 and learns at the same rate, so that it may be behind the least
 #   squares that it should end at: *skip alone* shows by how much. The claim about affine maps was first a comparison with that
-#   arm. Both lie below the map itself after so short a training, which is this metric's 0, so nothing could be decided; the
-#   claim is now held against the map.
+#   arm. Where both lie below the map itself, which is this metric's 0, that decides nothing: the claim is held against the map.
 # - Drawn weights keep each matrix's mean and variance and nothing else: another way to draw is another null. Heap et al. draw
 #   whole transformers {cite}`heap2025sparse`.
 # - The largest neurons are the reference from above in what they compute, and not in what so few can explain: nobody trained
