@@ -26,7 +26,8 @@ from sanity.engine.config import digest
 from sanity.errors import BadInputError
 from sanity.models import Stream
 from sanity.sources.base import Opened, Pace, Source
-from sanity.sources.hook import Hook, LanguageModelHook, harvests_of
+from sanity.sources.hook import Hook, harvests_of
+from sanity.sources.hook_reading import LanguageModelHook
 
 Change = Callable[[Sequence[Tensor]], Tensor]
 """Makes one batch of a batch of each layer."""

@@ -176,7 +176,8 @@ class _Passes:
         text, before = hashlib.sha256(), 0
         done = min(sum(int(record["tokens"]) for record in there.values()) for there in kept)
         words = f"harvest {', '.join(folder.hook for folder in self.folders)}"
-        with track(description=words, total=total, unit="tok", initial=done) as bar:
+        bar: Any = track(description=words, total=total, unit="tok", initial=done)
+        with bar:
             for index, block in enumerate(blocks):
                 text.update(raw_bytes(block.tokens))
                 there = [of.pop(index, None) for of in kept]
