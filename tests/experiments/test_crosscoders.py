@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,8 @@ from sanity.experiments.reading import Reader
 from sanity.experiments.separate_layers import joined
 from sanity.models import TopK, load_sae
 from sanity.profiles import Profile, read_profile
-from sanity.sources import Hook, Layers, OneLayer, Pace, Source, World, harvests_of
+from sanity.sources import Hook, LanguageModelHook, Layers, OneLayer, Pace, Source, World, harvests_of
+from sanity.subject import ActivationStore, Subject, harvest
 
 PROFILE = """
 about: tiny
@@ -125,6 +127,39 @@ def test_hooks_of_a_model_are_read_in_one_call_and_those_of_its_twin_in_another(
     assert len(set(companies.values())) == 2
     paid = profile.source_named("layers").cells("cpu", Pace())
     assert paid["0.train"].cost.seconds < paid["1.train"].cost.seconds, "the deeper hook's pass reads both"
+
+
+def test_a_call_that_was_broken_off_goes_on_and_leaves_the_same_files(
+    profile: Profile, reader: Reader, store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells, here = list(profile.source_named("layers").cells("cpu", Pace()).values()), LocalStore(tmp_path)
+    loads: list[str] = []
+    load, texts = LanguageModelHook.load, iter((harvest, None, harvest, harvest))
+
+    def counted(self: LanguageModelHook, device: str) -> Subject:
+        loads.append(self.hook)
+        return load(self, device)
+
+    def broken(*given: Any, **named: Any) -> ActivationStore:
+        if (reading := next(texts)) is None:
+            raise BadInputError("broken off")
+        return reading(*given, **named)
+
+    monkeypatch.setattr(LanguageModelHook, "load", counted)
+    monkeypatch.setattr("sanity.sources.hook_reading.harvest", broken)
+    with pytest.raises(BadInputError, match="broken off"):
+        compute(cells, here)
+    assert here.list() == []
+    kept = {path.stat().st_ino for path in tmp_path.rglob("shard-*.safetensors")}
+    compute(cells, here)
+    assert len(loads) == 2, "once for all hooks and texts of a call"
+    assert kept
+    assert kept <= {path.stat().st_ino for path in (tmp_path / "results").rglob("shard-*.safetensors")}
+    for cell in cells:
+        one, other = here.get(cell.key), store.get(cell.key)
+        assert one is not None
+        assert other is not None
+        assert one.files == other.files
 
 
 @pytest.mark.parametrize(("grid", "layer"), [("losses", 0), ("losses", 1), ("losses_separate", 1)])
