@@ -360,6 +360,32 @@ page.table(
 )
 
 # %% [markdown]
+# Explained variance says nothing of what the model does with a layer. So each crosscoder reads both layers, its reconstruction
+# of one replaces that layer's activation, and the model runs on. One layer at a time: a later layer's reconstruction
+# overwrites what an earlier one has passed on, and both at once are the later one alone.
+
+# %%
+in_place = pd.concat([read.scores("crosscoders_loss"), read.scores("crosscoders_loss_separate")])
+spliced = pd.DataFrame()
+if len(in_place):
+    page.publish(in_place, "crosscoder_losses")
+    in_place["arm"] = [figures.arm_words(row.constraint, row.init) for row in in_place.itertuples()]
+    apart = in_place["experiment"] == "crosscoders_loss_separate"
+    in_place.loc[apart, "arm"] = "SAE of this layer alone"
+    spliced = in_place.pivot_table(
+        index=["world_or_hook", "arm"], columns="metric", values="value", sort=False
+    ).reindex(columns=["kl_recovered", "ce_recovered", "kl_divergence"])
+
+# %% tags=["hide-input"]
+page.table(
+    spliced.rename(
+        columns={"kl_recovered": "KL recovered", "ce_recovered": "CE recovered", "kl_divergence": "KL (nats)"}
+    ).rename_axis(["", "arm"]),
+    caption=f"The model with one layer reconstructed, means over {len(real.seeds)} seeds: from the layer's mean in its place (0) to "
+    "the untouched activation (1). An SAE of one layer has as many latents, at the same L0, for that layer alone.",
+) if len(spliced) else Markdown(f"At the profile `{profile}` no losses are measured.")
+
+# %% [markdown]
 # ## Two models
 #
 # A crosscoder of two models is asked to whom a latent belongs. Between a model and itself nothing can be exclusive. Between
@@ -381,10 +407,19 @@ page.table(
 #
 # What their [validity gates](metric_validity.ipynb) say, which corrupt each metric's own reference in steps: a dictionary
 # next to itself for seeds, the true dictionary of the layered world for crosscoders. A metric that rises as the truth is
-# replaced by random directions does not measure what its name says.
+# replaced by random directions does not measure what its name says. Agreement is graded in a world whose features are all
+# shared, as layers cannot agree about what only one of them has.
 
 # %% tags=["hide-input"]
-page.gates(*shown, "least_layer_ev", "exclusive_latents", "balanced_latents", "layer_agreement")
+page.gates(
+    *shown,
+    "least_layer_ev",
+    "exclusive_latents",
+    "balanced_latents",
+    "layer_agreement",
+    "kl_recovered",
+    "ce_recovered",
+)
 
 # %% [markdown]
 # ## What could be wrong
@@ -400,6 +435,8 @@ page.gates(*shown, "least_layer_ev", "exclusive_latents", "balanced_latents", "l
 # - All latents begin balanced, here as in most crosscoders. With so short a training few can have become exclusive: a low share is
 #   what norms say after this budget, not what a longer one would.
 # - A random twin shares its tokens with the model. It is no null for token identity; layers shuffled across tokens are.
+# - Losses in a layer's place are of few tokens, and one layer is replaced at a time. Crosscoder and separate SAE have one L0: the
+#   crosscoder spends it on both layers at once, and also reads from both.
 # - One pair of early layers of one small model. Distant layers share less.
 
 # %% tags=["hide-input"]
@@ -417,7 +454,8 @@ page.answer(
     f"{agree['two layers']:.2f} on average, and by {abs(agree['shuffled layers']):.2f} where their tokens are shuffled.",
     sure=f"seeds beyond noise: {page.verdict('seeds-agree-beyond-noise')}; agreement of layers beyond shuffled ones: "
     f"{page.verdict('crosscoder-agreement-has-a-cause')}; a crosscoder next to paired SAEs: "
-    f"{page.verdict('crosscoder-beats-paired-saes')}.",
+    f"{page.verdict('crosscoder-beats-paired-saes')}; a learned next to a soft-frozen crosscoder in the later layer's place: "
+    f"{page.verdict('soft-frozen-crosscoder-kl')}.",
     scale=f"{here.subject}; seeds: {seeds.d_sae[0]:,} latents, {seeds.steps * seeds.batch_size:,} tokens seen; crosscoders: "
     f"{real.d_sae[0]:,} latents, {real.steps * real.batch_size:,} tokens seen.",
 )

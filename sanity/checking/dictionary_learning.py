@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sanity.checking.given import GivenSAE, Parts, given, required
+from sanity.checking.given import GivenSAE, Parts, given, no_crosscoder, required
 from sanity.checking.saelens import gated, top_k
 from sanity.errors import BadInputError
 from sanity.models import Architecture, BatchTopK, JumpReLU, Matryoshka, ReLU, TopK
@@ -20,7 +20,9 @@ def read(config: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str) ->
     """The SAE of a configuration and its weights."""
     trainer: Mapping[str, Any] = config.get("trainer") or {}
     kind = str(trainer.get("dict_class"))
-    if "crosscoder" in kind.lower() or "transcoder" in kind.lower() or _predicts_output(config):
+    if "crosscoder" in kind.lower() or getattr(tensors.get("encoder.weight"), "ndim", 2) == 3:
+        raise no_crosscoder(name, kind)
+    if "transcoder" in kind.lower() or _predicts_output(config):
         raise BadInputError(
             f"{name} is a {kind}, which predicts other activations than it reads: the check is for "
             "autoencoders, which reconstruct what they read"

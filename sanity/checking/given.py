@@ -181,5 +181,15 @@ def required(tensors: Mapping[str, Tensor], where: str, *names: str) -> Tensor:
     )
 
 
+def no_crosscoder(name: str, kind: str) -> BadInputError:
+    """Why a crosscoder is not checked, and what can be done with it."""
+    return BadInputError(
+        f"{name} is a crosscoder ({kind}), and the check reads one hook: its folder does not say which hooks "
+        "or models it is for. Give its layers' weights joined, as an object with encode, decode, W_dec, to "
+        'sanity.evaluate(it, sanity.sources.Layers((hook, hook)), ["reconstruction", "crosscoding"]), which '
+        "centres and scales each layer; nulls to hold it against are arms on a source of `kind: layers`"
+    )
+
+
 def _hash_of(value: Tensor) -> str:
     return hashlib.sha256(value.detach().cpu().float().contiguous().numpy().tobytes()).hexdigest()

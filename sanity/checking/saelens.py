@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sanity.checking.given import GivenSAE, Parts, Scale, given, required
+from sanity.checking.given import GivenSAE, Parts, Scale, given, no_crosscoder, required
 from sanity.errors import BadInputError
 from sanity.models import Architecture, BatchTopK, JumpReLU, Matryoshka, ReLU, TopK
 
@@ -54,7 +54,9 @@ def _architecture(config: Mapping[str, Any], about: Mapping[str, Any], name: str
     out = about.get("hook_name_out")
     if kind in TRANSCODERS:
         return kind
-    if "crosscoder" in kind or (out and out != about.get("hook_name")):
+    if "crosscoder" in kind:
+        raise no_crosscoder(name, kind)
+    if out and out != about.get("hook_name"):
         raise BadInputError(
             f"{name} is a {kind} from {about.get('hook_name')} to {out}: the check is for autoencoders, "
             f"and of transcoders for {', '.join(TRANSCODERS)}"

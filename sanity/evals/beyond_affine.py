@@ -96,7 +96,9 @@ class BeyondAffine(Eval):
     def seconds(self, step: str, source: Source, run: RunSpec | None, pace: Pace) -> float:
         if step == "prepare":
             return 1.0 + 1e-10 * self.samples * source.d_in**2
-        return 1.0 if run is None else 0.2 + 2e4 * run.arm.d_sae * source.d_in * pace.seconds_per_product
+        if run is None:
+            return 1.0
+        return 0.2 + source.scored_samples * run.arm.d_sae * source.d_in * pace.seconds_per_product
 
 
 def _beyond(own: Score, affine: Score) -> Score:

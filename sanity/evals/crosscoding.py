@@ -10,8 +10,8 @@ token; for layers of unrelated tokens this is 0 whatever the dictionary.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -31,7 +31,7 @@ from sanity.evals.drawing import drawn_rows
 from sanity.evals.feature_recovery import nearest_latents
 from sanity.evals.inputs import CHUNK_ELEMENTS, SparseAutoencoder
 from sanity.evals.metric import Metric
-from sanity.evals.reconstruction import ExplainedVariance
+from sanity.evals.reconstruction import ExplainedVariance, explained_variance
 from sanity.evals.score import Score
 from sanity.sources import Pace, RunSpec, Source, World
 
@@ -192,13 +192,15 @@ class Crosscoding(Eval):
     """Sharing between layers, by norms and by agreement; explained variance layer by layer.
 
     Tables: `layers`, and `latents` (in a layered world with the nearest feature and its layer, -1 if shared).
-    The gate corrupts the true dictionary of a layered world, its encoder tied to it.
+    The gate corrupts the true dictionary of a layered world, its encoder tied to it. Agreement is graded
+    where all features are shared: about an exclusive latent layers cannot agree, and a world that is half
+    exclusive ends its way from floor to ceiling at one half whatever the metric sees.
     """
 
     grades: Grades | None = Grades(size=2048)
     """`size` are samples for each reading."""
     name: ClassVar[str] = "crosscoding"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     asks_seeds_apart: ClassVar[bool] = True
     metrics: ClassVar = {
         "least_layer_ev": Metric(
@@ -216,7 +218,9 @@ class Crosscoding(Eval):
         ),
         "layer_agreement": Metric(
             "correlation of latents as read from one layer and from another", "higher", 1.0,
-            "0: layers of unrelated tokens", "1: every layer says the same", **_TRUTH,
+            "0: layers of unrelated tokens", "1: every layer says the same", gate="replaced",
+            reference="the true dictionary of a world with shared features only, directions dropped for "
+            "random ones",
         ),
         "layer_cosine": Metric(
             "cosine of a latent's decoder directions in two layers", "higher", 1.0,
@@ -248,24 +252,48 @@ class Crosscoding(Eval):
     @override
     def grade(self, task: Task, setting: Setting) -> pd.DataFrame:
         assert self.grades is not None
-        assert isinstance(setting.source, World)
-        world, blocks = world_of(setting.source.spec, device=setting.device), setting.source.blocks
-        l0, rows = max(1, round(float(world.probabilities.sum()))), []
+        source = setting.source
+        assert isinstance(source, World)
+        assert isinstance(source.spec, LayeredSpec)
+        shared = replace(source, spec=replace(source.spec, exclusive=0.0))
+        agreeing = replace(setting, source=shared).opened
+        rows = []
         for seed in self.grades.seeds:
-            x = drawn_rows(setting.opened, self.grades.size, seed=seed).to(setting.device)
+            x, y = (
+                drawn_rows(one, self.grades.size, seed=seed).to(setting.device)
+                for one in (setting.opened, agreeing)
+            )
             for level in self.grades.levels:
-                sae = corrupted_truth(world, "replaced", level, seed=seed, k=l0, x=x)
-                scores = crosscoding_scores(sae, lambda x=x: [x], blocks)[0]  # type: ignore[misc]
-                gated = [one for one in scores if self.metrics[one.metric].gate == "replaced"]
-                rows += [graded_row(one, "replaced", level, seed) for one in gated]
-                towards = [ExplainedVariance() for _ in blocks]
-                for total, part in zip(towards, torch.split(x, list(blocks), 1), strict=True):
-                    total.update(part, part * (1 - level))
-                ev = min(total.score().value for total in towards)
-                least = Score("least_layer_ev", ev, 0.0, 1.0, True, n=len(x), unit="sample", version="1")
-                rows.append(graded_row(least, "mean", level, seed))
+                norms, agreement = {"exclusive_latents", "balanced_latents"}, {"layer_agreement"}
+                scores = [
+                    *_of_truth(source, x, level, seed, setting.device, norms),
+                    *_of_truth(shared, y, level, seed, setting.device, agreement),
+                ]
+                rows += [graded_row(one, "replaced", level, seed) for one in scores]
+                rows.append(graded_row(_least_ev(x, x * (1 - level), source.blocks), "mean", level, seed))
         return pd.DataFrame(rows)
 
     @override
     def seconds(self, step: str, source: Source, run: RunSpec | None, pace: Pace) -> float:
-        return 2.0 if run is None else 0.2 + 2e4 * run.arm.d_sae * source.d_in * pace.seconds_per_product
+        if run is None:
+            return 2.0
+        products = (1 + len(source.blocks)) * source.scored_samples * run.arm.d_sae * source.d_in
+        return 0.2 + products * pace.seconds_per_product
+
+
+def _of_truth(
+    source: World, x: Float[Tensor, "n d_in"], level: float, seed: int, device: str, metrics: Collection[str]
+) -> list[Score]:
+    """Some scores of a layered world's true dictionary, a share of its directions dropped for random ones."""
+    world = world_of(source.spec, device=device)
+    l0 = max(1, round(float(world.probabilities.sum())))
+    sae = corrupted_truth(world, "replaced", level, seed=seed, k=l0, x=x)
+    scores, _ = crosscoding_scores(sae, lambda: [x], source.blocks)
+    return [one for one in scores if one.metric in metrics]
+
+
+def _least_ev(x: Float[Tensor, "n d_in"], x_hat: Float[Tensor, "n d_in"], blocks: Blocks) -> Score:
+    """Explained variance of the layer that is explained least."""
+    parts = (torch.split(one, list(blocks), 1) for one in (x, x_hat))
+    values = [explained_variance(*both).value for both in zip(*parts, strict=True)]
+    return Score("least_layer_ev", min(values), 0.0, 1.0, True, n=len(x), unit="sample", version="1")

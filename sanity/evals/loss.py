@@ -10,15 +10,16 @@ import pandas as pd
 from torch import Tensor
 from typing_extensions import override
 
-from sanity.engine.cells import Task
+from sanity.engine.cells import Result, Task
 from sanity.evals.base import Candidate, Eval, Grades, Scored, Setting, graded_row
 from sanity.evals.drawing import drawn_windows, spread_windows
+from sanity.evals.layer_splicing import hook_of, losses_at_layer
 from sanity.evals.metric import Metric
 from sanity.evals.mlp_splicing import losses_in_place
 from sanity.evals.score import Score
 from sanity.evals.scrambles import MeanMixed
 from sanity.evals.splicing import LossRecovered, loss_recovered
-from sanity.sources import Hook, Pace, RunSpec, Source, harvests_of
+from sanity.sources import Hook, Layers, OneLayer, Pace, RunSpec, Source, harvests_of
 from sanity.subject import MLPSubject
 
 _MEAN = {"gate": "mean", "reference": "the activation itself, moved towards its mean"}
@@ -46,13 +47,19 @@ class Loss(Eval):
 
     @override
     def why_not(self, source: Source) -> str:
-        return "" if isinstance(source, Hook) else "there is no language model to splice an SAE into"
+        if isinstance(source, Hook) or (isinstance(source, OneLayer) and isinstance(source.of, Layers)):
+            return ""
+        if len(source.blocks) > 1:
+            return (
+                "it has several layers, which are spliced one at a time: score on a source `one layer` of it"
+            )
+        return "there is no language model to splice an SAE into"
 
     @override
     def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[Scored]:
-        assert isinstance(setting.source, Hook)
-        _, held_out = harvests_of(setting.inputs)
-        tokens, documents = spread_windows(held_out, self.tokens, among=setting.source.scored(held_out))
+        hook, inputs = _at(setting)
+        _, held_out = harvests_of(inputs)
+        tokens, documents = spread_windows(held_out, self.tokens, among=hook.scored(held_out))
         saes = {str(i): one.sae for i, one in enumerate(candidates)}
         found = losses_at(setting, saes, tokens, documents=documents)
         for i, _ in enumerate(candidates):
@@ -63,8 +70,10 @@ class Loss(Eval):
     @override
     def grade(self, task: Task, setting: Setting) -> pd.DataFrame:
         assert self.grades is not None
-        kept, held_out = harvests_of(setting.inputs)
-        mixed = {f"{level:g}": MeanMixed(kept.d_in, level, setting.device) for level in self.grades.levels}
+        kept, held_out = harvests_of(_at(setting)[1])
+        one = setting.source
+        width = one.of.d_in if isinstance(one, OneLayer) else kept.d_in
+        mixed = {f"{level:g}": MeanMixed(width, level, setting.device) for level in self.grades.levels}
         rows = []
         for seed in self.grades.seeds:
             found = losses_at(setting, mixed, drawn_windows(held_out, self.grades.size, seed=seed))
@@ -83,18 +92,31 @@ class Loss(Eval):
         return 1.0 + self.tokens / pace.tokens_per_second
 
 
+def _at(setting: Setting) -> tuple[Hook, Mapping[str, Result]]:
+    """The hook that is spliced, and its harvests."""
+    source = setting.source
+    if isinstance(source, OneLayer):
+        assert isinstance(source.of, Layers)
+        return hook_of(source), source.of.inputs_by_hook(setting.inputs)[source.index]
+    assert isinstance(source, Hook)
+    return source, setting.inputs
+
+
 def losses_at(
     setting: Setting, saes: Mapping[str, Any], tokens: Tensor, *, documents: Tensor | None = None
 ) -> dict[str, LossRecovered]:
     """Losses with each SAE spliced in at the setting's hook, on some of its held-out windows.
 
-    At an MLP, with each transcoder in the MLP's place.
+    At an MLP, with each transcoder in the MLP's place; at one layer of several, of crosscoders with the
+    reconstruction of that layer.
     """
-    source = setting.source
-    assert isinstance(source, Hook)
-    kept, held_out = harvests_of(setting.inputs)
-    subject, tokens = source.at.load(setting.device), tokens.to(setting.device)
-    first = held_out.drop_first
+    source, inputs = _at(setting)
+    kept, held_out = harvests_of(inputs)
+    tokens, first = tokens.to(setting.device), held_out.drop_first
+    if isinstance(setting.source, OneLayer):
+        more: dict[str, Any] = {"device": setting.device, "leave_first": first, "documents": documents}
+        return losses_at_layer(setting.source, setting.inputs, saes, tokens, **more)
+    subject = source.at.load(setting.device)
     if isinstance(subject, MLPSubject):
         return losses_in_place(subject, kept, saes, tokens, leave_first=first, documents=documents)
     return loss_recovered(

@@ -244,4 +244,6 @@ class Reconstruction(Eval):
 
     @override
     def seconds(self, step: str, source: Source, run: RunSpec | None, pace: Pace) -> float:
-        return 1.0 if run is None else 0.2 + 2e4 * run.arm.d_sae * source.d_in * pace.seconds_per_product
+        if run is None:
+            return 1.0
+        return 0.2 + source.scored_samples * run.arm.d_sae * source.d_in * pace.seconds_per_product

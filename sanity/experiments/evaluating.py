@@ -19,7 +19,7 @@ from sanity.experiments.readiness import make_ready
 from sanity.experiments.reading import stack
 from sanity.experiments.steps import score_table
 from sanity.models import Arm, TopK, check_sae
-from sanity.sources import Budget, RunSpec, Source
+from sanity.sources import Budget, OneLayer, RunSpec, Source
 
 _BATCH = 1024
 """Samples drawn at a time."""
@@ -60,7 +60,9 @@ def evaluate(
     check_sae(sae)
     usable_device(device)
     d_sae, d_in = sae.W_dec.shape
-    if d_in != source.d_in:
+    # A crosscoder is spliced one layer at a time.
+    wide = source.of.d_in if isinstance(source, OneLayer) else source.d_in
+    if d_in not in (source.d_in, wide):
         raise BadInputError(f"the SAE is {d_in} wide, and {source.where} is {source.d_in} wide")
     frames = []
     for one in (Eval.named(each) if isinstance(each, str) else each for each in evals):

@@ -2,7 +2,8 @@
 
 from sanity.sources.base import Opened, Pace, Source, held_out_rows
 from sanity.sources.circuit import SyntheticCircuit
-from sanity.sources.hook import Hook, LanguageModelHook, harvests_of, read_hook
+from sanity.sources.hook import Hook, harvests_of
+from sanity.sources.hook_reading import LanguageModelHook, read_hook
 from sanity.sources.inits import SignedBasis, TrueFeatures
 from sanity.sources.layers import Layers, OneLayer, ShuffledLayers
 from sanity.sources.mlp import MLP, MLPHook

@@ -102,6 +102,11 @@ class Source(Named, family="source"):
         return (self.d_in,)
 
     @property
+    def scored_samples(self) -> int:
+        """About how many held-out samples an SAE is scored on, by which costs are told."""
+        return int(getattr(self, "held_out", 16_384))
+
+    @property
     def subject(self) -> str | None:
         """The language model that they are read from; None where there is none."""
         return None

@@ -2,79 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import tee
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
-from sanity.data.text import TextSpec, Windows, window_blocks
-from sanity.engine.arguments import Checked
-from sanity.engine.cells import Cell, Cost, Result, Task, computes
+from sanity.data.text import TextSpec
+from sanity.engine.cells import Cell, Cost, Result
 from sanity.errors import BadInputError
 from sanity.sources.base import Opened, Pace, Source
+from sanity.sources.hook_reading import HookReading, LanguageModelHook, read_hook
 from sanity.subject import (
     ActivationStore,
     ActivationStream,
     Normalisation,
-    Subject,
-    assets_of,
-    harvest,
-    load_subject,
-    load_tokenizer,
 )
 
 SAMPLE_ROWS = 4096
 """Held-out activations that are measured along training, and as many others on which L0 is matched."""
-
-
-@dataclass(frozen=True)
-class LanguageModelHook(Checked):
-    """A language model and the hook at which it is read."""
-
-    subject: str
-    weights: str
-    """What the weights are, so that other weights under the same name are another key."""
-    hook: str
-    backend: str = "transformer_lens"
-    dtype: str = "float32"
-    random_weights: bool = False
-
-    @property
-    def assets(self) -> tuple[str, ...]:
-        """What loading it needs."""
-        return assets_of(self.subject)
-
-    def load(self, device: str) -> Subject:
-        """The language model."""
-        return load_subject(
-            self.subject,
-            backend=self.backend,
-            device=device,
-            dtype=getattr(torch, self.dtype),
-            random_weights=self.random_weights,
-        )
-
-
-@dataclass(frozen=True)
-class HookReading:
-    """What is harvested: which text, how much of it, and how it is kept."""
-
-    at: LanguageModelHook
-    text: TextSpec
-    split: str
-    n_tokens: int
-    context: int
-    storage_dtype: str
-    shard_tokens: int
-    drop_first: bool
-    device: str
 
 
 @dataclass(frozen=True)
@@ -99,6 +48,11 @@ class Hook(Source):
     @override
     def d_in(self) -> int:
         return self.d_model
+
+    @property
+    @override
+    def scored_samples(self) -> int:
+        return self.held_out_tokens
 
     @property
     @override
@@ -146,8 +100,8 @@ class Hook(Source):
                 self.reading(split, n, device),
                 label=f"{split.replace('_', '-')} activations at {self.where} of {self.at.subject}",
                 stage="harvest",
-                cost=Cost(
-                    7.0 + n / pace.tokens_per_second,
+                cost=Cost(  # the model is loaded once for both
+                    (7.0 if split == "train" else 1.0) + n * self.at.depth / pace.tokens_per_second,
                     disk_bytes=n * self.bytes_per_token,
                     memory_bytes=3 * 10**9,
                 ),
@@ -188,59 +142,6 @@ def harvests_of(inputs: Mapping[str, Result]) -> tuple[ActivationStore, Activati
     """The training and the held-out activations among a cell's inputs."""
     train, held_out = (ActivationStore(inputs[name].folder("activations")) for name in ("train", "held_out"))
     return train, held_out
-
-
-@computes("read hook", version=1)
-def read_hook(task: Task) -> None:
-    """Tokenise a text and harvest its activations, block by block; shards survive a kill."""
-    config: HookReading = task.config
-    facts = _TextFacts()
-    blocks = window_blocks(
-        config.text,
-        load_tokenizer(config.at.subject),
-        split=config.split,
-        n_tokens=config.n_tokens,
-        context=config.context,
-    )
-    for_tokens, for_documents = tee(facts.watch(blocks))
-    harvest(
-        config.at.load(config.device),
-        (block.tokens for block in for_tokens),
-        document_ids=(block.token_documents for block in for_documents),
-        hook=config.at.hook,
-        folder=task.scratch / "activations",
-        shard_tokens=config.shard_tokens,
-        dtype=getattr(torch, config.storage_dtype),
-        drop_first=config.drop_first,
-    )
-    os.rename(task.scratch / "activations", task.folder / "activations")
-    task.save_json("text", facts.row())
-
-
-class _TextFacts:
-    """Counts what a stream of windows holds, while it passes."""
-
-    def __init__(self) -> None:
-        self._sources: dict[str, int] = {}
-        self._documents: set[int] = set()
-        self._state = hashlib.sha256()
-
-    def watch(self, blocks: Iterator[Windows]) -> Iterator[Windows]:
-        """The same blocks, counted."""
-        for block in blocks:
-            for name, n in block.tokens_by_source.items():
-                self._sources[name] = self._sources.get(name, 0) + n
-            self._documents.update(document.number for document in block.used)
-            self._state.update(block.text_hash.encode())
-            yield block
-
-    def row(self) -> dict[str, Any]:
-        """Documents, tokens by source, and a hash of all windows."""
-        return {
-            "documents": len(self._documents),
-            "tokens_by_source": self._sources,
-            "text_hash": self._state.hexdigest(),
-        }
 
 
 def rows_of(

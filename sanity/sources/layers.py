@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -27,6 +27,7 @@ from sanity.errors import BadInputError
 from sanity.models import Stream
 from sanity.sources.base import Opened, Pace, Source
 from sanity.sources.hook import Hook, harvests_of
+from sanity.sources.hook_reading import LanguageModelHook
 
 Change = Callable[[Sequence[Tensor]], Tensor]
 """Makes one batch of a batch of each layer."""
@@ -108,6 +109,11 @@ class Layers(Source):
 
     @property
     @override
+    def scored_samples(self) -> int:
+        return self.hooks[0].scored_samples
+
+    @property
+    @override
     def subject(self) -> str | None:
         return " and ".join(dict.fromkeys(str(hook.subject) for hook in self.hooks))
 
@@ -123,15 +129,30 @@ class Layers(Source):
 
     @override
     def cells(self, device: str, pace: Pace) -> dict[str, Cell]:
-        return {
-            f"{i}.{name}": cell
-            for i, hook in enumerate(self.hooks)
-            for name, cell in hook.cells(device, pace).items()
-        }
+        cells: dict[str, Cell] = {}
+        passes: set[tuple[str, str]] = set()
+        for i, hook in sorted(enumerate(self.hooks), key=lambda one: -one[1].at.depth):
+            for name, cell in hook.cells(device, pace).items():
+                if (cell.company, name) in passes:  # read in the passes that a deeper hook has paid for
+                    cell = replace(cell, cost=replace(cell.cost, seconds=1.0))
+                passes.add((cell.company, name))
+                cells[f"{i}.{name}"] = cell
+        return cells
 
-    @override
-    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
-        own = [
+    @property
+    def models(self) -> list[LanguageModelHook]:
+        """The language model of each hook, whichever hook that is."""
+        return [replace(hook.at, hook="") for hook in self.hooks]
+
+    @property
+    def shares(self) -> list[float]:
+        """What scaled activations are multiplied by, hook by hook: all have the same share of E||x||^2."""
+        # Each is scaled to its own width.
+        return [math.sqrt(self.d_in / len(self.hooks) / hook.d_in) for hook in self.hooks]
+
+    def inputs_by_hook(self, inputs: Mapping[str, Result]) -> list[dict[str, Result]]:
+        """The results that each hook needs, among those of `cells`."""
+        return [
             {
                 name.removeprefix(f"{i}."): result
                 for name, result in inputs.items()
@@ -139,6 +160,10 @@ class Layers(Source):
             }
             for i in range(len(self.hooks))
         ]
+
+    @override
+    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
+        own, shares = self.inputs_by_hook(inputs), self.shares
         for part in (0, 1):
             texts = [harvests_of(some)[part].manifest["tokens_sha256"] for some in own]
             if len(set(texts)) > 1:
@@ -150,8 +175,6 @@ class Layers(Source):
             hook.open(some, batch_size=batch_size, seed=seed, device=device)
             for hook, some in zip(self.hooks, own, strict=True)
         ]
-        # Each is scaled to its own width; layers of other widths are brought to the same share.
-        shares = [math.sqrt(self.d_in / len(self.hooks) / hook.d_in) for hook in self.hooks]
 
         def side_by_side(parts: Sequence[Tensor]) -> Tensor:
             return torch.cat([x if s == 1 else x * s for x, s in zip(parts, shares, strict=True)], dim=1)
@@ -176,8 +199,18 @@ class _Changed(Source):
 
     @property
     @override
+    def scored_samples(self) -> int:
+        return self.of.scored_samples
+
+    @property
+    @override
     def subject(self) -> str | None:
         return self.of.subject
+
+    @property
+    @override
+    def is_control(self) -> bool:
+        return self.of.is_control
 
     @override
     def cells(self, device: str, pace: Pace) -> dict[str, Cell]:

@@ -11,7 +11,8 @@ from typing_extensions import override
 
 from sanity.engine.cells import Result
 from sanity.sources.base import Opened
-from sanity.sources.hook import Hook, LanguageModelHook, harvests_of, rows_of, spread_rows
+from sanity.sources.hook import Hook, harvests_of, rows_of, spread_rows
+from sanity.sources.hook_reading import LanguageModelHook
 from sanity.subject import MLPStream, MLPSubject, joint_normalisation
 from sanity.subject.mlp import OUTPUTS, part_of, shuffled
 

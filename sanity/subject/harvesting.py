@@ -1,45 +1,31 @@
 """Activations of a language model on a text, written shard by shard so that a kill costs one shard.
 
-Memory holds one shard of activations and one batch of the model, however long the text is. Each shard is
-computed by itself, in batches that start at its first sequence, and carries its own float64 sums: a harvest
-that was interrupted anywhere ends with the same bytes as one that was not (on one machine, at the same
-number of threads and the same `batch_tokens`).
+Memory holds one shard of activations per hook and one batch of the model, however long the text is. Each
+shard is computed by itself, in batches that start at its first sequence, and carries its own float64 sums: a
+harvest that was interrupted anywhere ends with the same bytes as one that was not, and a hook that is read
+together with others with the same bytes as by itself (on one machine, at the same number of threads and the
+same `batch_tokens`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from sanity.engine.arguments import Count, checked
-from sanity.engine.files import disk_errors, read_sealed, remove, replacing, write_sealed
 from sanity.engine.progress import track
-from sanity.errors import BadInputError, CorruptFileError
-from sanity.subject.activations import (
-    HARVEST,
-    MANIFEST,
-    STATISTICS,
-    ActivationStore,
-    check_content,
-    read_tensors,
-    record_of,
-    scale_factor,
-)
+from sanity.errors import BadInputError
+from sanity.subject.activations import ActivationStore
+from sanity.subject.harvest_folder import HarvestFolder, Record
 from sanity.subject.interface import Subject, depth_of
 from sanity.subject.sequences import Block, Chunks, blocks_of, raw_bytes
-
-log = logging.getLogger("sanity")
-
-Record = dict[str, Any]
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -61,6 +47,7 @@ def harvest(
     document_ids: Chunks | None = None,
     text_hash: str | None = None,
     batch_tokens: Count | None = None,
+    also: Mapping[str, str | Path] | None = None,
 ) -> ActivationStore:
     """The residual stream at `hook` for every position of `sequences`, as an `ActivationStore`.
 
@@ -87,6 +74,8 @@ def harvest(
         The text's own hash, recorded in the manifest next to the hash of the tokens.
     batch_tokens
         Tokens per forward pass: by default 1,024 per thread on a CPU, 16,384 on an accelerator.
+    also
+        Other hooks, each with a folder of its own: they are read in the same passes, up to the last hook.
 
     Raises
     ------
@@ -96,8 +85,14 @@ def harvest(
     StorageError
         The disk is full or cannot be written. Finished shards are kept.
     """
-    if hook not in subject.hooks:
-        depth_of(hook, subject.n_layers, subject.name)  # says which there are
+    at = {hook: Path(folder), **{name: Path(one) for name, one in (also or {}).items()}}
+    if len({one.resolve() for one in at.values()}) < 1 + len(also or {}):
+        raise BadInputError(
+            "two hooks of one harvest were given one folder, or one hook twice: give each its own"
+        )
+    for name in at:
+        if name not in subject.hooks:
+            depth_of(name, subject.n_layers, subject.name)  # says which there are
     if dtype not in DTYPES:
         raise BadInputError(f"activations cannot be stored as {dtype}: choose float32, bfloat16 or float16")
     blocks = blocks_of(sequences, document_ids, shard_tokens)
@@ -107,191 +102,145 @@ def harvest(
     context = start.tokens.shape[1]
     if context <= drop_first:
         raise BadInputError("sequences of one token hold nothing once the first position is dropped")
+    of = {
+        "format": 1,
+        "weights_sha256": subject.weights_sha256,
+        "hook": hook,  # each folder says its own
+        "d_in": subject.d_model,
+        "context": context,
+        "shard_sequences": max(1, shard_tokens // context),
+        "dtype": str(dtype).removeprefix("torch."),
+        "drop_first": drop_first,
+        "text_hash": text_hash,
+    }
+    folders = [HarvestFolder(one, name, subject.name, _widths(subject)) for name, one in at.items()]
+    for one in folders:
+        one.open(of)
     on_cpu = subject.device.type == "cpu"
     wanted = batch_tokens or (_PER_THREAD * torch.get_num_threads() if on_cpu else _PER_ACCELERATOR)
-    job = _Job(subject, hook, Path(folder), dtype, int(drop_first), max(1, wanted // context))
-    job.open(
-        {
-            "format": 1,
-            "weights_sha256": subject.weights_sha256,
-            "hook": hook,
-            "d_in": subject.d_model,
-            "context": context,
-            "shard_sequences": max(1, shard_tokens // context),
-            "dtype": str(dtype).removeprefix("torch."),
-            "drop_first": drop_first,
-            "text_hash": text_hash,
-            **({"widths": list(job.widths)} if len(job.widths) > 1 else {}),
-        }
-    )
-    job.run(chain([start], blocks), sequences.numel() if isinstance(sequences, Tensor) else None)
+    passes = _Passes(subject, folders, dtype, int(drop_first), max(1, wanted // context))
+    passes.run(chain([start], blocks), sequences.numel() if isinstance(sequences, Tensor) else None)
     return ActivationStore(folder)
 
 
+def _widths(subject: Subject) -> tuple[int, ...]:
+    """Widths of what is read of a token: of its input, and of its targets where the subject has some."""
+    return tuple(getattr(subject, "widths", (subject.d_model,)))
+
+
+class _Rows:
+    """The activations of one shard at one hook, as they come, and their float64 sums."""
+
+    def __init__(self, n: int, width: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.activations = torch.empty(n, width, dtype=dtype)
+        self.sums = torch.zeros(width, dtype=torch.float64, device=device)
+        self.squares = torch.zeros(width, width, dtype=torch.float64, device=device)
+        self._filled = 0
+
+    def add(self, stored: Tensor) -> None:
+        """The next rows."""
+        self.activations[self._filled : self._filled + len(stored)] = stored
+        self._filled += len(stored)
+        exact = stored.double()
+        self.sums += exact.sum(0)
+        self.squares.addmm_(exact.T, exact)
+
+    def tensors(self, block: Block) -> dict[str, Tensor]:
+        """What a shard's file holds."""
+        found = {
+            "activations": self.activations,
+            "tokens": block.tokens.to("cpu", torch.int32).contiguous(),
+            "sum": self.sums.cpu(),
+            "sum_of_squares": self.squares.cpu(),
+        }
+        if block.documents is not None:
+            found["documents"] = block.documents.to("cpu", torch.int32).contiguous()
+        return found
+
+
 @dataclass(frozen=True)
-class _Job:
-    """One harvest into one folder."""
+class _Passes:
+    """A language model's passes over a text, and the folder that each hook's activations go to."""
 
     subject: Subject
-    hook: str
-    folder: Path
+    folders: Sequence[HarvestFolder]
     dtype: torch.dtype
     first: int
     """First position that is kept."""
     batch_sequences: int
 
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Widths of what is read of a token: of its input, and of its targets where the subject has some."""
-        return tuple(getattr(self.subject, "widths", (self.subject.d_model,)))
-
-    def open(self, of: Record) -> None:
-        """Claim the folder for this harvest, or check that it is the one that was begun there."""
-        with disk_errors(self.folder):
-            for left in self.folder.glob(".*.part"):
-                remove(left)  # cut short when an earlier process was killed
-            found = self._begun()
-            if found is None:
-                write_sealed(self.folder / HARVEST, of)
-                return
-        wrong = [name for name in of if found.get(name) != of[name]]
-        if wrong:
-            differences = ", ".join(f"{name} {found.get(name)!r} instead of {of[name]!r}" for name in wrong)
-            raise BadInputError(
-                f"{self.folder} holds a harvest of something else ({differences}): choose another folder, or "
-                "delete it"
-            )
-
-    def _begun(self) -> Record | None:
-        """What was begun in the folder; None for nothing, also when nobody can tell any more."""
-        path = self.folder / HARVEST
-        if not path.exists():
-            remove(path)  # a dead link
-            return None
-        try:
-            return read_sealed(path, unsealed=True)
-        except CorruptFileError as error:
-            log.warning("%s; its shards could be anything's, and are computed again", error)
-            for left in (path, *self.folder.glob("shard-*")):
-                remove(left)
-            return None
-
     def run(self, blocks: Iterator[Block], total: int | None) -> None:
-        """Compute the shards that are missing, then the statistics and the manifest."""
-        kept = self._intact_shards()
-        records: list[Record] = []
-        text = hashlib.sha256()
-        done = sum(int(record["tokens"]) for record in kept.values())
-        bar: Any = track(description=f"harvest {self.hook}", total=total, unit="tok", initial=done)
+        """Compute the shards that are missing, then the statistics and the manifests."""
+        kept = [folder.intact_shards() for folder in self.folders]
+        records: list[list[Record]] = [[] for _ in self.folders]
+        text, before = hashlib.sha256(), 0
+        done = min(sum(int(record["tokens"]) for record in there.values()) for there in kept)
+        words = f"harvest {', '.join(folder.hook for folder in self.folders)}"
+        bar: Any = track(description=words, total=total, unit="tok", initial=done)
         with bar:
             for index, block in enumerate(blocks):
                 text.update(raw_bytes(block.tokens))
-                record = kept.pop(index, None)
-                if record is None:
-                    before = sum(record["sequences"] for record in records)
-                    record = self._compute(index, block, before, bar)
-                elif record["text_sha256"] != block.sha256():
-                    raise self._other_text(record)
-                records.append(record)
-        for record in kept.values():
-            raise self._other_text(record)
-        self._finish(records, text.hexdigest())
+                there = [of.pop(index, None) for of in kept]
+                for folder, record in zip(self.folders, there, strict=True):
+                    if record is not None and record["text_sha256"] != block.sha256():
+                        raise folder.other_text(record)
+                lacking = [f for f, record in zip(self.folders, there, strict=True) if record is None]
+                made = self._compute(index, block, before, lacking, bar) if lacking else {}
+                for folder, record, found in zip(self.folders, there, records, strict=True):
+                    found.append(record or made[folder.hook])
+                before += len(block)
+        for folder, left, found in zip(self.folders, kept, records, strict=True):
+            for record in left.values():
+                raise folder.other_text(record)
+            folder.finish(found, text.hexdigest())
 
-    def _intact_shards(self) -> dict[int, Record]:
-        """The records of the shards that are whole; damaged ones are named, and will be computed again."""
-        intact: dict[int, Record] = {}
-        for path in sorted(self.folder.glob("shard-*.json")):
-            try:
-                record: Record = read_sealed(path, unsealed=True)
-                check_content(self.folder, record)
-                intact[int(path.stem.removeprefix("shard-"))] = record
-            except (CorruptFileError, KeyError) as error:
-                log.warning("a shard is computed again: %s", error)
-                remove(path)
-        return intact
-
-    def _other_text(self, record: Record) -> BadInputError:
-        return BadInputError(
-            f"{self.folder / record['file']} holds activations of another text than the one given: choose "
-            "another folder, or delete it"
-        )
-
-    def _compute(self, index: int, block: Block, before: int, bar: Any) -> Record:
-        """Run the model on the sequences of one shard, and write the shard and then its record."""
-        d, kept = sum(self.widths), block.tokens.shape[1] - self.first
-        activations = torch.empty(len(block) * kept, d, dtype=self.dtype)
-        sums = torch.zeros(d, dtype=torch.float64, device=self.subject.device)
-        squares = torch.zeros(d, d, dtype=torch.float64, device=self.subject.device)
+    def _compute(
+        self, index: int, block: Block, before: int, folders: Sequence[HarvestFolder], bar: Any
+    ) -> dict[str, Record]:
+        """Run the model on the sequences of one shard, and write it to each folder: the records by hook."""
+        n = len(block) * (block.tokens.shape[1] - self.first)
+        device, width = self.subject.device, sum(_widths(self.subject))
+        rows = {folder.hook: _Rows(n, width, self.dtype, device) for folder in folders}
         for start in range(0, len(block), self.batch_sequences):
             tokens = block.tokens[start : start + self.batch_sequences]
-            stored = self._stored(tokens, before + start)
-            activations[start * kept : (start + len(tokens)) * kept] = stored
-            exact = stored.double()
-            sums += exact.sum(0)
-            squares.addmm_(exact.T, exact)
+            for hook, stored in self._stored(tokens, before + start, tuple(rows)).items():
+                rows[hook].add(stored)
             bar.update(tokens.numel())
-        tensors = {
-            "activations": activations,
-            "tokens": block.tokens.to("cpu", torch.int32).contiguous(),
-            "sum": sums.cpu(),
-            "sum_of_squares": squares.cpu(),
-        }
-        if block.documents is not None:
-            tensors["documents"] = block.documents.to("cpu", torch.int32).contiguous()
-        path = self.folder / f"shard-{index:05d}.safetensors"
-        record = _write_tensors(path, tensors) | {
-            "rows": len(activations),
+        about = {
+            "rows": n,
             "sequences": len(block),
             "tokens": block.tokens.numel(),
             "text_sha256": block.sha256(),
         }
-        write_sealed(path.with_suffix(".json"), record)
-        return record
+        return {
+            folder.hook: folder.write_shard(index, rows[folder.hook].tensors(block), about)
+            for folder in folders
+        }
 
-    def _stored(self, tokens: Tensor, number: int) -> Tensor:
-        """Rows to store [rows, d] of some sequences, the first of which is the text's sequence `number`."""
+    def _stored(self, tokens: Tensor, number: int, hooks: Sequence[str]) -> dict[str, Tensor]:
+        """By hook, rows to store [rows, d] of sequences, the first of which is the text's `number`."""
         where = f"sequences {number} to {number + len(tokens) - 1} of the text"
         try:
-            joint = getattr(self.subject, "joint", None)
-            found = self.subject.residual(tokens, self.hook) if joint is None else joint(tokens)
+            found = _read(self.subject, tokens, hooks)
         except BadInputError as error:
             raise BadInputError(f"in {where}: {error}") from error
-        stored = found[:, self.first :].flatten(0, 1).to(self.dtype)
-        if not bool(torch.isfinite(stored).all()):
-            raise BadInputError(
-                f"in {where}: activations of {self.subject.name} at {self.hook} reach "
-                f"{float(found.abs().max()):.3g}, which does not fit {self.dtype}: store them as bfloat16 or "
-                "float32"
-            )
+        stored = {}
+        for hook, read in found.items():
+            stored[hook] = read[:, self.first :].flatten(0, 1).to(self.dtype)
+            if not bool(torch.isfinite(stored[hook]).all()):
+                raise BadInputError(
+                    f"in {where}: activations of {self.subject.name} at {hook} reach "
+                    f"{float(read.abs().max()):.3g}, which does not fit {self.dtype}: store them as bfloat16 "
+                    "or float32"
+                )
         return stored
 
-    def _finish(self, records: list[Record], tokens_sha256: str) -> None:
-        """Add up the shards' sums in their order, and write the statistics and, last, the manifest."""
-        n, d = sum(record["rows"] for record in records), sum(self.widths)
-        mean, second = torch.zeros(d, dtype=torch.float64), torch.zeros(d, d, dtype=torch.float64)
-        for record in records:
-            tensors = read_tensors(self.folder, record)
-            mean += tensors["sum"]
-            second += tensors["sum_of_squares"]
-        mean, second = mean / n, second / n
-        what, d_in = f"the activations of {self.subject.name} at {self.hook}", self.subject.d_model
-        factor = scale_factor(mean[:d_in], second[:d_in, :d_in], what)
-        statistics = _write_tensors(self.folder / STATISTICS, {"mean": mean, "second_moment": second})
-        manifest = {
-            "model": self.subject.name,
-            "of": read_sealed(self.folder / HARVEST, unsealed=True),
-            "n_sequences": sum(record["sequences"] for record in records),
-            "n_tokens": n,
-            "tokens_sha256": tokens_sha256,
-            "factor": factor,
-            "statistics": statistics,
-            "shards": records,
-        }
-        write_sealed(self.folder / MANIFEST, manifest)
 
-
-def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> Record:
-    """Write a safetensors file whole or not at all; its name, size and SHA-256."""
-    with replacing(path) as temporary:
-        save_file(tensors, temporary)
-    return record_of(path)
+def _read(subject: Subject, tokens: Tensor, hooks: Sequence[str]) -> dict[str, Tensor]:
+    """What there is at each hook [batch, pos, d], from one pass where the subject can read several in one."""
+    if (joint := getattr(subject, "joint", None)) is not None:
+        return {hook: joint(tokens) for hook in hooks}
+    several = getattr(subject, "residuals", None)
+    if len(hooks) == 1 or several is None:
+        return {hook: subject.residual(tokens, hook) for hook in hooks}
+    return dict(zip(hooks, several(tokens, hooks), strict=True))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
@@ -166,10 +166,18 @@ class LoadedSubject(ABC):
     @checked
     def residual(self, tokens: Int[Tensor, "batch pos"], hook: str) -> Float[Tensor, "batch pos d_model"]:
         """The residual stream at `hook`, without gradients; the blocks after it are not run."""
-        depth, tokens = self._depth(hook), self._checked(tokens)
+        return self.residuals(tokens, (hook,))[0]
+
+    @checked
+    def residuals(
+        self, tokens: Int[Tensor, "batch pos"], hooks: Sequence[str]
+    ) -> list[Float[Tensor, "batch pos d_model"]]:
+        """The residual stream at each of `hooks`, from one pass that ends at the last of them."""
+        depths, tokens = [self._depth(hook) for hook in hooks], self._checked(tokens)
         with torch.no_grad():
-            found = self._residual(tokens, depth)
-        check_finite(found, hook, self.name)
+            found = self._residuals(tokens, depths)
+        for hook, residual in zip(hooks, found, strict=True):
+            check_finite(residual, hook, self.name)
         return found
 
     @checked
@@ -232,7 +240,7 @@ class LoadedSubject(ABC):
     def _logits(self, tokens: Tensor) -> Tensor: ...
 
     @abstractmethod
-    def _residual(self, tokens: Tensor, depth: int) -> Tensor: ...
+    def _residuals(self, tokens: Tensor, depths: Sequence[int]) -> list[Tensor]: ...
 
     @abstractmethod
     def _logits_from(self, residual: Tensor, depth: int) -> Tensor: ...

@@ -46,28 +46,41 @@ def residual_after(
 
     With a transformers `cache` of keys and values, `tokens` go on where it ends.
     """
-    kept: list[Tensor] = []
+    return residuals_after(module, blocks, tokens, (depth,), cache=cache)[0]
+
+
+def residuals_after(
+    module: Any,
+    blocks: nn.ModuleList,
+    tokens: Int[Tensor, "batch pos"],
+    depths: Sequence[int],
+    *,
+    cache: Any = None,
+) -> list[Float[Tensor, "batch pos d_model"]]:
+    """The same after each of `depths` blocks, from one run that ends at the last of them."""
+    kept: dict[int, Tensor] = {}
+
+    def keep(depth: int, hidden: Tensor) -> None:
+        if depth == max(depths):
+            kept[depth] = hidden
+            raise _StopError
+        kept[depth] = hidden.clone()  # a later block may work in place
 
     def keep_input(block: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        kept.append(arguments[0] if arguments else named["hidden_states"])
-        raise _StopError
+        keep(0, arguments[0] if arguments else named["hidden_states"])
 
-    def keep_output(block: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
-        kept.append(hidden_of(output))
-        raise _StopError
-
-    handle = (
-        blocks[0].register_forward_pre_hook(keep_input, with_kwargs=True)
-        if depth == 0
-        else blocks[depth - 1].register_forward_hook(keep_output)
-    )
-    try:
+    with contextlib.ExitStack() as stack, contextlib.suppress(_StopError):
+        for depth in set(depths):
+            handle = (
+                blocks[0].register_forward_pre_hook(keep_input, with_kwargs=True)
+                if depth == 0
+                else blocks[depth - 1].register_forward_hook(
+                    lambda block, arguments, output, depth=depth: keep(depth, hidden_of(output))
+                )
+            )
+            stack.callback(handle.remove)
         module(tokens, past_key_values=cache, use_cache=cache is not None)
-    except _StopError:
-        pass
-    finally:
-        handle.remove()
-    return kept[0]
+    return [kept[depth] for depth in depths]
 
 
 def mlp_pass(

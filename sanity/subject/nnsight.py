@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -28,14 +29,16 @@ class NNsightSubject(LoadedSubject):
         logits: Tensor = self._plain(tokens, use_cache=False).logits
         return logits
 
-    def _residual(self, tokens: Tensor, depth: int) -> Tensor:
+    def _residuals(self, tokens: Tensor, depths: Sequence[int]) -> list[Tensor]:
+        found: dict[int, Any] = {}
         with self.traced.trace(tokens, use_cache=False) as tracer:
-            block: Any = self._blocks[max(0, depth - 1)]
-            reached: Any = hidden_of(block.output) if depth else block.input
-            found = reached.save()
+            for depth in sorted(set(depths)):
+                block: Any = self._blocks[max(0, depth - 1)]
+                reached: Any = hidden_of(block.output) if depth else block.input
+                # A later block may work in place.
+                found[depth] = (reached if depth == max(depths) else reached.clone()).save()
             tracer.stop()
-        residual: Tensor = found
-        return residual
+        return [found[depth] for depth in depths]
 
     def _logits_from(self, residual: Tensor, depth: int) -> Tensor:
         # The embedding of these tokens is thrown away: the first block that runs is given `residual`.

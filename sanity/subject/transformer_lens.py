@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sanity.subject.interface import Edit, LoadedSubject
-from sanity.subject.modules import passed_by, residual_after, twin
+from sanity.subject.modules import passed_by, residuals_after, twin
 
 
 class TransformerLensSubject(LoadedSubject):
@@ -42,8 +43,8 @@ class TransformerLensSubject(LoadedSubject):
         logits: Tensor = self.bridge(tokens, use_cache=False)
         return logits
 
-    def _residual(self, tokens: Tensor, depth: int) -> Tensor:
-        return residual_after(self._plain, self._plain_blocks, tokens, depth)
+    def _residuals(self, tokens: Tensor, depths: Sequence[int]) -> list[Tensor]:
+        return residuals_after(self._plain, self._plain_blocks, tokens, depths)
 
     def _logits_from(self, residual: Tensor, depth: int) -> Tensor:
         # The embedding of these tokens is thrown away: the first block that runs is given `residual`.

@@ -257,6 +257,20 @@ def test_bad_folders_are_one_clear_error(kind: str, keyword: str, tmp_path: Path
         load_given(tmp_path / "sae")
 
 
+@pytest.mark.parametrize("named", ["CrossCoder", "BatchTopKCrossCoder", None])
+def test_a_crosscoder_is_refused_with_the_way_out(named: str | None, tmp_path: Path) -> None:
+    """As the fork of dictionary_learning for crosscoders saves it, with and without the name of its class."""
+    config = {"trainer": {"dict_class": named, "layer": 3, "lm_name": "gpt2"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    state = {
+        "encoder.weight": torch.randn(2, 6, 20), "encoder.bias": torch.zeros(20),
+        "decoder.weight": torch.randn(2, 20, 6), "decoder.bias": torch.zeros(2, 6),
+    }  # fmt: skip
+    torch.save(state, tmp_path / "ae.pt")
+    with pytest.raises(BadInputError, match=r"is a crosscoder .* sanity\.evaluate"):
+        load_given(tmp_path)
+
+
 def test_several_saes_are_named() -> None:
     with pytest.raises(BadInputError, match=r"holds 2 SAEs \(layers.1, layers.10\)"):
         load_given(REFERENCES / "sparsify")

@@ -125,6 +125,11 @@ def test_norms_call_a_random_dictionary_shared_and_their_gate_says_so(tmp_path: 
     passed = {name: gate.passed for name, gate in found.items()}
     assert passed.pop("balanced_latents") is False
     assert passed == dict.fromkeys(("exclusive_latents", "layer_agreement", "least_layer_ev"), True)
+    # Agreement is graded where all features are shared: half of this world's latents cannot have any.
+    rows = reader.graded()
+    intact = rows[(rows["metric"] == "layer_agreement") & (rows["level"] == 0)]["value"].mean()
+    here = float(layer_agreement(truth(), [opened(WORLD)], BLOCKS).mean())
+    assert 1.6 * here < intact < 2.4 * here
 
 
 def test_a_layer_whose_decoders_belong_to_other_latents_explains_nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,14 +15,16 @@ from sanity.engine.cells import Result
 from sanity.engine.computing import compute
 from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
-from sanity.evals import crosscoding_scores
+from sanity.evals import Loss, crosscoding_scores
+from sanity.evals.drawing import spread_windows
 from sanity.evals.scrambles import tied_autoencoder
 from sanity.experiments import separate_layers
 from sanity.experiments.reading import Reader
 from sanity.experiments.separate_layers import joined
-from sanity.models import TopK
+from sanity.models import TopK, load_sae
 from sanity.profiles import Profile, read_profile
-from sanity.sources import Hook, Layers, OneLayer, Source, World
+from sanity.sources import Hook, LanguageModelHook, Layers, OneLayer, Pace, Source, World, harvests_of
+from sanity.subject import ActivationStore, Subject, harvest
 
 PROFILE = """
 about: tiny
@@ -35,6 +38,7 @@ sources:
   twice: {kind: layers, hooks: [first, first]}
   layer 0: {kind: one layer, of: layers}
   layer 1: {kind: one layer, of: layers, index: 1}
+  twin 1: {kind: one layer, of: twin, index: 1}
   toy: {kind: layered world, spec: {d_in: 24, n_features: 48, expected_l0: 2.0}, held_out: 1024}
   toy 0: {kind: one layer, of: toy}
   toy 1: {kind: one layer, of: toy, index: 1}
@@ -55,7 +59,13 @@ grids:
   separate:
     - {like: crosscoders, sources: [layer 0, layer 1], arms: trained, evals: reconstruction}
     - {like: crosscoders, sources: [toy 0, toy 1], arms: trained, l0: 2, d_sae: 48, evals: reconstruction}
+  losses:
+    - {like: crosscoders, sources: layers, arms: [trained, untrained], scored_on: layer 0, evals: loss}
+    - {like: crosscoders, sources: layers, arms: [trained, untrained], scored_on: layer 1, evals: loss}
+    - {like: crosscoders, sources: twin, arms: trained, scored_on: twin 1, evals: loss}
+  losses_separate: {like: crosscoders, sources: layer 1, arms: trained, evals: loss}
 evals:
+  loss: {tokens: 96, grades: {levels: [0.0, 0.5, 1.0], seeds: [0, 1], size: 64}}
   crosscoding: {grades: {levels: [0.0, 0.5, 1.0], seeds: [0, 1], size: 256}}
 """
 
@@ -104,6 +114,110 @@ def opened_inputs(reader: Reader, place: str) -> tuple[Source, dict[str, Result]
     run = next(run for run in reader.plan.runs if run.place == place)
     names, cells = zip(*run.trained.inputs, strict=True)
     return run.run.source, dict(zip(names, reader.results(cells), strict=True))
+
+
+def test_hooks_of_a_model_are_read_in_one_call_and_those_of_its_twin_in_another(profile: Profile) -> None:
+    cells = [
+        cell
+        for name in ("layers", "twin")
+        for cell in profile.source_named(name).cells("cpu", Pace()).values()
+    ]
+    companies = {cell.key: cell.company for cell in cells}
+    assert len(companies) == 6
+    assert len(set(companies.values())) == 2
+    paid = profile.source_named("layers").cells("cpu", Pace())
+    assert paid["0.train"].cost.seconds < paid["1.train"].cost.seconds, "the deeper hook's pass reads both"
+
+
+def test_a_call_that_was_broken_off_goes_on_and_leaves_the_same_files(
+    profile: Profile, reader: Reader, store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells, here = list(profile.source_named("layers").cells("cpu", Pace()).values()), LocalStore(tmp_path)
+    loads: list[str] = []
+    load, texts = LanguageModelHook.load, iter((harvest, None, harvest, harvest))
+
+    def counted(self: LanguageModelHook, device: str) -> Subject:
+        loads.append(self.hook)
+        return load(self, device)
+
+    def broken(*given: Any, **named: Any) -> ActivationStore:
+        if (reading := next(texts)) is None:
+            raise BadInputError("broken off")
+        return reading(*given, **named)
+
+    monkeypatch.setattr(LanguageModelHook, "load", counted)
+    monkeypatch.setattr("sanity.sources.hook_reading.harvest", broken)
+    with pytest.raises(BadInputError, match="broken off"):
+        compute(cells, here)
+    assert here.list() == []
+    kept = {path.stat().st_ino for path in tmp_path.rglob("shard-*.safetensors")}
+    compute(cells, here)
+    assert len(loads) == 2, "once for all hooks and texts of a call"
+    assert kept
+    assert kept <= {path.stat().st_ino for path in (tmp_path / "results").rglob("shard-*.safetensors")}
+    for cell in cells:
+        one, other = here.get(cell.key), store.get(cell.key)
+        assert one is not None
+        assert other is not None
+        assert one.files == other.files
+
+
+@pytest.mark.parametrize(("grid", "layer"), [("losses", 0), ("losses", 1), ("losses_separate", 1)])
+def test_losses_are_those_of_the_model_with_one_layer_reconstructed(
+    reader: Reader, grid: str, layer: int
+) -> None:
+    """Against the model edited by hand, at every held-out window that the eval drew."""
+    planned = next(
+        run
+        for run in reader.plan.runs
+        if (run.grid, run.place, run.run.arm.constraint.name) == (grid, f"layer {layer}", "trained")
+    )
+    (result, kept), source = reader.results([planned.scored["loss"], planned.trained]), planned.scored_on
+    assert isinstance(source, OneLayer)
+    assert isinstance(source.of, Layers)
+    inputs = dict(
+        zip(
+            (n for n, _ in planned.trained.inputs),
+            reader.results([c for _, c in planned.trained.inputs]),
+            strict=True,
+        )
+    )
+    stores = [harvests_of(some) for some in source.of.inputs_by_hook(inputs)]
+    hooks = [one.at.hook for one in source.of.hooks]
+    sae, model = load_sae(kept.folder("sae")), source.of.hooks[0].at.load("cpu")
+    tokens, _ = spread_windows(stores[0][1], 96, among=source.of.hooks[layer].scored(stores[0][1]))
+    scaled = [
+        (model.residual(tokens, hook) - store.mean) * store.factor
+        for hook, (store, _) in zip(hooks, stores, strict=True)
+    ]
+    own = [scaled[layer]] if grid == "losses_separate" else scaled
+    made = torch.split(sae.reconstruct(torch.cat(own, -1).flatten(0, 1)), 32, dim=1)
+    store = stores[layer][0]
+    put = (made[layer if len(own) > 1 else 0] / store.factor + store.mean).view_as(scaled[0])
+
+    def edit(found: torch.Tensor) -> torch.Tensor:
+        return torch.cat([found[:, :1], put[:, 1:]], dim=1)
+
+    logits = model.logits_with(tokens, hooks[layer], edit)[:, 1:-1]
+    wanted = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 2:].flatten().long())
+    scores = result.table("scores").set_index("metric")
+    assert float(scores.loc["cross_entropy", "value"]) == pytest.approx(float(wanted), rel=1e-5)
+    assert int(scores.loc["cross_entropy", "d_in"]) == 32
+
+
+def test_losses_by_layer_have_rows_and_gates_of_their_own(reader: Reader) -> None:
+    found = reader.scores("losses")
+    by_layer = found[found["metric"] == "kl_divergence"].set_index(["world_or_hook", "constraint"])["floor"]
+    assert set(by_layer.index.get_level_values(0)) == {"layer 0", "layer 1", "twin 1"}
+    assert by_layer["layer 0", "trained"] == by_layer["layer 0", "untrained"]
+    assert by_layer["layer 0", "trained"] != by_layer["layer 1", "trained"]
+    graded = reader.graded()
+    mine = graded[(graded["eval"] == "loss") & (graded["metric"] == "kl_recovered")]
+    assert set(mine["place"]) == {"layer 0", "layer 1"}  # a random twin is a control
+    assert mine[mine["level"] == 0]["value"].to_numpy() == pytest.approx(1.0, abs=1e-4)
+    assert mine[mine["level"] == 1]["value"].to_numpy() == pytest.approx(0.0, abs=1e-4)
+    assert "one at a time" in Loss().why_not(reader.plan.profile.source_named("layers"))
+    assert "no language model" in Loss().why_not(World())
 
 
 def test_layers_are_the_same_tokens_side_by_side(reader: Reader) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 from torture.damaging import DAMAGES
 
 from sanity.errors import BadInputError, CorruptFileError, StorageError
-from sanity.subject import ActivationStore, Subject, harvest
+from sanity.subject import ActivationStore, Subject, harvest, load_subject
 
 HOOK = "blocks.1.hook_resid_post"
 
@@ -61,6 +61,35 @@ def test_a_harvest_is_what_the_model_computes(llama: Subject, tmp_path: Path, dr
     assert torch.equal(
         torch.cat([s.documents for s in store.shards() if s.documents is not None]), documents.int()
     )
+
+
+@pytest.mark.parametrize("backend", ["transformer_lens", "nnsight"])
+def test_several_hooks_of_one_pass_are_the_bytes_of_each_by_itself(
+    tiny_model: Callable[[str], Path], tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = load_subject(tiny_model("llama"), backend=backend)
+    hooks = ("blocks.0.hook_resid_pre", HOOK, "blocks.0.hook_resid_post")
+    folders = {hook: tmp_path / f"with others {i}" for i, hook in enumerate(hooks)}
+    given: dict[str, Any] = {"shard_tokens": 40, "batch_tokens": 16}
+    passes: list[int] = []
+    residuals = type(subject)._residuals  # type: ignore[attr-defined]
+    monkeypatch.setattr(
+        type(subject), "_residuals", lambda *some: [passes.append(len(some[2])), *residuals(*some)][1:]
+    )
+    others = {hook: folders[hook] for hook in hooks[1:]}
+    harvest(subject, text(22), hook=hooks[0], folder=folders[hooks[0]], also=others, **given)
+    assert passes == [3] * 13  # every batch once
+    for hook in hooks:
+        harvest(subject, text(22), hook=hook, folder=tmp_path / hook, **given)
+        assert files_in(folders[hook]) == files_in(tmp_path / hook)
+    # One hook's shard was lost: only that is computed again, of that hook.
+    del passes[:]
+    (folders[HOOK] / "shard-00001.safetensors").unlink()
+    harvest(subject, text(22), hook=hooks[0], folder=folders[hooks[0]], also=others, **given)
+    assert passes == [1] * 3
+    assert files_in(folders[HOOK]) == files_in(tmp_path / HOOK)
+    with pytest.raises(BadInputError, match="give each its own"):
+        harvest(subject, text(3), hook=HOOK, folder=tmp_path / "new", also={hooks[0]: tmp_path / "new"})
 
 
 def test_rows_come_in_order_and_in_chunks_of_the_asked_size(llama: Subject, tmp_path: Path) -> None:
@@ -296,8 +325,8 @@ def test_no_data_is_refused(llama: Subject, tmp_path: Path, monkeypatch: pytest.
         harvest(llama, text(3), hook=HOOK, folder=next(folder), document_ids=torch.arange(4))
     with pytest.raises(BadInputError, match=r"cannot be stored as torch\.float64"):
         harvest(llama, text(3), hook=HOOK, folder=next(folder), dtype=torch.float64)
-    residual = type(llama)._residual  # type: ignore[attr-defined]
-    monkeypatch.setattr(type(llama), "_residual", lambda *given: residual(*given) * 1e6)
+    residuals = type(llama)._residuals  # type: ignore[attr-defined]
+    monkeypatch.setattr(type(llama), "_residuals", lambda *given: [one * 1e6 for one in residuals(*given)])
     with pytest.raises(BadInputError, match=r"sequences 0 to 2 of the text.*does not fit torch\.float16"):
         harvest(llama, text(3), hook=HOOK, folder=next(folder), dtype=torch.float16)
 
@@ -308,15 +337,15 @@ def test_activations_that_are_not_finite_are_located(
     tokens = text(30)
     tokens[tokens == 60] = 0
     tokens[17, 3] = 60
-    residual = type(llama)._residual  # type: ignore[attr-defined]
+    residuals = type(llama)._residuals  # type: ignore[attr-defined]
 
-    def spoiled(self: Subject, given: Tensor, place: int) -> Tensor:
-        found = residual(self, given, place).clone()
+    def spoiled(self: Subject, given: Tensor, depths: tuple[int, ...]) -> list[Tensor]:
+        (found,) = (one.clone() for one in residuals(self, given, depths))
         found[given == 60, 5] = torch.nan
-        return found
+        return [found]
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(llama), "_residual", spoiled)
+        patch.setattr(type(llama), "_residuals", spoiled)
         where = (
             r"in sequences 15 to 17 of the text: .* is nan for sequence 2 of the batch, position 3, unit 5"
         )
