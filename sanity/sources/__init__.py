@@ -8,6 +8,7 @@ from sanity.sources.layers import Layers, OneLayer, ShuffledLayers
 from sanity.sources.mlp import MLP, MLPHook
 from sanity.sources.noise import Noise
 from sanity.sources.run import Budget, RunSpec, Snapshot
+from sanity.sources.streamed import StreamedHook
 from sanity.sources.world import World
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "SignedBasis",
     "Snapshot",
     "Source",
+    "StreamedHook",
     "SyntheticCircuit",
     "TrueFeatures",
     "World",
