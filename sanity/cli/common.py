@@ -21,7 +21,7 @@ ProfileName = Annotated[
     typer.Option(
         "--profile",
         "-p",
-        help="How much to run: demo, smoke, quick, overnight, gpu, paper, or a YAML file.",
+        help="How much to run: demo, smoke, quick, overnight, card, gpu, paper, or a YAML file.",
     ),
 ]
 Scheduler = Annotated[

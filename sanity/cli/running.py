@@ -21,6 +21,7 @@ def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> Non
     from sanity.experiments import plan
     from sanity.profiles import load
     from sanity.publishing import cost_words
+    from sanity.sources import Pace
 
     chosen = load(profile)
     cells = in_order(plan(chosen))
@@ -29,6 +30,10 @@ def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> Non
     rows = [_row(cell, done=cell.key not in keys) for cell in cells]
     here = slowness() if absent and chosen.device == "cpu" else None
     value = {"profile": profile, "cells": rows, "missing": len(absent), "slowness": here}
+    in_all = [f"{len(cells)} results in all: {cost_words(total_cost(cells), chosen.device)}"]
+    if chosen.device != "cpu":
+        on_cores = load(profile, device="cpu", precision="float32", pace=Pace())
+        in_all.append(f"without a card: {cost_words(total_cost(in_order(plan(on_cores))))}")
     show(
         value,
         as_json=as_json,
@@ -36,7 +41,7 @@ def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> Non
             (
                 _table(rows),
                 "",
-                f"{len(cells)} results in all: {cost_words(total_cost(cells), chosen.device)}",
+                *in_all,
                 f"{len(absent)} still missing: {cost_words(total_cost(absent), chosen.device, here)}",
             )
         ),
