@@ -89,22 +89,27 @@ class Cluster:
         self._running: dict[Any, Sequence[Cell]] = {}
         self._spoke = 0.0
         try:
-            self._check_workers()
+            self._check()
         except BaseException:
             self._client.close()
             raise
 
-    def _check_workers(self) -> None:
-        """Refuse workers that run another source of the package, or several cells in one process."""
-        found = self._client.run(_unfit, Edition.here(), on_error="return")
-        for worker, answer in found.items():
+    def _check(self) -> None:
+        """Refuse another source of the package, which cells pass through, or several cells in one process."""
+        here = Edition.here()
+        found = {f"worker {w}": a for w, a in self._client.run(_unfit, here, on_error="return").items()}
+        try:
+            found[f"scheduler {self.address}"] = self._client.run_on_scheduler(_other, here)
+        except Exception as error:  # whatever importing the package there raises
+            found[f"scheduler {self.address}"] = error
+        for who, answer in found.items():
             if isinstance(answer, Exception):
                 raise BadInputError(
-                    f"the worker {worker} cannot run this package ({reason_of(answer)}): install the same "
-                    f"there ({Edition.here().words})"
+                    f"the {who} cannot run this package ({reason_of(answer)}): install the same there "
+                    f"({here.words}), and start it again"
                 )
             if answer:
-                raise BadInputError(f"the worker {worker} {answer}")
+                raise BadInputError(f"the {who} {answer}")
 
     def has_place(self, cell: Cell) -> bool:
         """Whether there are more workers for what is computed as `cell` is than this client keeps busy."""
@@ -194,21 +199,26 @@ class Cluster:
         self._client.close()
 
 
-def _unfit(wanted: Edition, dask_worker: Any = None) -> str:
-    """Why this worker cannot compute for a client that runs `wanted`; nothing where it can."""
+def _other(wanted: Edition) -> str:
+    """What is wrong with this process for a client that runs `wanted`; nothing where it runs the same."""
     here = Edition.here()
-    if here.source != wanted.source:
-        return (
-            f"runs another edition of the package ({here.words}) than this process ({wanted.words}): install "
-            "the same on every machine, and start the worker again"
-        )
+    if here.source == wanted.source:
+        return ""
+    return (
+        f"runs another edition of the package ({here.words}) than this process ({wanted.words}): install "
+        "the same on every machine, and start it again"
+    )
+
+
+def _unfit(wanted: Edition, dask_worker: Any) -> str:
+    """The same of a worker, whose process is to be a cell's own."""
     threads = dask_worker.state.nthreads
     if threads > 1:
         return (
             f"has {threads} threads, and cells share a process badly: start it with --nthreads 1, and with "
             "--nworkers as many as it has cores"
         )
-    return ""
+    return _other(wanted)
 
 
 def _compute_there(compute: Compute, group: Sequence[Cell], where: str, edition: Edition) -> Exception | None:

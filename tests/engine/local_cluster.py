@@ -32,7 +32,7 @@ class LocalCluster:
         self.scheduler = self._start(
             "scheduler", "--port", "0", "--scheduler-file", str(file), "--no-dashboard"
         )
-        until(file.exists)
+        until(lambda: file.exists() and file.read_text().endswith("}"))
         self.address = json.loads(file.read_text())["address"]
 
     def worker(self, *options: str, threads: int = 1) -> None:

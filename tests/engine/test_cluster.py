@@ -17,7 +17,7 @@ from tiny_profile import tiny_profile
 
 from sanity.engine import cluster
 from sanity.engine.cells import Cell, in_order
-from sanity.engine.computing import compute
+from sanity.engine.computing import _compute_group, compute
 from sanity.engine.store import LocalStore, require
 from sanity.errors import BadInputError
 from sanity.experiments.planner import plan_grids
@@ -160,17 +160,11 @@ def test_cells_that_want_a_card_go_where_there_is_one(
             cell.__dict__["wants_card"] = True
         assert connected.has_place(cells[0])
         for cell in cells:
-            connected.start(cluster_compute, [cell], store.where)
+            connected.start(_compute_group, [cell], store.where)
         assert not connected.has_place(cells[0])
         while connected.under_way:
             connected.finished()
     assert len({pid for pids in traces(trace).values() for pid in pids}) == 1
-
-
-def cluster_compute(group: Any, store: LocalStore) -> None:
-    from sanity.engine.computing import _compute_group
-
-    _compute_group(group, store)
 
 
 def test_a_scheduler_that_goes_away_is_one_error_and_the_run_goes_on_without_it(
@@ -213,6 +207,24 @@ def test_a_scheduler_that_does_not_answer_is_one_error(
     for address in ("tcp://127.0.0.1:1", "nonsense", "ftp://a:1"):
         with pytest.raises(BadInputError, match=r"no Dask scheduler answers at .*leave --scheduler out"):
             compute(numbers(trace, 1), store, scheduler=address)
+
+
+def test_a_scheduler_without_the_package_is_named(tmp_path: Path, store: LocalStore, trace: Path) -> None:
+    """Of which this package is hidden by an empty one of its name."""
+    (tmp_path / "sanity").mkdir()
+    (tmp_path / "sanity" / "__init__.py").touch()
+    bare = LocalCluster(tmp_path, PYTHONPATH=str(tmp_path))
+    try:
+        with pytest.raises(
+            BadInputError, match=r"scheduler tcp://.* cannot run this package .*the same there"
+        ):
+            compute(numbers(trace, 1), store, scheduler=bare.address)
+        bare.worker()
+        bare.ready(1)
+        with pytest.raises(BadInputError, match=r"worker tcp://.* cannot run this package .*the same there"):
+            compute(numbers(trace, 1), store, scheduler=bare.address)
+    finally:
+        bare.close()
 
 
 def test_workers_that_are_not_as_they_have_to_be_are_named(
