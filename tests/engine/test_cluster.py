@@ -90,6 +90,7 @@ def test_a_worker_that_is_killed_loses_its_unfinished_cell_only(
     assert all(len(found[f"number {i}"]) == 1 for i in range(8))
 
 
+@pytest.mark.slow
 def test_a_profile_gives_the_same_there_as_here_also_when_a_worker_is_killed(
     dask: LocalCluster, store: LocalStore, tmp_path: Path
 ) -> None:

@@ -263,6 +263,7 @@ def test_an_object_store_that_lets_us_in_no_more_is_one_error(server: str, tmp_p
     assert len(CALLS) == 2, "nothing was lost"
 
 
+@pytest.mark.slow
 def test_two_clients_and_a_killed_worker_on_s3(server: str, tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="Dask is not installed: pip install 'sae-sanity[cluster]'")
     url, trace = f"s3://runs/{uuid.uuid4().hex}", tmp_path / "trace"
