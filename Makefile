@@ -43,7 +43,7 @@ help:  ## say what there is
 	@echo "make test        set up what is missing and run the tests    WORKERS=a number of processes (now: $(WORKERS))"
 	@echo "make test-newest run the tests with the newest packages that pyproject.toml allows"
 	@echo "make torture     kill, damage and misuse everything, from a seed    SEED=a number (now: $(SEED))"
-	@echo "make reproduce   run every chapter and build the book    PROFILE=demo|smoke|quick|overnight|gpu|paper, or my.yaml (now: $$PROFILE)"
+	@echo "make reproduce   run every chapter and build the book    PROFILE=demo|smoke|quick|overnight|card|gpu|paper, or my.yaml (now: $$PROFILE)"
 	@echo "make book        build the book again from the chapters that ran    PROFILE=..."
 	@echo "make measure     look at the built book in Chromium: faults, sizes, weights, what can be moved"
 	@echo "make serve       show the built book on 127.0.0.1    PORT=... (now: $(PORT))"

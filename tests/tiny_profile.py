@@ -98,15 +98,17 @@ REAL = """
 """
 
 
-def tiny_profile(model: Path | None = None, text: Path | None = None, **changes: Any) -> Profile:
-    """The profile; without a model, the grids on synthetic worlds alone."""
+def tiny_profile(
+    model: Path | None = None, text: Path | None = None, *, hook: dict[str, Any] | None = None, **changes: Any
+) -> Profile:
+    """The profile; without a model, the grids on synthetic worlds alone. `hook` says more of the model's."""
     made = TEXT
     if model is not None and text is not None:
-        hook = {
+        of_model = {
             "kind": "hook", "subject": str(model), "hook": "blocks.1.hook_resid_post", "d_model": 32,
             "context": 16, "text": str(text), "train_tokens": 1600, "held_out_tokens": 480,
-            "shard_tokens": 400,
+            "shard_tokens": 400, **(hook or {}),
         }  # fmt: skip
-        letters = f"sources:\n  letters: {json.dumps(hook)}\n"
+        letters = f"sources:\n  letters: {json.dumps(of_model)}\n"
         made = TEXT.replace("sources:\n", letters, 1).replace("\nevals:", f"{REAL}evals:", 1)
     return read_profile("tiny", made, **changes)

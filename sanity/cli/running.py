@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from sanity.cli.common import AsJson, ProfileName, columns, show
+from sanity.cli.common import AsJson, ProfileName, Scheduler, columns, show
 
 if TYPE_CHECKING:
     from sanity.engine.cells import Cell
@@ -21,6 +21,7 @@ def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> Non
     from sanity.experiments import plan
     from sanity.profiles import load
     from sanity.publishing import cost_words
+    from sanity.sources import Pace
 
     chosen = load(profile)
     cells = in_order(plan(chosen))
@@ -29,6 +30,10 @@ def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> Non
     rows = [_row(cell, done=cell.key not in keys) for cell in cells]
     here = slowness() if absent and chosen.device == "cpu" else None
     value = {"profile": profile, "cells": rows, "missing": len(absent), "slowness": here}
+    in_all = [f"{len(cells)} results in all: {cost_words(total_cost(cells), chosen.device)}"]
+    if chosen.device != "cpu":
+        on_cores = load(profile, device="cpu", precision="float32", pace=Pace())
+        in_all.append(f"without a card: {cost_words(total_cost(in_order(plan(on_cores))))}")
     show(
         value,
         as_json=as_json,
@@ -36,24 +41,30 @@ def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> Non
             (
                 _table(rows),
                 "",
-                f"{len(cells)} results in all: {cost_words(total_cost(cells), chosen.device)}",
+                *in_all,
                 f"{len(absent)} still missing: {cost_words(total_cost(absent), chosen.device, here)}",
             )
         ),
     )
 
 
-def harvest_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:
+def harvest_command(
+    profile: ProfileName = "quick", scheduler: Scheduler = None, as_json: AsJson = False
+) -> None:
     """Compute only the profile's activations of language models."""
-    _compute_stages({"harvest"}, profile, as_json=as_json)
+    _compute_stages({"harvest"}, profile, scheduler, as_json=as_json)
 
 
-def train_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:
+def train_command(
+    profile: ProfileName = "quick", scheduler: Scheduler = None, as_json: AsJson = False
+) -> None:
     """Train only the profile's autoencoders, on activations that are harvested first if missing."""
-    _compute_stages({"train"}, profile, as_json=as_json)
+    _compute_stages({"train"}, profile, scheduler, as_json=as_json)
 
 
-def results_command(profile: ProfileName = "synthetic", as_json: AsJson = False) -> None:
+def results_command(
+    profile: ProfileName = "synthetic", scheduler: Scheduler = None, as_json: AsJson = False
+) -> None:
     """Compute a long profile's scores, and keep its tables with the book under results/.
 
     It may be stopped and goes on where it was. Chapters and claims at other profiles read them as imported.
@@ -61,17 +72,19 @@ def results_command(profile: ProfileName = "synthetic", as_json: AsJson = False)
     from sanity.experiments.exporting import keep_run
     from sanity.profiles import load
 
-    folder = keep_run(load(profile))
+    folder = keep_run(load(profile), scheduler=scheduler)
     files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     lines = [str(folder), *(f"  {name}  {size / 1e3:.0f} kB" for name, size in files.items())]
     show({"folder": str(folder), "bytes": files}, as_json=as_json, text=lambda: "\n".join(lines))
 
 
-def reproduce_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:
+def reproduce_command(
+    profile: ProfileName = "quick", scheduler: Scheduler = None, as_json: AsJson = False
+) -> None:
     """Compute what is missing, run the chapters, build the book."""
     from sanity.publishing import reproduce_book
 
-    _show_build(reproduce_book(profile), as_json=as_json)
+    _show_build(reproduce_book(profile, scheduler=scheduler), as_json=as_json)
 
 
 def book_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:
@@ -81,7 +94,7 @@ def book_command(profile: ProfileName = "quick", as_json: AsJson = False) -> Non
     _show_build(build_book(profile), as_json=as_json)
 
 
-def _compute_stages(stages: set[str], profile: str, *, as_json: bool) -> None:
+def _compute_stages(stages: set[str], profile: str, scheduler: str | None, *, as_json: bool) -> None:
     from sanity.engine.computing import compute
     from sanity.experiments import plan
     from sanity.experiments.readiness import make_ready
@@ -89,7 +102,7 @@ def _compute_stages(stages: set[str], profile: str, *, as_json: bool) -> None:
 
     cells = [cell for cell in plan(load(profile)) if cell.stage in stages]
     make_ready(cells)
-    compute(cells)
+    compute(cells, scheduler=scheduler)
     rows = [_row(cell, done=True) for cell in cells]
     show(rows, as_json=as_json, text=lambda: _table(rows))
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sanity.engine.config import all_ours, canonical_json, digest, to_json
+from sanity.engine.config import all_ours, canonical_json, digest, to_json, wants_card
 from sanity.engine.files import disk_errors, write_atomically
 from sanity.engine.results import Result as Result
 from sanity.errors import BadInputError
@@ -165,6 +165,11 @@ class Cell:
         if self.function.together is None:
             return self.key
         return canonical_json([self.function.name, self.threads, self.function.together(self)])
+
+    @functools.cached_property
+    def wants_card(self) -> bool:
+        """Whether it is computed on a graphics card."""
+        return wants_card(self.config)
 
     @property
     def runs_elsewhere(self) -> bool:

@@ -1,5 +1,7 @@
 """Computing the cells that a store lacks: in order, under leases, side by side where that is faster.
 
+On this machine, or on those of a Dask scheduler: the groups of cells, and how one is computed, are the same.
+
 Killed at any moment and started again, it goes on where it was.
 """
 
@@ -9,10 +11,10 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 
 from sanity.engine.cells import Cell, Cost, Result, in_order
+from sanity.engine.cluster import Cluster
 from sanity.engine.files import disk_errors
 from sanity.engine.progress import heartbeat
 from sanity.engine.reporting import Report, describe
@@ -47,23 +49,22 @@ class _Waiting:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def take(self, *, threads: int | None = None, memory_bytes: int = 0) -> list[Cell] | None:
-        """The next group that can run, or None.
+    def take(self, suits: Callable[[list[Cell]], bool] | None = None) -> list[Cell] | None:
+        """The next group that can run, or None; with `suits`, only one that does.
 
-        With `threads`, only one that runs beside others on as many, and needs no more than `memory_bytes`.
-        A group waits until all of its members can run, so that work is shared as widely as it can be.
+        A group waits until all of its members can run, so that work is shared as widely as it can be; unless
+        nothing else could run.
         """
         companies: dict[str, list[Cell]] = {}
         for cell in self._waiting:
             companies.setdefault(cell.company, []).append(cell)
         ready = {name: [c for c in members if self._can_run(c)] for name, members in companies.items()}
         whole = [members for name, members in ready.items() if len(members) == len(companies[name])]
-        if threads:
-            whole = [some for some in whole if _runs_beside(some[0]) and some[0].threads == threads]
-            whole = [some for some in whole if _memory_of(some) <= memory_bytes]
-        if not whole and (threads or len(self._unfinished) > len(self._waiting)):
+        if not whole and len(self._unfinished) == len(self._waiting):
+            whole = [members for members in ready.values() if members][:1]
+        group = next((some for some in whole if suits is None or suits(some)), None)
+        if group is None:
             return None
-        group = whole[0] if whole else next(members for members in ready.values() if members)
         taken = {cell.key for cell in group}
         self._waiting = [cell for cell in self._waiting if cell.key not in taken]
         return group
@@ -80,6 +81,13 @@ def _runs_beside(cell: Cell) -> bool:
     return cell.threads is not None and cell.runs_elsewhere
 
 
+def _fits_beside(threads: int | None, memory_bytes: int) -> Callable[[list[Cell]], bool]:
+    """Whether a group runs beside others on as many threads, and needs no more memory than is free."""
+    return lambda some: (
+        _runs_beside(some[0]) and some[0].threads == threads and _memory_of(some) <= memory_bytes
+    )
+
+
 def _memory_of(group: Sequence[Cell]) -> int:
     """What computing the group in one call may need."""
     return total_cost(group).memory_bytes
@@ -90,14 +98,18 @@ def _compute_group(group: Sequence[Cell], store: LocalStore) -> None:
     waited = False
     while todo := [cell for cell in group if not store.sound(cell)]:
         with contextlib.ExitStack() as leases:
-            mine = [c for c in sorted(todo, key=lambda c: c.key) if leases.enter_context(store.claim(c.key))]
+            mine = [
+                c
+                for c in sorted(todo, key=lambda c: c.key)
+                if leases.enter_context(store.leases.claim(c.key))
+            ]
             mine = [c for c in mine if store.get(c.key) is None]
             if mine and _computed(mine, store):
                 continue
         if not waited:
             log.info("another process computes %s; waiting for it", todo[0].label)
             waited = True
-        store.outwait(todo[0].key)
+        store.leases.outwait(todo[0].key)
 
 
 def _computed(cells: Sequence[Cell], store: LocalStore) -> bool:
@@ -124,15 +136,23 @@ def _computed(cells: Sequence[Cell], store: LocalStore) -> bool:
     return True
 
 
-def _compute_elsewhere(group: Sequence[Cell], root: Path) -> None:
+def _compute_elsewhere(group: Sequence[Cell], where: str) -> None:
     """The same in a worker's process."""
-    _compute_group(group, LocalStore(root))
+    _compute_group(group, open_store(where))
 
 
-def compute(cells: Sequence[Cell], store: LocalStore | None = None, *, verify: bool = True) -> LocalStore:
+def compute(
+    cells: Sequence[Cell],
+    store: LocalStore | None = None,
+    *,
+    verify: bool = True,
+    scheduler: str | None = None,
+) -> LocalStore:
     """Compute what is missing among `cells` and their inputs; killed at any moment, it resumes.
 
-    Groups of cells whose function is content with few threads run beside each other, one per core.
+    Groups of cells whose function is content with few threads run beside each other, one per core. With
+    `scheduler`, the address of a Dask scheduler, its workers compute them; they see the store where it is.
+
     Progress goes to the log `sanity`: before each group of cells its label, its expected duration and
     what is left in all, corrected by how long the finished ones really took; then once a minute what is
     under way, in this process and in others, and what is left.
@@ -150,8 +170,32 @@ def compute(cells: Sequence[Cell], store: LocalStore | None = None, *, verify: b
     )
     waiting, report = _Waiting(absent), Report(absent, total_cost)
     with heartbeat(report.beat):
-        _compute_all(waiting, store, report)
+        if scheduler is None:
+            _compute_all(waiting, store, report)
+        else:
+            with Cluster(scheduler) as cluster:
+                _compute_on(cluster, waiting, store, report)
     return store
+
+
+def _compute_on(cluster: Cluster, waiting: _Waiting, store: LocalStore, report: Report) -> None:
+    """Give the workers of a cluster what can run, as much as they have places for, until all is computed."""
+
+    def suits(group: list[Cell]) -> bool:
+        return not group[0].runs_elsewhere or cluster.has_place(group[0])
+
+    while waiting or cluster.under_way:
+        while (group := waiting.take(suits)) is not None:
+            report.begins(group)
+            if group[0].runs_elsewhere:
+                cluster.start(_compute_group, group, store.where)
+                continue
+            _compute_group(group, store)
+            waiting.done(group)
+            report.ended(group)
+        for done in cluster.finished():
+            waiting.done(done)
+            report.ended(done)
 
 
 def _compute_all(waiting: _Waiting, store: LocalStore, report: Report) -> None:
@@ -161,8 +205,8 @@ def _compute_all(waiting: _Waiting, store: LocalStore, report: Report) -> None:
         if group is None:  # cannot be: nothing runs beside this
             raise SanityError("cells that need each other: their inputs form a circle")
         at_once = _at_once(group)
-        beside = memory_for_results() - _memory_of(group)
-        if at_once > 1 and (second := waiting.take(threads=group[0].threads, memory_bytes=beside)):
+        free = memory_for_results() - _memory_of(group)
+        if at_once > 1 and (second := waiting.take(_fits_beside(group[0].threads, free))):
             _compute_beside([group, second], at_once, waiting, store, report)
         else:
             report.begins(group)
@@ -192,11 +236,11 @@ def _compute_beside(
         while True:
             while len(under_way) < at_once:
                 free = memory_for_results() - sum(map(_memory_of, under_way.values()))
-                group = ready.pop(0) if ready else waiting.take(threads=threads, memory_bytes=free)
+                group = ready.pop(0) if ready else waiting.take(_fits_beside(threads, free))
                 if group is None:
                     break
                 report.begins(group)
-                future = workers.start(_compute_elsewhere, group, store.root, name=group[0].label)
+                future = workers.start(_compute_elsewhere, group, store.where, name=group[0].label)
                 under_way[future] = group
             if not under_way:
                 return

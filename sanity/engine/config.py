@@ -14,7 +14,7 @@ import hashlib
 import inspect
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sanity.errors import BadInputError
@@ -81,15 +81,22 @@ def definition_of(kind: type) -> dict[str, str]:
 def all_ours(value: Any) -> bool:
     """Whether every dataclass in a configuration is part of this package, and none stands for an object that
     is `only_here`, in this process."""
+    known = is_ours(type(value)) and not getattr(type(value), "only_here", False)
+    return (known or not dataclasses.is_dataclass(value)) and all(map(all_ours, parts(value)))
+
+
+def wants_card(value: Any) -> bool:
+    """Whether a configuration, or anything in it, names a graphics card as its `device`."""
+    return str(getattr(value, "device", "")).startswith("cuda") or any(map(wants_card, parts(value)))
+
+
+def parts(value: Any) -> Iterable[Any]:
+    """What a configuration directly consists of."""
     if dataclasses.is_dataclass(value):
-        return (
-            is_ours(type(value))
-            and not getattr(type(value), "only_here", False)
-            and all(all_ours(getattr(value, f.name)) for f in dataclasses.fields(value))
-        )
+        return [getattr(value, field.name) for field in dataclasses.fields(value)]
     if isinstance(value, Mapping):
-        return all(map(all_ours, value.values()))
-    return all(map(all_ours, value)) if isinstance(value, tuple | list) else True
+        return value.values()
+    return value if isinstance(value, tuple | list) else ()
 
 
 def canonical_json(value: Any) -> str:

@@ -8,7 +8,9 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from filelock import FileLock, LeaseSettingsMismatch, SoftFileLease, Timeout
 
@@ -22,6 +24,34 @@ LEASE_SECONDS = 20.0
 
 PATIENCE_SECONDS = 3600.0
 """How long one waits for somebody who downloads, unpacks or builds the same; each takes minutes."""
+
+
+class Leases(Protocol):
+    """Who computes what, by the keys of cells."""
+
+    def claim(self, key: str, *, patience: float = 0.0) -> contextlib.AbstractContextManager[bool]:
+        """The right to compute `key` meanwhile; yields False if another still has it after `patience`."""
+
+    def outwait(self, key: str) -> None:
+        """Wait until nobody has it."""
+
+
+@dataclass(frozen=True)
+class FileLeases:
+    """Leases as files in a folder that everybody sees."""
+
+    folder: Path
+
+    def claim(self, key: str, *, patience: float = 0.0) -> contextlib.AbstractContextManager[bool]:
+        """See `leased`."""
+        return leased(self._path(key), patience=patience)
+
+    def outwait(self, key: str) -> None:
+        """See `outwait`."""
+        outwait(self._path(key))
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.lock"
 
 
 @contextlib.contextmanager

@@ -82,7 +82,21 @@ def read_manifest(folder: Path, key: str) -> Mapping[str, Any]:
 
     Raises `CorruptFileError` for anything else: no folder, no manifest, one that was changed or is another's.
     """
-    way_out = f"delete {folder} and run again; only this result is computed again"
+    manifest = checked_manifest(folder, key)
+    for name, facts in manifest["files"].items():
+        file = folder / name
+        if not file.is_file() or file.stat().st_size != facts["bytes"]:
+            raise CorruptFileError(f"{file} is missing or cut short: {_way_out(folder)}")
+    return manifest
+
+
+def _way_out(folder: Path) -> str:
+    return f"delete {folder} and run again; only this result is computed again"
+
+
+def checked_manifest(folder: Path, key: str) -> Mapping[str, Any]:
+    """The manifest in `folder`, which must be that of `key`; its files may be elsewhere."""
+    way_out = _way_out(folder)
     path = folder / MANIFEST
     if not path.is_file():
         raise CorruptFileError(f"{folder} is no result, since it has no {MANIFEST}: {way_out}")
@@ -95,10 +109,6 @@ def read_manifest(folder: Path, key: str) -> Mapping[str, Any]:
         raise CorruptFileError(f"{path} is damaged ({where}: {first['msg']}): {way_out}") from error
     if not manifest["key"] == key == digest(manifest["recipe"]):
         raise CorruptFileError(f"{path} is not that of {key}: {way_out}")
-    for name, facts in manifest["files"].items():
-        file = folder / name
-        if not file.is_file() or file.stat().st_size != facts["bytes"]:
-            raise CorruptFileError(f"{file} is missing or cut short: {way_out}")
     return manifest
 
 

@@ -31,7 +31,13 @@ DIGITS = 4
 EXACT = {"probability", "times_seen", "samples_seen", "step", "loss", "frequency", "mean_square"}
 
 
-def keep_run(profile: Profile, *, store: LocalStore | None = None, folder: Path | None = None) -> Path:
+def keep_run(
+    profile: Profile,
+    *,
+    store: LocalStore | None = None,
+    folder: Path | None = None,
+    scheduler: str | None = None,
+) -> Path:
     """Compute what is missing of a profile's scores, and write its tables to `results/<profile>`.
 
     Tables: `scores` and `gates`, exact; `curves`, and in detail `features`, `latents`, `geometry` of the
@@ -44,7 +50,7 @@ def keep_run(profile: Profile, *, store: LocalStore | None = None, folder: Path 
         raise BadInputError(f"the profile {profile.name} has no runs: there is nothing to keep")
     cells = verdict_cells(plan)
     make_ready([cells.scores, cells.gates], store)
-    compute([cells.scores, cells.gates], store)
+    compute([cells.scores, cells.gates], store, scheduler=scheduler)
     reader = Reader(plan, store)
     trained = [pair for grid in profile.grids for pair in reader.trained(grid)]
     details = {"curves": _curves(trained)} | {n: _detail(reader, n, profile.grids) for n in DETAILS}

@@ -72,6 +72,7 @@ class _Planner:
         # Hundreds of runs share what is prepared for them: made once, and hashed once.
         self._of_source: dict[Source, dict[str, Cell]] = {}
         self._of_eval: dict[tuple[object, ...], dict[str, Cell]] = {}
+        self._read: dict[str, str] = {}
 
     def _source_cells(self, source: Source) -> dict[str, Cell]:
         if source not in self._of_source:
@@ -116,16 +117,22 @@ class _Planner:
         training = keep_snapshots if isinstance(run, Snapshot) else train_arms
         if isinstance(arm.constraint, OwnNeurons):
             training = take_neurons
-        return training.cell(
+        made = training.cell(
             run,
             inputs=self._source_cells(source),
             label=run.label,
             stage="train",
             cost=Cost(
-                seconds if arm.constraint.learns else 1.0, disk_bytes=9 * arm.d_sae * source.d_in + 200_000
+                seconds if arm.constraint.learns else 1.0,
+                disk_bytes=9 * arm.d_sae * source.d_in + 200_000,
+                memory_bytes=Cost().memory_bytes + source.buffer_bytes,
             ),
             threads=source.threads,
         )
+        reading = source.reading_seconds(run.budget.samples, self.pace)
+        if not reading or self._read.setdefault(made.company, made.key) != made.key:
+            return made  # arms that see the same batches share what these take
+        return replace(made, cost=replace(made.cost, seconds=made.cost.seconds + reading))
 
     def _scored(
         self,

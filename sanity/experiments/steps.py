@@ -36,13 +36,15 @@ def _same_batches(cell: Cell) -> object:
     """Runs that see the same batches, and take about as long as any other such group."""
     run: RunSpec = cell.config
     inputs = {name: needed.key for name, needed in cell.inputs}
-    same = [inputs, run.source, run.budget, run.device, run.arm.seed, run.arm.learning_rate]
+    same: list[object] = [inputs, run.source, run.budget, run.device]
+    if not run.source.one_order:
+        same += [run.arm.seed, run.arm.learning_rate]
     return same if run.arm.objective == Plain() else [*same, run.arm]
 
 
 @computes("train", version=1, together=_same_batches)
 def train_arms(tasks: Sequence[Task]) -> None:
-    """Train the arms of one seed on one source; keep of each its curve, and the SAE at matched L0."""
+    """Train the arms that see the same batches; keep of each its curve, and the SAE at matched L0."""
     first: RunSpec = tasks[0].config
     opened = first.source.open(
         tasks[0].inputs, batch_size=first.budget.batch_size, seed=first.arm.seed, device=first.device
@@ -59,7 +61,7 @@ def keep_run(task: Task, run: Run, opened: Opened) -> Autoencoder:
     task.save_table("curve", named_curve(run.curve).assign(**spec.columns()))
     save_sae(sae, task.folder / "sae")
     if opened.kept is not None and opened.held_out is not None:
-        unique = opened.kept.n_tokens
+        unique = getattr(opened.stream, "tokens_per_epoch", opened.kept.n_tokens)
         task.save_json(
             "data",
             {
@@ -108,6 +110,7 @@ def _that_fit(arms: Sequence[Arm], stream: Stream) -> Iterator[slice]:
     """The arms in as few parts as fit into half of the memory at once; the data pass by once per part."""
     device = getattr(stream, "device", torch.device("cpu"))
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory_bytes()
+    free -= getattr(stream, "resident_bytes", 0)
     # Two matrices in float32, each with its start, its gradient and two moments of Adam.
     largest = max(8 * 4 * arm.d_sae * stream.d_in for arm in arms)
     at_once = max(1, int(0.5 * free / largest))

@@ -23,6 +23,7 @@ from sanity.sources import (
     OneLayer,
     ShuffledLayers,
     Source,
+    StreamedHook,
     SyntheticCircuit,
     World,
 )
@@ -166,6 +167,10 @@ class HookEntry(Entry):
     shard_tokens: Positive = 8192
     storage_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     drop_first: bool = True
+    streamed: bool = False
+    """Whether activations go from the model to the arms through memory, not over the disk."""
+    buffer_tokens: Positive = 65_536
+    """Tokens in memory at once, where it is streamed."""
 
     @field_validator("subject", "text")
     @classmethod
@@ -183,6 +188,10 @@ class HookEntry(Entry):
         for name in ("train_tokens", "held_out_tokens"):
             if getattr(self, name) < self.context:
                 raise ValueError(f"{name} {getattr(self, name)} are not one window of {self.context}")
+        if self.streamed and self.kind != "hook":
+            raise ValueError(f"only a hook can be streamed, not an {self.kind}: leave streamed out")
+        if not self.streamed and "buffer_tokens" in self.model_fields_set:
+            raise ValueError("buffer_tokens are for a source that is streamed: say streamed: true, too")
         return self
 
     def check(self) -> None:
@@ -211,9 +220,10 @@ class HookEntry(Entry):
             self.random_weights,
         )
         cut = DOCUMENT_TOKENS if self.train_tokens < SHORT_TEXT else None
-        given = {f.name for f in dataclasses.fields(Hook)} & self.__class__.model_fields.keys()
+        kind = StreamedHook if self.streamed else Hook
+        given = {f.name for f in dataclasses.fields(kind)} & self.__class__.model_fields.keys()
         fields: dict[str, Any] = {name: getattr(self, name) for name in given - {"text"}}
-        return Hook(at=at, text=TextSpec(sources=named_sources(self.text), document_tokens=cut), **fields)
+        return kind(at=at, text=TextSpec(sources=named_sources(self.text), document_tokens=cut), **fields)
 
     def place(self, name: str) -> str:
         """What tables call it: the hook."""
@@ -230,9 +240,13 @@ class MLPEntry(HookEntry):
     def made(self, named: Callable[[str], Source]) -> Source:
         """The source; the weights are looked up, not loaded."""
         after = self.hook.replace("mlp.hook_in", "hook_resid_post")
-        plain = HookEntry(**{**self.model_dump(exclude={"outputs"}), "kind": "hook", "hook": after}).made(
-            named
-        )
+        plain = HookEntry(
+            **{
+                **self.model_dump(exclude={"outputs", "streamed", "buffer_tokens"}),
+                "kind": "hook",
+                "hook": after,
+            }
+        ).made(named)
         assert isinstance(plain, Hook)
         at = MLPHook(**{**vars(plain.at), "hook": self.hook})
         return MLP(**{**vars(plain), "at": at, "outputs": self.outputs})

@@ -37,10 +37,11 @@ class Build:
     seconds: dict[str, float]
 
 
-def reproduce_book(profile: str) -> Build:
+def reproduce_book(profile: str, *, scheduler: str | None = None) -> Build:
     """Compute what is missing, run the chapters that changed, and build the book.
 
-    Says first what it will cost. Killed at any moment and started again, it goes on where it was.
+    Says first what it will cost. With `scheduler`, the address of a Dask scheduler, its workers compute the
+    results. Killed at any moment and started again, it goes on where it was.
 
     Raises
     ------
@@ -66,7 +67,7 @@ def reproduce_book(profile: str) -> Build:
     store = open_store()
     announce(profile, cells, missing(cells, store), store.root)
     make_ready(cells, store)
-    compute(cells, store)
+    compute(cells, store, scheduler=scheduler)
     seconds["results"] = time.perf_counter() - began
     with alone(root / "_build" / "book.lock", BUILDING):
         began = time.perf_counter()

@@ -9,6 +9,7 @@ from sanity.sources.layers import Layers, OneLayer, ShuffledLayers
 from sanity.sources.mlp import MLP, MLPHook
 from sanity.sources.noise import Noise
 from sanity.sources.run import Budget, RunSpec, Snapshot
+from sanity.sources.streamed import StreamedHook
 from sanity.sources.world import World
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "SignedBasis",
     "Snapshot",
     "Source",
+    "StreamedHook",
     "SyntheticCircuit",
     "TrueFeatures",
     "World",

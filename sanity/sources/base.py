@@ -90,6 +90,8 @@ class Source(Named, family="source"):
 
     threads: ClassVar[int | None] = None
     """On how many threads its arms train best; None: on all."""
+    one_order: ClassVar[bool] = False
+    """Whether arms of all seeds see the same batches, so that they can share them."""
 
     @property
     def d_in(self) -> int:
@@ -120,6 +122,15 @@ class Source(Named, family="source"):
     def where(self) -> str:
         """The world or hook in words, for labels."""
         return self.spelled
+
+    @property
+    def buffer_bytes(self) -> int:
+        """Memory that it takes while arms are trained on it, where that is more than a batch."""
+        return 0
+
+    def reading_seconds(self, samples: int, pace: Pace) -> float:
+        """What giving so many samples is expected to take, once for all arms that see them together."""
+        return 0.0
 
     def redrawn(self, seed: int) -> Source:
         """The same kind of source drawn from another seed; what is not drawn stays what it is."""

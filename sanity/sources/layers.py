@@ -88,10 +88,18 @@ class Layers(Source):
     def __post_init__(self) -> None:
         if len(self.hooks) < 2:
             raise BadInputError(f"a crosscoder reads two hooks or more, and {len(self.hooks)} were given")
-        reads = ("text", "train_tokens", "held_out_tokens", "context", "shard_tokens", "drop_first")
+        reads = (
+            "text",
+            "train_tokens",
+            "held_out_tokens",
+            "context",
+            "shard_tokens",
+            "drop_first",
+            "buffer_tokens",
+        )
         first = self.hooks[0]
         for hook in self.hooks[1:]:
-            if differ := [name for name in reads if getattr(hook, name) != getattr(first, name)]:
+            if differ := [name for name in reads if getattr(hook, name, None) != getattr(first, name, None)]:
                 raise BadInputError(
                     f"a crosscoder needs the same tokens at every hook, and {hook.where} of {hook.subject} "
                     f"differs from {first.where} of {first.subject} in {', '.join(differ)}: give both one"

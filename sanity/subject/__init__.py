@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sanity.subject.activations import ActivationStore, Normalisation, Shard
 from sanity.subject.files import assets_of, known_subjects
+from sanity.subject.forward_stream import ForwardStream
 from sanity.subject.harvesting import harvest
 from sanity.subject.interface import Subject, depth_of
 from sanity.subject.loading import (
@@ -25,6 +26,7 @@ __all__ = [
     "ActivationStore",
     "ActivationStream",
     "EditablePrompts",
+    "ForwardStream",
     "MLPStream",
     "MLPSubject",
     "Normalisation",

@@ -143,7 +143,9 @@ class Tab:
             self.screen(**self._screen, height=int(min(height, HIGHEST)))
         # A lazy image below the screen is never decoded: nobody would come back.
         shown = "[...document.images].map((i) => i.decode().catch(() => null))"
-        self.ask(f"Promise.race([Promise.all({shown}), new Promise((r) => setTimeout(r, 3000))]).then(() => 0)")
+        self.ask(
+            f"Promise.race([Promise.all({shown}), new Promise((r) => setTimeout(r, 3000))]).then(() => 0)"
+        )
         found = self.call("Page.captureScreenshot", format="png")
         path.write_bytes(base64.b64decode(found["data"]))
 

@@ -196,6 +196,7 @@ def test_clean_keeps_what_a_profile_that_is_named_reaches(
         "calibration",
         "synthetic",
         "overnight",
+        "card",
         "gpu",
         "paper",
         small_profile,

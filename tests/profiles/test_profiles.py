@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sanity import profiles
+from sanity import assets, profiles
 from sanity.claims.schema import ArmOf, Comparison
 from sanity.engine.cells import Cell, in_order
 from sanity.engine.computing import total_cost
@@ -35,6 +35,7 @@ def test_all_load_and_are_named_from_small_to_large() -> None:
         "calibration",
         "synthetic",
         "overnight",
+        "card",
         "gpu",
         "paper",
     ]
@@ -140,6 +141,22 @@ def test_quick_is_planned_for_about_half_an_hour() -> None:
     assert total_cost(planned("quick")).seconds <= 33 * 60
 
 
+def test_card_needs_no_hub_and_asks_all_that_quick_asks() -> None:
+    cells = planned("card")
+    needed = set().union(*(assets.needed(cell.config) for cell in cells))
+    assert needed
+    assert all(assets.asset(name).default for name in needed)
+    evals = {
+        name: {type(c.config.eval) for c in planned(name) if hasattr(c.config, "eval")}
+        for name in ("card", "quick")
+    }
+    assert evals["card"] == evals["quick"]
+    arms = [c.config.arm for c in cells if hasattr(c.config, "arm") and c.config.arm.d_sae == 16384]
+    assert {arm.architecture.name for arm in arms} == {"topk", "batchtopk", "jumprelu"}
+    assert {arm.seed for arm in arms} == set(range(5))
+    assert total_cost(cells).seconds < 3600
+
+
 def test_plans_list_every_cell_once_with_its_inputs_first() -> None:
     for name in profiles.names():
         seen: set[str] = set()
@@ -152,7 +169,8 @@ def test_plans_list_every_cell_once_with_its_inputs_first() -> None:
 
 def test_an_unknown_profile_is_refused_with_those_that_exist() -> None:
     with pytest.raises(
-        BadInputError, match=r"'fast'.*demo, smoke, quick, calibration, synthetic, overnight, gpu, paper"
+        BadInputError,
+        match=r"'fast'.*demo, smoke, quick, calibration, synthetic, overnight, card, gpu, paper",
     ):
         profiles.load("fast")
 
@@ -304,7 +322,7 @@ def test_a_width_that_only_the_harvest_shows_is_named(monkeypatch: pytest.Monkey
         source.open({}, batch_size=8, seed=0, device="cpu")
 
 
-@pytest.mark.parametrize("name", ["smoke", "quick"])
+@pytest.mark.parametrize("name", ["smoke", "quick", "card"])
 def test_arms_that_a_claim_compares_have_the_same_seeds(name: str, repository: Path) -> None:
     plan_of = plan_grids(profiles.load(name))
     ledger = book_ledger(repository / "book" / "claims.yml")

@@ -1,0 +1,265 @@
+"""Cells on many machines: a Dask scheduler gives them to the workers that it has.
+
+    dask scheduler
+    dask worker ADDRESS --nthreads 1 --nworkers 8          # a process for every core
+    dask worker ADDRESS --nthreads 1 --resources GPU=1     # one for every graphics card
+    sanity results --profile gpu --scheduler ADDRESS
+
+Slurm, Kubernetes and others start workers through Dask's own deployers. A worker that disappears loses what
+it was computing, and another takes that over: results never pass through the scheduler.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib.metadata
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sanity.engine.cells import Cell
+from sanity.engine.config import digest
+from sanity.engine.machine import commit
+from sanity.engine.progress import LINE_SECONDS
+from sanity.engine.store import LocalStore, open_store
+from sanity.errors import BadInputError, SanityError, reason_of
+
+log = logging.getLogger("sanity")
+
+CARD = "GPU"
+"""What a worker with a graphics card offers, as `--resources GPU=1`."""
+ANSWER_SECONDS = 20.0
+"""How long a scheduler has to answer."""
+
+Compute = Callable[[Sequence[Cell], LocalStore], None]
+
+
+@dataclass(frozen=True)
+class Edition:
+    """Which source of this package a process runs."""
+
+    source: str
+    """Digest of all its files."""
+    words: str
+
+    @classmethod
+    @functools.cache
+    def here(cls) -> Edition:
+        """That of this process."""
+        folder, state = Path(__file__).resolve().parents[1], hashlib.sha256()
+        for path in sorted(p for p in folder.rglob("*") if p.suffix in (".py", ".yaml")):
+            state.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+        version = importlib.metadata.version("sae-sanity")
+        return cls(
+            state.hexdigest()[:12], f"version {version}, commit {commit()}, source {state.hexdigest()[:8]}"
+        )
+
+
+class Cluster:
+    """A connection to a Dask scheduler; a context manager. What runs when it is left goes on, and is kept.
+
+    Raises
+    ------
+    BadInputError
+        Dask is not installed, no scheduler answers at `address`, or a worker is not as it has to be.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        try:
+            from distributed import Client
+        except ImportError as error:
+            raise BadInputError(
+                "a scheduler needs Dask: pip install 'sae-sanity[cluster]'; without --scheduler "
+                "everything is computed on this machine"
+            ) from error
+        try:
+            self._client: Any = Client(address, timeout=ANSWER_SECONDS, set_as_default=True)
+        except (OSError, ValueError, TypeError) as error:
+            raise BadInputError(
+                f"no Dask scheduler answers at {address!r} ({reason_of(error)}): start one with 'dask "
+                f"scheduler' and workers with 'dask worker ADDRESS --nthreads 1', or leave --scheduler out"
+            ) from error
+        self._running: dict[Any, Sequence[Cell]] = {}
+        self._spoke = 0.0
+        try:
+            self._check()
+        except BaseException:
+            self._client.close()
+            raise
+
+    def _check(self) -> None:
+        """Refuse another source of the package, which cells pass through, or several cells in one process."""
+        here = Edition.here()
+        found = {f"worker {w}": a for w, a in self._client.run(_unfit, here, on_error="return").items()}
+        try:
+            found[f"scheduler {self.address}"] = self._client.run_on_scheduler(_other, here)
+        except Exception as error:  # whatever importing the package there raises
+            found[f"scheduler {self.address}"] = error
+        for who, answer in found.items():
+            if isinstance(answer, Exception):
+                raise BadInputError(
+                    f"the {who} cannot run this package ({reason_of(answer)}): install the same there "
+                    f"({here.words}), and start it again"
+                )
+            if answer:
+                raise BadInputError(f"the {who} {answer}")
+
+    def has_place(self, cell: Cell) -> bool:
+        """Whether there are more workers for what is computed as `cell` is than this client keeps busy."""
+        card = cell.wants_card
+        with self._away():
+            workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        offered = sum(one["resources"].get(CARD, 0) for one in workers) if card else len(workers)
+        if not offered and time.monotonic() - self._spoke > LINE_SECONDS:
+            self._spoke = time.monotonic()
+            wanted = f" with a graphics card (--resources {CARD}=1)" if card else ""
+            log.warning("the scheduler %s has no worker%s: waiting for one", self.address, wanted)
+        return bool(sum(group[0].wants_card == card for group in self.under_way) < offered)
+
+    def start(self, compute: Compute, group: Sequence[Cell], where: str) -> None:
+        """Compute a group of cells into the store at `where`, on whichever worker is free.
+
+        Of two clients that ask for the same, both wait for the one computation.
+        """
+        edition = Edition.here()
+        key = digest([where, edition.source, sorted(cell.key for cell in group)])
+        future = self._client.submit(
+            _compute_there,
+            compute,
+            list(group),
+            where,
+            edition,
+            key=f"{group[0].function.name.replace(' ', '_')}-{key}",
+            resources={CARD: 1} if group[0].wants_card else None,
+            retries=1,  # on whichever worker is free then
+            pure=False,
+        )
+        self._running[future] = group
+
+    @property
+    def under_way(self) -> list[Sequence[Cell]]:
+        """The groups that were started and are not finished."""
+        return list(self._running.values())
+
+    def finished(self, *, within: float = 5.0) -> list[Sequence[Cell]]:
+        """The groups that are through, after `within` seconds at most; raises what went wrong with one."""
+        from distributed import wait
+
+        if not self._running:
+            time.sleep(within)
+        else:
+            with contextlib.suppress(TimeoutError), self._away():
+                wait(list(self._running), timeout=within, return_when="FIRST_COMPLETED")
+        done = [future for future in self._running if future.done()]
+        return [self._ended(future) for future in done]
+
+    def _ended(self, future: Any) -> Sequence[Cell]:
+        from distributed import KilledWorker
+
+        group = self._running.pop(future)
+        try:
+            with self._away():
+                refusal = future.result()
+        except KilledWorker as error:
+            raise SanityError(
+                f"several workers in turn computed {group[0].label} and ended without a word; most often "
+                "they ran out of memory: give them more and run again, what is finished stays"
+            ) from error
+        if refusal is not None:
+            raise refusal
+        return group
+
+    @contextlib.contextmanager
+    def _away(self) -> Iterator[None]:
+        """A connection that broke, as one error."""
+        from distributed import CancelledError
+        from distributed.comm import CommClosedError
+
+        try:
+            yield
+        except (CancelledError, CommClosedError, ConnectionError) as error:
+            raise SanityError(
+                f"the scheduler {self.address} went away: start it and its workers again and run the same "
+                "command, what is finished stays"
+            ) from error
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+
+def _other(wanted: Edition) -> str:
+    """What is wrong with this process for a client that runs `wanted`; nothing where it runs the same."""
+    here = Edition.here()
+    if here.source == wanted.source:
+        return ""
+    return (
+        f"runs another edition of the package ({here.words}) than this process ({wanted.words}): install "
+        "the same on every machine, and start it again"
+    )
+
+
+def _unfit(wanted: Edition, dask_worker: Any) -> str:
+    """The same of a worker, whose process is to be a cell's own."""
+    threads = dask_worker.state.nthreads
+    if threads > 1:
+        return (
+            f"has {threads} threads, and cells share a process badly: start it with --nthreads 1, and with "
+            "--nworkers as many as it has cores"
+        )
+    return _other(wanted)
+
+
+def _compute_there(compute: Compute, group: Sequence[Cell], where: str, edition: Edition) -> Exception | None:
+    """On a worker: compute a group; gives back a refusal, which no other worker would change."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    try:
+        if unfit := _unfit(edition, worker):
+            raise BadInputError(f"the worker {worker.address} {unfit}")
+        store = open_store(where)
+        if store.where != str(store.root):  # nothing there keeps leases
+            store.leases = SchedulerLeases()
+        compute(group, store)
+    except SanityError as error:
+        return error
+    return None
+
+
+@dataclass(frozen=True)
+class SchedulerLeases:
+    """Leases that the scheduler keeps, for stores that have none; those of lost workers end by themselves."""
+
+    @contextlib.contextmanager
+    def claim(self, key: str, *, patience: float = 0.0) -> Iterator[bool]:
+        """The right to compute `key` meanwhile; yields False if another still has it after `patience`."""
+        lease = self._lease(key)
+        ours = bool(lease.acquire(timeout=max(patience, 0.1)))
+        try:
+            yield ours
+        finally:
+            if ours:
+                lease.release()
+
+    def outwait(self, key: str) -> None:
+        """Wait until nobody has it."""
+        lease = self._lease(key)
+        lease.acquire()
+        lease.release()
+
+    def _lease(self, key: str) -> Any:
+        from distributed import Semaphore
+
+        return Semaphore(max_leases=1, name=f"sanity-{key}")

@@ -1,0 +1,119 @@
+"""Activations that never lie on a disk: one forward for all arms, memory that is planned, bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_profile import tiny_profile
+
+from sanity.engine.cells import in_order
+from sanity.engine.computing import compute
+from sanity.engine.store import LocalStore
+from sanity.errors import BadInputError
+from sanity.experiments.planner import plan_grids
+from sanity.experiments.reading import Reader
+from sanity.profiles import Profile
+from sanity.sources import Hook, StreamedHook
+from sanity.subject import ForwardStream
+from sanity.testing import check_source
+
+STREAMED = {"streamed": True, "buffer_tokens": 320}
+BLOCKS = {
+    "sources": "letters", "architectures": ["topk", "batchtopk"], "l0": [3, 5], "d_sae": 64,
+    "arms": ["trained", "frozen_decoder/cov"], "seeds": [0, 1], "learning_rates": [0.001, 0.002],
+    "batch_size": 64, "steps": 40, "evals": ["reconstruction"],
+}  # fmt: skip
+
+
+def streamed(letters_and_text: tuple[Path, Path], *, arms: bool = True, **hook: Any) -> Profile:
+    grids = {"real_activations": BLOCKS if arms else {**BLOCKS, "architectures": "topk", "arms": "trained"}}
+    return tiny_profile(*letters_and_text, hook={**STREAMED, **hook}, grids=grids)
+
+
+def test_one_forward_serves_all_arms_seeds_rates_and_l0s(
+    letters_and_text: tuple[Path, Path], store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[ForwardStream] = []
+    begin = ForwardStream.__init__
+
+    def noted(self: ForwardStream, *args: Any, **given: Any) -> None:
+        begin(self, *args, **given)
+        made.append(self)
+
+    monkeypatch.setattr(ForwardStream, "__init__", noted)
+    reader = Reader(streamed(letters_and_text), store)
+    scores = reader.scores("real_activations")
+    assert len(reader.plan.runs) == 32
+    ev = scores[scores["metric"] == "explained_variance"]
+    assert len(ev) == 32
+    assert ev["value"].between(-0.5, 1.0).all()
+    epochs = 40 * 64 / (100 * 15)  # steps, over windows of 16 tokens without the first
+    pools = 100 / (320 // 16)
+    (trained,) = [stream for stream in made if stream.passes]
+    assert trained.passes == -(-int(epochs * pools * 100) // 100)
+    kept = store.get(reader.plan.runs[0].trained.inputs[1][1].key)
+    assert kept is not None
+    on_disk = sum(facts["bytes"] for facts in kept.files.values())
+    assert on_disk < 1600 * 32 * 4 / 2, "tokens and a sample are kept, not the activations"
+    _, result = reader.trained("real_activations")[0]
+    assert result.json("data")["tokens_unique"] == 100 * 15
+
+
+def test_the_same_arms_learn_as_much_as_over_the_disk(
+    letters_and_text: tuple[Path, Path], store: LocalStore
+) -> None:
+    found = {}
+    for name in (True, False):
+        hook = STREAMED if name else {}
+        only = {"real_activations": {**BLOCKS, "arms": "trained", "architectures": "topk", "l0": 5}}
+        scores = Reader(tiny_profile(*letters_and_text, hook=hook, grids=only), store).scores(
+            "real_activations"
+        )
+        found[name] = scores[scores["metric"] == "explained_variance"]["value"].mean()
+    assert found[True] == pytest.approx(found[False], abs=0.05)
+
+
+def test_a_streamed_hook_is_a_source(letters_and_text: tuple[Path, Path], store: LocalStore) -> None:
+    source = streamed(letters_and_text).source_named("letters")
+    assert isinstance(source, StreamedHook)
+    cells = source.cells("cpu", streamed(letters_and_text).pace)
+    compute(list(cells.values()), store)
+    check_source(source, {name: r for name, cell in cells.items() if (r := store.get(cell.key)) is not None})
+
+
+def test_the_plan_says_memory_and_pays_the_forward_once(letters_and_text: tuple[Path, Path]) -> None:
+    plan = plan_grids(streamed(letters_and_text))
+    training = [cell for cell in in_order(plan.cells) if cell.stage == "train"]
+    source = training[0].config.source
+    assert {cell.company for cell in training} == {training[0].company}
+    assert all(cell.cost.memory_bytes > source.buffer_bytes for cell in training)
+    forward = 40 * 64 / plan.profile.pace.tokens_per_second
+    least = min(cell.cost.seconds for cell in training)
+    assert sum(cell.cost.seconds for cell in training) - 32 * least == pytest.approx(forward, abs=0.05)
+
+
+def test_hooks_on_disk_keep_their_keys(letters_and_text: tuple[Path, Path]) -> None:
+    plain = tiny_profile(*letters_and_text, only=["real_activations"]).source_named("letters")
+    assert type(plain) is Hook
+    other = streamed(letters_and_text).source_named("letters")
+    pace = streamed(letters_and_text).pace
+    assert other.cells("cpu", pace)["held_out"].key == plain.cells("cpu", pace)["held_out"].key
+    assert other.cells("cpu", pace)["train"].key != plain.cells("cpu", pace)["train"].key
+
+
+def test_a_buffer_that_leaves_no_room_is_refused_before_anything_is_trained(
+    letters_and_text: tuple[Path, Path], store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_grids(streamed(letters_and_text, arms=False, buffer_tokens=640))
+    monkeypatch.setattr("sanity.sources.streamed.memory_bytes", lambda: 6_000_100_000)
+    with pytest.raises(BadInputError, match=r"buffer of 640 tokens .*buffer_tokens of at most 390$"):
+        compute([plan.runs[0].trained], store)
+
+
+def test_what_cannot_be_streamed_is_refused(letters_and_text: tuple[Path, Path]) -> None:
+    with pytest.raises(BadInputError, match="say streamed: true, too"):
+        tiny_profile(*letters_and_text, hook={"buffer_tokens": 640})
+    with pytest.raises(BadInputError, match="only a hook can be streamed, not an mlp"):
+        tiny_profile(*letters_and_text, hook={**STREAMED, "kind": "mlp", "hook": "blocks.1.mlp.hook_in"})
