@@ -1,0 +1,113 @@
+"""What a step selects, in shapes that do not depend on the data.
+
+A rule of `sanity.models.selection` becomes one top-k: of each row for `PerRow`, of the whole batch for
+`PerBatch`, and for `Above` of the distance above the threshold, in a stated number of places per row. More
+than that is *overflow*: it is counted, and read with the curve. Places that are not needed hold value 0.
+
+Samples and latents of all arms of a stack count on in one numbering: sample i of arm a is row
+a * batch + i, latent j of it is a * d_sae + j.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sanity.models.selection import Above, PerBatch, PerRow, Rule
+
+SPARE = 4.0
+"""Places per row for `Above`, in multiples of the target L0."""
+EXTRA = 1.25
+"""Candidates of a rounded product, in multiples of what is wanted; exact values decide between them."""
+
+Pre = Float[Tensor, "arms batch d_sae"]
+Lowest = Float[Tensor, "arms d_sae"] | None
+
+
+@dataclass
+class Entries:
+    """Places of a sparse matrix, row after row."""
+
+    starts: Int[Tensor, " n_rows_plus_1"]
+    rows: Int[Tensor, " n"]
+    latents: Int[Tensor, " n"]
+
+    @classmethod
+    def of(cls, flat: Int[Tensor, "arms each"], batch: int, d_sae: int) -> Entries:
+        """From numbers row * d_sae + latent of each arm, rows ascending."""
+        arms = len(flat)
+        arm = torch.arange(arms, device=flat.device).unsqueeze(1)
+        rows = (flat // d_sae + batch * arm).view(-1)
+        edges = torch.arange(arms * batch + 1, device=flat.device)
+        return cls(torch.searchsorted(rows, edges), rows, (flat % d_sae + d_sae * arm).view(-1))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A rule with a static number of places."""
+
+    rule: Rule
+    room: int
+    """Places per row for `Above`; the other rules say themselves how many entries they select."""
+    rounded: bool = False
+    """Whether pre-activations are rounded: then there are `EXTRA` times as many candidates, and 8 more."""
+
+    @classmethod
+    def by(cls, rule: Rule, d_sae: int, target: float, *, rounded: bool) -> Selection:
+        """With `SPARE` times the target L0 as room."""
+        return cls(rule, min(d_sae, math.ceil(SPARE * target) + 16), rounded)
+
+    def lowest(self, threshold: Lowest) -> Lowest:
+        """Above which pre-activations are of interest, where thresholds are learned."""
+        margin = self.rule.margin if isinstance(self.rule, Above) else 0.0
+        if threshold is None:
+            return None
+        return threshold - margin if margin else threshold.clamp_min(0)
+
+    def candidates(self, pre: Pre, lowest: Lowest) -> Int[Tensor, "arms each"]:
+        """Numbers row * d_sae + latent of each arm, rows ascending."""
+        arms, batch, d_sae = pre.shape
+        if isinstance(self.rule, PerBatch):
+            flat = pre.view(arms, -1)
+            many = self._many(round(self.rule.k * batch), flat.shape[1])
+            return flat.topk(many, dim=1, sorted=False).indices.sort(dim=1).values
+        many = self._many(self.rule.k if isinstance(self.rule, PerRow) else self.room, d_sae)
+        best = _over(pre, lowest).topk(many, dim=2, sorted=False).indices
+        first = torch.arange(0, batch * d_sae, d_sae, device=pre.device).unsqueeze(1)
+        return (best + first).view(arms, -1)
+
+    def keeps(
+        self, found: Entries, values: Float[Tensor, " n"], lowest: Lowest, arms: int
+    ) -> Bool[Tensor, " n"]:
+        """Which candidates the rule selects by their exact values."""
+        if isinstance(self.rule, Above):
+            least = 0.0 if lowest is None else lowest.view(-1).index_select(0, found.latents)
+            return values > least
+        rows = found.starts.numel() - 1
+        if isinstance(self.rule, PerBatch):
+            shaped, wanted = values.view(arms, -1), round(self.rule.k * (rows // arms))
+        else:
+            assert isinstance(self.rule, PerRow)
+            shaped, wanted = values.view(rows, -1), self.rule.k
+        if shaped.shape[1] <= wanted:
+            return values > 0
+        best = shaped.topk(wanted, dim=1, sorted=False).indices
+        marks = torch.zeros_like(shaped, dtype=torch.bool).scatter_(1, best, True)
+        return marks.view(-1) & (values > 0)
+
+    def overflow(self, pre: Pre, lowest: Lowest) -> Int[Tensor, " arms"]:
+        """How many entries of a batch the rule would select beyond the room of their rows."""
+        if not isinstance(self.rule, Above) or self.room >= pre.shape[2]:
+            return torch.zeros(pre.shape[0], dtype=torch.int64, device=pre.device)
+        return ((_over(pre, lowest) > 0).sum(2) - self.room).clamp_min(0).sum(1)
+
+    def _many(self, wanted: int, of: int) -> int:
+        return min(of, math.ceil(EXTRA * wanted) + 8) if self.rounded else min(of, wanted)
+
+
+def _over(pre: Pre, lowest: Lowest) -> Pre:
+    return pre if lowest is None else pre - lowest.unsqueeze(1).to(pre.dtype)
