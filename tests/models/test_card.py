@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sanity.baselines import Untrained
 from sanity.errors import BadInputError, SanityError
-from sanity.models import Architecture, Arm, Constraint, JumpReLU, TopK, Training, train
+from sanity.models import Architecture, Arm, BatchTopK, Constraint, JumpReLU, TopK, Training, train
 from sanity.models.card.capture import WARM_UP, Repeated
 from sanity.models.card.stack import Stack, fitting
 from sanity.models.objectives import Auxiliary, EvenEncoder, Restarts, TopKFirst
@@ -111,7 +111,9 @@ class Own(TopK):
         return EveryOther(self.k)
 
 
+@pytest.mark.parametrize("architecture", [BatchTopK(3), JumpReLU(3.0)], ids=lambda a: a.label)
 def test_a_run_goes_on_where_it_was_stopped(architecture: Architecture, stream: Any, tmp_path: Path) -> None:
+    """With the threshold and the controller that were only on the device."""
     arms = [arm for arm in arms_of(architecture) if arm.constraint.learns]
     whole = train(arms, stream, steps=20, training=ALL_AT_ONCE, card=True)
     learn, steps = Stack.learn, 0

@@ -68,16 +68,20 @@ class Selection:
             return None
         return threshold - margin if margin else threshold.clamp_min(0)
 
-    def candidates(self, pre: Pre, lowest: Lowest) -> Int[Tensor, "arms each"]:
+    def over(self, pre: Pre, lowest: Lowest) -> Pre:
+        """By what candidates are ranked: how far above its threshold each latent is."""
+        return pre if lowest is None else pre - lowest.unsqueeze(1).to(pre.dtype)
+
+    def candidates(self, over: Pre) -> Int[Tensor, "arms each"]:
         """Numbers row * d_sae + latent of each arm, rows ascending."""
-        arms, batch, d_sae = pre.shape
+        arms, batch, d_sae = over.shape
         if isinstance(self.rule, PerBatch):
-            flat = pre.view(arms, -1)
+            flat = over.view(arms, -1)
             many = self._many(round(self.rule.k * batch), flat.shape[1])
             return flat.topk(many, dim=1, sorted=False).indices.sort(dim=1).values
         many = self._many(self.rule.k if isinstance(self.rule, PerRow) else self.room, d_sae)
-        best = _over(pre, lowest).topk(many, dim=2, sorted=False).indices
-        first = torch.arange(0, batch * d_sae, d_sae, device=pre.device).unsqueeze(1)
+        best = over.topk(many, dim=2, sorted=False).indices
+        first = torch.arange(0, batch * d_sae, d_sae, device=over.device).unsqueeze(1)
         return (best + first).view(arms, -1)
 
     def keeps(
@@ -99,15 +103,11 @@ class Selection:
         marks = torch.zeros_like(shaped, dtype=torch.bool).scatter_(1, best, True)
         return marks.view(-1) & (values > 0)
 
-    def overflow(self, pre: Pre, lowest: Lowest) -> Int[Tensor, " arms"]:
+    def overflow(self, over: Pre) -> Int[Tensor, " arms"]:
         """How many entries of a batch the rule would select beyond the room of their rows."""
-        if not isinstance(self.rule, Above) or self.room >= pre.shape[2]:
-            return torch.zeros(pre.shape[0], dtype=torch.int64, device=pre.device)
-        return ((_over(pre, lowest) > 0).sum(2) - self.room).clamp_min(0).sum(1)
+        if not isinstance(self.rule, Above) or self.room >= over.shape[2]:
+            return torch.zeros(len(over), dtype=torch.int64, device=over.device)
+        return ((over > 0).sum(2) - self.room).clamp_min(0).sum(1)
 
     def _many(self, wanted: int, of: int) -> int:
         return min(of, math.ceil(EXTRA * wanted) + 8) if self.rounded else min(of, wanted)
-
-
-def _over(pre: Pre, lowest: Lowest) -> Pre:
-    return pre if lowest is None else pre - lowest.unsqueeze(1).to(pre.dtype)

@@ -45,7 +45,7 @@ class Stack:
         if x.shape != self.state.x.shape:
             raise BadInputError(
                 f"a batch of shape {list(x.shape)} came after {list(self.state.x.shape)}: on a card all "
-                " batches must be alike; drop the last of a pass, or train with card=False"
+                "batches must be alike; drop the last of a pass, or train with card=False"
             )
         self.state.x.copy_(x)
         self._repeat()
@@ -142,8 +142,8 @@ def fitting(learners: Sequence[Learner], batch: int, free: float) -> list[list[L
     if room < 1:
         raise BadInputError(
             f"{learners[0].arm.label} needs {each / 1e9:.1f} GB of the card's memory and {free / 1e9:.1f} "
-            f"are free: at this width and batch {int(d_sae * SHARE * free / each):,} latents fit, or use smaller "
-            "batches"
+            f"are free: at this width and batch {int(d_sae * SHARE * free / each):,} latents fit, or use "
+            "smaller batches"
         )
     return [list(learners[first : first + room]) for first in range(0, len(learners), room)]
 

@@ -55,7 +55,6 @@ def step(state: State) -> None:
         tables.append(table)
         loss = loss + more
     gradients = sum_gradients(state, reads, threshold, coefficient, parts, tables)
-    state.overflow.add_(state.selection.overflow(pre, state.selection.lowest(threshold)))
     update(state, gradients)
     smallest = torch.where(active, found.z.view(arms, -1), torch.inf).amin(1).double()
     fired = _marked(found.entries.latents, found.active, arms * state.d_sae).view(arms, -1)
@@ -69,6 +68,8 @@ def pre_activations(
     x, W_enc, b_enc = reads, state.weights["W_enc"], state.weights["b_enc"]
     if state.selection.rounded:
         x, W_enc, b_enc = x.bfloat16(), W_enc.bfloat16(), b_enc.bfloat16()
+    if state.arms == 1:  # a bias of one dimension is added within the product
+        return torch.addmm(b_enc[0], x[0], W_enc[0].T).unsqueeze(0)
     return torch.baddbmm(b_enc.unsqueeze(1), x, W_enc.transpose(1, 2))
 
 
@@ -80,7 +81,9 @@ def select(
 ) -> Found:
     """What the architecture's rule selects, with exact values."""
     selection, lowest = state.selection, state.selection.lowest(threshold)
-    flat = selection.candidates(pre, lowest)
+    over = selection.over(pre, lowest)
+    state.overflow.add_(selection.overflow(over))
+    flat = selection.candidates(over)
     entries = Entries.of(flat, pre.shape[1], state.d_sae)
     values = exact(state, reads, pre, flat, entries)
     held = selection.keeps(entries, values, lowest, state.arms)
