@@ -15,6 +15,7 @@ from sanity.evals.base import Candidate, Eval, Scored, Setting
 from sanity.evals.cone import share_on_edge
 from sanity.evals.metric import Metric
 from sanity.models import Constraint
+from sanity.sources import Pace, RunSpec, Source
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ class Directions(Eval):
                     share_on_edge(one.sae.W_dec, start, smallest_cosine(one.run.arm.constraint)),
                 ]
             yield Scored(scores)
+
+    @override
+    def seconds(self, step: str, source: Source, run: RunSpec | None, pace: Pace) -> float:
+        return 0.02 + 1e-8 * (run.arm.d_sae * source.d_in if run else 0)
 
 
 @checked
