@@ -70,7 +70,7 @@ def learner(arm: Arm, x: Tensor, precision: Any) -> Learner:
 def ours(arms: Sequence[Arm], given: list[Tensor], precision: str = "float32") -> Step:
     """A step of a stack."""
     learners = [learner(arm, given[0], precision) for arm in arms]
-    stack = Stack(learners, len(given[0]), operations(given[0].device))
+    stack = Stack(learners, len(given[0]), operations(given[0].device, given[0].shape[1]))
 
     def step(at: int) -> None:
         stack.learn(given[at % len(given)])

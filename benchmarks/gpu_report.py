@@ -82,9 +82,9 @@ def _checks(found: Row) -> str:
     ]  # fmt: skip
     words = (
         f"Three arms (trained, soft-frozen, frozen encoder) in one stack against each alone, on "
-        f"{found['device']}: the largest relative difference of any weight after {found['steps']} steps, in float32; "
-        f"kernels: {found['kernels']}. Reads are numbers that the host waits for, per step; operations are calls into "
-        "PyTorch per step, most of which are one launch."
+        f"{found['device']}: the largest relative difference of any weight after {found['steps']} "
+        f"steps, in float32; kernels: {found['kernels']}. Reads are numbers that the "
+        "host waits for, per step; operations are calls into PyTorch per step, most of which are one launch."
     )
     return f"## The stacked step against the ordinary one\n\n{words}\n\n{_table(head, lines)}"
 

@@ -201,3 +201,18 @@ def test_a_rounded_product_selects_the_same_latents(architecture: Architecture, 
             stack.learn(stream.batch(0))
         reports.append(torch.tensor([report["squared_error"] for report in stack.read()]))
     assert torch.allclose(*reports, rtol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no graphics card")
+def test_a_card_replays_what_a_processor_computes(
+    architecture: Architecture, stream: Any, caplog: Any
+) -> None:
+    arms = arms_of(architecture)
+    here = train(arms, stream, steps=12, training=FAST, card=False)
+    stream.device = "cuda"
+    with caplog.at_level(logging.WARNING):
+        there = train(arms, stream, steps=12, training=FAST)
+    assert not caplog.records, "every kernel works, and the step is captured"
+    for run in there:
+        run.sae = run.sae.to(device="cpu")
+    assert apart(there, here) < 1e-3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,15 +11,18 @@ import torch
 from card_arms import ALL_AT_ONCE, arms_of, stack_of
 from torch import Tensor
 
-os.environ.setdefault("TRITON_INTERPRET", "1")
-pytest.importorskip(
-    "triton", reason="Triton is not installed: `pip install triton` (286 MB) runs the kernels"
-)
-
 from sanity.models import Architecture, BatchTopK, JumpReLU, Matryoshka, ReLU, TopK
-from sanity.models.card import fused, plain
+from sanity.models.card import plain
 from sanity.models.card.entries import Entries
 from sanity.models.card.plain import Adam, Columns
+from sanity.models.card.trial import NAMES, tried
+
+if torch.cuda.is_available():
+    pytest.skip("here the card itself tries every kernel, in test_card.py", allow_module_level=True)
+os.environ.setdefault("TRITON_INTERPRET", "1")
+why = "Triton is not installed: `pip install triton` (286 MB, 1 GB on the disk) runs the kernels"
+triton = pytest.importorskip("triton", reason=why)
+fused = pytest.importorskip("sanity.models.card.fused")
 
 
 @pytest.fixture(params=[torch.float64, torch.float32], ids=str)
@@ -107,6 +111,33 @@ def test_the_move_of_a_matrix(dtype: torch.dtype, decoder: bool, anchored: bool)
             assert float((weight[1] * anchor[1]).sum(1).min()) > 0.8 - 1e-6
     for a, b in zip(*made, strict=True):
         agree(a, b)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("d_sae", "many"), [(1030, 3), (2048, 40)])
+def test_the_largest_of_each_row(dtype: torch.dtype, d_sae: int, many: int) -> None:
+    """Exactly as many as asked for, each once, also among equals; what cannot be held is counted."""
+    over = drawn(2, 3, d_sae, dtype=dtype)
+    over[0, 0].round_(decimals=1)
+    latents, lost = fused.best(over, many)
+    theirs, _ = plain.best(over, many)
+    agree(over.gather(2, latents).float().sort(2).values, over.gather(2, theirs).float().sort(2).values)
+    assert bool((latents.diff(dim=2) > 0).all())
+    assert int(lost[1].sum()) == 0
+    crowded = torch.zeros(1, 1, d_sae, dtype=dtype)
+    assert int(fused.best(crowded, many)[1]) == d_sae - triton.next_power_of_2(2 * many + 32)
+    assert fused.best(torch.full_like(crowded, torch.nan), many)[0].flatten().tolist() == [*range(many)]
+
+
+def test_a_kernel_that_is_wrong_on_this_card_is_not_used(caplog: Any) -> None:
+    broken = SimpleNamespace(**{name: getattr(fused, name) for name in NAMES})
+    broken.products = lambda found, left, right: 1.01 * plain.products(found, left, right)
+    chosen = tried(broken, "cpu", 24)
+    assert chosen.products is plain.products
+    assert [name for name in NAMES if getattr(chosen, name) is getattr(fused, name)] == [
+        name for name in NAMES if name != "products"
+    ]
+    assert "the kernel products does not work on this card" in caplog.text
 
 
 ALL = [TopK(3), BatchTopK(3), Matryoshka(3), JumpReLU(3.0, bandwidth=0.3), ReLU(5.0)]

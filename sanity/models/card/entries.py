@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -72,17 +73,20 @@ class Selection:
         """By what candidates are ranked: how far above its threshold each latent is."""
         return pre if lowest is None else pre - lowest.unsqueeze(1).to(pre.dtype)
 
-    def candidates(self, over: Pre) -> Int[Tensor, "arms each"]:
-        """Numbers row * d_sae + latent of each arm, rows ascending."""
+    def candidates(self, over: Pre, ops: Any) -> tuple[Int[Tensor, "arms each"], Int[Tensor, " arms"]]:
+        """Numbers row * d_sae + latent of each arm, rows ascending; and how many entries found no place."""
         arms, batch, d_sae = over.shape
         if isinstance(self.rule, PerBatch):
             flat = over.view(arms, -1)
             many = self._many(round(self.rule.k * batch), flat.shape[1])
-            return flat.topk(many, dim=1, sorted=False).indices.sort(dim=1).values
+            best = flat.topk(many, dim=1, sorted=False).indices.sort(dim=1).values
+            return best, torch.zeros(arms, dtype=torch.int64, device=over.device)
         many = self._many(self.rule.k if isinstance(self.rule, PerRow) else self.room, d_sae)
-        best = over.topk(many, dim=2, sorted=False).indices
+        best, lost = ops.best(over, many)
+        if isinstance(self.rule, Above) and self.room < d_sae:
+            lost = ((over > 0).sum(2) - self.room).clamp_min(0)
         first = torch.arange(0, batch * d_sae, d_sae, device=over.device).unsqueeze(1)
-        return (best + first).view(arms, -1)
+        return (best + first).view(arms, -1), lost.sum(1)
 
     def keeps(
         self, found: Entries, values: Float[Tensor, " n"], lowest: Lowest, arms: int
@@ -102,12 +106,6 @@ class Selection:
         best = shaped.topk(wanted, dim=1, sorted=False).indices
         marks = torch.zeros_like(shaped, dtype=torch.bool).scatter_(1, best, True)
         return marks.view(-1) & (values > 0)
-
-    def overflow(self, over: Pre) -> Int[Tensor, " arms"]:
-        """How many entries of a batch the rule would select beyond the room of their rows."""
-        if not isinstance(self.rule, Above) or self.room >= over.shape[2]:
-            return torch.zeros(len(over), dtype=torch.int64, device=over.device)
-        return ((over > 0).sum(2) - self.room).clamp_min(0).sum(1)
 
     def _many(self, wanted: int, of: int) -> int:
         return min(of, math.ceil(EXTRA * wanted) + 8) if self.rounded else min(of, wanted)

@@ -1,4 +1,4 @@
-"""The four operations of a card's step in plain PyTorch: what the kernels of `fused.py` are tested against.
+"""The heavy operations of a card's step in plain PyTorch: what the kernels of `fused.py` are tested against.
 
 They run everywhere, with static shapes and without the host, and serve where there is no Triton.
 """
@@ -62,6 +62,14 @@ class Adam:
     corrections: Float[Tensor, 2]
     """1 - beta1^t and 1 - beta2^t."""
     learns: Bool[Tensor, " arms"]
+
+
+def best(
+    over: Float[Tensor, "arms batch d_sae"], many: int
+) -> tuple[Int[Tensor, "arms batch many"], Int[Tensor, "arms batch"]]:
+    """The latents of the `many` largest entries of each row, in any order, and how many were left out."""
+    found = over.topk(many, dim=2, sorted=False).indices
+    return found, found.new_zeros(over.shape[:2])
 
 
 def weighted_sums(

@@ -18,6 +18,7 @@ from sanity.models.card import plain
 from sanity.models.card.capture import Repeated, cuda_graph
 from sanity.models.card.state import State
 from sanity.models.card.step import step
+from sanity.models.card.trial import tried
 from sanity.models.learner import Learner
 from sanity.models.selection import Above, PerBatch, PerRow
 
@@ -59,13 +60,12 @@ class Stack:
         for arm, report in enumerate(reports):
             if report["overflow"] > self._dropped[arm]:
                 log.warning(
-                    "%s: in the steps up to %d, %d entries found no place (%d per sample) and were left out: "
-                    "its L0 is more than %g times its target",
+                    "%s: in the steps up to %d, %d entries that may have been selected found no place, since "
+                    "there is room for %d of a sample",
                     self.learners[arm].arm.label,
                     self.learners[arm].step,
                     report["overflow"] - self._dropped[arm],
                     self.state.selection.room,
-                    self.state.selection.room / self.learners[arm].arm.architecture.l0,
                 )
                 self._dropped[arm] = report["overflow"]
         return reports
@@ -95,7 +95,7 @@ def stacked(
         shared = [arm.architecture, arm.d_sae, learner.training, learner.step, begins(learner)]
         groups.setdefault(digest(shared), []).append(learner)
     return [
-        Stack(part, batch, operations(part[0].anchor.device))
+        Stack(part, batch, operations(part[0].anchor.device, stream.d_in))
         for group in groups.values()
         for part in fitting(group, batch, _free(group[0].anchor.device))
     ]
@@ -119,8 +119,9 @@ def why_not(learner: Learner, stream: Stream) -> str:
     return ""
 
 
-def operations(device: torch.device) -> Any:
-    """The kernels where there is a card and Triton; otherwise plain PyTorch, in words in the log."""
+@functools.cache
+def operations(device: torch.device, d: int) -> Any:
+    """The kernels where there is a card and Triton, each tried once at this width; else plain PyTorch."""
     if device.type != "cuda":
         return plain
     try:
@@ -128,7 +129,7 @@ def operations(device: torch.device) -> Any:
     except ImportError as error:
         log.warning("the card's kernels need Triton (%s): plain PyTorch stands in, and is slower", error)
         return plain
-    return fused
+    return tried(fused, device, d)
 
 
 def fitting(learners: Sequence[Learner], batch: int, free: float) -> list[list[Learner]]:

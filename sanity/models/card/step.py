@@ -81,9 +81,8 @@ def select(
 ) -> Found:
     """What the architecture's rule selects, with exact values."""
     selection, lowest = state.selection, state.selection.lowest(threshold)
-    over = selection.over(pre, lowest)
-    state.overflow.add_(selection.overflow(over))
-    flat = selection.candidates(over)
+    flat, lost = selection.candidates(selection.over(pre, lowest), state.ops)
+    state.overflow.add_(lost)
     entries = Entries.of(flat, pre.shape[1], state.d_sae)
     values = exact(state, reads, pre, flat, entries)
     held = selection.keeps(entries, values, lowest, state.arms)
