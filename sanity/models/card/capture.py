@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 
@@ -44,10 +45,14 @@ class Repeated:
         self._work()
 
 
+_pool = functools.cache(torch.cuda.graph_pool_handle)
+"""One for all steps: they follow each other, and nothing that a step allocates is read after it."""
+
+
 def cuda_graph(work: Work) -> Work:
     """The replay of what `work` launches; its tensors must stay where they are."""
     graph = torch.cuda.CUDAGraph()
     torch.cuda.synchronize()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, pool=_pool()):
         work()
     return graph.replay

@@ -22,8 +22,11 @@ from sanity.models.selection import Above, PerBatch, PerRow, Rule
 
 SPARE = 4.0
 """Places per row for `Above`, in multiples of the target L0."""
-EXTRA = 1.25
-"""Candidates of a rounded product, in multiples of what is wanted; exact values decide between them."""
+EXTRA = 1.125
+"""Candidates of a rounded product, in multiples of what is wanted (and 8 more); exact values decide.
+
+At three shapes (d 100 to 768, 3,200 to 18,432 latents) none of 229,000 selected latents was missing with 1.05;
+by the rounded values alone .4 to 1.2 % were others."""
 
 Pre = Float[Tensor, "arms batch d_sae"]
 Lowest = Float[Tensor, "arms d_sae"] | None

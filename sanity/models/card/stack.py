@@ -150,4 +150,8 @@ def fitting(learners: Sequence[Learner], batch: int, free: float) -> list[list[L
 
 
 def _free(device: torch.device) -> float:
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")
+    """Bytes of the card that nobody uses, those that PyTorch keeps for later included."""
+    if device.type != "cuda":
+        return float("inf")
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + kept
