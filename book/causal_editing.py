@@ -499,7 +499,7 @@ if led:
 
 # %% tags=["hide-input"]
 page.table(
-    printed.rename_axis(["arm", "init"]).rename(index=lambda name: name.replace("_", " ")),
+    printed.rename_axis(["arm", "init"]),
     caption="Disentanglement in the paper's Tables 2 to 4 and here. The paper gives no floor; its lowest scores, 0.485 to "
     "0.49, are near the one half of doing nothing. Models, dictionaries, attributes and fitting differ: compare the "
     "order of the arms, not the values.",
@@ -532,7 +532,7 @@ if kept is not None:
 
 # %% tags=["hide-input"]
 page.table(
-    split.rename_axis(["arm", "init"]).rename(index=lambda name: name.replace("_", " ")),
+    split.rename_axis(["arm", "init"]),
     caption="Disentanglement on other pairs of the entities that rotation and masks were fitted on, seed 0: imported from "
     f"`results/calibration` ({kept.words if kept else ''}), not run by this page. The table above has new entities.",
 ) if len(split) else Markdown("No run of this reading is kept with this copy of the book.")  # fmt: skip

@@ -158,7 +158,7 @@ page.keep(report.found)
 Markdown(f"**{report.answer}**")
 
 # %%
-shown = ReportPage(out)
+shown = ReportPage(out, show=page.figure)
 shown.placed()
 
 # %%

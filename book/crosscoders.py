@@ -52,7 +52,7 @@ from sanity import figures
 from sanity.evals.across_seeds import SHARED
 from sanity.evals.crosscoding import BALANCED, EXCLUSIVE
 from sanity.experiments import separate_layers
-from sanity.publishing import Markdown, open_chapter
+from sanity.publishing import Markdown, count, open_chapter
 
 page = open_chapter("crosscoders", profile)
 figures.house_style()
@@ -143,7 +143,8 @@ page.table(
 )
 
 # %% [markdown]
-# By how much the trained arm leads, seed by seed. The last row asks what activations have beyond their covariance.
+# By how much the trained arm leads, seed by seed. The rows *on noise* ask what activations have beyond
+# their covariance.
 
 # %%
 pair = found.set_index(["metric", "arm", "seed"])["value"].sort_index()
@@ -181,13 +182,13 @@ pairs["fires on"] = pd.cut(
     [-1, 0, 0.003, 0.03, 1],
     labels=["nothing", "to 0.3 %", "to 3 %", "more of the tokens"],
 )
-by_frequency = pairs.groupby(["constraint", "init", "fires on"], observed=True, sort=False)["matched"].agg(
+by_frequency = pairs.groupby(["constraint", "init", "fires on"], observed=True)["matched"].agg(
     ["median", "size"]
 )
 
 # %% tags=["hide-input"]
 page.table(
-    course.rename(columns=names).rename_axis(["arm", "samples seen"]),
+    course.rename(columns=names).rename(index="{:,}".format, level=1).rename_axis(["arm", "samples seen"]),
     caption=f"Agreement between seeds along training (seeds {', '.join(map(str, sorted(set(along['seed']))))} and the next). Before it: "
     + ", ".join(f"{names[name]} {value:.3f}" for name, value in untrained.items()) + " (untrained).",
 )  # fmt: skip
@@ -221,7 +222,7 @@ if in_toy:
 
 # %% tags=["hide-input"]
 page.table(
-    agreed.rename_axis(["world", "arm"]),
+    agreed.rename(index=figures.place_name, level=0).rename_axis(["world", "arm"]),
     caption=f"Latents of one seed: the share with a partner of cosine {SHARED:g} in the next, the share within 0.8 of a true "
     "feature, and that share among latents that are shared and among the others. A dash: there are none.",
 ) if in_toy else Markdown(
@@ -253,14 +254,19 @@ metrics = [
 ]
 
 
+PAIRED = {
+    "crosscoders": "crosscoder, trained",
+    "separate_layers_cosine": "separate SAEs, paired by cosine",
+    "separate_layers_activations": "separate SAEs, paired by activations",
+}
+
+
 def arms_at(*places):
     """Mean scores of every arm at some sources, paired separate SAEs among them."""
     rows = crossed[crossed["world_or_hook"].isin(places) & crossed["metric"].isin(metrics)].copy()
     rows["arm"] = [figures.arm_words(c, i) for c, i in zip(rows["constraint"], rows["init"], strict=True)]
     apart = rows["experiment"].str.startswith("separate_layers")
-    rows.loc[apart, "arm"] = (
-        "separate SAEs, paired by " + rows.loc[apart, "experiment"].str.split("_").str[-1]
-    )
+    rows.loc[apart, "arm"] = rows.loc[apart, "experiment"].map(PAIRED)
     by = rows.pivot_table(index=["world_or_hook", "arm"], columns="metric", values="value", sort=False)
     return by[[name for name in metrics if name in by]]
 
@@ -274,7 +280,7 @@ in_world = arms_at("layered world", "shuffled world")
 # %% tags=["hide-input"]
 page.table(
     in_world.rename(columns=words).rename_axis(["", "arm"]),
-    caption=f"{len(toy.seeds)} seed(s), means. EV of both layers and of the worse one; features recovered (cosine above 0.8 to "
+    caption=f"{count(len(toy.seeds), 'seed')}, means. EV of both layers and of the worse one; features recovered (cosine above 0.8 to "
     f"the joined feature); of the latents that fire, exclusive: at least {EXCLUSIVE:.0%} of the norms in one layer; balanced: "
     f"at least {BALANCED:.0%} of an equal share in each; agreement of the layers, averaged over latents. Frozen decoder "
     "(truth): the true features as decoder. The soft-frozen decoder is held near its start in each layer by itself.",
@@ -292,7 +298,7 @@ latents["panel"] = latents["world_or_hook"] + " " + latents["constraint"]
 known = latents[latents["kind"].notna()]
 tells = {
     arm: {
-        "recovered": len(some),
+        "recovered": f"{len(some):,}",
         "by norms": roc_auc_score(some["kind"] < 0, 1 - (2 * some["share_0"] - 1).abs()),
         "by agreement": roc_auc_score(some["kind"] < 0, some["agreement"]),
     }
@@ -346,7 +352,9 @@ page.table(
 
 # %% tags=["hide-input"]
 page.table(
-    permuted.rename(columns={"explained_variance": "EV", "permuted": "EV, decoders of other latents"}),
+    permuted.rename(columns={"explained_variance": "EV", "permuted": "EV, decoders of other latents"})
+    .rename(index=PAIRED, level=0)
+    .rename_axis(["arm", "layer"]),
     caption="Layer by layer, and with each layer's decoders handed to other latents: what is left would not need this latent's "
     "own decoder.",
 )

@@ -49,7 +49,7 @@ import pandas as pd
 
 from sanity import figures
 from sanity.experiments import sae_lens_comparison
-from sanity.publishing import Markdown, open_chapter, span
+from sanity.publishing import Markdown, count, open_chapter, span
 from sanity.stats import compared_orders
 
 page = open_chapter("harder_worlds", profile)
@@ -320,9 +320,9 @@ misfit_words = (
 page.figure(
     figures.misfit_moves(trained),
     finding=f"The most features are recovered by {found}; explained variance would choose {best}",
-    alt=f"Features recovered against explained variance of trained dictionaries that fit or do not. {misfit_words}",
+    alt=f"Features recovered against explained variance of trained dictionaries that fit or do not. {misfit_words.replace('*', '')}",
     caption=f"Trained arms on the independent world ({architecture}): the dictionary that fits, and an arrow from it to each "
-    f"that does not ({misfits['seed'].nunique()} seeds). Each is measured at its own L0.",
+    f"that does not ({count(misfits['seed'].nunique(), 'seed')}). Each is measured at its own L0.",
     data=(fits.reset_index(), "harder_worlds_misfits"),
 )
 
@@ -332,7 +332,7 @@ Markdown(misfit_words)
 # %% tags=["hide-input"]
 page.table(
     fits.round(3),
-    caption=f"Independent world, {misfits['seed'].nunique()} seeds for the misfits. Each arm has the L0 of its own "
+    caption=f"Independent world, {count(misfits['seed'].nunique(), 'seed')} for the misfits. Each arm has the L0 of its own "
     "dictionary. With half the latents no more than half of the features can each have one.",
 )
 

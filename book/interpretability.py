@@ -418,8 +418,7 @@ others = everywhere[(everywhere["world_or_hook"] != place) & (everywhere["metric
 page.table(
     others.groupby(["subject", "world_or_hook", "constraint", "init"], sort=False)["value"]
     .agg(["mean", "min", "max"])
-    .rename_axis(["model", "hook", "arm", "init"])
-    .rename(index=lambda name: str(name).replace("_", " "), level="arm"),
+    .rename_axis(["model", "hook", "arm", "init"]),
     caption="AUROC at the other hooks: mean, least and most over seeds.",
 ) if len(others) else None
 

@@ -54,6 +54,7 @@ from sanity import figures
 from sanity.evals import expected_max_cosine, smallest_cosine
 from sanity.evals.cone import EDGE
 from sanity.experiments import lazy_training
+from sanity.figures.style import line_above
 from sanity.models import Constraint
 from sanity.publishing import Markdown, count, open_chapter, span
 
@@ -82,7 +83,7 @@ settings = [
     (
         "architecture",
         "JumpReLU",
-        f"{real.architectures[0]}; {toy.architectures[0]} in the worlds",
+        " and ".join(dict.fromkeys(figures.ARCHITECTURE_NAMES[one.architectures[0]] for one in (real, toy))),
         "the primary grids",
     ),
     ("L0", "160", f"{real.l0[0]}; {toy.l0[0]} in the worlds", "the primary grids"),
@@ -164,8 +165,8 @@ summary = pd.DataFrame({"paper: cosine": {mark: papers.get(mark, ("", ""))[0] fo
 summary["paper: EV"] = [papers.get(mark, ("", ""))[1] for mark in marks]
 for place in places:
     for side in ("decoder", "encoder"):
-        summary[f"{place}: {side}"] = turned[place, side]
-    summary[f"{place}: EV"] = explained[place]
+        summary[f"{figures.place_name(place)}: {side}"] = turned[place, side]
+    summary[f"{figures.place_name(place)}: EV"] = explained[place]
 page.table(
     summary.rename_axis("steps"),
     caption="Median cosine to init over latents (mean over followed seeds), and explained variance of the next batch, where "
@@ -201,9 +202,9 @@ page.figure(
 
 # %% tags=["hide-input"]
 page.table(
-    by_frequency.set_axis([f"{place}: {side}" for place, side in by_frequency.columns], axis=1).rename_axis(
-        "latents"
-    ),
+    by_frequency.set_axis(
+        [f"{figures.place_name(place)}: {side}" for place, side in by_frequency.columns], axis=1
+    ).rename_axis("latents"),
     caption="Median cosine to init at the end, by how often latents are active.",
 )
 
@@ -269,7 +270,7 @@ papers_tau = pd.DataFrame(
 # %% tags=["hide-input"]
 page.figure(
     figures.tau_sweep(sweep, primary, hook=hook),
-    finding=f"A cone of cosine 0.8 gives {papers_tau.iloc[:, -1]['share of the way']:.0%} of the way from frozen to trained, and holds as many latents on noise: {papers_tau.iloc[:, -1]['on the edge']:.0%} and {papers_tau.iloc[:, -1]['on the edge, noise']:.0%}",
+    finding=f"A cone of cosine 0.8 gives {papers_tau.iloc[:, -1]['share of the way']:.0%} of the way from frozen to trained; {papers_tau.iloc[:, -1]['on the edge']:.0%} of the latents end at its edge, {papers_tau.iloc[:, -1]['on the edge, noise']:.0%} on noise",
     alt="Explained variance, recovery and distance from the start against the cone's tau. "
     + " ".join(
         f"{name}: tau = 0.8 is {column['share of the way']:.0%} of the way from the frozen to the trained arm's explained "
@@ -335,14 +336,15 @@ release = release.unstack("trained_on_noise").rename(columns={False: "activation
 
 
 # %% tags=["hide-input"]
-def shown(value: float) -> str:
-    """The number; an edge that was not reached has none."""
-    return "never" if np.isnan(value) else f"{value:.3f}"
+def shown(name: str, on: str) -> str:
+    """The number of every seed that was run; an edge that was not reached has none."""
+    ran = release["gained by releasing", on].notna()
+    return ", ".join("never" if np.isnan(value) else f"{value:.3f}" for value in release.loc[ran, (name, on)])
 
 
 both_ways = "; ".join(
-    f"{name} {', '.join(map(shown, part['activations']))} on activations and {', '.join(map(shown, part['noise']))} on noise"
-    for name, part in ((name, release[name]) for name in release.columns.unique(0))
+    f"{name} {shown(name, 'activations')} on activations and {shown(name, 'noise')} on noise"
+    for name in release.columns.unique(0)
 )
 Markdown(
     f"By seed, as a share of the training (the nearest recorded step) and in explained variance: {both_ways}. A share that is as large on noise is no "
@@ -411,7 +413,7 @@ columns = {
     "reachable_share": "directions reached at 0.8",
 }
 page.table(
-    at_tau[list(columns)].rename(columns=columns),
+    at_tau[list(columns)].rename(columns=columns).astype({"d": "Int64", "m": "Int64"}),
     caption="At tau = 0.8. Bound: the paper's. Exact: the probability of the cap on the sphere, for one cone and for "
     "the union of m. Nearest anchor: the isotropic null of the largest of m cosines. The last column is the share of all "
     "directions to which some cone reaches with the cosine that counts as recovered.",
@@ -472,7 +474,10 @@ columns = {
     "kernel_alignment": "kernel: cosine",
 }
 page.table(
-    laziness[list(columns)].rename(columns=columns).rename_axis(["", "steps"]),
+    laziness[list(columns)]
+    .rename(columns=columns)
+    .rename(index=figures.place_name, level=0)
+    .rename_axis(["", "steps"]),
     caption="The same at a tenth of the steps and at the end: mean cosine of decoder rows to their start, Jaccard overlap of "
     "supports with those at init, explained variance (EV) of the trained weights and of the first-order model on given "
     "supports, and the tangent kernel.",
@@ -506,23 +511,27 @@ axes[-1, -1].set_visible(False)
 for ax, (measure, (title, usual)) in zip(axes.flat, measures.items(), strict=False):
     lowest = -1.0 if measure in ("predicted", "explained_variance") else 0.0
     for is_held, colour, line, label in (
-        (True, "#0072B2", "o-", "supports held"),
-        (False, "#D55E00", "s--", "supports switch"),
+        (True, "#0072B2", ("o", "-"), "supports held"),
+        (False, "#D55E00", ("s", "--"), "supports switch"),
     ):
         part = scaled[scaled["held"] == is_held].sort_values("alpha")
-        ax.plot(
-            part["alpha"], part[measure].clip(lower=lowest), line, color=colour, markersize=4, label=label
-        )
+        look = {"marker": line[0], "linestyle": line[1], "markersize": 4, "label": label}
+        line_above(ax, part["alpha"], part[measure], lowest=lowest, colour=colour, **look)
     level = max(ordinary[usual], lowest)
     ax.axhline(level, color="#000000", linestyle="-.", linewidth=1.2, label="ordinary training")
+    if ordinary[usual] < lowest:
+        at = ("axes fraction", "data")
+        ax.annotate(f"↓ {ordinary[usual]:.2f}", (0.02, level), xycoords=at, va="bottom", fontsize="x-small")
     ax.set_xscale("log")
     ax.set_title(title, fontsize="small")
     if measure == "kernel_change":
         ax.set_yscale("log")
     else:
-        ax.set_ylim(lowest - 0.05, 1.05)
+        ax.set_ylim(lowest - 0.1, 1.05)
 figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
-figure.supxlabel("scale alpha of the output; values below -1 are drawn at -1", fontsize="small")
+figure.supxlabel(
+    "scale alpha of the output; arrow: a value below -1, at its deepest with the number", fontsize="small"
+)
 ranges = " ".join(
     f"With supports {name}, from alpha = {part.index[0]:g} to {part.index[-1]:g} the overlap with the supports of init goes "
     f"from {part['jaccard'].iloc[0]:.2f} to {part['jaccard'].iloc[-1]:.2f}, the kernel's relative change from "
@@ -615,8 +624,15 @@ page.figure(
 
 # %% tags=["hide-input"]
 page.table(
-    medians.rename(columns=lambda name: name.replace("_", " "))
-    .rename(index=lambda name: Constraint.named(name).label, level="constraint")
+    medians.rename(
+        columns={
+            "null_isotropic": "null: isotropic",
+            "null_activations": "null: the data's covariance",
+            "null_dictionary": "null: the dictionary's second moments",
+            "encoder_decoder_cosine": "encoder and decoder",
+        }
+    )
+    .rename(index=figures.place_name, level=0)
     .rename_axis(["", "arm"]),
     caption="Medians over latents: cosine to the nearest and to the one-to-one matched latent of another seed, the same for "
     "random directions (isotropic, with the data's covariance, with the dictionary's second moments), and cosine of a "

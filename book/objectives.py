@@ -118,7 +118,7 @@ page.publish(gained, "objective_gains")
 
 by = gained.assign(
     architecture=gained["architecture"].map(figures.ARCHITECTURE_NAMES.__getitem__),
-    objective=gained["objective"].map(lambda name: Objective.named(name).title or name),
+    objective=gained["objective"].map(lambda name: Objective.named(name).title),
 ).groupby(["architecture", "objective"], sort=False)
 table = pd.DataFrame(
     {

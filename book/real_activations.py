@@ -147,7 +147,7 @@ page.figure(
     ),
     finding=f"In explained variance {words}",
     alt=f"Reconstruction scores of every arm. In explained variance {words}.",
-    caption=f"{figures.ARCHITECTURE_NAMES[architecture]}, L0 = {l0}, d_sae = {d_sae}, "
+    caption=f"{figures.ARCHITECTURE_NAMES[architecture]}, L0 = {l0}, {d_sae:,} latents, "
     f"{len(grid.seeds)} seeds. Explained variance on {data['tokens_held_out']:,} held-out tokens, the losses on "
     f"{page.profile.eval_named('loss').tokens:,} of them, from "
     f"{' or '.join(f'{n:g}' for n in sorted(set(spliced['n'])))} documents. "
@@ -286,7 +286,7 @@ shares = shares / shares.loc[("trained", "iso")]
 
 # %% tags=["hide-input"]
 page.table(
-    shares.rename(index=lambda name: name.replace("_", " ")),
+    shares,
     caption="Explained variance as a share of the trained arm's, in the paper's Tables 2 to 4 and here.",
     digits=2,
 )
@@ -302,8 +302,7 @@ arms = ["subject", "world_or_hook", "constraint", "init"]
 page.table(
     others.groupby(arms, sort=False)["value"]
     .agg(["mean", "min", "max"])
-    .rename_axis(["model", "hook", "arm", "init"])
-    .rename(index=lambda name: str(name).replace("_", " "), level="arm"),
+    .rename_axis(["model", "hook", "arm", "init"]),
     caption="Explained variance at the other hooks: mean, least and most over seeds.",
 ) if len(others) else None
 

@@ -125,7 +125,7 @@ computed = [known.get(cell.key) for cell in cells]
 table = pd.DataFrame(
     {
         "label": cell.label,
-        "stage": cell.stage,
+        "stage": cell.stage.replace("_", " "),
         "expected_s": cell.cost.seconds,
         "took_s": result.seconds if result else float("nan"),
         "megabytes": sum(file["bytes"] for file in result.files.values()) / 1e6 if result else float("nan"),

@@ -414,7 +414,7 @@ for k in (1, 5):
 
 # %% tags=["hide-input"]
 page.table(
-    pd.DataFrame(columns).rename_axis(["arm", "init"]).rename(index=lambda name: name.replace("_", " ")),
+    pd.DataFrame(columns).rename_axis(["arm", "init"]),
     caption="Accuracy, and share of the trained arm's lead over chance, in the paper's Table 2 and here.",
     digits=2,
 )

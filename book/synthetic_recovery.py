@@ -548,9 +548,8 @@ def reference_table(metric: str) -> pd.DataFrame:
 if has_references:
     ev, weighted = reference_table("explained_variance"), reference_table("frequency_weighted_recovery")
     lead = ev.loc["truth, trained encoder"] - ev.loc["signed basis, tied encoder"]
-    both = pd.DataFrame({"lead": lead, "found": weighted.loc["trained from random directions"]}).sort_values(
-        "lead"
-    )
+    both = pd.DataFrame({"lead": lead, "found": weighted.loc["trained from random directions"]})
+    both = both.dropna().sort_values("lead")  # the truth has a trained encoder for some architectures only
     display(
         page.table(
             ev,
@@ -711,7 +710,7 @@ variants = variants.rename(index=figures.ARCHITECTURE_NAMES.__getitem__, level=1
 # %% tags=["hide-input"]
 training = page.profile.grid(tried[-1]).training if "synthetic_recovery_auxiliary" in tried else {}
 page.table(
-    variants.rename(columns=lambda name: name.replace("_", " ")).rename_axis(columns=None),
+    variants.rename_axis(columns=None),
     caption=f"Trained arms of the first seed after {samples:,} samples, at each learning rate tried and with the auxiliary loss"
     + (
         f" (weight {training['auxiliary']:g}, for latents silent for {training['dead_after_tokens']:,} samples)"

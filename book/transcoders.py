@@ -94,7 +94,7 @@ pd.DataFrame(
     [
         ("model, MLP", source.at.subject, page.profile.place_of(grid.sources[0])),
         ("input", "ln2.hook_normalized", "what the module `mlp` is given: the same, times the norm's gain"),
-        ("latents; L0", "many times the width", f"{grid.d_sae[0]:,}; {grid.l0[0]} ({grid.architectures[0]})"),
+        ("latents; L0", "many times the width", f"{grid.d_sae[0]:,}; {grid.l0[0]} ({figures.ARCHITECTURE_NAMES[grid.architectures[0]]})"),
         ("training tokens; samples seen", "tens of millions and more", f"{source.train_tokens:,}; {grid.steps * grid.batch_size:,}"),
         ("held-out tokens", "not stated", f"{source.held_out_tokens:,}"),
         ("learning rate; batch; seeds", "", f"{grid.learning_rates[0]:g}; {grid.batch_size}; {len(grid.seeds)}"),
@@ -205,7 +205,7 @@ leads = pd.DataFrame(
 
 # %% tags=["hide-input"]
 page.table(
-    leads,
+    leads.rename_axis("over"),
     caption=f"The trained transcoder's lead over each other arm: mean and range of differences paired by seed ({seeds}).",
 )
 
@@ -377,7 +377,8 @@ page.gates("explained_variance", "beyond_affine", "features_written", "maps_reco
 # The short answer on top of the page.
 page.answer(
     f"The best affine map of the input explains {affine:.3f} of the MLP's output without any latent, the trained transcoder "
-    f"{ev['trained']:.3f}: beyond that map it explains {beyond['trained']:+.3f} of what is left. Of an MLP with drawn weights a "
+    f"{ev['trained']:.3f}. Of what that map leaves, the transcoder explains {beyond['trained']:+.3f}"
+    f"{', less than nothing' if beyond['trained'] < 0 else ''}. Of an MLP with drawn weights a "
     f"transcoder explains {ev[random_arm]:.3f}.",
     sure=f"{seeds}, paired (mean and range): beyond the affine map, trained minus soft-frozen decoder "
     f"{lead('beyond_affine', 'trained', 'soft-frozen decoder')}, minus frozen decoder "

@@ -181,14 +181,15 @@ for name, part in shares.groupby("world_or_hook", sort=False):
         for one in others.sort_index().itertuples()
         if (one.architecture, one.metric) in trained.index
     )
+    opening = f"The{where[3:]}" if pd.isna(subject) else where  # a model's name is written as it is
     level = l0["synthetic_recovery" if pd.isna(subject) else "real_activations"]
     seeds = sorted(set(part["seeds"]))
     display(
         page.figure(
             figures.places_between(part, metrics=labels),
-            finding=f"{where[0].upper()}{where[1:]}: the best baseline beats the trained arm in {sum(trained.get((one.architecture, one.metric), 2) < one.share for one in others.itertuples())} of {len(others)} cases",
+            finding=f"{opening}: the best baseline beats the trained arm in {sum(trained.get((one.architecture, one.metric), 2) < one.share for one in others.itertuples())} of {len(others)} cases",
             alt=f"Every arm between floor and ceiling, {where}. The trained arm and the best of the others: {leaders}.",
-            caption=f"{where[0].upper()}{where[1:]}: {part['d_sae'].iloc[0]:,} latents, L0 = {level}. Mean over seeds "
+            caption=f"{opening}: {part['d_sae'].iloc[0]:,} latents, L0 = {level}. Mean over seeds "
             f"({' or '.join(map(str, seeds))}) and its 95 % t-interval; hollow: a single seed, which has none.",
         )
     )
@@ -253,6 +254,7 @@ sensitivity = claims.sensitivity_table(comparisons)
 # %% tags=["hide-input"]
 page.publish(sensitivity, "assay_sensitivity")
 leads = sensitivity.assign(
+    experiment=sensitivity["experiment"].str.replace("_", " "),
     metric=[ledger.metrics[name].label for name in sensitivity["metric"]],
     shown=[
         "control not run" if not seeds else "yes" if shown else "no"
@@ -363,13 +365,26 @@ if len(known):
             f"Of {len(known)} comparisons, {' and '.join(f'{n} {how}' for how, n in enough.items())} have the seeds that their "
             f"margin needs. The most demanding is `{hardest['claim']}`, whose margin of {hardest['margin']:.0%} takes "
             f"{hardest['seeds_needed']:.0f} seeds at the observed SD and {hardest['seeds_needed_high']:.0f} at its limit; there are {hardest['seeds']}. "
-            f"{len(power) - len(known)} more have a single seed or no spread at all, from which no number can be worked out."
+            + (
+                f"{len(power) - len(known)} more have a single seed or no spread at all, from which no number can be worked out."
+                if len(power) > len(known)
+                else ""
+            )
         ),
     )
 
 # %% tags=["hide-input"]
 page.table(
-    power.set_index("claim")
+    power.rename(
+        columns={
+            "sd": "SD",
+            "sd_high": "SD, upper limit",
+            "detectable": "smallest difference seen",
+            "smallest_margin_high": "the same at the SD's limit",
+            "seeds_needed_high": "seeds needed at the SD's limit",
+        }
+    )
+    .set_index("claim")
     .astype(object)
     .map(lambda v: f"{v:.2g}" if isinstance(v, float) else v)
     .replace("nan", "–"),
@@ -470,7 +485,9 @@ display(
     page.table(
         pd.DataFrame(
             dependence, columns=["factor", "over the", "lead", "seeds", "tested seeds", "p", "per doubling"]
-        ).fillna(""),
+        )
+        .astype(object)
+        .fillna(""),
         caption=f"{lost}The trained arm's lead in explained variance by level, the fewest seeds of a level, and the test that "
         "the lead is the same at all levels (p), with its change per doubling; empty where it cannot be tested.",
     ),

@@ -90,7 +90,9 @@ def ledger_of(
     experiments = _entries(Experiment, "experiment", content["experiments"], faults)
     scales = _entries(Scale, "scale", content["scales"], faults)
     controls = _entries(Control, "control", content["controls"], faults)
-    claims = _claims(content["claims"], content["margins"], known, faults)
+    called = content.get("called", {})
+    raw = [_in_words(entry, called) if isinstance(entry, dict) else entry for entry in content["claims"]]
+    claims = _claims(raw, content["margins"], known, faults)
     faults += [
         f"claim {claim.id!r}, field scale: no scale is called {claim.scale!r}; {_there([ANY_SCALE, *scales])}"
         for claim in claims
@@ -100,6 +102,18 @@ def ledger_of(
         raise BadInputError(f"{where}: " + "; ".join(faults))
     pilots = frozenset(content["pilot_seeds"])
     return Ledger(tuple(claims), known, scales, experiments, controls, pilots, content)
+
+
+def _in_words(entry: dict[str, Any], called: Mapping[str, str]) -> dict[str, Any]:
+    """A claim whose arms say what pages call the experiments that they name."""
+
+    def arm(found: Any) -> Any:
+        if isinstance(found, list | tuple):
+            return [arm(one) for one in found]
+        named = isinstance(found, dict) and found.get("experiment") in called
+        return {**found, "called": called[found["experiment"]]} if named else found
+
+    return {**entry, **{side: arm(entry[side]) for side in ("judged", "against") if side in entry}}
 
 
 def _entries(kind: type[_Kind], what: str, raw: Any, faults: list[str]) -> dict[str, _Kind]:

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from sanity.claims.ledger import book_folder
+from sanity.models import Constraint
 from sanity.stats.deciding import RANGE_SDS
 
 CHANCE = {
@@ -75,13 +76,23 @@ def headline_pairs(folder: Path | None = None) -> pd.DataFrame:
     """
     cells = reread_tables(folder)
     main = cells[(cells["layer"] == 12) & (cells["architecture"] == "BatchTopK") & cells["best"]]
-    winners = {row["metric"]: f"{row['variant']} ({row['init']})" for row in main.to_dict("records")}
+    winners = {row["metric"]: _arm(row["variant"], row["init"]) for row in main.to_dict("records")}
     rows = [
-        ("autointerp_judge", 0.87, 0.90, "soft_frozen_decoder (iso)", "inferred: the text's 0.88, no table"),
+        (
+            "autointerp_judge",
+            0.87,
+            0.90,
+            _arm("soft_frozen_decoder", "iso"),
+            "inferred: the text's 0.88, no table",
+        ),
         ("sparse_probing_top1", 0.69, 0.72, winners["sparse_probing_top1"], "best of five in Table 2"),
         ("ravel_disentanglement", 0.73, 0.72, winners["ravel_disentanglement"], "best of five in Table 2"),
     ]
     return pd.DataFrame(rows, columns=["metric", "paper_baseline", "paper_trained", "winner", "known_from"])
+
+
+def _arm(variant: str, init: str) -> str:
+    return f"{Constraint.named(variant).label} ({init})"
 
 
 def _collapsed(cells: pd.DataFrame) -> pd.Series:

@@ -61,7 +61,7 @@ def claims_table(
             "id": result.claim.id,
             "claim": result.claim.statement,
             "by": result.claim.by,
-            "where": result.claim.where,
+            "where": result.claim.where.replace("_", " "),
             "paper": result.claim.paper or "",
             "the paper's own numbers": (printed or {}).get(result.claim.id, ""),
             "ours": _number(result),

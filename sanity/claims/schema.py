@@ -40,6 +40,8 @@ class Parts(_Entry):
 
     pilot_seeds: tuple[Annotated[StrictInt, Field(ge=0, lt=2**63)], ...]
     experiments: dict[str, Any]
+    called: dict[str, Text] = Field(default_factory=dict)
+    """What pages call the experiments whose name stands in the name of an arm."""
     scales: dict[str, Any]
     margins: dict[str, Any]
     controls: dict[str, Any]
@@ -112,14 +114,20 @@ class ArmOf(_Entry):
     world_or_hook: str | None = None
     architecture: ArchitectureName | None = None
     l0_target: Annotated[int, Field(gt=0)] | None = None
+    called: str = Field(default="", exclude=True)
+    """What pages call the experiment; filled in from the ledger's `called`, and no part of what is chosen."""
 
     @property
     def label(self) -> str:
-        """The arm in words: "frozen decoder (cov)"."""
+        """The arm in words: "frozen decoder (cov)"; the usual init is said where nothing else is."""
         objective = "" if self.objective == "plain" else Objective.named(self.objective).label
+        architecture = Architecture.class_named(self.architecture).title if self.architecture else ""
         l0 = f"L0 = {self.l0_target}" if self.l0_target else ""
-        parts = (self.init, objective, self.architecture, l0, self.world_or_hook, self.experiment)
-        return f"{Constraint.named(self.constraint).label} ({', '.join(part for part in parts if part)})"
+        own = (objective, architecture, l0, self.world_or_hook, self.called or self.experiment)
+        parts = [part for part in own if part]
+        if self.init != "iso" or not parts:
+            parts.insert(0, self.init)
+        return f"{Constraint.named(self.constraint).label} ({', '.join(parts)})"
 
 
 class Control(_Entry):

@@ -33,7 +33,7 @@ class Named(Checked):
     name: ClassVar[str] = ""
     """In profiles, claims and tables; a class without one is a base and cannot be chosen."""
     title: ClassVar[str] = ""
-    """As readers see it; by default the name with spaces."""
+    """As readers see it; a class without one of its own has its name with spaces."""
     family: ClassVar[str] = ""
     known: ClassVar[dict[str, type[Any]]]
     """Every named class of the family."""
@@ -55,6 +55,8 @@ class Named(Checked):
                 f"{cls.__module__}.{cls.__qualname__} calls itself {name!r}, and so does "
                 f"{before.__module__}.{before.__qualname__}: give one of them another name"
             )
+        if not cls.__dict__.get("title"):
+            cls.title = name.replace("_", " ")
         cls.known[name] = cls
 
     @property
@@ -73,9 +75,8 @@ class Named(Checked):
     @property
     def label(self) -> str:
         """The title, with the fields that differ from their defaults."""
-        words = self.title or self.name.replace("_", " ")
         _, bracket, changed = self.spelled.partition("(")
-        return f"{words} ({changed.removesuffix(')')})" if bracket else words
+        return f"{self.title} ({changed.removesuffix(')')})" if bracket else self.title
 
     @classmethod
     def class_named(cls, name: str) -> type[Any]:

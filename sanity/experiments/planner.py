@@ -30,7 +30,7 @@ from sanity.experiments.steps import (
     without_grades,
 )
 from sanity.profiles import Block, Profile
-from sanity.sources import Pace, RunSpec, Snapshot, Source
+from sanity.sources import Noise, Pace, RunSpec, Snapshot, Source
 
 
 def plan_grids(profile: Profile) -> Plan:
@@ -213,7 +213,8 @@ class _Planner:
         if source.is_control or getattr(one, "grades", True) is None or not one.grades_on(source):
             return
         # Of a world that every seed draws for itself, one says how an eval reads them all.
-        asked = (name, place, source.redrawn(0))
+        at = f"{place}, Gaussian noise" if isinstance(source, Noise) else place  # a gate of its own
+        asked = (name, at, source.redrawn(0))
         if any((made.eval, made.place, made.source.redrawn(0)) == asked for made in self.plan.graded):
             return
         inputs = {**self._source_cells(source), **self._prepared(name, one, source, place)}
@@ -227,7 +228,7 @@ class _Planner:
             cost=_cost(one.seconds("grade", source, run, self.pace)),
             threads=one.threads(source),
         )
-        self._once(self.plan.graded, Shared(name, place, source, cell))
+        self._once(self.plan.graded, Shared(name, at, source, cell))
 
     def _on_source(self, one: Eval, source: Source) -> EvalOnSource:
         return EvalOnSource(one, one.version, source, self.device)

@@ -26,7 +26,7 @@ from sanity.figures.recovery import (
     turning,
 )
 from sanity.figures.shares import shares_of_lead
-from sanity.figures.style import ARCHITECTURE_NAMES, arm_name, arm_words, house_style
+from sanity.figures.style import ARCHITECTURE_NAMES, arm_name, arm_words, house_style, place_name
 from sanity.figures.validity import graded_readings, scramble_matrix, truth_against_corruption
 from sanity.figures.worlds import misfit_moves, misses_of_parents, recovery_against_variance
 
@@ -59,6 +59,7 @@ __all__ = [
     "misfit_moves",
     "misses_of_parents",
     "norms_and_agreement",
+    "place_name",
     "places_between",
     "probing_by_arm",
     "probing_by_group",

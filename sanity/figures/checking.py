@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sanity.figures.style import with_data
+from sanity.figures.style import arrow_beyond, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _COLOURS = ("#56B4E9", "#0072B2", "#D55E00", "#999999", "#CC79A7", "#009E73", "#E69F00", "#882255", "#44AA99")
 _MARKS = ("o", "s", "^", "v", "P", "X", "D", "<", ">")
-# Nulls with a wrong decoder lie far below every floor.
+# Nulls with a wrong decoder lie far below every floor, and a given SAE may be above a ceiling.
 _LOWEST, _HIGHEST = -0.25, 1.1
 
 
@@ -29,20 +29,23 @@ def _short(name: str) -> str:
 def between_floor_and_ceiling(scores: pd.DataFrame, *, given: str, labels: dict[str, str]) -> Figure:
     """A row per metric: every seed of every null, and the given SAE, between floor (0) and ceiling (1).
 
-    `labels` are the metrics in order, with their names. What lies below the panel is drawn at its edge.
+    `labels` are the metrics in order, with their names. What lies beyond the panel is an arrow.
     """
     nulls = [arm for arm in scores["arm"].unique() if arm != given]
-    figure, ax = plt.subplots(figsize=(8.4, 0.6 * len(labels) + 2.1), layout="constrained")
+    figure, ax = plt.subplots(
+        figsize=(8.4, max(0.6, 0.14 * len(nulls)) * len(labels) + 2.1), layout="constrained"
+    )
     for height, metric in enumerate(labels):
         part = scores[scores["metric"] == metric]
         floor, ceiling = part["floor"].mean(), part["ceiling"].astype(float).mean()
         for i, arm in enumerate(nulls):
             share = (part.loc[part["arm"] == arm, "value"] - floor) / (ceiling - floor)
-            offset = 0.56 * ((i + 0.5) / len(nulls) - 0.5)
+            offset = 0.8 * ((i + 0.5) / len(nulls) - 0.5)
             _mark(ax, share.to_numpy(), height + offset, _COLOURS[i % 9], _MARKS[i % 9])
         ours = ((part.loc[part["arm"] == given, "value"] - floor) / (ceiling - floor)).to_numpy()
-        if len(ours):
-            ax.plot([ours.mean()] * 2, [height - 0.36, height + 0.36], color="black", linewidth=2.5, zorder=4)
+        ends, said = (_LOWEST, _HIGHEST), f"{ours.mean():.0%}" if len(ours) else ""
+        if len(ours) and not arrow_beyond(ax, height, ours.mean(), said, ends=ends, colour="black"):
+            ax.plot([ours.mean()] * 2, [height - 0.42, height + 0.42], color="black", linewidth=2.5, zorder=4)
     for i, arm in enumerate(nulls):
         ax.scatter([], [], color=_COLOURS[i % 9], marker=_MARKS[i % 9], s=26, label=_short(arm))
     ax.plot([], [], color="black", linewidth=2.5, label=_short(given))
@@ -58,16 +61,15 @@ def between_floor_and_ceiling(scores: pd.DataFrame, *, given: str, labels: dict[
 
 
 def _mark(ax: Axes, shares: np.ndarray, height: float, colour: str, marker: str) -> None:
-    """The seeds of a null; those beyond the panel as arrows at its edge."""
+    """The seeds of a null; those beyond the panel as an arrow at its edge, with their mean."""
+    ends = (_LOWEST, _HIGHEST)
     inside = shares[(shares >= _LOWEST) & (shares <= _HIGHEST)]
     ax.scatter(
         inside, np.full(len(inside), height), s=20, color=colour, marker=marker, alpha=0.85, linewidths=0
     )
-    if len(inside) < len(shares):
-        ax.annotate(
-            "", (_LOWEST - 0.025, height), (_LOWEST + 0.06, height),
-            arrowprops={"arrowstyle": "->", "color": colour, "linewidth": 1.5},
-        )  # fmt: skip
+    for beyond in (shares[shares < _LOWEST], shares[shares > _HIGHEST]):
+        if len(beyond):
+            arrow_beyond(ax, height, beyond.mean(), f"{beyond.mean():.0%}", ends=ends, colour=colour)
 
 
 @with_data

@@ -122,10 +122,8 @@ def examples_html(rows: Iterable[tuple[str, str, Sequence[Context]]], *, caption
     body = []
     for arm, about, contexts in rows:
         strongest = max((context.strength for context in contexts), default=1.0)
-        shown = "".join(
-            f'<div style="margin-bottom:.35rem">{context_html(context, strongest=strongest)}</div>'
-            for context in contexts
-        )
+        each = '<div class="sanity-context" style="margin-bottom:.35rem">{}</div>'
+        shown = "".join(each.format(context_html(one, strongest=strongest)) for one in contexts)
         body.append(
             f'<tr><td style="min-width:6rem">{escape(arm)}</td>'
             f'<td style="min-width:11rem">{escape(about)}</td><td>{shown}</td></tr>'

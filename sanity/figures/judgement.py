@@ -10,7 +10,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Patch
 
-from sanity.figures.style import ARCHITECTURE_NAMES, ARM_COLOURS, MARKS, WIDE, arm_name, with_data
+from sanity.figures.style import (
+    ARCHITECTURE_NAMES,
+    ARM_COLOURS,
+    MARKS,
+    WIDE,
+    arm_name,
+    arrow_beyond,
+    with_data,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,13 +94,8 @@ def _place(ax: Axes, row: Mapping[Hashable, Any], height: int) -> None:
     colour, init = ARM_COLOURS[row["constraint"]], row["init"]
     hollow = "white" if np.isnan(low) else colour
     ax.plot([low, high], [height, height], color=colour, linewidth=1.6)
-    if not LEFT <= mean <= RIGHT:
-        edge, inside, side = (LEFT, 0.1, "left") if mean < LEFT else (RIGHT, 0.9, "right")
-        arrow = {"arrowstyle": "->", "color": colour, "linewidth": 1.4, "shrinkA": 0, "shrinkB": 0}
-        ax.annotate("", (edge, height), (inside, height), arrowprops=arrow)
-        ax.text(inside, height, f" {mean:.2f} ", ha=side, va="center", fontsize="x-small", color=colour)
-        return
-    ax.plot(mean, height, marker=MARKS[init], markersize=5, color=colour, markerfacecolor=hollow)
+    if not arrow_beyond(ax, height, mean, f"{mean:.2f}", ends=(LEFT, RIGHT), colour=colour):
+        ax.plot(mean, height, marker=MARKS[init], markersize=5, color=colour, markerfacecolor=hollow)
 
 
 @with_data

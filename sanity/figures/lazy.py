@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 
-from sanity.figures.style import WIDE, legend_below, reference, with_data
+from sanity.figures.style import WIDE, legend_below, line_above, place_name, reference, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,11 +36,6 @@ LAZINESS = {
     ),
 }
 """Row -> column of the curve, name, colour, line."""
-
-
-def place_name(place: str) -> str:
-    """A place as titles name it."""
-    return f"world,\n{place} probabilities" if place in ("constant", "variable") else place
 
 
 @with_data
@@ -95,16 +90,15 @@ def laziness_trajectories(curves: pd.DataFrame) -> Figure:
         part = part[part["step"] > 0]  # a log axis has no place for the start
         for ax, (name, lines) in zip(axes, LAZINESS.items(), strict=True):
             for column, label, colour, line in lines:
-                y = part[column].clip(lower=-1)
-                named = f"{label} ({name})"
-                ax.plot(_percent(part), y, line, color=colour, marker="o", markersize=3, label=named)
+                look = {"linestyle": line, "marker": "o", "markersize": 3, "label": f"{label} ({name})"}
+                line_above(ax, _percent(part), part[column], lowest=-1.0, colour=colour, **look)
         overlap, models, kernel = axes
         overlap.set_ylim(-0.03, 1.05)
-        models.set_ylim(-1.05, 1.05)
+        models.set_ylim(-1.1, 1.05)
         reference(models, 0.0, "the mean", kind="floor")
         reference(kernel, 0.0, "unchanged (change)", kind="floor")
         reference(kernel, 1.0, "unchanged (cosine)", kind="ceiling")
-    words = "share of the steps (log); explained variances below -1 are drawn at -1"
+    words = "share of the steps (log); arrow: an explained variance below -1, at its deepest with the value"
     legend_below(figure, *next(iter(panels.values())), ncols=2, title=words)
     return figure
 
@@ -118,10 +112,12 @@ def _panels(
     figure, axes = plt.subplots(
         len(rows), len(places), figsize=size, sharey="row", squeeze=False, layout="constrained"
     )
+    last = table.groupby("world_or_hook")["step"].transform("max")
+    first = float((100 * table["step"] / last)[table["step"] > 0].min())
     for ax in axes.flat:
-        _share_axis(ax, log=log)
+        _share_axis(ax, log=log, first=first)
     for place, ax in zip(places, axes[0], strict=True):
-        ax.set_title(place_name(place), fontsize="small")
+        ax.set_title(place_name(place).replace(", ", ",\n"), fontsize="small")
     for name, ax in zip(rows, axes[:, 0], strict=True):
         ax.set_ylabel(name)
     return figure, {place: list(axes[:, i]) for i, place in enumerate(places)}
@@ -146,11 +142,11 @@ def _cosine_axis(ax: Axes) -> None:
     reference(ax, 0.0, "unrelated", kind="floor")
 
 
-def _share_axis(ax: Axes, *, log: bool) -> None:
-    """Per cent of the steps, with the paper's two places marked."""
+def _share_axis(ax: Axes, *, log: bool, first: float) -> None:
+    """Per cent of the steps, from before the `first` that is drawn, with the paper's two places marked."""
     if log:
         ax.set_xscale("log")
-        ax.set_xlim(0.1, 100)
+        ax.set_xlim(min(0.1, 0.8 * first), 110)
         ax.set_xticks([0.1, 1, 10, 100], ["0.1 %", "1 %", "10 %", "100 %"])
     else:
         ax.set_xlim(0, 100)

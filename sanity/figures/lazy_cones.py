@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from sanity.baselines import FrozenDecoder, FrozenEncoder, SoftFrozenDecoder, Trained
-from sanity.figures.lazy import BLACK, BLUE, GREY, ORANGE, SKY, place_name
-from sanity.figures.style import ARM_COLOURS, WIDE, reference, with_data
+from sanity.figures.lazy import BLACK, BLUE, GREY, ORANGE, SKY
+from sanity.figures.style import ARM_COLOURS, WIDE, place_name, reference, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,7 +134,7 @@ def quantile_bars(
                 label, (value, 1.0), xycoords=("data", "axes fraction"), fontsize="x-small", xytext=(2, -9),
                 textcoords="offset points", color="#555555",
             )  # fmt: skip
-        ax.set_title(place_name(place), fontsize="small")
+        ax.set_title(place_name(place).replace(", ", ",\n"), fontsize="small")
         ax.set_ylim(len(arms) - 0.4, -0.75)
     axes[0, 0].set_yticks(range(len(arms)), [arm.label for arm in arms])
     if len(columns) > 1:

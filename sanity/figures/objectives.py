@@ -57,7 +57,7 @@ def recovery_by_objective(scores: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         part = scores[scores["architecture"] == architecture]
         wide = part.pivot_table(index=["objective", "seed"], columns="metric", values="value", sort=False)
         for objective, ends in wide.groupby(level="objective", sort=False):
-            shown[Objective.named(str(objective)).title or str(objective)] = ax.scatter(
+            shown[Objective.named(str(objective)).title] = ax.scatter(
                 ends["explained_variance"],
                 ends["recovery"],
                 s=52,

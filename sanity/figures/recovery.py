@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -90,18 +90,24 @@ def _paper_marks(ax: Axes, printed: pd.DataFrame, world: str, architecture: str,
             ax.plot(1.5 * at, value, "D", mfc="white", mec=GLANCE[metric][1], ms=6, zorder=4)
 
 
+def _panels(
+    worlds: Sequence[str], *, height: float, rows: int = 1, sharey: Any = True, sharex: bool = False
+) -> tuple[Figure, np.ndarray]:
+    """Axes [row, world], a column for each world, which is named above it."""
+    size = (min(WIDE, 4.6 * len(worlds)), height)
+    figure, axes = plt.subplots(
+        rows, len(worlds), figsize=size, sharex=sharex, sharey=sharey, squeeze=False, layout="constrained"
+    )
+    for ax, world in zip(axes[0], worlds, strict=True):
+        ax.set_title(f"{world} probabilities")
+    return figure, axes
+
+
 @with_data
 def turning(curves: pd.DataFrame) -> Figure:
     """Cosine of decoder rows to their start against samples: median, and 5 to 95 % of the latents."""
     worlds, names = (list(dict.fromkeys(curves[c])) for c in ("world_or_hook", "architecture"))
-    figure, axes = plt.subplots(
-        1,
-        len(worlds),
-        figsize=(min(WIDE, 4.6 * len(worlds)), 3.4),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    figure, axes = _panels(worlds, height=3.4)
     for ax, world in zip(axes[0], worlds, strict=True):
         part = curves[(curves["world_or_hook"] == world) & (curves["samples_seen"] > 0)]
         for name in names:
@@ -114,7 +120,6 @@ def turning(curves: pd.DataFrame) -> Figure:
             )
         ax.set_xscale("log")
         ax.set_ylim(-0.1, 1.02)
-        ax.set_title(f"{world} probabilities")
         ax.set_xlabel("samples seen")
     axes[0, 0].set_ylabel("cosine to init")
     legend_below(figure, axes[0, -1], ncols=5)
@@ -132,15 +137,7 @@ def reference_ladder(
     """
     worlds = list(dict.fromkeys(references["world_or_hook"]))
     kinds = list(dict.fromkeys(references["dictionary"]))
-    figure, axes = plt.subplots(
-        1,
-        len(worlds),
-        figsize=(min(WIDE, 4.6 * len(worlds)), 0.5 * len(kinds) + 1.6),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    figure, axes = _panels(worlds, height=0.5 * len(kinds) + 1.6, sharex=True)
     for ax, world in zip(axes[0], worlds, strict=True):
         part = references[references["world_or_hook"] == world]
         for rule, points in part.groupby("rule", sort=False):
@@ -167,7 +164,6 @@ def reference_ladder(
                 fontsize="x-small",
                 color="#555555",
             )
-        ax.set_title(f"{world} probabilities")
         ax.set_xlabel("explained variance")
         ax.set_xlim(0, 1)
     axes[0, 0].set_yticks(range(len(kinds)), kinds)
@@ -180,14 +176,7 @@ def reference_ladder(
 def latents_in_use(latents: pd.DataFrame, *, d_in: int, random_antipode: float) -> Figure:
     """Top: firing frequency by rank, 2 d_in marked. Bottom: each live latent's most opposite one."""
     worlds, names = (list(dict.fromkeys(latents[c])) for c in ("world_or_hook", "architecture"))
-    figure, axes = plt.subplots(
-        2,
-        len(worlds),
-        figsize=(min(WIDE, 4.6 * len(worlds)), 5.6),
-        sharey="row",
-        squeeze=False,
-        layout="constrained",
-    )
+    figure, axes = _panels(worlds, rows=2, height=5.6, sharey="row")
     for column, world in enumerate(worlds):
         top, bottom = axes[:, column]
         for name in names:
@@ -206,7 +195,6 @@ def latents_in_use(latents: pd.DataFrame, *, d_in: int, random_antipode: float) 
         bottom.axvline(random_antipode, color="#555555", linestyle=":", linewidth=1.1)
         top.set_xscale("log")
         top.set_yscale("log")
-        top.set_title(f"{world} probabilities")
         top.set_xlabel("latents, most active first")
         bottom.set_xlabel("cosine to the most opposite live latent")
     axes[0, 0].set_ylabel("fires in (share of samples)")
@@ -222,14 +210,7 @@ def threshold_sweep(features: pd.DataFrame, *, null: tuple[np.ndarray, np.ndarra
     `null` gives cosines and the exact share that a random dictionary of the same size has above each.
     """
     worlds, names = (list(dict.fromkeys(features[c])) for c in ("world_or_hook", "architecture"))
-    figure, axes = plt.subplots(
-        1,
-        len(worlds),
-        figsize=(min(WIDE, 4.6 * len(worlds)), 3.6),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    figure, axes = _panels(worlds, height=3.6)
     grid = np.linspace(0.2, 1, 161)
     for ax, world in zip(axes[0], worlds, strict=True):
         for name in names:
@@ -238,7 +219,6 @@ def threshold_sweep(features: pd.DataFrame, *, null: tuple[np.ndarray, np.ndarra
             _sweep(ax, part["matched_cosine"].dropna().to_numpy(), grid, name, ":")
         ax.plot(*null, color="#555555", linestyle="--", linewidth=1.1, label="random dictionary (exact)")
         ax.axvline(0.8, color="#555555", linewidth=0.8)
-        ax.set_title(f"{world} probabilities")
         ax.set_xlabel("bar on the cosine")
     axes[0, 0].set_ylabel("features above the bar")
     legend_below(figure, axes[0, -1], ncols=5)
@@ -280,14 +260,7 @@ def recovery_against_times_seen(table: pd.DataFrame) -> Figure:
 def leaving_the_truth(curves: pd.DataFrame) -> Figure:
     """Arms that start at the true dictionary: EV and mean max cosine against samples, a panel per world."""
     worlds, names = (list(dict.fromkeys(curves[c])) for c in ("world_or_hook", "architecture"))
-    figure, axes = plt.subplots(
-        1,
-        len(worlds),
-        figsize=(min(WIDE, 4.6 * len(worlds)), 3.6),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    figure, axes = _panels(worlds, height=3.6)
     for ax, world in zip(axes[0], worlds, strict=True):
         for name in names:
             part = curves[(curves["world_or_hook"] == world) & (curves["architecture"] == name)]
@@ -300,7 +273,6 @@ def leaving_the_truth(curves: pd.DataFrame) -> Figure:
             ax.plot(part["samples_seen"], alive, color=colour, linestyle=":")
         ax.set_xscale("log")
         ax.set_ylim(0, 1.02)
-        ax.set_title(f"{world} probabilities")
         ax.set_xlabel("samples seen")
     axes[0, 0].set_ylabel("solid: EV\ndashed: mean max cosine\ndotted: latents that fire", fontsize="small")
     legend_below(figure, axes[0, -1], ncols=5)

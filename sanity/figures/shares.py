@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.lines import Line2D
 
-from sanity.figures.style import ARM_COLOURS, arm_words
+from sanity.figures.style import ARM_COLOURS, arm_words, arrow_beyond
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,11 +79,7 @@ def _share(ax: Axes, row: Mapping[Any, Any], height: float) -> None:
     if np.isfinite(row["low"]):
         low, high = np.clip([row["low"], row["high"]], LOW, HIGH)
         ax.plot([low, high], [height, height], color=colour, linewidth=1.4, zorder=2)
-    if not LOW < row["share"] < HIGH:
-        left = row["share"] < LOW
-        at, side = (LOW, "left") if left else (HIGH, "right")
-        words = f"← {row['share']:.0%}" if left else f"{row['share']:.0%} →"
-        ax.annotate(words, (at, height), ha=side, va="center", fontsize="x-small", color=colour)
+    if arrow_beyond(ax, height, row["share"], f"{row['share']:.0%}", ends=(LOW, HIGH), colour=colour):
         return
     face = colour if filled else "white"
     ax.plot(row["share"], height, mark, color=colour, markerfacecolor=face, markersize=5.5, zorder=3)

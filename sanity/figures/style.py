@@ -72,7 +72,7 @@ ARCHITECTURE_COLOURS = _Looks(
     },
     _spare_colour,
 )
-ARCHITECTURE_NAMES = _Looks({}, lambda name: Architecture.class_named(name).title or name)
+ARCHITECTURE_NAMES = _Looks({}, lambda name: Architecture.class_named(name).title)
 """As the architectures themselves declare them."""
 LINES = _Looks({"iso": "-", "cov": "--"}, lambda name: "-.")
 MARKS = _Looks({"iso": "o", "cov": "D"}, lambda name: "s")
@@ -88,6 +88,11 @@ def arm_words(constraint: str, init: str) -> str:
     """The name of an arm in a sentence: the init is said where it is not the usual one."""
     name = Constraint.named(constraint).label
     return name if init == "iso" else f"{name} ({Init.named(init).label})"
+
+
+def place_name(place: str) -> str:
+    """A world or hook as readers see it."""
+    return f"world, {place} probabilities" if place in ("constant", "variable") else place
 
 
 def with_data(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
@@ -140,6 +145,36 @@ def marks_outside(figure: Figure) -> int:
     return outside
 
 
+def arrow_beyond(
+    ax: Axes, height: float, value: float, words: str, *, ends: tuple[float, float], colour: str
+) -> bool:
+    """Whether `value` lies beyond the `ends` of the x axis; if so, an arrow at that end says `words`."""
+    if not np.isfinite(value) or ends[0] <= value <= ends[1]:
+        return False
+    left = value < ends[0]
+    at, said, side = (ends[0], f"← {words}", "left") if left else (ends[1], f"{words} →", "right")
+    ground = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5}
+    ax.annotate(
+        said, (at, height), ha=side, va="center", fontsize="x-small", color=colour, bbox=ground, zorder=5
+    )
+    return True
+
+
+def line_above(ax: Axes, x: Any, y: Any, *, lowest: float, colour: str, **look: Any) -> None:
+    """A line with marks; points below `lowest` are arrows at that height, the deepest with its value."""
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    ax.plot(x, np.clip(y, lowest, None), color=colour, markevery=list(np.flatnonzero(y >= lowest)), **look)
+    below = np.flatnonzero(y < lowest)
+    if not len(below):
+        return
+    ax.plot(x[below], np.full(len(below), lowest), "v", color=colour, markersize=4)
+    deepest = below[y[below].argmin()]
+    ax.annotate(
+        f"{y[deepest]:.3g}", (x[deepest], lowest), xytext=(-3, 5), textcoords="offset points",
+        ha="right", fontsize="x-small", color=colour,
+    )  # fmt: skip
+
+
 def house_style() -> None:
     """Set matplotlib's defaults to the book's; call it once at the top of a chapter."""
     sns.set_theme(
@@ -178,6 +213,7 @@ def reference(ax: Axes, value: float, label: str, *, kind: str) -> None:
         fontsize="x-small",
         color="#555555",
         bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.5},
+        zorder=1.2,  # below curves and marks: a label may not hide them
     )
 
 

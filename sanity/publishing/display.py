@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import re
 import warnings
@@ -116,6 +117,42 @@ def _png(figure: Figure) -> bytes:
     return small.getvalue()
 
 
+def in_words(name: object) -> object:
+    """What pages call a declared name: a metric's, constraint's or objective's label, or a title.
+
+    >>> in_words("soft_frozen_decoder"), in_words("topk"), in_words("a word"), in_words(3)
+    ('soft-frozen decoder', 'TopK', 'a word', 3)
+    """
+    from sanity.evals.metric import METRICS
+    from sanity.models import Architecture, Constraint, Objective
+
+    if not isinstance(name, str):
+        return name
+    if name in Architecture.known:
+        return Architecture.known[name].title
+    kind = name.partition("(")[0]
+    if "_" not in kind:
+        return name  # a word of the field as it stands, such as trained, plain or recovery
+    if name in METRICS:
+        return METRICS[name].label
+    for family in (Constraint, Objective):
+        if kind in family.known:
+            with contextlib.suppress(BadInputError):  # it only begins like one
+                return family.named(name).label
+    return name
+
+
+def _as_read(table: pd.DataFrame) -> pd.DataFrame:
+    """`table` with declared names in words, and no header spelled as code."""
+
+    def header(name: object) -> object:
+        words = in_words(name)
+        return words.replace("_", " ") if isinstance(words, str) and words.isidentifier() else words
+
+    named = table.map(in_words).rename(index=in_words, columns=header)
+    return named.rename_axis(index=header, columns=header)
+
+
 LONG = 40
 """Rows from which on a table is a listing, and shows its caption alone until it is opened."""
 
@@ -123,10 +160,12 @@ LONG = 40
 def table_html(table: pd.DataFrame, *, caption: str, folded: bool = False, digits: int = 3) -> str:
     """`table` with its caption, in a frame that scrolls sideways; `folded` shows the caption alone first.
 
-    The index is shown if it has a name. A listing of more than `LONG` rows is always folded.
+    Declared names are shown in words (`in_words`). An index of numbers without a name is not shown. A listing
+    of more than `LONG` rows is always folded.
     """
-    rows = table.to_html(
-        index=table.index.nlevels > 1 or table.index.name is not None,
+    numbered = table.index.nlevels == 1 and table.index.dtype.kind in "iu"
+    rows = _as_read(table).to_html(
+        index=not numbered or table.index.name is not None,
         float_format=lambda number: f"{number:.{digits}f}",
         na_rep="–",
         border=0,

@@ -108,6 +108,7 @@ class ChapterPage:
         """The validity gates of some metrics, as a table: whether verdicts may rest on them, and why."""
         from sanity.evals.metric import METRICS
         from sanity.experiments.verdicts import verdict_cells
+        from sanity.figures import place_name
 
         (found,) = self.read.results([verdict_cells(self.read.plan).gates])
         gates = found.table("gates")
@@ -115,6 +116,7 @@ class ChapterPage:
         names = {"place": "world or hook", "state": "validity gate", "reason": "why"}
         shown = rows[["metric", *names]].rename(columns=names)
         shown["metric"] = shown["metric"].map(lambda name: METRICS[name].label)
+        shown["world or hook"] = shown["world or hook"].map(place_name)
         return self.table(shown.set_index("metric"), caption="Validity gates of this page's metrics.")
 
     def results(self, cells: Sequence[Cell]) -> list[Result]:
@@ -142,12 +144,15 @@ class ChapterPage:
     ) -> Html:
         """A figure with its alternative text, its caption, and data to download; `finding` is its title.
 
-        Without `data`, a figure of `sanity.figures` is published with the table that it was drawn from.
+        Without `data`, a figure of `sanity.figures` is published with the table that it was drawn from; any
+        other is refused.
         """
-        if data is None and hasattr(figure, "drawn_from"):
+        if data is None:
+            if not hasattr(figure, "drawn_from"):
+                raise BadInputError(f"a figure needs its numbers: give data=(table, name) ({alt})")
             name, table = figure.drawn_from
             data = (as_columns(table), self._own_name(name))
-        link = self.publish(*data).html if data is not None else ""
+        link = self.publish(*data).html
         title = f'<p class="sanity-finding">{escape(finding)}</p>' if finding else ""
         return Html(title + figure_html(figure, alt=alt, caption=caption, data=link))
 

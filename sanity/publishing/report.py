@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,12 +24,17 @@ _NOTHING = "Nothing of it was measured."
 
 
 class ReportPage:
-    """What a report's notebook holds on to."""
+    """What a report's notebook holds on to.
 
-    def __init__(self, folder: str | Path) -> None:
+    `show` makes a figure part of the page, given its `alt` and `caption`: in a chapter, `page.figure` also
+    publishes the numbers.
+    """
+
+    def __init__(self, folder: str | Path, *, show: Callable[..., Html] | None = None) -> None:
         from sanity.checking.report import Report  # loads torch, which other pages do without
 
         self.report = Report.load(folder)
+        self._show = show or (lambda figure, **texts: Html(figure_html(figure, **texts)))
         self.facts: Mapping[str, Any] = self.report.facts
 
     @property
@@ -66,14 +71,12 @@ class ReportPage:
         house_style()
         shown = self.report.scores[self.report.scores["metric"].isin(list(self.labels))]
         figure = between_floor_and_ceiling(shown, given=self.facts["given"], labels=self.labels)
-        return Html(
-            figure_html(
-                figure,
-                alt=f"The given SAE and all seeds of its nulls, floor to ceiling. {self.report.answer}",
-                caption="Black bar: the given SAE; one mark per seed of each null. Dotted: floor, dashed: "
-                f"ceiling. {self.facts['held_out_tokens']:,} held-out tokens, "
-                f"{self.facts['seeds']} seeds. Arrows: below the panel.",
-            )
+        return self._show(
+            figure,
+            alt=f"The given SAE and all seeds of its nulls, floor to ceiling. {self.report.answer}",
+            caption="Black bar: the given SAE; one mark per seed of each null. Dotted: floor, dashed: "
+            f"ceiling. {self.facts['held_out_tokens']:,} held-out tokens, "
+            f"{self.facts['seeds']} seeds. Arrows: beyond the panel, at this share.",
         )
 
     def verdicts(self) -> Html:
@@ -115,13 +118,11 @@ class ReportPage:
         if not known["smallest_margin"].notna().any():
             return Html("<p>With one seed of each null no margin can be named: take two or more.</p>")
         figure = margins_of_equivalence(known, labels=self.labels, margin=MARGIN)
-        return Html(
-            figure_html(
-                figure,
-                alt="From which margin on each null would be called equivalent to the given SAE.",
-                caption="Bars: margins at which the null would be called equivalent to the SAE. No bar: "
-                "at none up to half of the range.",
-            )
+        return self._show(
+            figure,
+            alt="From which margin on each null would be called equivalent to the given SAE.",
+            caption="Bars: margins at which the null would be called equivalent to the SAE. No bar: "
+            "at none up to half of the range.",
         )
 
     def latents(self) -> Html:

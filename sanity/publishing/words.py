@@ -10,11 +10,15 @@ def ahead(arm: str, gap: float, *, of: str = "the trained arm", digits: int = 3)
     'the trained arm is ahead of frozen decoder by 0.012'
     >>> ahead("frozen encoder", -0.007)
     'frozen encoder is ahead of the trained arm by 0.007'
+    >>> ahead("random directions", -0.007)
+    'random directions are ahead of the trained arm by 0.007'
     """
     size = f"{abs(gap):.{digits}f}"
     if float(size) == 0:
         return f"{arm} and {of} are level"
-    return f"{of} is ahead of {arm} by {size}" if gap > 0 else f"{arm} is ahead of {of} by {size}"
+    if gap > 0:
+        return f"{of} is ahead of {arm} by {size}"
+    return f"{arm} {'are' if arm.endswith('s') else 'is'} ahead of {of} by {size}"
 
 
 def count(number: int, thing: str) -> str:

@@ -16,6 +16,8 @@ from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 START_SECONDS = 60.0
+HIGHEST = 16_000
+"""Pixels: what Chromium can draw in one piece."""
 SLOWEST = 600.0
 """Seconds that a command may take: a busy machine is slow."""
 
@@ -45,6 +47,7 @@ class Tab:
         self._socket = websocket.create_connection(address, timeout=SLOWEST, suppress_origin=True)
         self._number = 0
         self._loaded = False
+        self._screen: dict[str, Any] = {"width": 800}
         self.said: list[str] = []
         self.asked: list[str] = []
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -77,6 +80,7 @@ class Tab:
 
     def screen(self, width: int, height: int, *, dark: bool = False) -> None:
         """How large the screen is, and which mode the system prefers."""
+        self._screen = {"width": width, "dark": dark}
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
                   mobile=width < 600)  # fmt: skip
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -133,14 +137,13 @@ class Tab:
                 )
 
     def photograph(self, path: Path, *, whole: bool = False) -> None:
-        """The screen, or the whole page, as a PNG."""
-        found = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole,
-                          **({"clip": self._whole()} if whole else {}))  # fmt: skip
+        """The screen, or the whole page, as a PNG; images are waited for."""
+        if whole:  # a screen as high as the page: beyond a screen's end Chromium lays the page out anew
+            height = self.call("Page.getLayoutMetrics")["cssContentSize"]["height"]
+            self.screen(**self._screen, height=int(min(height, HIGHEST)))
+        self.ask("Promise.all([...document.images].map((i) => i.decode().catch(() => null))).then(() => 0)")
+        found = self.call("Page.captureScreenshot", format="png")
         path.write_bytes(base64.b64decode(found["data"]))
-
-    def _whole(self) -> dict[str, float]:
-        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-        return {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
 
     def close(self) -> None:
         """Hang up."""

@@ -71,9 +71,10 @@ def measure_page(tab: Tab, page: Path) -> dict[str, Any]:
         "own MB": own / 1e6, "shared MB": shared / 1e6, "figures": figures, "no csv": no_csv,
         "no link": no_link, "smallest text": min(sizes, default=None), "clipped": tab.ask(probes.OUTSIDE),
         "tables": tables, "no frame": no_frame, "no scope": no_scope, "longest": longest,
+        "raw names": len(raw := tab.ask(probes.RAW)),
         "moves": " ".join(moving(tab)),
     }  # fmt: skip
-    said = list(tab.said)
+    said = [*tab.said, *(f"shows the name {name}" for name in raw)]
     tab.screen(*NARROW)
     tab.open(page.as_uri())
     row["overflow"] = len(tab.ask(probes.OVERFLOW)) + (

@@ -54,5 +54,20 @@ HITS = """[...document.querySelectorAll('#search-results li')].map((l) =>
   (l.querySelector('.context') || {}).textContent || '')"""
 """What the search page shows of every page that it has found."""
 
+RAW = r"""(() => {
+  const apart = ['code', 'pre', 'script', 'style', '[role=math]', '.math', 'mjx-container', '.sanity-data',
+    '.sanity-provenance', '[data-widget=quiz]', '.sanity-context', 'svg', 'details.hide'].join();
+  const known = ['d_in', 'd_sae', 'n_features', 'dictionary_learning'];
+  const name = /(?<![^\s(,:;])[a-z]+(?:_[a-z0-9]+)+(?![^\s),:;])/g;
+  const walk = document.createTreeWalker(document.querySelector('.bd-article'), NodeFilter.SHOW_TEXT);
+  const found = new Set();
+  while (walk.nextNode())
+    if (!walk.currentNode.parentElement.closest(apart))
+      for (const one of walk.currentNode.data.match(name) || [])
+        if (!known.includes(one)) found.add(one);
+  return [...found];
+})()"""
+"""Names of the code in sentences and tables, where a reader expects words; symbols are none."""
+
 WIDGETS = "[...document.querySelectorAll('[data-widget]')].map((w) => w.dataset.widget)"
 """The kinds of the things on a page that can be moved."""

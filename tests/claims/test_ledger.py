@@ -57,6 +57,15 @@ def test_the_books_ledger_is_sound(ledger: Ledger) -> None:
     assert ledger.pilot_seeds.isdisjoint({0, 1, 2, 3, 4})
 
 
+def test_no_arm_is_called_by_a_name_of_the_code(ledger: Ledger) -> None:
+    comparisons = [claim for claim in ledger.claims if not isinstance(claim, Value)]
+    sides = [(c.judged, *(c.against if isinstance(c.against, tuple) else (c.against,))) for c in comparisons]
+    names = {arm.label for side in sides for arm in side}
+    assert set(ledger.content["called"]) == {arm.experiment for side in sides for arm in side} - {None}
+    assert "trained (on Gaussian noise of the same covariance)" in names
+    assert {name for name in names if "_" in name and "blocks." not in name} == set()
+
+
 def test_every_margin_is_a_declared_share_and_says_why(ledger: Ledger) -> None:
     for claim in ledger.claims:
         if isinstance(claim, Value):

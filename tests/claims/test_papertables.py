@@ -62,6 +62,6 @@ def test_the_best_baseline_of_each_setting(cells: pd.DataFrame) -> None:
 
 def test_the_headline_pairs_are_different_baselines(repository: Path) -> None:
     pairs = headline_pairs(repository / "book" / "data").set_index("metric")
-    assert pairs.loc["sparse_probing_top1", "winner"] == "frozen_decoder (cov)"
-    assert pairs.loc[RAVEL, "winner"] == "soft_frozen_decoder (iso)"
+    assert pairs.loc["sparse_probing_top1", "winner"] == "frozen decoder (cov)"
+    assert pairs.loc[RAVEL, "winner"] == "soft-frozen decoder (iso)"
     assert "inferred" in str(pairs.loc["autointerp_judge", "known_from"])

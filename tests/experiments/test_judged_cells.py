@@ -36,7 +36,7 @@ from sanity.evals.judging import (
 )
 from sanity.evals.judging import interpretability as judging
 from sanity.evals.judging.asking import Question
-from sanity.evals.judging.interpretability import Opinion, scored
+from sanity.evals.judging.opinions import Opinion, scored
 from sanity.experiments.planner import plan_grids
 from sanity.experiments.plans import Plan
 from sanity.experiments.reading import Reader

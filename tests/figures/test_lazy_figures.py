@@ -9,6 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from sanity import figures
+from sanity.figures.style import marks_outside
 
 STEPS = [0, 1, 5, 10, 100]
 
@@ -63,6 +64,17 @@ def test_laziness_is_drawn_where_it_was_asked() -> None:
     figure = figures.laziness_trajectories(curves())
     assert len(figure.axes) == 6
     assert len(lines(figure, 0)["same sample (overlap of supports)"]) == 3
+
+
+def test_no_mark_of_laziness_is_invisible() -> None:
+    early = curves().replace({"step": {100: 4000}})  # the first step is a fortieth of a per cent
+    deep = early.assign(first_order_start=early["first_order_start"].where(early["step"] < 10, -7.25))
+    figure = figures.laziness_trajectories(deep)
+    assert marks_outside(figure) == 0
+    models = figure.axes[2]
+    assert any(text.get_text() == "-7.25" for text in models.texts)
+    arrows = [line for line in models.get_lines() if line.get_marker() == "v"]
+    assert [len(line.get_xdata()) for line in arrows] == [2]
 
 
 def scores(metrics: dict[str, float], taus: list[float], *, place: str, noise: bool) -> pd.DataFrame:

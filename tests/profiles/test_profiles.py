@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -67,6 +68,29 @@ def test_quick_has_the_seven_arms_on_three_seeds() -> None:
     assert (len(grid.seeds), len(grid.arms)) == (3, 7)
     rates = {*grid.learning_rates, *profile.grid("real_activations_rates").learning_rates}
     assert len(rates) == 2
+
+
+@pytest.mark.parametrize("name", ["smoke", "quick"])
+def test_no_two_references_share_a_gate(name: str) -> None:
+    graded = [(one.eval, one.place, one.source.subject) for one in plan_grids(profiles.load(name)).graded]
+    assert {one for one in graded if graded.count(one) > 1} == set()
+
+
+@pytest.mark.parametrize("name", ["smoke", "quick"])
+def test_the_readme_says_what_a_profile_is_planned_to_take(repository: Path, name: str) -> None:
+    rows = (repository / "README.md").read_text(encoding="utf-8").splitlines()
+    (row,) = (row for row in rows if row.startswith("| `make reproduce") and name in row)
+    said = re.search(r"(\d+) minutes as planned, ([0-9.]+) GB of disk", row)
+    assert said, row
+    cost = total_cost(planned(name))
+    assert cost.seconds / 60 == pytest.approx(float(said[1]), rel=0.1)
+    assert cost.disk_bytes / 1e9 == pytest.approx(float(said[2]), rel=0.1)
+
+
+def test_the_readme_leads_to_every_chapter(repository: Path) -> None:
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    chapters = {chapter.name for chapter in (repository / "book").glob("*.py")} - {"intro.py"}
+    assert {name for name in chapters if f"(book/{name})" not in readme} == set()
 
 
 def test_pilot_seeds_are_the_ledgers_and_are_never_judged(repository: Path) -> None:

@@ -101,7 +101,16 @@ def test_a_browser_finds_no_fault_in_any_page(book: Path, pages: Mapping[str, st
     with browser() as tab:
         for name in pages:
             row = measure_page(tab, html / f"{name}.html")
-            faults = ("console", "outside", "no frame", "no scope", "no link", "clipped", "overflow")
+            faults = (
+                "console",
+                "outside",
+                "no frame",
+                "no scope",
+                "no link",
+                "clipped",
+                "overflow",
+                "raw names",
+            )
             assert {fault: row[fault] for fault in faults} == dict.fromkeys(faults, 0), name
             assert row["smallest text"] is None or min(row["smallest text"], row["phone text"]) > 9
             for mode in ("light", "dark") if axe else ():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 
@@ -9,8 +10,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from sanity.errors import SanityError
-from sanity.publishing import Markdown, code
+from sanity.errors import BadInputError, SanityError
+from sanity.publishing import Markdown, code, open_chapter
 from sanity.publishing.display import figure_html, table_html
 
 HOSTILE = [
@@ -94,3 +95,27 @@ def test_a_figure_too_low_for_its_words_grows() -> None:
         ax.set_xlabel("share")
     assert 'alt="four"' in figure_html(figure, alt="four", caption="four")
     assert 2 < figure.get_figheight() <= 8
+
+
+def test_declared_names_are_shown_in_words() -> None:
+    table = pd.DataFrame(
+        {
+            "sparse_probing_top1": ["soft_frozen_decoder(cosine=0.6)", "topk"],
+            "known_from": ["even_encoder", "x"],
+        },
+        index=pd.Index(["autointerp_judge", "frozen_decoder"], name="metric_or_arm"),
+    )
+    html = table_html(table, caption="names")
+    for said in (
+        "sparse probing, one latent", "soft-frozen decoder 0.6", "TopK", "known from", "even encoder",
+        "judged interpretability (accuracy)", "frozen decoder", "metric or arm",
+    ):  # fmt: skip
+        assert f">{said}<" in html, said
+    assert not re.search(r">[a-z]+_[a-z_0-9]+<", html)
+
+
+def test_a_figure_without_its_numbers_is_refused() -> None:
+    page = open_chapter("toy", "smoke")
+    with pytest.raises(BadInputError, match=r"give data=\(table, name\)"):
+        page.figure(plt.figure(), alt="a line", caption="a line")
+    plt.close("all")

@@ -44,6 +44,11 @@ def test_a_named_index_heads_its_column_in_one_row_of_headers() -> None:
     assert [cell.get_text() for cell in table.select("tbody td")] == ["0.500", "a", "0.700", "b"]
 
 
+def test_an_index_of_names_is_shown_where_nobody_named_it() -> None:
+    table = mended(pd.DataFrame({"lead": [0.5, 0.7]}, index=["frozen decoder", "untrained"]))
+    assert [cell.get_text() for cell in table.select("tbody th")] == ["frozen decoder", "untrained"]
+
+
 def test_two_levels_of_columns_keep_both() -> None:
     columns = pd.MultiIndex.from_product([["EV", "recovered"], ["light", "heavy"]])
     table = mended(pd.DataFrame([[1, 2, 3, 4]], columns=columns))

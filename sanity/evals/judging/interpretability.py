@@ -21,9 +21,10 @@ from sanity.errors import BadInputError
 from sanity.evals.base import Candidate, Eval, Scored, Setting
 from sanity.evals.interpretability import Contexts, DrawnContexts, Pool, contexts_of, divided, load_pool
 from sanity.evals.judging.asking import Asker, Judge, JudgeSpec
-from sanity.evals.judging.budget import Usage, estimate_protocol
+from sanity.evals.judging.budget import Usage
 from sanity.evals.judging.cache import AnswerCache
 from sanity.evals.judging.client import open_endpoint
+from sanity.evals.judging.costs import LOAD_SECONDS, cost_of, usage_of
 from sanity.evals.judging.gate import (
     CONCEPTS,
     SHUFFLED_KIND,
@@ -34,29 +35,12 @@ from sanity.evals.judging.gate import (
 )
 from sanity.evals.judging.local import open_local
 from sanity.evals.judging.matching import open_matcher
+from sanity.evals.judging.opinions import Opinion, scored, why_silent
 from sanity.evals.judging.planted import PLANTED_DRAWS, planted_accuracy
 from sanity.evals.judging.scoring import Judged, LatentTexts, judge_latents, texts_of
 from sanity.evals.judging.settings import judges_called
 from sanity.evals.metric import Metric
 from sanity.sources import Pace, RunSpec, Source
-
-# What the small language model takes on two cores: seconds per prompt token, per description, and to load.
-_TOKEN_SECONDS, _DESCRIPTION_SECONDS, _LOAD_SECONDS = 1 / 700, 2.0, 3.0
-# What the text matcher takes: seconds per latent.
-_MATCHED_SECONDS = 0.01
-
-
-@dataclass(frozen=True)
-class Opinion:
-    """What one judge makes of one SAE."""
-
-    judge: JudgeSpec
-    passed: bool
-    why: str
-    """What the gate says of the judge."""
-    judged: Judged | None
-    silent: str
-    """Why there is no score; empty where there is one."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +168,7 @@ class JudgedInterpretability(Eval):
         pool = load_pool(setting.inputs["contexts.prepared"])
         judge = None
         for one in candidates:
-            silent = _why_not(spec, passed, why, one.inputs["contexts"])
+            silent = why_silent(spec, passed, why, one.inputs["contexts"])
             judged = None
             if not silent:
                 judge = judge or opened(spec, setting.device, candidates[0].scratch, pool.texts)
@@ -253,32 +237,19 @@ class JudgedInterpretability(Eval):
         return usage, seconds + saes * self._score_cost(spec).seconds
 
     def _gate_usage(self, spec: JudgeSpec) -> Usage:
-        if spec.kind == "matcher":
-            return Usage()
-        return estimate_protocol(
-            latents=len(CONCEPTS),
-            examples=0,
-            contexts=2 * self.gate_contexts,
-            context_characters=130,
-            texts_per_question=spec.texts_per_question,
-        )
+        asked = {"latents": len(CONCEPTS), "examples": 0, "contexts": 2 * self.gate_contexts}
+        return usage_of(spec, context_characters=130, **asked)
 
     def _score_usage(self, spec: JudgeSpec) -> Usage:
-        if spec.kind == "matcher":
-            return Usage()
-        return estimate_protocol(
-            latents=self.latents,
-            examples=self.examples,
-            contexts=2 * self.contexts + self.same_word,
-            context_characters=round(4.5 * self.drawn.window),
-            texts_per_question=spec.texts_per_question,
-        )
+        asked = {"latents": self.latents, "examples": self.examples}
+        contexts = 2 * self.contexts + self.same_word
+        return usage_of(spec, contexts=contexts, context_characters=round(4.5 * self.drawn.window), **asked)
 
     def _gate_cost(self, spec: JudgeSpec) -> Cost:
-        return _cost(spec, self._gate_usage(spec), descriptions=0) + Cost(2 * _LOAD_SECONDS, 0, 0)
+        return cost_of(spec, self._gate_usage(spec), descriptions=0) + Cost(2 * LOAD_SECONDS, 0, 0)
 
     def _score_cost(self, spec: JudgeSpec) -> Cost:
-        return _cost(spec, self._score_usage(spec), descriptions=self.latents)
+        return cost_of(spec, self._score_usage(spec), descriptions=self.latents)
 
 
 def opened(spec: JudgeSpec, device: str, scratch: Path | None, corpus: Sequence[str]) -> Judge:
@@ -292,42 +263,3 @@ def opened(spec: JudgeSpec, device: str, scratch: Path | None, corpus: Sequence[
         return Asker(open_endpoint(spec.model, seed=spec.seed), spec.texts_per_question)
     cache = AnswerCache(scratch / "answers") if scratch is not None else None
     return Asker(open_local(spec.model, device=device, cache=cache), spec.texts_per_question)
-
-
-def _why_not(spec: JudgeSpec, passed: bool, why: str, contexts: Result) -> str:
-    """Why a judge is not asked about an SAE; empty where it is. One that is paid is not asked in vain."""
-    if not passed and spec.kind == "endpoint":
-        return f"the judge did not pass its gate ({why})"
-    facts = contexts.json("facts")
-    if "refused" in facts:
-        return str(facts["refused"])
-    found = facts["sampled"]
-    return f"{found} latent is too few: another's description takes two" if found < 2 else ""
-
-
-def scored(opinions: Sequence[Opinion]) -> Scored:
-    """The score of the first judge that passed, or else of the first, and what all of them said."""
-    chosen = next((one for one in opinions if one.passed), opinions[0])
-    judges = [
-        {"judge": one.judge.label, "passed": one.passed, "why": one.why, "silent": one.silent}
-        for one in opinions
-    ]
-    tables = {"judges": pd.DataFrame(judges)}
-    asked = [(one.judge.label, one.judged) for one in opinions if one.judged is not None]
-    if asked:
-        tables["latents"] = pd.concat([said.latents.assign(judge=judge) for judge, said in asked])
-        tables["transcript"] = pd.concat([said.transcript.assign(judge=judge) for judge, said in asked])
-    scores = chosen.judged.scores() if chosen.judged is not None and not chosen.silent else []
-    facts = {"judge": chosen.judge.label, "counts": chosen.passed, "why": chosen.why}
-    return Scored(scores, tables, facts, refused=chosen.silent)
-
-
-def _cost(spec: JudgeSpec, usage: Usage, *, descriptions: int) -> Cost:
-    """Seconds on this machine, or of waiting for an endpoint at its default rate of a call a second."""
-    if spec.kind == "endpoint":
-        return Cost(2.0 + usage.calls, disk_bytes=10_000 + 2 * usage.tokens)
-    if spec.kind == "matcher":
-        return Cost(0.5 + descriptions * _MATCHED_SECONDS, disk_bytes=10_000 + 1_000 * descriptions)
-    # What the questions about one description have in common is run once: about 0.6 of their tokens.
-    seconds = 0.4 * usage.prompt_tokens * _TOKEN_SECONDS + descriptions * _DESCRIPTION_SECONDS
-    return Cost(seconds, disk_bytes=10_000 + 2 * usage.tokens, memory_bytes=3 * 10**9)
