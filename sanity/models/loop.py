@@ -182,14 +182,14 @@ class Loop:
     def _advance_together(self, stack: Stack, step: int) -> None:
         """One step of a stack of arms; the host reads where the curve wants it, and nowhere else."""
         if step not in self.recorded:
-            stack.learn(self._pair(step)[0])
+            stack.learn(*self._pair(step))
             return
         stack.read()
-        x, _ = self._pair(step)
+        x, target = self._pair(step)
         rows = [self._row(learner, step) for learner in stack.learners]
-        stack.learn(x)
+        stack.learn(x, target)
         for learner, row, report in zip(stack.learners, rows, stack.read(), strict=True):
-            explained = _explained(report["squared_error"], x)
+            explained = _explained(report["squared_error"], x if target is None else target)
             row |= {"loss": report["loss"], "ev_batch": explained, "l0": report["l0"]}
             learner.curve.append(row)
 

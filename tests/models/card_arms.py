@@ -18,7 +18,7 @@ from sanity.baselines import (
     Trained,
     Untrained,
 )
-from sanity.models import Architecture, Arm, Iso, Run, Training
+from sanity.models import Architecture, Arm, Iso, Run, Training, Transcoder
 from sanity.models.card import plain
 from sanity.models.card.stack import Stack, stacked
 from sanity.models.loop import Loop
@@ -50,6 +50,8 @@ def tensors(run: Run) -> list[Tensor]:
     sae = run.sae
     columns = [torch.tensor(run.curve[name].to_numpy(dtype=float)).nan_to_num() for name in run.curve]
     found = [sae.W_enc, sae.W_dec, sae.b_enc, sae.b_dec, *columns]
+    if isinstance(sae, Transcoder) and sae.W_skip is not None:
+        found.append(sae.W_skip)
     return found if sae.threshold is None else [*found, sae.threshold]
 
 

@@ -11,14 +11,15 @@ from unittest import mock
 import pytest
 import torch
 from card_arms import ALL_AT_ONCE, FAST, apart, arms_of, stack_of
+from test_transcoders import SmallPairs
 from torch import Tensor
 
-from sanity.baselines import Untrained
+from sanity.baselines import SkipOnly, Untrained
 from sanity.errors import BadInputError, SanityError
-from sanity.models import Architecture, Arm, BatchTopK, Constraint, JumpReLU, TopK, Training, train
+from sanity.models import Architecture, Arm, BatchTopK, Constraint, JumpReLU, Plain, TopK, Training, train
 from sanity.models.card.capture import WARM_UP, Repeated
 from sanity.models.card.stack import Stack, fitting
-from sanity.models.objectives import Auxiliary, EvenEncoder, Restarts, TopKFirst
+from sanity.models.objectives import AffineSkip, Auxiliary, EvenEncoder, Restarts, TopKFirst
 from sanity.models.selection import PerRow
 from sanity.testing.host_reads import no_host_reads
 
@@ -37,6 +38,17 @@ def test_a_stack_gives_what_its_arms_give_alone(
         assert 0 < apart(together, alone) < rounding
     if training.auxiliary:
         assert max(float(run.curve["dead"].max()) for run in alone) > 0, "the auxiliary loss had latents"
+
+
+@pytest.mark.parametrize("objective", [Plain(), AffineSkip()], ids=lambda o: o.label)
+def test_a_stack_of_transcoders(architecture: Architecture, objective: Any) -> None:
+    stream = SmallPairs(dtype=torch.float64)
+    arms = [dataclasses.replace(arm, objective=objective) for arm in arms_of(architecture)]
+    if objective.has_skip:
+        arms.append(Arm(architecture, 24, SkipOnly(), objective=objective))
+    alone = train(arms, stream, steps=12, training=ALL_AT_ONCE)
+    together = train(arms, stream, steps=12, training=ALL_AT_ONCE, card=True)
+    assert 0 < apart(together, alone) < 1e-12
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
@@ -118,7 +130,7 @@ def test_a_run_goes_on_where_it_was_stopped(architecture: Architecture, stream: 
     whole = train(arms, stream, steps=20, training=ALL_AT_ONCE, card=True)
     learn, steps = Stack.learn, 0
 
-    def dies(self: Stack, x: Tensor) -> None:
+    def dies(self: Stack, x: Tensor, target: None) -> None:
         nonlocal steps
         steps += 1
         if steps == 13:

@@ -31,8 +31,8 @@ SHARE = 0.8
 class Stack:
     """Some learners that take each step together."""
 
-    def __init__(self, learners: Sequence[Learner], batch: int, ops: Any) -> None:
-        self.state = State(learners, batch, ops)
+    def __init__(self, learners: Sequence[Learner], batch: int, ops: Any, *, paired: bool = False) -> None:
+        self.state = State(learners, batch, ops, paired=paired)
         self.learners = self.state.learners
         capture = cuda_graph if self.state.x.device.type == "cuda" else None
         words = f"the step of {learners[0].arm.label}" + (
@@ -41,14 +41,18 @@ class Stack:
         self._repeat = Repeated(functools.partial(step, self.state), capture, words)
         self._dropped = [0.0] * len(learners)
 
-    def learn(self, x: Float[Tensor, "batch d_in"]) -> None:
-        """One step of every arm; the host reads nothing."""
+    def learn(
+        self, x: Float[Tensor, "batch d_in"], target: Float[Tensor, "batch d_out"] | None = None
+    ) -> None:
+        """One step of every arm, for transcoders with their `target`; the host reads nothing."""
         if x.shape != self.state.x.shape:
             raise BadInputError(
                 f"a batch of shape {list(x.shape)} came after {list(self.state.x.shape)}: on a card all "
                 "batches must be alike; drop the last of a pass, or train with card=False"
             )
         self.state.x.copy_(x)
+        if self.state.target is not None and target is not None:
+            self.state.target.copy_(target)
         self._repeat()
         for learner in self.learners:
             learner.skip(len(x))
@@ -84,28 +88,34 @@ def stacked(
     `card` None: on a card; True: also elsewhere, by the plain operations; False: nowhere.
     """
     groups: dict[str, list[Learner]] = {}
+    paired = isinstance(stream, PairedStream)
     for learner in learners:
         on_card = learner.anchor.device.type == "cuda"
         if learner.passive or card is False or not (on_card or card):
             continue
-        if reason := why_not(learner, stream):
+        if reason := why_not(learner):
             log.info("%s is trained by itself, and slower: %s", learner.arm.label, reason)
             continue
         arm = learner.arm
-        shared = [arm.architecture, arm.d_sae, learner.training, learner.step, begins(learner)]
+        shared = [
+            arm.architecture,
+            arm.d_sae,
+            arm.objective.has_skip,
+            learner.training,
+            learner.step,
+            begins(learner),
+        ]
         groups.setdefault(digest(shared), []).append(learner)
     return [
-        Stack(part, batch, operations(part[0].anchor.device, stream.d_in))
+        Stack(part, batch, operations(part[0].anchor.device, _width(part[0])), paired=paired)
         for group in groups.values()
         for part in fitting(group, batch, _free(group[0].anchor.device))
     ]
 
 
-def why_not(learner: Learner, stream: Stream) -> str:
+def why_not(learner: Learner) -> str:
     """What of an arm the static step does not know; nothing where it knows all."""
     arm, kind = learner.arm, type(learner.arm.objective)
-    if isinstance(stream, PairedStream):
-        return "it is a transcoder"
     if kind.add_gradient is not Objective.add_gradient or kind.after_step is not Objective.after_step:
         return f"its objective, {arm.objective.label}, has a part in every step"
     if arm.constraint.cone is None:
@@ -147,6 +157,10 @@ def fitting(learners: Sequence[Learner], batch: int, free: float) -> list[list[L
             "smaller batches"
         )
     return [list(learners[first : first + room]) for first in range(0, len(learners), room)]
+
+
+def _width(learner: Learner) -> int:
+    return max(learner.weights.W_enc_t.shape[1], learner.weights.W_dec.shape[1])
 
 
 def _free(device: torch.device) -> float:

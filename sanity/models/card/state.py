@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -27,12 +26,14 @@ class State:
     they keep as numbers (threshold, controller, the optimiser's count) is brought up to date by `sync`.
     """
 
-    def __init__(self, learners: Sequence[Learner], batch: int, ops: Any) -> None:
+    def __init__(self, learners: Sequence[Learner], batch: int, ops: Any, *, paired: bool = False) -> None:
         first = learners[0]
         self.learners, self.ops = list(learners), ops
         self.arms, self.d_sae = len(learners), first.arm.d_sae
         self.training, architecture = first.training, first.arm.architecture
         self.x = first.weights.W_enc_t.new_zeros(batch, first.weights.W_enc_t.shape[1])
+        self.target = first.anchor.new_zeros(batch, first.anchor.shape[1]) if paired else None
+        """What a transcoder's latents are to sum up to; None: the batch itself, as in an SAE."""
         self._shape_of_loss(LossSpec(architecture, frozenset()), architecture.penalty)
         rounded = first.precision == "bf16" and torch.finfo(self.x.dtype).bits > 16
         rule = architecture.training_rule(first.weights.threshold)
@@ -56,15 +57,18 @@ class State:
         cones = [one.arm.constraint.cone for one in self.learners]
         fixed = [-1.0 if one.arm.constraint.encoder_turns else 1.0 for one in self.learners]
         self.bounds = {"W_dec": self._numbers(cones), "W_enc": self._numbers(fixed)}
-        anchors = functools.cache(lambda: _stacked([one.anchor for one in self.learners]))
+        starts = [[one.anchor for one in self.learners], [one.encoder_anchor for one in self.learners]]
+        dec, enc = any(cone != -1.0 for cone in cones), any(one == 1.0 for one in fixed)
         self.anchors = {
-            "W_dec": anchors() if any(cone != -1.0 for cone in cones) else None,
-            "W_enc": anchors() if any(one == 1.0 for one in fixed) else None,
+            "W_dec": _stacked(starts[0]) if dec else None,
+            "W_enc": _stacked(starts[1]) if enc else None,
         }
+        if dec and enc and self.target is None:  # an SAE's encoder starts as its decoder
+            self.anchors["W_enc"] = self.anchors["W_dec"]
         self.last_fired = _stacked([one.last_fired for one in self.learners])
         for arm, learner in enumerate(self.learners):
             own = {name: self.weights[name][arm] for name in named[0]}
-            more = {"log_threshold": own.get("threshold")}
+            more = {"log_threshold": own.get("threshold"), "W_skip": own.get("W_skip")}
             weights = Weights(own["W_enc"], own["W_dec"], own["b_enc"], own["b_dec"], **more)
             moments = {name: [one[arm] for one in self.moments[name]] for name in learner.learns}
             learner.go_on_with(weights, moments, self.last_fired[arm])

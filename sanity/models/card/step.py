@@ -37,11 +37,11 @@ def step(state: State) -> None:
     """Learn from the batch in `state.x`, in place."""
     arms, batch = state.arms, len(state.x)
     coefficient = state.coefficient()
-    reads = state.x - state.weights["b_dec"].unsqueeze(1)
+    reads, aim = _read(state)
     threshold = state.weights["threshold"].exp() if "threshold" in state.weights else None
     pre = pre_activations(state, reads)
     found = select(state, reads, pre, threshold)
-    residuals = decode(state, reads, found)
+    residuals = decode(state, aim, found)
     errors = [_squares(residual, arms) / batch for residual in residuals]
     active = found.active.view(arms, -1)
     l0 = active.sum(1).double() / batch
@@ -110,9 +110,9 @@ def exact(
 
 
 def decode(
-    state: State, reads: Float[Tensor, "arms batch d_in"], found: Found
-) -> list[Float[Tensor, "rows d_in"]]:
-    """x_hat - x for every nested prefix of the dictionary."""
+    state: State, aim: Float[Tensor, "arms batch d_out"], found: Found
+) -> list[Float[Tensor, "rows d_out"]]:
+    """x_hat - x for every nested prefix of the dictionary; a transcoder's: less its target."""
     residuals: list[Tensor] = []
     local = found.entries.latents % state.d_sae
     for lo, hi in state.spans:
@@ -120,7 +120,7 @@ def decode(
         rebuilt = state.ops.weighted_sums(
             found.entries.starts, found.entries.latents, z, state.weights["W_dec"].flatten(0, 1)
         )
-        residuals.append(rebuilt + residuals[-1] if residuals else rebuilt - reads.flatten(0, 1))
+        residuals.append(rebuilt + residuals[-1] if residuals else rebuilt - aim.flatten(0, 1))
     return residuals
 
 
@@ -143,9 +143,9 @@ def auxiliary(
     state: State,
     reads: Float[Tensor, "arms batch d_in"],
     pre: Float[Tensor, "arms batch d_sae"],
-    residual: Float[Tensor, "rows d_in"],
+    residual: Float[Tensor, "rows d_out"],
     dead: Bool[Tensor, "arms d_sae"],
-) -> tuple[Columns, Float[Tensor, "rows d_in"], Float[Tensor, " arms"]]:
+) -> tuple[Columns, Float[Tensor, "rows d_out"], Float[Tensor, " arms"]]:
     """The part of the auxiliary loss (see `auxiliary.py`): entries, the gradient they multiply, the loss."""
     weight, batch = state.training.auxiliary, pre.shape[1]
     k = min(state.training.auxiliary_k or max(1, reads.shape[2] // 2), state.d_sae)
@@ -171,7 +171,7 @@ def sum_gradients(
     threshold: Float[Tensor, "arms d_sae"] | None,
     coefficient: Float[Tensor, " arms"],
     parts: list[Columns],
-    tables: list[Float[Tensor, "rows d_in"]],
+    tables: list[Float[Tensor, "rows d_out"]],
 ) -> dict[str, Tensor]:
     """Gradients of everything, by name, with the arms in front."""
     arms, columns = state.arms, ordered(parts, state.width)
@@ -179,13 +179,17 @@ def sum_gradients(
     sums = state.ops.latent_gradients(columns, state.weights["W_dec"].flatten(0, 1), G, reads.flatten(0, 1))
     shape = arms, state.d_sae, -1
     b_enc = sums.b_enc.view(arms, -1)
-    through_encoder = torch.bmm(b_enc.unsqueeze(1), state.weights["W_enc"]).squeeze(1)
+    through_decoder = tables[0].view(arms, len(state.x), -1)
     gradients = {
         "W_dec": sums.W_dec.view(shape),
         "W_enc": sums.W_enc.view(shape),
         "b_enc": b_enc,
-        "b_dec": tables[0].view(arms, len(state.x), -1).sum(1) - through_encoder,
+        "b_dec": through_decoder.sum(1),
     }
+    if state.target is None:  # b_dec is subtracted from what is read, too
+        gradients["b_dec"] -= torch.bmm(b_enc.unsqueeze(1), state.weights["W_enc"]).squeeze(1)
+    if "W_skip" in state.weights:
+        gradients["W_skip"] = state.x.T @ through_decoder
     if threshold is not None:
         penalty = (coefficient / len(state.x)).unsqueeze(1)
         slope = threshold * sums.near_dz.view(arms, -1) + penalty * sums.near.view(arms, -1)
@@ -242,6 +246,16 @@ def _clip(state: State, gradients: dict[str, Tensor], largest: float) -> None:
     shrink = (largest / (torch.stack(squares).sum(0).sqrt() + 1e-6)).clamp_max(1.0)
     for name in state.moments:
         gradients[name].mul_(shrink.view(-1, *(1,) * (gradients[name].ndim - 1)))
+
+
+def _read(state: State) -> tuple[Float[Tensor, "arms batch d_in"], Float[Tensor, "arms batch d_out"]]:
+    """What the encoders read, and what the latents are to sum up to; see `Learner`."""
+    b_dec, skip = state.weights["b_dec"].unsqueeze(1), state.weights.get("W_skip")
+    if state.target is None:
+        reads = state.x - b_dec
+        return reads, reads
+    aim = state.target - b_dec
+    return state.x.expand(state.arms, -1, -1), aim if skip is None else aim - state.x @ skip
 
 
 def _squares(residual: Float[Tensor, "rows d"], arms: int) -> Float[Tensor, " arms"]:
