@@ -15,6 +15,7 @@ from test_transcoders import SmallPairs
 from torch import Tensor
 
 from sanity.baselines import SkipOnly, Untrained
+from sanity.data import SyntheticSpec, SyntheticStream, SyntheticWorld
 from sanity.errors import BadInputError, SanityError
 from sanity.models import Architecture, Arm, BatchTopK, Constraint, JumpReLU, Plain, TopK, Training, train
 from sanity.models.card.capture import WARM_UP, Repeated
@@ -156,10 +157,22 @@ def test_entries_without_a_place_are_counted_and_told(stream: Any, caplog: Any) 
         stack.read()
     x, weights = stream.batch(0), stack_of([arm], stream).state.weights
     pre = x @ weights["W_enc"][0].T
-    wanted = int(((pre > -0.15).sum(1) - 18).clamp_min(0).sum())
+    wanted = int((pre > -0.15).sum()) - 18 * len(x)
     assert report["overflow"] == pytest.approx(wanted, abs=2)
     assert wanted > 0
     assert sum("found no place" in record.message for record in caplog.records) == 1, "told once"
+
+
+def test_there_is_room_where_samples_differ() -> None:
+    """Places belong to the batch: single samples have several times the L0 of others."""
+    world = SyntheticWorld.from_spec(SyntheticSpec(d_in=100, n_features=3200, expected_l0=20.0))
+    stream = SyntheticStream(world, batch_size=128, seed=0)
+    stack = stack_of([Arm(JumpReLU(20.0), 800)], stream)
+    with torch.no_grad():
+        for step in range(12):
+            stack.learn(stream.batch(step))
+    (report,) = stack.read()
+    assert report["overflow"] == 0
 
 
 def test_a_loss_that_is_not_finite_is_named_with_its_step(stream: Any) -> None:

@@ -1,8 +1,9 @@
 """What a step selects, in shapes that do not depend on the data.
 
 A rule of `sanity.models.selection` becomes one top-k: of each row for `PerRow`, of the whole batch for
-`PerBatch`, and for `Above` of the distance above the threshold, in a stated number of places per row. More
-than that is *overflow*: it is counted, and read with the curve. Places that are not needed hold value 0.
+`PerBatch`, and for `Above` of the distance above the threshold, in a stated number of places for the whole
+batch (single rows differ too much). More than that is *overflow*: it is counted, and read with the curve.
+Places that are not needed hold value 0.
 
 Samples and latents of all arms of a stack count on in one numbering: sample i of arm a is row
 a * batch + i, latent j of it is a * d_sae + j.
@@ -21,7 +22,7 @@ from torch import Tensor
 from sanity.models.selection import Above, PerBatch, PerRow, Rule
 
 SPARE = 4.0
-"""Places per row for `Above`, in multiples of the target L0."""
+"""Places per sample for `Above`, in multiples of the target L0; 16 more."""
 EXTRA = 1.125
 """Candidates of a rounded product, in multiples of what is wanted (and 8 more); exact values decide.
 
@@ -56,7 +57,7 @@ class Selection:
 
     rule: Rule
     room: int
-    """Places per row for `Above`; the other rules say themselves how many entries they select."""
+    """Places per sample for `Above`; the other rules say themselves how many entries they select."""
     rounded: bool = False
     """Whether pre-activations are rounded: then there are `EXTRA` times as many candidates, and 8 more."""
 
@@ -79,17 +80,16 @@ class Selection:
     def candidates(self, over: Pre, ops: Any) -> tuple[Int[Tensor, "arms each"], Int[Tensor, " arms"]]:
         """Numbers row * d_sae + latent of each arm, rows ascending; and how many entries found no place."""
         arms, batch, d_sae = over.shape
-        if isinstance(self.rule, PerBatch):
-            flat = over.view(arms, -1)
-            many = self._many(round(self.rule.k * batch), flat.shape[1])
-            best = flat.topk(many, dim=1, sorted=False).indices.sort(dim=1).values
-            return best, torch.zeros(arms, dtype=torch.int64, device=over.device)
-        many = self._many(self.rule.k if isinstance(self.rule, PerRow) else self.room, d_sae)
-        best, lost = ops.best(over, many)
-        if isinstance(self.rule, Above) and self.room < d_sae:
-            lost = ((over > 0).sum(2) - self.room).clamp_min(0)
-        first = torch.arange(0, batch * d_sae, d_sae, device=over.device).unsqueeze(1)
-        return (best + first).view(arms, -1), lost.sum(1)
+        if isinstance(self.rule, PerRow):
+            best, lost = ops.best(over, self._many(self.rule.k, d_sae))
+            first = torch.arange(0, batch * d_sae, d_sae, device=over.device).unsqueeze(1)
+            return (best + first).view(arms, -1), lost.sum(1)
+        flat, lost = over.view(arms, -1), torch.zeros(arms, dtype=torch.int64, device=over.device)
+        wanted = round(self.rule.k * batch) if isinstance(self.rule, PerBatch) else self.room * batch
+        if isinstance(self.rule, Above) and wanted < flat.shape[1]:
+            lost = ((flat > 0).sum(1) - wanted).clamp_min(0)
+        best = flat.topk(self._many(wanted, flat.shape[1]), dim=1, sorted=False).indices
+        return best.sort(dim=1).values, lost
 
     def keeps(
         self, found: Entries, values: Float[Tensor, " n"], lowest: Lowest, arms: int

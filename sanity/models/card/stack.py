@@ -62,13 +62,13 @@ class Stack:
         reports = self.state.read()
         self.state.sync(reports)
         for arm, report in enumerate(reports):
-            if report["overflow"] > self._dropped[arm]:
+            if report["overflow"] > 2 * self._dropped[arm]:
                 log.warning(
-                    "%s: in the steps up to %d, %d entries that may have been selected found no place, since "
-                    "there is room for %d of a sample",
+                    "%s: in the steps up to %d, %d entries that may have been selected found no place; there "
+                    "is room for %d per sample",
                     self.learners[arm].arm.label,
                     self.learners[arm].step,
-                    report["overflow"] - self._dropped[arm],
+                    report["overflow"],
                     self.state.selection.room,
                 )
                 self._dropped[arm] = report["overflow"]
