@@ -141,7 +141,9 @@ class Tab:
         if whole:  # a screen as high as the page: beyond a screen's end Chromium lays the page out anew
             height = self.call("Page.getLayoutMetrics")["cssContentSize"]["height"]
             self.screen(**self._screen, height=int(min(height, HIGHEST)))
-        self.ask("Promise.all([...document.images].map((i) => i.decode().catch(() => null))).then(() => 0)")
+        # A lazy image below the screen is never decoded: nobody would come back.
+        shown = "[...document.images].map((i) => i.decode().catch(() => null))"
+        self.ask(f"Promise.race([Promise.all({shown}), new Promise((r) => setTimeout(r, 3000))]).then(() => 0)")
         found = self.call("Page.captureScreenshot", format="png")
         path.write_bytes(base64.b64decode(found["data"]))
 
