@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-newest torture reproduce book measure serve address bench lint lock clean clean-all
+.PHONY: help setup test test-newest torture reproduce book measure serve address bench bench-gpu lint lock clean clean-all
 
 # Empty: the first Python of 3.11 to 3.13 that is found, or one that uv brings.
 PYTHON ?=
@@ -49,6 +49,7 @@ help:  ## say what there is
 	@echo "make serve       show the built book on 127.0.0.1    PORT=... (now: $(PORT))"
 	@echo "make address     write this checkout's remote into the chapters, for Colab"
 	@echo "make bench       measure training against other libraries on this machine"
+	@echo "make bench-gpu   measure training steps on a graphics card"
 	@echo "make lint        ruff, mypy, the order of the rooms"
 	@echo "make lock        resolve requirements.lock anew from pyproject.toml"
 	@echo "make clean       remove the built pages; results and .venv stay"
@@ -125,6 +126,9 @@ $(ENVS)/%/stamp: benchmarks/peers/%.txt $(STAMPS)/torch-$(TORCH_VERSION)
 bench: setup $(PEERS:%=$(ENVS)/%/stamp)  ## side by side with other libraries
 	$(PY) -m benchmarks.training
 	$(PY) -m benchmarks.scaling
+
+bench-gpu: $(STAMPS)/package  ## training steps on a graphics card, in under four minutes
+	$(PY) -m benchmarks.gpu
 
 lint: $(STAMPS)/package
 	$(BIN)/ruff check .

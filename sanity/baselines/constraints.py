@@ -76,6 +76,11 @@ class SoftFrozenDecoder(Constraint):
     def label(self) -> str:
         return self.title if self.cosine == 0.8 else f"{self.title} {self.cosine:g}"
 
+    @property
+    @override
+    def cone(self) -> float | None:
+        return self.cosine if type(self).project is SoftFrozenDecoder.project else None
+
     @override
     def project(self, W_dec: Float[Tensor, "d_sae d_in"], anchor: Float[Tensor, "d_sae d_in"]) -> None:
         """Bring rows outside their cone to the nearest point of its edge, in place."""

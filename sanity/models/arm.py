@@ -86,6 +86,14 @@ class Constraint(Named, family="constraint"):
         """Whether latents take part at all; without them a transcoder is its affine skip alone."""
         return True
 
+    @property
+    def cone(self) -> float | None:
+        """The least cosine of a decoder row with its start, where `project` asks for that and nothing else.
+
+        -1 where rows may go anywhere. None: `project` has a rule of its own, for which a card calls it.
+        """
+        return -1.0 if type(self).project is Constraint.project else None
+
     def project(self, W_dec: Float[Tensor, "d_sae d_in"], anchor: Float[Tensor, "d_sae d_in"]) -> None:
         """Bring unit decoder rows back to where they may be, in place, after every optimiser step."""
 

@@ -14,7 +14,12 @@ It depends on the arm's own batches only, so that a run is repeatable; the curve
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 _AVERAGE = 0.8
 """Weight of the past in the averaged error, per step."""
@@ -48,3 +53,26 @@ class Controller:
         error = math.log(max(l0, 1e-3 * self.target) / self.target)
         self.error = _AVERAGE * self.error + (1 - _AVERAGE) * max(-_BOUND, min(_BOUND, error))
         self.level = max(_LOWEST, min(_HIGHEST, self.level + self.gain * self.error / self.horizon))
+
+
+class Controllers:
+    """The same for a stack of arms, on their device: nothing is read back from step to step."""
+
+    def __init__(self, controllers: Sequence[Controller], device: torch.device) -> None:
+        def each(name: str) -> Float[Tensor, " arms"]:
+            values = [getattr(one, name) for one in controllers]
+            return torch.tensor(values, dtype=torch.float64, device=device)
+
+        self.target, self.unit, self.gain, self.horizon = map(each, ("target", "unit", "gain", "horizon"))
+        self.level, self.error = each("level"), each("error")
+
+    @property
+    def coefficient(self) -> Float[Tensor, " arms"]:
+        """What multiplies each arm's penalty in the next step."""
+        return self.unit * (self.level + self.gain * self.error)
+
+    def observe(self, l0: Float[Tensor, " arms"]) -> None:
+        """Move after a step, in place."""
+        error = (torch.maximum(l0, 1e-3 * self.target) / self.target).log()
+        self.error.mul_(_AVERAGE).add_((1 - _AVERAGE) * error.clamp(-_BOUND, _BOUND))
+        self.level.add_(self.gain * self.error / self.horizon).clamp_(_LOWEST, _HIGHEST)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -18,6 +18,7 @@ from sanity.models.gradients import (
     Gradients,
     LossSpec,
     Outcome,
+    Weights,
     dense_gradients,
     sparse_gradients,
 )
@@ -74,15 +75,12 @@ class Learner:
 
     def _optimiser(self, named: Mapping[str, Tensor]) -> torch.optim.AdamW:
         """AdamW over what learns; weight decay on the two matrices only."""
-        training, architecture = self.training, self.arm.architecture
-        rates = dict.fromkeys(self.learns, self.arm.learning_rate)
-        if isinstance(architecture, JumpReLU):
-            rates["threshold"] = architecture.threshold_rate
+        training = self.training
         groups = [
             {
                 "params": [named[name]],
                 "weight_decay": training.weight_decay if named[name].ndim == 2 else 0.0,
-                "peak": rates[name],
+                "peak": self.peak_rate(name),
             }
             for name in self.learns
         ]
@@ -93,6 +91,33 @@ class Learner:
             eps=training.epsilon,
             fused=True,
         )
+
+    def peak_rate(self, name: str) -> float:
+        """The learning rate of a parameter where the schedule is at its height."""
+        architecture = self.arm.architecture
+        if name == "threshold" and isinstance(architecture, JumpReLU):
+            return architecture.threshold_rate
+        return self.arm.learning_rate
+
+    def go_on_with(
+        self, weights: Weights, moments: Mapping[str, Sequence[Tensor]], last_fired: Tensor
+    ) -> None:
+        """Go on with tensors that somebody else moves: views of a stack of arms on a card."""
+        self.weights, self.last_fired, named = weights, last_fired, weights.by_name()
+        self.optimiser = self._optimiser(named)
+        for name, (mean, square) in moments.items():
+            count = torch.tensor(float(self.step), device=mean.device)
+            state = {"step": count, "exp_avg": mean, "exp_avg_sq": square}
+            self.optimiser.state[named[name]] = state
+
+    def counted(self, threshold: float, level: float, error: float) -> None:
+        """Take over the numbers of whoever steps: BatchTopK's threshold and the controller's state."""
+        self.threshold = threshold
+        if self.controller is not None:
+            self.controller.level, self.controller.error = level, error
+        if self.optimiser is not None:
+            for state in self.optimiser.state.values():
+                state["step"].fill_(self.step)
 
     def dead(self) -> Bool[Tensor, " d_sae"]:
         """Latents that have not fired in the last `dead_after_tokens` samples; passive: in none."""

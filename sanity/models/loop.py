@@ -21,7 +21,7 @@ from sanity.engine.stopping import EXIT_CODE, heeding_sigterm
 from sanity.errors import BadInputError, CorruptFileError
 from sanity.models.arm import AnchoredProbe, Arm, PairedStream, Plain, Probe, Stream, Training
 from sanity.models.autoencoder import Autoencoder
-from sanity.models.gradients import Outcome
+from sanity.models.card import Stack, stacked
 from sanity.models.learner import Learner, Precision
 from sanity.models.resume import Pace, Saved, load_progress, save_progress
 from sanity.models.start import Start, calibrated_start, initial_directions, paired_start
@@ -45,6 +45,8 @@ class Loop:
     """Where each arm's checkpoints go, by the arm's digest; an arm without one keeps none."""
     checkpoint_every_s: float | None = None
     precision: Precision = "float32"
+    card: bool | None = None
+    """Whether arms are stacked and take static steps: None, where they are on a card."""
     first: int = 0
     _directions: dict[str, Tensor] = field(default_factory=dict, init=False)
     _drawn: tuple[int, Tensor, Tensor | None] | None = field(default=None, init=False)
@@ -57,6 +59,9 @@ class Loop:
     def run(self, arms: Sequence[Arm]) -> list[Learner]:
         """Train the arms, each from its checkpoint where there is one; arms that are behind join in time."""
         learners = [self._learner(arm) for arm in arms]
+        running = [one for one in learners if self._step(one) < self.last]
+        stacks = stacked(running, self.stream, self._step, card=self.card, batch=self.stream.batch_size)
+        together = {id(learner) for stack in stacks for learner in stack.learners}
         start = min(self._step(learner) for learner in learners)
         words = f"training {len(arms)} arm{'s' if len(arms) > 1 else ''}"
         bar: tqdm[int] = track(description=words, total=self.last, unit="step", initial=start)
@@ -65,17 +70,25 @@ class Loop:
             for step in range(start, self.last):
                 current = [learner for learner in learners if self._step(learner) == step]
                 for learner in current:
-                    self._advance(learner, step)
+                    if id(learner) not in together:
+                        self._advance(learner, step)
+                at_step = [stack for stack in stacks if self._step(stack.learners[0]) == step]
+                for stack in at_step:
+                    self._advance_together(stack, step)
                 bar.update(1)
                 stops = told_to_stop()
                 if stops or pace.due():
                     with pace.saving():
+                        for stack in at_step:
+                            stack.read()
                         self._save(current)
                 if stops:
                     log.info(
                         "stopped after step %d of %d; the same command goes on there", step + 1, self.last
                     )
                     raise SystemExit(EXIT_CODE)
+        for stack in stacks:
+            stack.read()
         unfinished = [one for one in learners if not one.curve or one.curve[-1]["step"] != self.last]
         for learner in unfinished:
             self._advance(learner, self.last)
@@ -162,8 +175,22 @@ class Loop:
         row = self._row(learner, step) if recorded else {}
         outcome = learner.learn(x, target) if step < self.last else learner.outcome(x, target, learn=False)
         if recorded:
-            explained = _explained(outcome, x if target is None else target)
+            explained = _explained(outcome.squared_error, x if target is None else target)
             row |= {"loss": outcome.loss, "ev_batch": explained, "l0": outcome.l0}
+            learner.curve.append(row)
+
+    def _advance_together(self, stack: Stack, step: int) -> None:
+        """One step of a stack of arms; the host reads where the curve wants it, and nowhere else."""
+        if step not in self.recorded:
+            stack.learn(*self._pair(step))
+            return
+        stack.read()
+        x, target = self._pair(step)
+        rows = [self._row(learner, step) for learner in stack.learners]
+        stack.learn(x, target)
+        for learner, row, report in zip(stack.learners, rows, stack.read(), strict=True):
+            explained = _explained(report["squared_error"], x if target is None else target)
+            row |= {"loss": report["loss"], "ev_batch": explained, "l0": report["l0"]}
             learner.curve.append(row)
 
     def _row(self, learner: Learner, step: int) -> dict[str, float]:
@@ -191,9 +218,10 @@ class Loop:
         """The batch of a step and its targets, drawn once for all arms, checked."""
         if self._drawn is None or self._drawn[0] != step:
             stream = self.stream
-            x, target = _checked(stream, step, stream.batch(step), stream.d_in), None
+            looks = step in self.recorded or step == self.first
+            x, target = _checked(stream, step, stream.batch(step), stream.d_in, looks=looks), None
             if isinstance(stream, PairedStream):
-                target = _checked(stream, step, stream.targets(step), stream.d_out)
+                target = _checked(stream, step, stream.targets(step), stream.d_out, looks=looks)
                 if len(target) != len(x):
                     raise BadInputError(
                         f"batch {step} of the stream {stream.key} has {len(x)} inputs and {len(target)} "
@@ -233,14 +261,19 @@ def probe_steps(steps: int, points: int) -> set[int]:
     return {0, steps, steps // 20, steps // 10, steps // 2, *spaced.tolist()}
 
 
-def _explained(outcome: Outcome, x: Float[Tensor, "batch d_in"]) -> float:
+def _explained(squared_error: float, x: Float[Tensor, "batch d_in"]) -> float:
     """Explained variance of a batch, about its mean."""
     variance = float((x - x.mean(0)).square().sum(dtype=torch.float64)) / x.shape[0]
-    return 1 - outcome.squared_error / variance if variance > 0 else float("nan")
+    return 1 - squared_error / variance if variance > 0 else float("nan")
 
 
-def _checked(stream: Stream, step: int, x: Tensor, width: int) -> Float[Tensor, "batch width"]:
-    """A batch as training can use it, or an error that says where it is not."""
+def _checked(
+    stream: Stream, step: int, x: Tensor, width: int, *, looks: bool
+) -> Float[Tensor, "batch width"]:
+    """A batch as training can use it, or an error that says where it is not.
+
+    On a card the host `looks` at the numbers where it reads others, too; a loss that is not finite stays so.
+    """
     if x.ndim != 2 or x.shape[1] != width:
         raise BadInputError(
             f"batch {step} of the stream {stream.key} has shape {list(x.shape)}, not [batch, {width}]: "
@@ -248,6 +281,8 @@ def _checked(stream: Stream, step: int, x: Tensor, width: int) -> Float[Tensor, 
         )
     if x.dtype not in (torch.float32, torch.float64):
         x = x.float()
+    if x.device.type == "cuda" and not looks:
+        return x
     if not bool(x.sum().isfinite()) and not bool(x.isfinite().all()):
         row, column = (~x.isfinite()).nonzero()[0].tolist()
         raise BadInputError(

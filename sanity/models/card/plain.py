@@ -1,0 +1,202 @@
+"""The heavy operations of a card's step in plain PyTorch: what the kernels of `fused.py` are tested against.
+
+They run everywhere, with static shapes and without the host, and serve where there is no Triton.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from sanity.models.card.entries import Entries
+from sanity.models.learner import SHORTEST
+
+_AT_ONCE = 1 << 24
+"""Numbers that `products` holds at a time."""
+
+
+@dataclass
+class Columns:
+    """Entries latent by latent, and what each takes part in."""
+
+    starts: Int[Tensor, " width_plus_1"]
+    latents: Int[Tensor, " n"]
+    """`width` for those that take part in nothing; they come last."""
+    g_rows: Int[Tensor, " n"]
+    """The row of the residuals' gradients that each multiplies."""
+    x_rows: Int[Tensor, " n"]
+    z: Float[Tensor, " n"]
+    slope: Float[Tensor, " n"]
+    """1 where the pre-activation moves the latent."""
+    shift: Float[Tensor, " n"]
+    """What a penalty adds to the pre-activation's gradient."""
+    near: Float[Tensor, " n"]
+    """1 within reach of a learned threshold."""
+
+
+@dataclass
+class LatentGradients:
+    """Sums over the entries of each latent, of all arms."""
+
+    W_dec: Float[Tensor, "width d_out"]
+    W_enc: Float[Tensor, "width d_in"]
+    b_enc: Float[Tensor, " width"]
+    near_dz: Float[Tensor, " width"]
+    near: Float[Tensor, " width"]
+
+
+@dataclass
+class Adam:
+    """AdamW of one matrix, with a rate per arm; what changes from step to step lives on the device."""
+
+    beta1: float
+    beta2: float
+    epsilon: float
+    decay: float
+    """Weight decay."""
+    rate: Float[Tensor, " arms"]
+    corrections: Float[Tensor, 2]
+    """1 - beta1^t and 1 - beta2^t."""
+    learns: Bool[Tensor, " arms"]
+
+
+def best(
+    over: Float[Tensor, "arms batch d_sae"], many: int
+) -> tuple[Int[Tensor, "arms batch many"], Int[Tensor, "arms batch"]]:
+    """The latents of the `many` largest entries of each row, in any order, and how many were left out."""
+    found = over.topk(many, dim=2, sorted=False).indices
+    return found, found.new_zeros(over.shape[:2])
+
+
+def weighted_sums(
+    starts: Int[Tensor, " n_rows_plus_1"],
+    columns: Int[Tensor, " n"],
+    values: Float[Tensor, " n"],
+    table: Float[Tensor, "width d"],
+) -> Float[Tensor, "n_rows d"]:
+    """Row i is the sum of values[e] table[columns[e]] over its entries; those after the last take no part."""
+    if columns.numel() == 0:
+        return table.new_zeros(starts.numel() - 1, table.shape[1])
+    # A last bag takes what belongs to no row.
+    return functional.embedding_bag(columns, table, starts, mode="sum", per_sample_weights=values)[:-1]
+
+
+def products(
+    found: Entries, left: Float[Tensor, "n_rows d"], right: Float[Tensor, "width d"]
+) -> Float[Tensor, " n"]:
+    """`<left[rows[e]], right[latents[e]]>` for every entry."""
+    size = max(1, _AT_ONCE // left.shape[1])
+    pairs = zip(torch.split(found.rows, size), torch.split(found.latents, size), strict=True)
+    parts = [torch.linalg.vecdot(left.index_select(0, i), right.index_select(0, j)) for i, j in pairs]
+    return torch.cat(parts)
+
+
+def latent_gradients(
+    columns: Columns,
+    W_dec: Float[Tensor, "width d_out"],
+    G: Float[Tensor, "g_rows d_out"],
+    reads: Float[Tensor, "x_rows d_in"],
+) -> LatentGradients:
+    """dz_e = <G, W_dec>, du = slope dz + shift; then sum z G, sum du x, sum du, sum near dz and sum near."""
+    held = Entries(columns.starts, columns.g_rows, columns.latents.clamp_max(len(W_dec) - 1))
+    dz = products(held, G, W_dec)
+    du = columns.slope * dz + columns.shift
+    singles = torch.stack([du, columns.near * dz, columns.near], 1)
+    each, starts = torch.arange(len(dz), device=dz.device), columns.starts
+    b_enc, near_dz, near = weighted_sums(starts, each, torch.ones_like(dz), singles).unbind(1)
+    return LatentGradients(
+        weighted_sums(starts, columns.g_rows, columns.z, G),
+        weighted_sums(starts, columns.x_rows, du, reads),
+        b_enc,
+        near_dz,
+        near,
+    )
+
+
+def adam_step(
+    weight: Float[Tensor, arms * shape],
+    gradient: Float[Tensor, arms * shape],
+    moments: tuple[Float[Tensor, arms * shape], Float[Tensor, arms * shape]],
+    adam: Adam,
+) -> Float[Tensor, arms * shape]:
+    """Moves the moments in place and returns the weight after the step, as `torch.optim.AdamW` has it."""
+    each = (-1, *(1,) * (weight.ndim - 1))
+    rate, (first, second) = adam.rate.view(each), adam.corrections.unbind(0)
+    mean, square = moments
+    mean.lerp_(gradient, 1 - adam.beta1)
+    square.mul_(adam.beta2).addcmul_(gradient, gradient, value=1 - adam.beta2)
+    below = (square / second).sqrt().add_(adam.epsilon)
+    return weight * (1 - rate * adam.decay) - (rate / first) * mean / below
+
+
+def move(
+    weight: Float[Tensor, arms * shape],
+    gradient: Float[Tensor, arms * shape],
+    moments: tuple[Float[Tensor, arms * shape], Float[Tensor, arms * shape]],
+    adam: Adam,
+) -> None:
+    """An optimiser step of what has no constraint, in place."""
+    moved = adam_step(weight, gradient, moments, adam)
+    weight.copy_(torch.where(adam.learns.view(-1, *(1,) * (weight.ndim - 1)), moved, weight))
+
+
+def move_rows(
+    weight: Float[Tensor, "arms d_sae d"],
+    gradient: Float[Tensor, "arms d_sae d"],
+    moments: tuple[Float[Tensor, "arms d_sae d"], Float[Tensor, "arms d_sae d"]],
+    adam: Adam,
+    anchor: Float[Tensor, "arms d_sae d"] | None,
+    bound: Float[Tensor, " arms"],
+    *,
+    decoder: bool,
+) -> None:
+    """An optimiser step of a matrix with its constraint, in place; the gradient is used up.
+
+    A decoder's rows keep unit norm and a cosine of at least `bound` with their anchor (-1: any). An encoder
+    with a `bound` of 1 keeps its directions: its rows move along their anchor only (-1: freely). Without an
+    `anchor` no arm has a bound.
+    """
+    cosine = bound.view(-1, 1, 1).to(weight.dtype)
+    fixed = cosine >= 1
+    if decoder:
+        gradient.sub_(_along(gradient, weight) * weight)
+        moved = adam_step(weight, gradient, moments, adam)
+        moved = moved / torch.linalg.vector_norm(moved, dim=2, keepdim=True)
+        if anchor is not None:
+            moved = torch.where(cosine > -1, in_cone(moved, anchor, cosine), moved)
+    elif anchor is None:
+        moved = adam_step(weight, gradient, moments, adam)
+    else:
+        gradient.copy_(torch.where(fixed, _along(gradient, anchor) * anchor, gradient))
+        moved = adam_step(weight, gradient, moments, adam)
+        moved = torch.where(fixed, _along(moved, anchor).clamp_min(SHORTEST) * anchor, moved)
+    weight.copy_(torch.where(adam.learns.view(-1, 1, 1), moved, weight))
+
+
+def in_cone(
+    rows: Float[Tensor, "arms d_sae d"],
+    anchor: Float[Tensor, "arms d_sae d"],
+    cosine: Float[Tensor, "arms 1 1"],
+) -> Float[Tensor, "arms d_sae d"]:
+    """`project_to_cone` of unit rows and anchors, in their own type and without a look at the numbers."""
+    along = _along(rows, anchor)
+    outside = along < cosine - 2 * torch.finfo(rows.dtype).eps
+    across = rows - along * anchor
+    across = across - _along(across, anchor) * anchor  # what rounding left along the anchor
+    length = torch.linalg.vector_norm(across, dim=2, keepdim=True)
+    axis = torch.zeros_like(rows).scatter_(2, anchor.abs().argmin(2, keepdim=True), 1.0)
+    lost = length < 64 * torch.finfo(rows.dtype).eps  # antiparallel: any direction is as near
+    across = torch.where(lost, axis - _along(axis, anchor) * anchor, across)
+    across = across / torch.linalg.vector_norm(across, dim=2, keepdim=True)
+    return torch.where(outside, cosine * anchor + (1 - cosine.square()).sqrt() * across, rows)
+
+
+def _along(
+    a: Float[Tensor, "arms d_sae d"], b: Float[Tensor, "arms d_sae d"]
+) -> Float[Tensor, "arms d_sae 1"]:
+    out: Tensor = torch.linalg.vecdot(a, b).unsqueeze(2)
+    return out

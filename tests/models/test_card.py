@@ -1,0 +1,243 @@
+"""The card's step, on a processor: the numbers of the ordinary one, in stacks, and without a read."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from card_arms import ALL_AT_ONCE, FAST, apart, arms_of, stack_of
+from test_transcoders import SmallPairs
+from torch import Tensor
+
+from sanity.baselines import SkipOnly, Untrained
+from sanity.data import SyntheticSpec, SyntheticStream, SyntheticWorld
+from sanity.errors import BadInputError, SanityError
+from sanity.models import Architecture, Arm, BatchTopK, Constraint, JumpReLU, Plain, TopK, Training, train
+from sanity.models.card.capture import WARM_UP, Repeated
+from sanity.models.card.stack import Stack, fitting
+from sanity.models.objectives import AffineSkip, Auxiliary, EvenEncoder, Restarts, TopKFirst
+from sanity.models.selection import PerRow
+from sanity.testing.host_reads import no_host_reads
+
+
+@pytest.mark.parametrize("training", [FAST, ALL_AT_ONCE], ids=["plain", "auxiliary, clip, decay"])
+def test_a_stack_gives_what_its_arms_give_alone(
+    architecture: Architecture, stream: Any, training: Training
+) -> None:
+    arms = arms_of(architecture)
+    for dtype, rounding in ((torch.float64, 1e-12), (torch.float32, 1e-4)):
+        stream.dtype = dtype
+        alone = train(arms, stream, steps=12, training=training)
+        with mock.patch.object(Stack, "learn", autospec=True, side_effect=Stack.learn) as learn:
+            together = train(arms, stream, steps=12, training=training, card=True)
+        assert learn.call_count == 12, "one call per step, for all arms"
+        assert 0 < apart(together, alone) < rounding
+    if training.auxiliary:
+        assert max(float(run.curve["dead"].max()) for run in alone) > 0, "the auxiliary loss had latents"
+
+
+@pytest.mark.parametrize("objective", [Plain(), AffineSkip()], ids=lambda o: o.label)
+def test_a_stack_of_transcoders(architecture: Architecture, objective: Any) -> None:
+    stream = SmallPairs(dtype=torch.float64)
+    arms = [dataclasses.replace(arm, objective=objective) for arm in arms_of(architecture)]
+    if objective.has_skip:
+        arms.append(Arm(architecture, 24, SkipOnly(), objective=objective))
+    alone = train(arms, stream, steps=12, training=ALL_AT_ONCE)
+    together = train(arms, stream, steps=12, training=ALL_AT_ONCE, card=True)
+    assert 0 < apart(together, alone) < 1e-12
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("training", [FAST, ALL_AT_ONCE], ids=["plain", "auxiliary, clip, decay"])
+def test_a_step_reads_nothing_back(
+    architecture: Architecture, stream: Any, training: Training, precision: str
+) -> None:
+    stack = stack_of(arms_of(architecture), stream, training, precision)
+    batches = [stream.batch(step) for step in range(3)]
+    with torch.no_grad(), no_host_reads() as seen:
+        for x in batches:
+            stack.learn(x)
+    assert seen.operations > 100
+    assert [one.step for one in stack.learners] == [3] * 6
+
+
+def test_a_step_that_reads_is_noticed(stream: Any) -> None:
+    """The check above sees what the ordinary step does."""
+    (learner,) = stack_of([Arm(TopK(3), 24)], stream).learners
+    with torch.no_grad(), pytest.raises(AssertionError, match="_local_scalar_dense"), no_host_reads():
+        learner.learn(stream.batch(0))
+
+
+def test_what_is_not_stacked_is_trained_by_itself_and_said(stream: Any, caplog: Any) -> None:
+    others = [
+        Arm(TopK(3), 24, objective=EvenEncoder()),
+        Arm(TopK(3), 24, OneHalf()),
+        Arm(Own(3), 24),
+        Arm(TopK(3), 24, Untrained()),
+    ]
+    known = [
+        Arm(TopK(3), 24, objective=Auxiliary(dead_after_tokens=100)),
+        Arm(TopK(3), 24, objective=Restarts()),
+        Arm(JumpReLU(3.0), 24, objective=TopKFirst()),
+        Arm(TopK(4), 24),
+    ]
+    stream.dtype = torch.float64
+    with caplog.at_level(logging.INFO):
+        together = train([*others, *known], stream, steps=20, training=FAST, card=True)
+    alone = train([*others, *known], stream, steps=20, training=FAST)
+    assert apart(together, alone) < 1e-12
+    assert apart(together[:4], alone[:4]) == 0
+    said = [record.message for record in caplog.records if "by itself" in record.message]
+    assert len(said) == 3
+    reasons = ("has a part in every step", "moves rows by a rule of its own", "selects by a rule of its own")
+    assert all(reason in words for reason, words in zip(reasons, said, strict=True))
+
+
+class OneHalf(Constraint):
+    """Half of the decoder stays."""
+
+    name = "one_half_of_the_card_tests"
+
+    def project(self, W_dec: Tensor, anchor: Tensor) -> None:
+        W_dec[:12] = anchor[:12]
+
+
+class EveryOther(PerRow):
+    """Only even latents."""
+
+    def mask(self, pre: Tensor) -> Tensor:
+        return super().mask(pre)
+
+
+@dataclasses.dataclass(frozen=True)
+class Own(TopK):
+    """An architecture with a rule that nobody knows."""
+
+    name = "own_of_the_card_tests"
+
+    def training_rule(self, threshold: Any) -> Any:
+        return EveryOther(self.k)
+
+
+@pytest.mark.parametrize("architecture", [BatchTopK(3), JumpReLU(3.0)], ids=lambda a: a.label)
+def test_a_run_goes_on_where_it_was_stopped(architecture: Architecture, stream: Any, tmp_path: Path) -> None:
+    """With the threshold and the controller that were only on the device."""
+    arms = [arm for arm in arms_of(architecture) if arm.constraint.learns]
+    whole = train(arms, stream, steps=20, training=ALL_AT_ONCE, card=True)
+    learn, steps = Stack.learn, 0
+
+    def dies(self: Stack, x: Tensor, target: None) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 13:
+            raise KeyboardInterrupt
+        learn(self, x)
+
+    more: Any = {"steps": 20, "training": ALL_AT_ONCE, "folder": tmp_path, "card": True}
+    with mock.patch.object(Stack, "learn", dies), pytest.raises(KeyboardInterrupt):
+        train(arms, stream, checkpoint_every_s=0.0, **more)
+    resumed = train(arms, stream, **more)
+    assert steps == 13
+    assert apart(resumed, whole) == 0
+
+
+def test_entries_without_a_place_are_counted_and_told(stream: Any, caplog: Any) -> None:
+    arm = Arm(JumpReLU(2.0, bandwidth=0.3), 64)
+    with mock.patch("sanity.models.card.entries.SPARE", 1.0), caplog.at_level(logging.WARNING):
+        stack = stack_of([arm], stream)
+        stack.state.weights["threshold"].fill_(-20.0)
+        with torch.no_grad():
+            stack.learn(stream.batch(0))
+        (report,) = stack.read()
+        stack.read()
+    x, weights = stream.batch(0), stack_of([arm], stream).state.weights
+    pre = x @ weights["W_enc"][0].T
+    wanted = int((pre > -0.15).sum()) - 18 * len(x)
+    assert report["overflow"] == pytest.approx(wanted, abs=2)
+    assert wanted > 0
+    assert sum("found no place" in record.message for record in caplog.records) == 1, "told once"
+
+
+def test_there_is_room_where_samples_differ() -> None:
+    """Places belong to the batch: single samples have several times the L0 of others."""
+    world = SyntheticWorld.from_spec(SyntheticSpec(d_in=100, n_features=3200, expected_l0=20.0))
+    stream = SyntheticStream(world, batch_size=128, seed=0)
+    stack = stack_of([Arm(JumpReLU(20.0), 800)], stream)
+    with torch.no_grad():
+        for step in range(12):
+            stack.learn(stream.batch(step))
+    (report,) = stack.read()
+    assert report["overflow"] == 0
+
+
+def test_a_loss_that_is_not_finite_is_named_with_its_step(stream: Any) -> None:
+    stack = stack_of([Arm(TopK(3), 24), Arm(TopK(3), 24, seed=1, learning_rate=1e30)], stream)
+    with torch.no_grad():
+        for step in range(4):
+            stack.learn(stream.batch(step))
+    with pytest.raises(SanityError, match=r"seed 1 lr 1e\+30 stopped being finite in step [1-3]"):
+        stack.read()
+
+
+def test_batches_of_another_size_are_refused(stream: Any) -> None:
+    with pytest.raises(BadInputError, match="all batches must be alike"):
+        stack_of([Arm(TopK(3), 24)], stream).learn(stream.batch(0)[:5])
+
+
+def test_what_does_not_fit_a_card_is_split_or_refused(stream: Any) -> None:
+    learners = stack_of([Arm(TopK(3), 24, seed=seed) for seed in range(5)], stream).learners
+    one = 24 * 4 * (6 * 16 + 2 * 32)
+    assert [len(part) for part in fitting(learners, 32, 2.6 * one)] == [2, 2, 1]
+    with pytest.raises(
+        BadInputError, match=r"GB of the card's memory.*at this width and batch 9 latents fit"
+    ):
+        fitting(learners, 32, 0.5 * one)
+
+
+def test_a_step_that_cannot_be_captured_is_called(caplog: Any) -> None:
+    done: list[str] = []
+
+    def refuses(work: Any) -> Any:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    for capture, replayed in ((refuses, False), (lambda work: lambda: done.append("replay"), True)):
+        done.clear()
+        repeat = Repeated(lambda: done.append("call"), capture, "the step of an arm")
+        with caplog.at_level(logging.WARNING):
+            for _ in range(WARM_UP + 2):
+                repeat()
+        assert done == ["call"] * WARM_UP + ["replay" if replayed else "call"] * 2
+    assert len(caplog.records) == 1
+    assert "is not captured as a CUDA graph" in caplog.text
+
+
+def test_a_rounded_product_selects_the_same_latents(architecture: Architecture, stream: Any) -> None:
+    """The values that decide are exact: one step of bf16 is one of float32, but for rare candidates."""
+    arms = [Arm(architecture, 24, seed=seed) for seed in range(3)]
+    reports = []
+    for precision in ("float32", "bf16"):
+        stack = stack_of(arms, stream, precision=precision)
+        with torch.no_grad():
+            stack.learn(stream.batch(0))
+        reports.append(torch.tensor([report["squared_error"] for report in stack.read()]))
+    assert torch.allclose(*reports, rtol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no graphics card")
+def test_a_card_replays_what_a_processor_computes(
+    architecture: Architecture, stream: Any, caplog: Any
+) -> None:
+    arms = arms_of(architecture)
+    here = train(arms, stream, steps=12, training=FAST, card=False)
+    stream.device = "cuda"
+    with caplog.at_level(logging.WARNING):
+        there = train(arms, stream, steps=12, training=FAST)
+    assert not caplog.records, "every kernel works, and the step is captured"
+    for run in there:
+        run.sae = run.sae.to(device="cpu")
+    assert apart(there, here) < 1e-3
