@@ -26,7 +26,7 @@ SPARE = 4.0
 EXTRA = 1.125
 """Candidates of a rounded product, in multiples of what is wanted (and 8 more); exact values decide.
 
-At three shapes (d 100 to 768, 3,200 to 18,432 latents) none of about 120,000 selected latents was missing with
+At three shapes (d 100 to 768, 3,200 to 18,432 latents) none of about 120,000 latents was missing with
 1.05 and 8 more; by the rounded values alone .4 to 1.5 % were others."""
 
 Pre = Float[Tensor, "arms batch d_sae"]
