@@ -22,7 +22,8 @@ from sanity.engine.cells import Cell, Cost, Result, Task, computes
 from sanity.engine.machine import memory_bytes
 from sanity.errors import BadInputError
 from sanity.sources.base import Opened, Pace
-from sanity.sources.hook import Hook, HookReading
+from sanity.sources.hook import Hook
+from sanity.sources.hook_reading import HookReading
 from sanity.subject import ForwardStream, harvest, load_tokenizer
 
 MODEL_BYTES = 3 * 10**9
