@@ -56,7 +56,7 @@ class StreamedHook(Hook):
     @override
     def reading_seconds(self, samples: int, pace: Pace) -> float:
         """One forward pass for every sample that arms are shown."""
-        return samples / pace.tokens_per_second
+        return samples * self.at.depth / pace.tokens_per_second
 
     @override
     def cells(self, device: str, pace: Pace) -> dict[str, Cell]:
@@ -67,7 +67,7 @@ class StreamedHook(Hook):
             label=f"tokens, and a sample of activations at {self.where} of {self.at.subject}",
             stage="harvest",
             cost=Cost(
-                7.0 + sample / pace.tokens_per_second + self.train_tokens / 2e5,
+                7.0 + sample * self.at.depth / pace.tokens_per_second + self.train_tokens / 2e5,
                 disk_bytes=sample * self.bytes_per_token + 4 * self.train_tokens,
                 memory_bytes=MODEL_BYTES + 8 * self.train_tokens,
             ),

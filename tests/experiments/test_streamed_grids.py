@@ -89,7 +89,7 @@ def test_the_plan_says_memory_and_pays_the_forward_once(letters_and_text: tuple[
     source = training[0].config.source
     assert {cell.company for cell in training} == {training[0].company}
     assert all(cell.cost.memory_bytes > source.buffer_bytes for cell in training)
-    forward = 40 * 64 / plan.profile.pace.tokens_per_second
+    forward = 40 * 64 * source.at.depth / plan.profile.pace.tokens_per_second
     least = min(cell.cost.seconds for cell in training)
     assert sum(cell.cost.seconds for cell in training) - 32 * least == pytest.approx(forward, abs=0.05)
 
