@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-newest torture reproduce book measure serve address bench bench-gpu lint lock clean clean-all
+.PHONY: help setup test test-newest test-cluster torture reproduce book measure serve address bench bench-gpu lint lock clean clean-all
 
 # Empty: the first Python of 3.11 to 3.13 that is found, or one that uv brings.
 PYTHON ?=
@@ -43,6 +43,7 @@ help:  ## say what there is
 	@echo "make test        set up what is missing and run the tests    WORKERS=a number of processes (now: $(WORKERS))"
 	@echo "make test-newest run the tests with the newest packages that pyproject.toml allows"
 	@echo "make torture     kill, damage and misuse everything, from a seed    SEED=a number (now: $(SEED))"
+	@echo "make test-cluster  cells on a Dask cluster of this machine: killed workers, two clients"
 	@echo "make reproduce   run every chapter and build the book    PROFILE=demo|smoke|quick|overnight|card|gpu|paper, or my.yaml (now: $$PROFILE)"
 	@echo "make book        build the book again from the chapters that ran    PROFILE=..."
 	@echo "make measure     look at the built book in Chromium: faults, sizes, weights, what can be moved"
@@ -91,6 +92,9 @@ test: setup  ## every test
 
 torture: setup  ## kills, damages and bad calls, counted: about ten minutes
 	PYTHONPATH=tests:tests/subject $(PY) -m torture.campaign --seed "$(SEED)"
+
+test-cluster: setup  ## a Dask cluster of this machine's processes, some of which are killed
+	SANITY_TEST_CLUSTER=1 $(PY) -m pytest -n0 tests/engine/test_cluster.py
 
 # An environment of its own, in which every declared range is taken to its upper end.
 test-newest: setup  ## every test, with the newest packages

@@ -27,7 +27,7 @@ for shown in (
     table,
     page.table(table, caption=hostile("judge")),
     page.table(table, caption=hostile("judge"), folded=True),
-    page.figure(gates, alt=hostile("judge"), caption=hostile("answer")),
+    page.figure(gates, alt=hostile("judge"), caption=hostile("answer"), data=(known, "judge_gates")),
     ChapterPage("toy", profile_text, page.root).banner(),
     Html(examples_html([(hostile("judge"), hostile("answer"), [context])], caption=hostile("entity"))),
     Markdown(f"Judge {code(hostile('judge'))} said {hostile('answer')}\\n\\n- `{hostile('entity')}`"),

@@ -25,6 +25,11 @@ from sanity.experiments.planner import plan_grids
 distributed = pytest.importorskip(
     "distributed", reason="Dask is not installed: pip install 'sae-sanity[cluster]'"
 )
+if not os.environ.get("SANITY_TEST_CLUSTER"):
+    pytest.skip(
+        "a cluster of processes is slow to start and waits by the clock: make test-cluster",
+        allow_module_level=True,
+    )
 
 
 @pytest.fixture(scope="module")
