@@ -975,6 +975,15 @@ page.gates(
 
 # %% tags=["hide-input"]
 # The short answer on top of the page.
+at_size = ""
+if night is not None:
+    sized = next_to_paper(kept)
+    told = "; ".join(
+        f"{architecture}, {where}: {sized.loc[(where, architecture), 'recovered']:.0%} at {sized.loc[(where, architecture), 'EV']:.2f} "
+        f"(the paper: {sized.loc[(where, architecture), 'recovered, paper']:.0%})"
+        for where, architecture in (("variable", "BatchTopK"), ("constant", "TopK"))
+    )
+    at_size = f" At that size, imported, recovered at explained variance: {told}."
 world, part = next(iter(headline.groupby(level="world", sort=False)))
 part = part.droplevel("world")
 best, worst = part["recovered"].idxmax(), part["recovered"].idxmin()
@@ -986,7 +995,7 @@ page.answer(
     f"{truth:.3f}.",
     sure=f"{n_seeds} seeds, their range in every figure; the untrained dictionaries are one draw. A frozen decoder, which can recover "
     f"nothing, has {frozen_share:.0%} of what training adds to explained variance.",
-    scale=f"{source.spec.n_features:,} features in {source.d_in} dimensions, {samples:,} samples; the paper has 3,200 in 100.",
+    scale=f"{source.spec.n_features:,} features in {source.d_in} dimensions, {samples:,} samples; the paper has 3,200 in 100.{at_size}",
 )
 
 # %% tags=["hide-input"]
