@@ -59,7 +59,8 @@ RAW = r"""(() => {
     '.sanity-provenance', '[data-widget=quiz]', '.sanity-context', 'svg', 'details.hide'].join();
   const known = ['d_in', 'd_sae', 'n_features', 'dictionary_learning'];
   const name = /(?<![^\s(,:;])[a-z]+(?:_[a-z0-9]+)+(?![^\s),:;])/g;
-  const walk = document.createTreeWalker(document.querySelector('.bd-article'), NodeFilter.SHOW_TEXT);
+  const text = document.querySelector('.bd-article') || document.body;
+  const walk = document.createTreeWalker(text, NodeFilter.SHOW_TEXT);
   const found = new Set();
   while (walk.nextNode())
     if (!walk.currentNode.parentElement.closest(apart))
