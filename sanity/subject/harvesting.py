@@ -10,6 +10,7 @@ same `batch_tokens`).
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -86,7 +87,7 @@ def harvest(
         The disk is full or cannot be written. Finished shards are kept.
     """
     at = {hook: Path(folder), **{name: Path(one) for name, one in (also or {}).items()}}
-    if len({one.resolve() for one in at.values()}) < 1 + len(also or {}):
+    if len({os.path.realpath(one) for one in at.values()}) < 1 + len(also or {}):
         raise BadInputError(
             "two hooks of one harvest were given one folder, or one hook twice: give each its own"
         )
