@@ -74,8 +74,13 @@ def test_an_interrupted_run_keeps_what_was_in_flight(server: Server, open_judge:
         return late(says("Yes"), 0.5)
 
     server.policy = policy
-    with pytest.raises(KeyboardInterrupt):
-        open_judge(concurrency=2).answer(asked(6))
+    # A shell's background jobs begin with interrupts ignored, and so would this test.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            open_judge(concurrency=2).answer(asked(6))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert len(server.requests) == 2
     assert open_judge().spending.booked.calls == 2
     server.policy = lambda request: None
