@@ -246,7 +246,7 @@ def next_to_printed(rows: pd.DataFrame) -> str:
     }
     return (
         f"Explained variance is within {gaps['EV']:.3f} of what the paper prints, recovery off by up to "
-        f"{gaps['recovered']:.0%}"
+        f"{100 * gaps['recovered']:.0f} points"
     )
 
 
