@@ -117,6 +117,13 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def below(folder: Path) -> Iterator[Path]:
+    """All that lies below `folder`; what others take away meanwhile is left out (`Path.rglob` would fail)."""
+    for here, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            yield Path(here) / name
+
+
 def take_place(new: Path, path: Path) -> None:
     """Rename a file to `path`, in place of whatever lies there."""
     if path.is_dir():
@@ -144,7 +151,7 @@ def remove_leftovers(folder: Path) -> None:
     """Delete the temporary files below `folder` of processes of this machine that were killed."""
     import psutil
 
-    for left in folder.rglob(".*.part"):
+    for left in below(folder):
         if (of := re.search(r"\.(\d+)-\w+\.part$", left.name)) and not psutil.pid_exists(int(of[1])):
             remove(left)
 

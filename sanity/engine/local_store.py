@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sanity.engine.cells import ATTEMPT, Cell, Result, Task
-from sanity.engine.files import disk_errors, remove
+from sanity.engine.files import below, disk_errors, remove
 from sanity.engine.leases import FileLeases, Leases
 from sanity.engine.results import read_manifest, write_manifest
 from sanity.errors import CorruptFileError, SanityError, StorageError
@@ -80,8 +80,9 @@ class LocalStore:
             remove(task.folder)
             for folder in (task.folder, task.scratch):
                 folder.mkdir(parents=True, exist_ok=True)
-            for left in task.scratch.rglob(".*.part"):  # whoever wrote there was killed or taken over
-                remove(left)
+            for left in below(task.scratch):
+                if left.match(".*.part"):  # whoever wrote there was killed or taken over
+                    remove(left)
             (task.attempt / ATTEMPT).touch()
         return task
 
@@ -145,7 +146,7 @@ class LocalStore:
 
     def size(self, key: str) -> int:
         """Bytes of a result on disk."""
-        return sum(p.stat().st_size for p in (self.root / "results" / key).rglob("*") if p.is_file())
+        return sum(p.stat().st_size for p in below(self.root / "results" / key) if p.is_file())
 
     def remove(self, key: str) -> None:
         """Delete a result for good; a kill in between leaves nothing that looks like one."""

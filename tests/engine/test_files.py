@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 from torture.damaging import DAMAGES
 
 from sanity.engine.files import (
+    below,
     disk_errors,
     folder_named,
     kept_json,
@@ -112,6 +114,18 @@ def test_leftovers_of_the_dead_are_swept_and_those_of_the_living_stay(tmp_path: 
     remove_leftovers(tmp_path)
     assert not left.exists()
     assert ours.exists()
+
+
+def test_what_others_take_away_meanwhile_is_left_out(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name / "inside").mkdir(parents=True)
+        (tmp_path / name / "inside" / "file").touch()
+    found = []
+    for path in below(tmp_path):
+        found.append(path.relative_to(tmp_path).as_posix())
+        for name in {"b", "c"} - {path.name}:
+            shutil.rmtree(tmp_path / name, ignore_errors=True)
+    assert {"a", "a/inside", "a/inside/file"} <= set(found)
 
 
 FULL = """

@@ -18,6 +18,7 @@ from torture.workplace import contents_of
 
 from sanity.engine.cells import Cell
 from sanity.engine.computing import compute
+from sanity.engine.files import below
 from sanity.engine.store import LocalStore
 
 _SERVER = multiprocessing.get_context("forkserver")
@@ -62,12 +63,12 @@ def _until_it_ends(
         if process.exitcode is not None:
             assert process.exitcode == 0, (root / "traceback").read_text("utf-8")
             return
-        checkpoints = list((root / "scratch").glob("*/*/scratch/*/step-*"))
+        training = any(path.name.startswith("step-") for path in below(root / "scratch"))
         assert process.pid is not None
         os.kill(process.pid, chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
         process.join()
         counts["kills"] += 1
-        counts["of them while training"] += bool(checkpoints)
+        counts["of them while training"] += training
         if counts["kills"] % 3 == 0:
             counts["scratch files damaged"] += _damage_scratch(root, chance)
     raise AssertionError("it never came to an end")
@@ -83,7 +84,7 @@ def _compute(root: Path, todo: Sequence[Cell]) -> None:
 
 
 def _damage_scratch(root: Path, chance: random.Random) -> bool:
-    files = sorted(path for path in (root / "scratch").rglob("*") if path.is_file() and path.stat().st_size)
+    files = sorted(path for path in below(root / "scratch") if path.is_file() and path.stat().st_size)
     if files:
         chance.choice(list(DAMAGES.values()))(chance.choice(files), chance)
     return bool(files)
