@@ -87,7 +87,8 @@ def train(
         "float32" is exact. "bf16" rounds the dense encoder product only: more candidates are collected than
         its error can hide, and their values, and so the selection among them, are exact. Measured on the
         synthetic world: the same latents selected (0 of 10^6 differ, where a plain bf16 product changes
-        1.3 %), values equal to 1e-6, explained variance after 500 steps within 7e-4. Saves a quarter.
+        1.3 %), values equal to 1e-6, explained variance after 500 steps within 7e-4. Saves a quarter; nothing
+        on a processor without products in bf16, which takes them in float32.
     card
         How arms take their steps. None: on a graphics card stacked, arms of one shape in one static step that
         is captured as a CUDA graph and reads nothing back between recorded steps; elsewhere one by one. True:

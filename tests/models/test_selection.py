@@ -83,11 +83,26 @@ def test_blocks_and_rounding_do_not_change_what_is_selected(
         rule = Above(rule.threshold.to(device))
     whole = x @ W_enc_t.T + b_enc
     expected = rule.mask(whole)
+    monkeypatch.setattr(kernels, "multiplies_bf16", lambda: True)  # whatever this processor can
     for block in (1, 7, 128, 300):
         monkeypatch.setattr(kernels, "block_rows", lambda *_, block=block: block)
         found = select(x, W_enc_t, b_enc, rule, precision=precision).dense()
         assert torch.equal(found != 0, expected)
         assert float((found - whole * expected).abs().max()) < 1e-5
+
+
+def test_a_processor_without_bf16_takes_the_product_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(1)
+    x, W_enc_t = torch.randn(300, 13, generator=generator), torch.randn(61, 13, generator=generator)
+    seen = []
+    took = kernels.product
+    monkeypatch.setattr(kernels, "product", lambda x, *rest: (seen.append(x.dtype), took(x, *rest))[1])
+    for able, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(kernels, "multiplies_bf16", lambda able=able: able)
+        found = select(x, W_enc_t, torch.zeros(61), PerRow(5), precision="bf16")
+        assert set(seen) == {dtype}
+        assert torch.equal(found.dense() != 0, PerRow(5).mask(x @ W_enc_t.T))
+        seen.clear()
 
 
 def test_a_misleading_first_block_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
