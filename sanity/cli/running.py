@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -63,16 +63,22 @@ def train_command(
 
 
 def results_command(
-    profile: ProfileName = "synthetic", scheduler: Scheduler = None, as_json: AsJson = False
+    profile: ProfileName = "synthetic",
+    scheduler: Scheduler = None,
+    finished: Annotated[
+        bool, typer.Option("--finished", help="Add only what is trained by now; train nothing.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compute a long profile's scores, and keep its tables with the book under results/.
 
-    It may be stopped and goes on where it was. Chapters and claims at other profiles read them as imported.
+    It may be stopped and goes on where it was, on another machine, too: what is kept under its key is not
+    computed again. Chapters and claims at other profiles read the tables as imported.
     """
     from sanity.experiments.exporting import keep_run
     from sanity.profiles import load
 
-    folder = keep_run(load(profile), scheduler=scheduler)
+    folder = keep_run(load(profile), scheduler=scheduler, finished=finished)
     files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     lines = [str(folder), *(f"  {name}  {size / 1e3:.0f} kB" for name, size in files.items())]
     show({"folder": str(folder), "bytes": files}, as_json=as_json, text=lambda: "\n".join(lines))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -16,7 +16,9 @@ from sanity.engine.config import digest
 from sanity.engine.files import sha256_of, write_atomically
 from sanity.engine.store import LocalStore, open_store, require
 from sanity.errors import BadInputError
-from sanity.experiments.kept_tables import PROVENANCE, results_folder
+from sanity.experiments.analyses import scored_cells
+from sanity.experiments.gathering import gathering_cell
+from sanity.experiments.kept_tables import PROVENANCE, kept_tables, provenance_of, results_folder
 from sanity.experiments.planner import plan_grids
 from sanity.experiments.plans import PlannedRun
 from sanity.experiments.readiness import make_ready
@@ -28,7 +30,16 @@ DETAILS = ("features", "latents", "geometry")
 """Tables with a row for each feature, latent or pair: kept of the first seed's arms that learn."""
 # Cosines and shares are kept to four digits: more would be noise, and bytes.
 DIGITS = 4
-EXACT = {"probability", "times_seen", "samples_seen", "step", "loss", "frequency", "mean_square"}
+EXACT = {
+    "probability",
+    "times_seen",
+    "samples_seen",
+    "step",
+    "loss",
+    "frequency",
+    "mean_square",
+    "learning_rate",
+}
 
 
 def keep_run(
@@ -37,8 +48,13 @@ def keep_run(
     store: LocalStore | None = None,
     folder: Path | None = None,
     scheduler: str | None = None,
+    finished: bool = False,
 ) -> Path:
     """Compute what is missing of a profile's scores, and write its tables to `results/<profile>`.
+
+    Runs that are kept there already are not computed again while their keys are the same, and those of their
+    scores: their rows are taken over, so that a profile can be finished on several machines, a part on each.
+    With `finished`, of the others only those are scored and kept that are trained.
 
     Tables: `scores` and `gates`, exact; `curves`, and in detail `features`, `latents`, `geometry` of the
     first seed, rounded; all as parquet; and `provenance.json`. The files of an earlier run of the profile
@@ -49,24 +65,48 @@ def keep_run(
     if not plan.runs:
         raise BadInputError(f"the profile {profile.name} has no runs: there is nothing to keep")
     cells = verdict_cells(plan)
-    make_ready([cells.scores, cells.gates], store)
-    compute([cells.scores, cells.gates], store, scheduler=scheduler)
-    reader = Reader(plan, store)
+    read_by = digest(cells.scores.config.experiments)
+    before = kept_tables(profile.name, folder)
+    kept = before.runs_of(plan, read_by) if before else []
+    others = [run for run in plan.runs if run not in kept]
+    if finished:
+        others = [run for run in others if store.sound(run.trained)]
+        if not others:
+            raise BadInputError(
+                f"of {len(plan.runs)} runs of {profile.name} {len(kept)} are kept and none of the others is "
+                "trained: there is nothing to add; without --finished they are computed"
+            )
+    fresh, analyses = replace(plan, runs=others), scored_cells(plan)
+    keys = sorted(cell.key for _, _, cell in analyses)
+    if finished or (before and before.provenance.get("analyses") == keys):
+        analyses = []
+    scores = gathering_cell(fresh, cells.ledger, analyses)
+    make_ready([scores, cells.gates], store)
+    compute([scores, cells.gates], store, scheduler=scheduler)
+    reader = Reader(fresh, store)
     trained = [pair for grid in profile.grids for pair in reader.trained(grid)]
-    details = {"curves": _curves(trained)} | {n: _detail(reader, n, profile.grids) for n in DETAILS}
+    first = min(run.run.arm.seed for run in plan.runs)
     tables = {
-        "scores": require(cells.scores, store).table("scores"),
-        "gates": require(cells.gates, store).table("gates"),
-        **{name: _rounded(table) for name, table in details.items() if len(table)},
+        "scores": require(scores, store).table("scores"),
+        "curves": _rounded(_curves(trained)),
+        **{name: _rounded(_detail(reader, name, profile.grids, first)) for name in DETAILS},
     }
+    if before:
+        tables = {n: stack([before.rows_of(n, kept, not analyses), table]) for n, table in tables.items()}
+    tables["gates"] = require(cells.gates, store).table("gates")
     folder = (folder or results_folder()) / profile.name
     folder.mkdir(parents=True, exist_ok=True)
-    for name, table in tables.items():
-        _write(table, folder / f"{name}.parquet")
+    written = [name for name, table in tables.items() if len(table)]
+    for name in written:
+        _write(tables[name], folder / f"{name}.parquet")
     facts = {
-        **_provenance([result for _, result in trained], profile.about),
+        **provenance_of(trained, before, kept),
+        "about": profile.about,
+        "planned": len(plan.runs),
+        "analyses": keys,
         "primary": cells.verdicts.config.primary,
-        "files": {f"{name}.parquet": sha256_of(folder / f"{name}.parquet") for name in tables},
+        "read_by": read_by,
+        "files": {f"{name}.parquet": sha256_of(folder / f"{name}.parquet") for name in written},
     }
     write_atomically(folder / PROVENANCE, json.dumps(facts, indent=1, sort_keys=True) + "\n")
     return folder
@@ -83,12 +123,11 @@ def _curves(trained: Sequence[tuple[PlannedRun, Result]]) -> pd.DataFrame:
     )
 
 
-def _detail(reader: Reader, name: str, grids: Collection[str]) -> pd.DataFrame:
+def _detail(reader: Reader, name: str, grids: Collection[str], seed: int) -> pd.DataFrame:
     table = reader.table(name, *grids)
     if table.empty:
         return table
-    first = table["seed"] == table["seed"].min()
-    kept: pd.DataFrame = table[first & (table["constraint"] != "untrained")]
+    kept: pd.DataFrame = table[(table["seed"] == seed) & (table["constraint"] != "untrained")]
     return kept
 
 
@@ -107,27 +146,3 @@ def _write(table: pd.DataFrame, path: Path) -> None:
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False, compression="zstd", compression_level=19)
     write_atomically(path, buffer.getvalue())
-
-
-def _provenance(results: Sequence[Result], about: str) -> dict[str, Any]:
-    """Where the runs come from: commit, machine, versions, seconds, and the hash of all recipes."""
-    manifests = [result.manifest for result in results]
-    made = [manifest["provenance"] for manifest in manifests]
-    recipes = [m["recipe"] for m in sorted(manifests, key=lambda m: str(m["key"]))]
-    budgets = [m["recipe"]["config"]["budget"] for m in manifests]
-    return {
-        "about": about,
-        "commits": sorted({str(one["commit"]) for one in made}),
-        "cpu": made[0]["cpu"],
-        "memory_bytes": made[0]["memory_bytes"],
-        "platform": made[0]["platform"],
-        "threads": sorted({one["threads"] for one in made}),
-        "versions": made[0]["versions"],
-        "functions": sorted({f"{r['function']} version {r['version']}" for r in recipes}),
-        "configuration": digest(recipes),
-        "samples": sorted({budget["steps"] * budget["batch_size"] for budget in budgets}),
-        "seeds": sorted({m["recipe"]["config"]["arm"]["seed"] for m in manifests}),
-        "runs": {str(m["label"]): {"key": m["key"], "seconds": round(m["seconds"], 1)} for m in manifests},
-        "seconds": round(sum(m["seconds"] for m in manifests), 1),
-        "finished": max(m["finished"] for m in manifests),
-    }

@@ -7,7 +7,7 @@ provenance names.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,18 @@ from typing import Any
 import pandas as pd
 
 from sanity.claims import Imported
+from sanity.engine.cells import Result
 from sanity.engine.files import read_json, sha256_of
 from sanity.engine.store import home
 from sanity.errors import BadInputError
+from sanity.experiments.plans import Plan, PlannedRun
 
 PROVENANCE = "provenance.json"
+_NAMING = (
+    *("world_or_hook", "architecture", "constraint", "init", "objective", "seed"),
+    *("learning_rate", "l0_target", "d_sae", "samples"),
+)
+"""Columns that tell the SAEs of one profile apart."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +38,89 @@ class KeptTables:
 
     @property
     def words(self) -> str:
-        """Where the run was made: commit, machine and date."""
+        """Where the run was made: commit, machine, torch and date."""
         facts = self.provenance
         commits = ", ".join(one[:8] for one in facts["commits"])
-        return (
-            f"commit {commits}, {facts['cpu']['cores']} cores ({facts['cpu']['model']}), "
-            f"finished {facts['finished'][:10]}"
-        )
+        machines = {
+            f"{one['cpu']['cores']} cores ({one['cpu']['model']}), torch {one['versions']['torch']}": None
+            for one in facts["machines"]
+        }
+        return f"commit {commits}, {'; '.join(machines)}, finished {facts['finished'][:10]}"
 
     def of(self, table: str, experiment: str) -> pd.DataFrame:
         """The rows of an experiment in a table."""
         rows = self.tables[table]
         return rows[rows["experiment"] == experiment].reset_index(drop=True)
+
+    def runs_of(self, plan: Plan, read_by: str) -> list[PlannedRun]:
+        """The runs of a plan that are kept here as they would be computed.
+
+        `read_by` is the digest of how a ledger reads experiments, which decides what their scores are.
+        """
+        if self.provenance.get("read_by") != read_by:
+            return []
+        there = {key: set(one["cells"]) for key, one in self.provenance["runs"].items()}
+        return [run for run in plan.runs if _cells(run) <= there.get(run.trained.key, set())]
+
+    def rows_of(self, table: str, runs: Sequence[PlannedRun], analyses: bool = False) -> pd.DataFrame:
+        """The rows of some runs in a table, and with `analyses` those that are no eval's."""
+        rows = self.tables.get(table, pd.DataFrame())
+        if rows.empty:
+            return rows
+        wanted = {_name({"world_or_hook": run.place, **run.run.columns()}) for run in runs}
+        evals = rows["eval"] if "eval" in rows else ["some"] * len(rows)
+        chosen = [
+            _name(row) in wanted if one else analyses
+            for one, row in zip(evals, rows[list(_NAMING)].to_dict("records"), strict=True)
+        ]
+        kept: pd.DataFrame = rows[chosen]
+        return kept
+
+
+def _cells(run: PlannedRun) -> set[str]:
+    return {cell.key for cell in run.scored.values()}
+
+
+def _name(row: Mapping[Any, Any]) -> str:
+    """Of an SAE, from the columns of its rows; a number is the same in any type."""
+    values = [row[name] for name in _NAMING]
+    return "|".join(str(one) if isinstance(one, str) else f"{one:.6g}" for one in values)
+
+
+def provenance_of(
+    trained: Sequence[tuple[PlannedRun, Result]], before: KeptTables | None, kept: Sequence[PlannedRun]
+) -> dict[str, Any]:
+    """Where runs come from: each by its key, with those of its scores, its seconds and its machine; and sums.
+
+    Those that were `kept` are taken from the provenance `before`.
+    """
+    nothing: dict[str, Any] = {"runs": {}, "machines": [], "commits": [], "finished": ""}
+    known = before.provenance if before and kept else nothing
+    machines = list(known["machines"])
+    runs = {run.trained.key: known["runs"][run.trained.key] for run in kept}
+    for run, result in trained:
+        made = result.manifest["provenance"]
+        machine = {name: made[name] for name in ("cpu", "memory_bytes", "platform", "versions")}
+        if machine not in machines:
+            machines.append(machine)
+        runs[run.trained.key] = {
+            "label": run.trained.label,
+            "cells": sorted(_cells(run) | set(runs.get(run.trained.key, {}).get("cells", ()))),
+            "seconds": round(result.manifest["seconds"], 1),
+            "machine": machines.index(machine),
+            "seed": run.run.arm.seed,
+            "samples": run.run.budget.samples,
+        }
+    made_now = [result.manifest for _, result in trained]
+    return {
+        "runs": runs,
+        "machines": machines,
+        "commits": sorted({*known["commits"], *(str(one["provenance"]["commit"]) for one in made_now)}),
+        "finished": max([known["finished"], *(one["finished"] for one in made_now)]),
+        "seeds": sorted({run["seed"] for run in runs.values()}),
+        "samples": sorted({run["samples"] for run in runs.values()}),
+        "seconds": round(sum(run["seconds"] for run in runs.values()), 1),
+    }
 
 
 def results_folder() -> Path:
@@ -59,6 +137,11 @@ def kept_tables(name: str, folder: Path | None = None) -> KeptTables | None:
     if not (folder / PROVENANCE).exists():
         return None
     facts: dict[str, Any] = read_json(folder / PROVENANCE)
+    if "machines" not in facts:
+        raise BadInputError(
+            f"{folder} was kept by an earlier version, which did not note how each run was scored: move it "
+            f"away, and 'sanity results --profile {name}' writes it again from what is computed"
+        )
     files: dict[str, str] = facts["files"]
     for file, sha256 in files.items():
         if not (folder / file).exists() or sha256_of(folder / file) != sha256:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from sanity.claims import repeated
+from sanity.engine.computing import compute
 from sanity.engine.store import LocalStore, open_store
 from sanity.errors import BadInputError
 from sanity.experiments.exporting import keep_run
@@ -128,3 +134,74 @@ def test_a_ledger_of_ones_own_imports_nothing(repository: Path) -> None:
 def test_a_profile_without_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="nothing to keep"):
         keep_run(read_profile("empty", "about: nothing\nsources: {}\ngrids: {}\n"), folder=tmp_path)
+
+
+def small(changes: Mapping[str, str] = MappingProxyType({})) -> Profile:
+    """The same in a world of 48 features."""
+    text = TEXT.replace("redrawn", "spec: {d_in: 12, n_features: 48}, redrawn").replace("3200", "48")
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    return read_profile("long", text)
+
+
+@pytest.fixture(scope="module")
+def small_run(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("small")
+    keep_run(small(), store=LocalStore(folder / "store"), folder=folder)
+    return folder
+
+
+def test_what_is_kept_is_taken_over_and_only_the_rest_computed(small_run: Path, tmp_path: Path) -> None:
+    """As on another machine, which has the tables and none of the results."""
+    shutil.copytree(small_run / "long", tmp_path / "results" / "long")
+    more = small({"seeds: [0, 1]\n      l": "seeds: [0, 1, 2]\n      l"})
+    store = LocalStore(tmp_path / "store")
+    before = kept_tables("long", tmp_path / "results")
+    keep_run(more, store=store, folder=tmp_path / "results")
+    after = kept_tables("long", tmp_path / "results")
+    assert before is not None
+    assert after is not None
+    computed = {run.run.arm.seed for run in plan_grids(more).runs if store.get(run.trained.key)}
+    assert computed == {2}
+    assert after.provenance["seeds"] == [0, 1, 2]
+    assert len(after.provenance["runs"]) == after.provenance["planned"] == 6
+    for name in before.tables:
+        old, new = before.tables[name], after.tables[name]
+        if "seed" in old and name != "gates":
+            pd.testing.assert_frame_equal(new[new["seed"] < 2].reset_index(drop=True), old, check_dtype=False)
+    assert set(after.tables["scores"]["seed"]) == {0, 1, 2}
+    assert set(after.tables["latents"]["seed"]) == {0}
+    assert repeated(after.tables["scores"]).empty
+
+
+def test_what_was_kept_otherwise_is_computed_again(small_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_run / "long", tmp_path / "long")
+    longer = small({"steps: 4": "steps: 5"})
+    keep_run(longer, store=LocalStore(tmp_path / "store"), folder=tmp_path)
+    after = kept_tables("long", tmp_path)
+    assert after is not None
+    assert set(after.tables["scores"]["samples"]) == {160}
+    assert after.provenance["samples"] == [160]
+
+
+def test_what_is_trained_is_kept_before_the_rest_is(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    with pytest.raises(BadInputError, match="none of the others is trained"):
+        keep_run(small(), store=store, folder=tmp_path, finished=True)
+    first = [run.trained for run in plan_grids(small()).runs if run.run.arm.seed == 0]
+    compute(first, store)
+    keep_run(small(), store=store, folder=tmp_path, finished=True)
+    kept = kept_tables("long", tmp_path)
+    assert kept is not None
+    assert set(kept.tables["scores"]["seed"]) == {0}
+    assert (len(kept.provenance["runs"]), kept.provenance["planned"]) == (2, 4)
+
+
+def test_tables_of_an_earlier_version_are_refused_in_words(small_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_run / "long", tmp_path / "long")
+    facts = json.loads((tmp_path / "long" / "provenance.json").read_text())
+    del facts["machines"]
+    (tmp_path / "long" / "provenance.json").write_text(json.dumps(facts))
+    with pytest.raises(BadInputError, match="kept by an earlier version"):
+        kept_tables("long", tmp_path)
