@@ -276,9 +276,8 @@ else:
     n_kept = over.groupby(["world_or_hook", "architecture"])["seed"].nunique()
     display(
         Markdown(
-            f"**Imported, not run by this page.** {len(facts['runs'])} runs of {facts['samples'][-1]:,} samples, "
-            f"{n_kept.min()} seeds of each trained architecture; "
-            f"{night.words}, torch {facts['versions']['torch']}, configuration `{facts['configuration'][:12]}`."
+            f"**Imported, not run by this page.** {len(facts['runs'])} of {facts['planned']} planned runs of "
+            f"{facts['samples'][-1]:,} samples, {n_kept.min()} seeds of each trained architecture; {night.words}."
         )
     )
     display(
@@ -930,13 +929,31 @@ if night is not None:
         )
     )
     display(Markdown(collapse_words(spanned)))
-    frozen = kept[(kept["architecture"] == "topk") & (kept["init"] == "iso")]
-    paired = frozen.loc[frozen["constraint"] == "frozen_decoder", "seed"].unique()
-    frozen = frozen[frozen["seed"].isin(paired)]
-    index = ["world_or_hook", "constraint", "init"]
-    if len(frozen):
-        wide = frozen.pivot_table(index=index, columns="metric", values="value", sort=False)
-        display(Markdown(frozen_words(wide)))
+    for architecture, there in kept[kept["init"] == "iso"].groupby("architecture", sort=False):
+        # Arms are compared on the seeds that all of them have.
+        paired = there.loc[there["constraint"] == "frozen_decoder", "seed"].unique()
+        frozen = there[there["seed"].isin(paired)]
+        if frozen.empty:
+            continue
+        wide = frozen.pivot_table(
+            index=["world_or_hook", "constraint", "init"], columns="metric", values="value", sort=False
+        )
+        shown = {
+            "explained_variance": "EV",
+            "recovery": "recovered",
+            "frequency_weighted_recovery": "weighted by frequency",
+            "mean_max_cosine": "mean max cosine",
+            "dead_latents": "dead",
+        }
+        table = wide.droplevel("init").rename(index=lambda one: figures.arm_words(one, "iso"), level="constraint")
+        on_seeds = f"on {len(paired)} seed{'s' if len(paired) > 1 else ''}"
+        display(
+            page.table(
+                table[list(shown)].rename(columns=shown).rename_axis(["world", "arm"]).rename_axis(columns=None),
+                caption=f"{figures.ARCHITECTURE_NAMES[architecture]} at the paper's size, imported, {on_seeds}.",
+            )
+        )
+        display(Markdown(f"{figures.ARCHITECTURE_NAMES[architecture]}, {on_seeds}. {frozen_words(wide)}"))
 
 # %% [markdown]
 # ## Can the metrics be trusted?

@@ -8,7 +8,7 @@ are far below what a float can hold (10^-513 for d = 2304 and cosine 0.8), so ev
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,6 @@ from sanity.errors import BadInputError
 _SMALL = 1e-280
 # Where the survival function of the smallest of m angles is 1, and 0, to more digits than a float has.
 _LOG_NEVER, _LOG_ALWAYS = math.log(1e-18), -50.0
-_NODES = np.polynomial.legendre.leggauss(400)
 
 Array = NDArray[np.float64]
 
@@ -90,11 +89,17 @@ def reachable_cosine(d: int, m: int, tau: float) -> float:
     if start >= high:
         return 1.0
     # E g(angle) = g(start) + integral of g' times the survival function, for g(angle) = cos(angle - turn).
-    nodes, weights = _NODES
+    nodes, weights = _quadrature()
     angles = start + (high - start) * (nodes + 1) / 2
     survival = np.exp(m * _log_survival(d, angles))
     integral = float(weights @ (survival * np.sin(angles - turn))) * (high - start) / 2
     return math.cos(start - turn) - integral
+
+
+@cache
+def _quadrature() -> tuple[Array, Array]:
+    """Nodes and weights for integrals over [-1, 1]; not made where the module is only loaded."""
+    return np.polynomial.legendre.leggauss(400)
 
 
 @checked
