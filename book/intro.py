@@ -158,11 +158,11 @@ Markdown(f"What cannot tell, and why: {mute_words}." if len(mute) else "")
 
 # %% tags=["hide-input"]
 HEADLINES = (
+    "toy-variable-batchtopk-recovery",
     "headline-soft-frozen-matches-everywhere",
     "real-soft-frozen-ev",
     "probing-best-frozen",
     "ravel-soft-frozen",
-    "auroc-untrained",
 )
 cards(
     [

@@ -72,7 +72,7 @@ class _Planner:
         # Hundreds of runs share what is prepared for them: made once, and hashed once.
         self._of_source: dict[Source, dict[str, Cell]] = {}
         self._of_eval: dict[tuple[object, ...], dict[str, Cell]] = {}
-        self._read: dict[str, str] = {}
+        self._first_of: dict[str, str] = {}
 
     def _source_cells(self, source: Source) -> dict[str, Cell]:
         if source not in self._of_source:
@@ -129,8 +129,11 @@ class _Planner:
             ),
             threads=source.threads,
         )
+        shared = self._first_of.setdefault(made.company, made.key) != made.key
+        if shared and isinstance(run, Snapshot):
+            return replace(made, cost=replace(made.cost, seconds=0.5))  # of one training
         reading = source.reading_seconds(run.budget.samples, self.pace)
-        if not reading or self._read.setdefault(made.company, made.key) != made.key:
+        if shared or not reading:
             return made  # arms that see the same batches share what these take
         return replace(made, cost=replace(made.cost, seconds=made.cost.seconds + reading))
 
