@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sanity.errors import BadInputError
-from sanity.models.kernels import stacked
+from sanity.models.encoding import stacked
 from sanity.models.selection import Rows
 
 # Elements of the largest temporary array that an eval makes: 64 MiB in float32.

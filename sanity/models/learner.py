@@ -14,6 +14,7 @@ from sanity.errors import SanityError
 from sanity.models.arm import Arm, Training
 from sanity.models.autoencoder import Autoencoder
 from sanity.models.auxiliary import add_auxiliary
+from sanity.models.encoding import select_sparse
 from sanity.models.gradients import (
     Gradients,
     LossSpec,
@@ -22,7 +23,7 @@ from sanity.models.gradients import (
     dense_gradients,
     sparse_gradients,
 )
-from sanity.models.kernels import MAX_DENSITY, select_sparse
+from sanity.models.kernels import MAX_DENSITY
 from sanity.models.sparsity import BatchTopK, JumpReLU
 from sanity.models.start import Start
 from sanity.models.transcoder import Transcoder

@@ -14,8 +14,9 @@ from torch.nn import functional
 from sanity.errors import BadInputError
 from sanity.models.arm import Arm, gaussian_matrix
 from sanity.models.controller import Controller
+from sanity.models.encoding import select
 from sanity.models.gradients import LossSpec, Weights, sparse_gradients
-from sanity.models.kernels import select, weighted_sums
+from sanity.models.kernels import weighted_sums
 from sanity.models.selection import PerBatch, PerRow
 from sanity.models.sparsity import JumpReLU, TopK
 

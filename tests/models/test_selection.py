@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
-from sanity.models import kernels
-from sanity.models.kernels import at_least, collect, select, transposed
+from sanity.models import encoding, kernels
+from sanity.models.encoding import at_least, collect, select
+from sanity.models.kernels import transposed
 from sanity.models.selection import Above, PerBatch, PerRow, Rows, Rule, kth_largest
 
 # Few distinct values, so that ties are the rule; sizes that leave remainders everywhere.
@@ -83,9 +84,9 @@ def test_blocks_and_rounding_do_not_change_what_is_selected(
         rule = Above(rule.threshold.to(device))
     whole = x @ W_enc_t.T + b_enc
     expected = rule.mask(whole)
-    monkeypatch.setattr(kernels, "multiplies_bf16", lambda: True)  # whatever this processor can
+    monkeypatch.setattr(encoding, "multiplies_bf16", lambda: True)  # whatever this processor can
     for block in (1, 7, 128, 300):
-        monkeypatch.setattr(kernels, "block_rows", lambda *_, block=block: block)
+        monkeypatch.setattr(encoding, "block_rows", lambda *_, block=block: block)
         found = select(x, W_enc_t, b_enc, rule, precision=precision).dense()
         assert torch.equal(found != 0, expected)
         assert float((found - whole * expected).abs().max()) < 1e-5
@@ -94,11 +95,15 @@ def test_blocks_and_rounding_do_not_change_what_is_selected(
 def test_a_processor_without_bf16_takes_the_product_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(1)
     x, W_enc_t = torch.randn(300, 13, generator=generator), torch.randn(61, 13, generator=generator)
-    seen = []
-    took = kernels.product
-    monkeypatch.setattr(kernels, "product", lambda x, *rest: (seen.append(x.dtype), took(x, *rest))[1])
+    seen: list[torch.dtype] = []
+
+    def product(x: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        seen.append(x.dtype)
+        return kernels.product(x, *rest)
+
+    monkeypatch.setattr(encoding, "product", product)
     for able, dtype in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(kernels, "multiplies_bf16", lambda able=able: able)
+        monkeypatch.setattr(encoding, "multiplies_bf16", lambda able=able: able)
         found = select(x, W_enc_t, torch.zeros(61), PerRow(5), precision="bf16")
         assert set(seen) == {dtype}
         assert torch.equal(found.dense() != 0, PerRow(5).mask(x @ W_enc_t.T))
@@ -110,7 +115,7 @@ def test_a_misleading_first_block_is_noticed(monkeypatch: pytest.MonkeyPatch) ->
     x = torch.randn(256, 10, generator=torch.Generator().manual_seed(0))
     x[:32] *= 100
     W_enc_t = torch.randn(50, 10, generator=torch.Generator().manual_seed(1))
-    monkeypatch.setattr(kernels, "block_rows", lambda *_: 32)
+    monkeypatch.setattr(encoding, "block_rows", lambda *_: 32)
     found = select(x, W_enc_t, torch.zeros(50), PerBatch(20))
     assert torch.equal(found.dense() > 0, PerBatch(20).mask(x @ W_enc_t.T))
 

@@ -38,8 +38,8 @@ from sanity.models import (
     save_sae,
     train,
 )
+from sanity.models.encoding import select
 from sanity.models.gradients import LossSpec, dense_gradients, sparse_gradients
-from sanity.models.kernels import select
 from sanity.models.objectives import AffineSkip, Auxiliary, Resampling
 from sanity.models.plain import PlainAutoencoder
 from sanity.models.start import paired_start
