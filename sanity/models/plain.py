@@ -3,8 +3,8 @@
     sae = PlainAutoencoder(TopK(8), directions)  # unit rows, [d_sae, d_in]
     sae.loss(x).backward()                       # x [batch, d_in]
 
-This is the definition. The files next to it compute the same faster, and are tested against it: `selection.py`
-and `encoding.py` (which latents are active), `gradients.py` (by hand), `learner.py` (a step of training).
+This is the definition. The files next to it compute the same faster, and are tested against it:
+`selection.py` and `encoding.py` (which latents are active), `gradients.py` (by hand), `learner.py` (a step).
 """
 
 from __future__ import annotations
