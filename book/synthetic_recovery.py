@@ -929,31 +929,35 @@ if night is not None:
         )
     )
     display(Markdown(collapse_words(spanned)))
-    for architecture, there in kept[kept["init"] == "iso"].groupby("architecture", sort=False):
-        # Arms are compared on the seeds that all of them have.
-        paired = there.loc[there["constraint"] == "frozen_decoder", "seed"].unique()
-        frozen = there[there["seed"].isin(paired)]
-        if frozen.empty:
-            continue
-        wide = frozen.pivot_table(
+    # Arms are compared in the worlds and on the seeds that all of them have.
+    same = ["world_or_hook", "architecture", "seed"]
+    have_frozen = kept.loc[kept["constraint"] == "frozen_decoder", same].drop_duplicates()
+    compared = kept[kept["init"] == "iso"].merge(have_frozen, on=same)
+    shown = {
+        "explained_variance": "EV",
+        "recovery": "recovered",
+        "frequency_weighted_recovery": "weighted by frequency",
+        "mean_max_cosine": "mean max cosine",
+        "dead_latents": "dead",
+    }
+    for architecture, rows in compared.groupby("architecture", sort=False):
+        wide = rows.pivot_table(
             index=["world_or_hook", "constraint", "init"], columns="metric", values="value", sort=False
         )
-        shown = {
-            "explained_variance": "EV",
-            "recovery": "recovered",
-            "frequency_weighted_recovery": "weighted by frequency",
-            "mean_max_cosine": "mean max cosine",
-            "dead_latents": "dead",
-        }
-        table = wide.droplevel("init").rename(index=lambda one: figures.arm_words(one, "iso"), level="constraint")
-        on_seeds = f"on {len(paired)} seed{'s' if len(paired) > 1 else ''}"
+        table = wide.droplevel("init").rename(
+            index=lambda one: figures.arm_words(one, "iso"), level="constraint"
+        )
+        of = f"{figures.ARCHITECTURE_NAMES[architecture]}, seeds {', '.join(map(str, sorted(set(rows['seed']))))}"
         display(
             page.table(
-                table[list(shown)].rename(columns=shown).rename_axis(["world", "arm"]).rename_axis(columns=None),
-                caption=f"{figures.ARCHITECTURE_NAMES[architecture]} at the paper's size, imported, {on_seeds}.",
+                table[list(shown)]
+                .rename(columns=shown)
+                .rename_axis(["world", "arm"])
+                .rename_axis(columns=None),
+                caption=f"Every arm at the paper's size, imported: {of}.",
             )
         )
-        display(Markdown(f"{figures.ARCHITECTURE_NAMES[architecture]}, {on_seeds}. {frozen_words(wide)}"))
+        display(Markdown(f"{of}. {frozen_words(wide)}"))
 
 # %% [markdown]
 # ## Can the metrics be trusted?
