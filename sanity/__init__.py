@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sanity.models import check_sae as check_sae
     from sanity.models import load_sae as load_sae
     from sanity.models import train as train
+    from sanity.models import train_sharded as train_sharded
     from sanity.publishing.checks import check as check
     from sanity.subject import load_subject as load_subject
 
@@ -34,6 +35,7 @@ _HOMES = {
     "load_sae": "sanity.models",
     "load_subject": "sanity.subject",
     "train": "sanity.models",
+    "train_sharded": "sanity.models",
 }
 
 __all__ = sorted(_HOMES)

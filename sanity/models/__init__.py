@@ -21,6 +21,7 @@ from sanity.models.checkpoint import load_dictionary, load_sae, save_sae
 from sanity.models.learner import Learner
 from sanity.models.neurons import Neurons, neurons_of
 from sanity.models.selection import Rows
+from sanity.models.sharded import train_sharded
 from sanity.models.sparsity import (
     Architecture,
     BatchTopK,
@@ -70,4 +71,5 @@ __all__ = [
     "neurons_of",
     "save_sae",
     "train",
+    "train_sharded",
 ]

@@ -69,7 +69,7 @@ class Learner:
         self.tokens = 0
         self.curve: list[dict[str, float]] = []
         """Rows recorded so far."""
-        self.last_fired = torch.zeros(arm.d_sae, dtype=torch.int64, device=self.anchor.device)
+        self.last_fired = torch.zeros(len(self.anchor), dtype=torch.int64, device=self.anchor.device)
         named = self.weights.by_name()
         self.learns = [name for name in sorted(named) if name in arm.constraint.learns]
         self.optimiser = self._optimiser(named) if self.learns else None

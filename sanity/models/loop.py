@@ -21,7 +21,7 @@ from sanity.engine.stopping import EXIT_CODE, heeding_sigterm
 from sanity.errors import BadInputError, CorruptFileError
 from sanity.models.arm import AnchoredProbe, Arm, PairedStream, Plain, Probe, Stream, Training
 from sanity.models.autoencoder import Autoencoder
-from sanity.models.card import Stack, stacked
+from sanity.models.card import ALONE, Alone, Stack, stacked
 from sanity.models.learner import Learner, Precision
 from sanity.models.resume import Pace, Saved, load_progress, save_progress
 from sanity.models.start import Start, calibrated_start, initial_directions, paired_start
@@ -47,6 +47,8 @@ class Loop:
     precision: Precision = "float32"
     card: bool | None = None
     """Whether arms are stacked and take static steps: None, where they are on a card."""
+    shards: Alone = ALONE
+    """Those that hold the rest of the arms' latents."""
     first: int = 0
     _directions: dict[str, Tensor] = field(default_factory=dict, init=False)
     _drawn: tuple[int, Tensor, Tensor | None] | None = field(default=None, init=False)
@@ -60,7 +62,8 @@ class Loop:
         """Train the arms, each from its checkpoint where there is one; arms that are behind join in time."""
         learners = [self._learner(arm) for arm in arms]
         running = [one for one in learners if self._step(one) < self.last]
-        stacks = stacked(running, self.stream, self._step, card=self.card, batch=self.stream.batch_size)
+        size, shards = self.stream.batch_size, self.shards
+        stacks = stacked(running, self.stream, self._step, card=self.card, batch=size, shards=shards)
         together = {id(learner) for stack in stacks for learner in stack.learners}
         start = min(self._step(learner) for learner in learners)
         words = f"training {len(arms)} arm{'s' if len(arms) > 1 else ''}"
@@ -76,8 +79,8 @@ class Loop:
                 for stack in at_step:
                     self._advance_together(stack, step)
                 bar.update(1)
-                stops = told_to_stop()
-                if stops or pace.due():
+                stops, due = self.shards.agree(told_to_stop(), pace.due())
+                if stops or due:
                     with pace.saving():
                         for stack in at_step:
                             stack.read()
@@ -111,18 +114,21 @@ class Loop:
         """An arm as its checkpoint left it, or calibrated on its first batch."""
         folder, begin = self.folder_of(arm), self._begin(arm)
         saved = None if folder is None else self._saved(arm, folder)
-        if saved is not None and begin + saved.step < self.last:
-            saved = saved.on(self._batch(begin + saved.step).device)
-        learner = Learner(
-            arm,
-            saved.start() if saved else self._start(arm, self._batch(begin)),
-            steps=self.last - begin,
-            training=self.training,
-            precision=self.precision,
-        )
-        if saved is not None:
-            saved.into(learner)
+        if saved is None:
+            return self._made(arm, self._start(arm, self._batch(begin)))
+        return self._resumed(arm, saved)
+
+    def _resumed(self, arm: Arm, saved: Saved) -> Learner:
+        """An arm that goes on from a checkpoint, on the stream's device."""
+        if (at := self._begin(arm) + saved.step) < self.last:
+            saved = saved.on(self._batch(at).device)
+        learner = self._made(arm, saved.start())
+        saved.into(learner)
         return learner
+
+    def _made(self, arm: Arm, start: Start) -> Learner:
+        steps = self.last - self._begin(arm)
+        return Learner(arm, start, steps=steps, training=self.training, precision=self.precision)
 
     def _saved(self, arm: Arm, folder: Path) -> Saved | None:
         """An arm's checkpoint; one that was damaged is not used, and the arm starts again."""
@@ -200,7 +206,7 @@ class Loop:
             "step": step,
             "tokens": learner.tokens + self._begin(learner.arm) * self.stream.batch_size,
             **dict.fromkeys(("loss", "ev_batch", "l0"), float("nan")),
-            "dead": float(learner.dead().double().mean()),
+            "dead": float(self.shards.total(learner.dead().double().mean())) / self.shards.count,
             "coefficient": controller.coefficient if controller is not None else 0.0,
         }
         if step in self.probed:
@@ -247,7 +253,7 @@ class Loop:
         for learner in learners:
             folder = self.folder_of(learner.arm)
             if folder is not None:
-                save_progress(folder, learner, self._identity(learner.arm))
+                save_progress(folder, Saved.of(learner), self._identity(learner.arm))
 
 
 def probe_steps(steps: int, points: int) -> set[int]:

@@ -35,10 +35,31 @@ _STATE, _TENSORS = "state.json", "state.safetensors"
 
 @dataclass(eq=False)
 class Saved:
-    """A checkpoint that was read."""
+    """A checkpoint: what was read, or what is to be written."""
 
     state: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, learner: Learner) -> Saved:
+        """All of a learner, as it is now; its own tensors, not copies."""
+        named = learner.weights.by_name()
+        tensors = {"directions": learner.anchor, "last_fired": learner.last_fired}
+        tensors |= {f"weights.{name}": value for name, value in named.items() if value is not learner.anchor}
+        if learner.encoder_anchor is not learner.anchor:
+            tensors["encoder_directions"] = learner.encoder_anchor
+        if learner.optimiser is not None:
+            for name in learner.learns:
+                moments = learner.optimiser.state.get(named[name], {})
+                tensors |= {f"{name}.{moment}": value for moment, value in moments.items()}
+        state = {
+            "step": learner.step,
+            "tokens": learner.tokens,
+            "threshold": learner.threshold,
+            "controller": None if learner.controller is None else asdict(learner.controller),
+            "curve": learner.curve,
+        }
+        return cls(state, tensors)
 
     @property
     def step(self) -> int:
@@ -107,31 +128,15 @@ class Pace:
             self._wait = (self._saved - began) * (1 / self.SHARE - 1)
 
 
-def save_progress(folder: Path, learner: Learner, identity: Mapping[str, Json]) -> None:
-    """Write a checkpoint of a learner into `folder`, and remove the one before."""
-    named = learner.weights.by_name()
-    tensors = {"directions": learner.anchor, "last_fired": learner.last_fired}
-    tensors |= {f"weights.{name}": value for name, value in named.items() if value is not learner.anchor}
-    if learner.encoder_anchor is not learner.anchor:
-        tensors["encoder_directions"] = learner.encoder_anchor
-    if learner.optimiser is not None:
-        for name in learner.learns:
-            moments = learner.optimiser.state.get(named[name], {})
-            tensors |= {f"{name}.{moment}": value for moment, value in moments.items()}
-    state = {
-        "identity": identity,
-        "step": learner.step,
-        "tokens": learner.tokens,
-        "threshold": learner.threshold,
-        "controller": None if learner.controller is None else asdict(learner.controller),
-        "curve": learner.curve,
-    }
+def save_progress(folder: Path, saved: Saved, identity: Mapping[str, Json]) -> None:
+    """Write a checkpoint into `folder`, and remove the one before."""
+    state = {"identity": identity, **saved.state}
 
     def fill(where: Path) -> None:
-        save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, where / _TENSORS)
+        save_file({name: value.cpu().contiguous() for name, value in saved.tensors.items()}, where / _TENSORS)
         (where / _STATE).write_text(json.dumps(state), encoding="utf-8")
 
-    newest = write_folder(folder / f"step-{learner.step:010d}", fill)
+    newest = write_folder(folder / f"step-{saved.step:010d}", fill)
     for older in folder.glob("*step-*"):
         if older != newest:
             remove(older)

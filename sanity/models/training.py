@@ -106,13 +106,13 @@ def train(
     SanityError
         When an arm's loss stops being finite.
     """
-    _check(arms, stream, steps, precision)
+    check_run(arms, stream, steps, precision)
     loop = Loop(
         stream,
         steps,
         training or Training(),
         tuple(probes),
-        _folders(arms, folder),
+        folders_of(arms, folder),
         checkpoint_every_s,
         precision,
         card,
@@ -124,7 +124,7 @@ def train(
         ]
 
 
-def _folders(arms: Sequence[Arm], folder: str | Path | Sequence[Path] | None) -> dict[str, Path]:
+def folders_of(arms: Sequence[Arm], folder: str | Path | Sequence[Path] | None) -> dict[str, Path]:
     """Where the checkpoints of each arm go, by its digest."""
     if folder is None:
         return {}
@@ -133,7 +133,8 @@ def _folders(arms: Sequence[Arm], folder: str | Path | Sequence[Path] | None) ->
     return {key: where / f"{label}-{key[:8]}" for (key, label), where in zip(names, each, strict=True)}
 
 
-def _check(arms: Sequence[Arm], stream: Stream, steps: int, precision: str) -> None:
+def check_run(arms: Sequence[Arm], stream: Stream, steps: int, precision: str) -> None:
+    """Raise `BadInputError` for what cannot be trained as asked."""
     if not arms:
         raise BadInputError("train was given no arms: give at least one")
     keys = [digest(arm) for arm in arms]

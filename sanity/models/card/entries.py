@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sanity.models.card.shards import ALONE, Alone
 from sanity.models.selection import Above, PerBatch, PerRow, Rule
 
 SPARE = 4.0
@@ -92,23 +93,29 @@ class Selection:
         return best.sort(dim=1).values, lost
 
     def keeps(
-        self, found: Entries, values: Float[Tensor, " n"], lowest: Lowest, arms: int
+        self,
+        found: Entries,
+        values: Float[Tensor, " n"],
+        lowest: Lowest,
+        arms: int,
+        shards: Alone = ALONE,
     ) -> Bool[Tensor, " n"]:
-        """Which candidates the rule selects by their exact values."""
+        """Which candidates the rule selects by their exact values, among those of all shards."""
         if isinstance(self.rule, Above):
             least = 0.0 if lowest is None else lowest.view(-1).index_select(0, found.latents)
             return values > least
         rows = found.starts.numel() - 1
         if isinstance(self.rule, PerBatch):
-            shaped, wanted = values.view(arms, -1), round(self.rule.k * (rows // arms))
+            groups, wanted = arms, round(self.rule.k * (rows // arms))
         else:
             assert isinstance(self.rule, PerRow)
-            shaped, wanted = values.view(rows, -1), self.rule.k
+            groups, wanted = rows, self.rule.k
+        shaped = shards.joined(values.view(groups, -1))
         if shaped.shape[1] <= wanted:
             return values > 0
         best = shaped.topk(wanted, dim=1, sorted=False).indices
         marks = torch.zeros_like(shaped, dtype=torch.bool).scatter_(1, best, True)
-        return marks.view(-1) & (values > 0)
+        return shards.own(marks).reshape(-1) & (values > 0)
 
     def _many(self, wanted: int, of: int) -> int:
         return min(of, math.ceil(EXTRA * wanted) + 8) if self.rounded else min(of, wanted)

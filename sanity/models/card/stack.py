@@ -16,6 +16,7 @@ from sanity.errors import BadInputError
 from sanity.models.arm import Objective, PairedStream, Stream
 from sanity.models.card import plain
 from sanity.models.card.capture import Repeated, cuda_graph
+from sanity.models.card.shards import ALONE, Alone
 from sanity.models.card.state import State
 from sanity.models.card.step import step
 from sanity.models.card.trial import tried
@@ -31,10 +32,20 @@ SHARE = 0.8
 class Stack:
     """Some learners that take each step together."""
 
-    def __init__(self, learners: Sequence[Learner], batch: int, ops: Any, *, paired: bool = False) -> None:
-        self.state = State(learners, batch, ops, paired=paired)
+    def __init__(
+        self,
+        learners: Sequence[Learner],
+        batch: int,
+        ops: Any,
+        *,
+        paired: bool = False,
+        shards: Alone = ALONE,
+    ) -> None:
+        self.state = State(learners, batch, ops, paired=paired, shards=shards)
         self.learners = self.state.learners
-        capture = cuda_graph if self.state.x.device.type == "cuda" else None
+        # What shards tell each other is not captured: steps that need several cards outlast their launches.
+        captured = self.state.x.device.type == "cuda" and shards is ALONE
+        capture = cuda_graph if captured else None
         words = f"the step of {learners[0].arm.label}" + (
             f" and {len(learners) - 1} more" * (len(learners) > 1)
         )
@@ -82,10 +93,12 @@ def stacked(
     *,
     card: bool | None,
     batch: int,
+    shards: Alone = ALONE,
 ) -> list[Stack]:
     """The stacks of those learners that can be stacked; the log says why others cannot.
 
-    `card` None: on a card; True: also elsewhere, by the plain operations; False: nowhere.
+    `card` None: on a card; True: also elsewhere, by the plain operations; False: nowhere. With `shards`
+    learners hold a part of their latents each.
     """
     groups: dict[str, list[Learner]] = {}
     paired = isinstance(stream, PairedStream)
@@ -107,9 +120,9 @@ def stacked(
         ]
         groups.setdefault(digest(shared), []).append(learner)
     return [
-        Stack(part, batch, operations(part[0].anchor.device, _width(part[0])), paired=paired)
+        Stack(part, batch, operations(part[0].anchor.device, _width(part[0])), paired=paired, shards=shards)
         for group in groups.values()
-        for part in fitting(group, batch, _free(group[0].anchor.device))
+        for part in fitting(group, batch, shards.lowest(_free(group[0].anchor.device)))
     ]
 
 
@@ -144,7 +157,7 @@ def operations(device: torch.device, d: int) -> Any:
 
 def fitting(learners: Sequence[Learner], batch: int, free: float) -> list[list[Learner]]:
     """The learners in as few parts as fit into `free` bytes; `BadInputError` where a single one does not."""
-    weights, d_sae = learners[0].weights, learners[0].arm.d_sae
+    weights, d_sae = learners[0].weights, len(learners[0].anchor)
     d_both, size = weights.W_enc_t.shape[1] + weights.W_dec.shape[1], weights.W_dec.element_size()
     # Of each latent: weights with their copies in a stack, anchors, moments and gradients; and a column of
     # pre-activations, with one of scratch for the selection.

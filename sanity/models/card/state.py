@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sanity.errors import SanityError
-from sanity.models.card.entries import Selection
+from sanity.models.card.entries import Entries, Selection
+from sanity.models.card.shards import ALONE, Alone
 from sanity.models.controller import Controllers
 from sanity.models.gradients import LossSpec, Weights
 from sanity.models.learner import Learner
@@ -24,12 +25,22 @@ class State:
 
     The learners' own weights become views of it, so that probes and checkpoints find what they know. What
     they keep as numbers (threshold, controller, the optimiser's count) is brought up to date by `sync`.
+    With `shards` each process has `d_sae` of the arms' latents, and all the rest as well as the others.
     """
 
-    def __init__(self, learners: Sequence[Learner], batch: int, ops: Any, *, paired: bool = False) -> None:
+    def __init__(
+        self,
+        learners: Sequence[Learner],
+        batch: int,
+        ops: Any,
+        *,
+        paired: bool = False,
+        shards: Alone = ALONE,
+    ) -> None:
         first = learners[0]
-        self.learners, self.ops = list(learners), ops
-        self.arms, self.d_sae = len(learners), first.arm.d_sae
+        self.learners, self.ops, self.shards = list(learners), ops, shards
+        self.arms, self.d_sae = len(learners), len(first.anchor)
+        self.whole = first.arm.d_sae
         self.training, architecture = first.training, first.arm.architecture
         self.x = first.weights.W_enc_t.new_zeros(batch, first.weights.W_enc_t.shape[1])
         self.target = first.anchor.new_zeros(batch, first.anchor.shape[1]) if paired else None
@@ -42,7 +53,7 @@ class State:
         self._count()
 
     def _shape_of_loss(self, spec: LossSpec, penalty: str) -> None:
-        self.spans, self.bandwidth, self.penalty = spec.spans(self.d_sae), spec.bandwidth, penalty
+        self.spans, self.bandwidth, self.penalty = spec.spans(self.whole), spec.bandwidth, penalty
         self.ends = torch.tensor([hi for _, hi in self.spans], device=self.x.device)
         self.width, self.n_rows = self.arms * self.d_sae, self.arms * len(self.x)
 
@@ -129,6 +140,15 @@ class State:
     def dead(self) -> Bool[Tensor, "arms d_sae"]:
         """Latents that have not fired for long, before this batch."""
         return self.tokens - self.last_fired >= self.training.dead_after_tokens
+
+    def places(self, entries: Entries) -> Int[Tensor, " n"]:
+        """The latent of each entry, counted in its arm as a whole."""
+        return entries.latents % self.d_sae + self.d_sae * self.shards.rank
+
+    def rebuilt(self, entries: Entries, z: Float[Tensor, " n"]) -> Float[Tensor, "rows d_out"]:
+        """Sums of decoder rows, over the latents of all shards."""
+        W_dec = self.weights["W_dec"].flatten(0, 1)
+        return self.shards.total(self.ops.weighted_sums(entries.starts, entries.latents, z, W_dec))
 
     def schedule(self) -> tuple[Float[Tensor, 1], Float[Tensor, 2]]:
         """The learning rate's factor in this step, and what AdamW's moments are divided by."""

@@ -3,6 +3,9 @@
 It is `Learner.learn` (see `gradients.py` for the formulas) with a leading dimension of arms. What differs
 between arms (rates, what learns, cones, coefficients) are numbers on the device; what the stack shares
 (architecture, shapes, hyper-parameters) are branches of Python, which a captured graph has taken once.
+
+Where other processes hold the other latents, `state.shards` asks them for what goes through all of them: the
+selection, reconstructions, and a few sums.
 """
 
 from __future__ import annotations
@@ -15,9 +18,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sanity.models.card.entries import Entries
+from sanity.models.card.entries import Entries, Selection
 from sanity.models.card.plain import Adam, Columns, move
 from sanity.models.card.state import State
+from sanity.models.selection import PerRow
 
 
 @dataclass
@@ -44,7 +48,7 @@ def step(state: State) -> None:
     residuals = decode(state, aim, found)
     errors = [_squares(residual, arms) / batch for residual in residuals]
     active = found.active.view(arms, -1)
-    l0 = active.sum(1).double() / batch
+    l0 = state.shards.total(active.sum(1).double()) / batch
     loss = sum(errors) + _penalty(state, found, coefficient, l0)
     parts = [columns_of(state, found, coefficient)]
     tables = _summed(residuals, 2 / batch)
@@ -56,7 +60,7 @@ def step(state: State) -> None:
         loss = loss + more
     gradients = sum_gradients(state, reads, threshold, coefficient, parts, tables)
     update(state, gradients)
-    smallest = torch.where(active, found.z.view(arms, -1), torch.inf).amin(1).double()
+    smallest = state.shards.least(torch.where(active, found.z.view(arms, -1), torch.inf).amin(1).double())
     fired = _marked(found.entries.latents, found.active, arms * state.d_sae).view(arms, -1)
     state.finish(loss, errors[-1], l0, smallest, fired)
 
@@ -85,7 +89,7 @@ def select(
     state.overflow.add_(lost)
     entries = Entries.of(flat, pre.shape[1], state.d_sae)
     values = exact(state, reads, pre, flat, entries)
-    held = selection.keeps(entries, values, lowest, state.arms)
+    held = selection.keeps(entries, values, lowest, state.arms, state.shards)
     if threshold is None:
         return Found(entries, values * held, held, held)
     theta = threshold.view(-1).index_select(0, entries.latents)
@@ -114,12 +118,10 @@ def decode(
 ) -> list[Float[Tensor, "rows d_out"]]:
     """x_hat - x for every nested prefix of the dictionary; a transcoder's: less its target."""
     residuals: list[Tensor] = []
-    local = found.entries.latents % state.d_sae
+    places = state.places(found.entries)
     for lo, hi in state.spans:
-        z = found.z if len(state.spans) == 1 else found.z * ((local >= lo) & (local < hi))
-        rebuilt = state.ops.weighted_sums(
-            found.entries.starts, found.entries.latents, z, state.weights["W_dec"].flatten(0, 1)
-        )
+        z = found.z if len(state.spans) == 1 else found.z * ((places >= lo) & (places < hi))
+        rebuilt = state.rebuilt(found.entries, z)
         residuals.append(rebuilt + residuals[-1] if residuals else rebuilt - aim.flatten(0, 1))
     return residuals
 
@@ -132,7 +134,7 @@ def columns_of(state: State, found: Found, coefficient: Float[Tensor, " arms"]) 
         shift = found.active * _of_rows(state, coefficient / len(state.x), entries.rows).to(kind)
     g_rows = entries.rows
     if len(state.spans) > 1:
-        span = torch.searchsorted(state.ends, entries.latents % state.d_sae, right=True)
+        span = torch.searchsorted(state.ends, state.places(entries), right=True)
         g_rows = g_rows + state.n_rows * span
     near = torch.zeros_like(found.z) if found.near is None else found.near.to(kind)
     latents = torch.where(found.held, entries.latents, state.width)
@@ -148,18 +150,17 @@ def auxiliary(
 ) -> tuple[Columns, Float[Tensor, "rows d_out"], Float[Tensor, " arms"]]:
     """The part of the auxiliary loss (see `auxiliary.py`): entries, the gradient they multiply, the loss."""
     weight, batch = state.training.auxiliary, pre.shape[1]
-    k = min(state.training.auxiliary_k or max(1, reads.shape[2] // 2), state.d_sae)
-    best = torch.where(dead.unsqueeze(1), pre, -torch.inf).topk(k, dim=2, sorted=False).indices
+    k = min(state.training.auxiliary_k or max(1, reads.shape[2] // 2), state.whole)
+    ranked = torch.where(dead.unsqueeze(1), pre, -torch.inf)
+    best = ranked.topk(min(k, state.d_sae), dim=2, sorted=False).indices
     first = torch.arange(0, batch * state.d_sae, state.d_sae, device=pre.device).unsqueeze(1)
     flat = (best + first).view(state.arms, -1)
     entries = Entries.of(flat, batch, state.d_sae)
-    held = dead.view(-1).index_select(0, entries.latents)
-    z = exact(state, reads, pre, flat, entries).relu() * held
-    rebuilt = state.ops.weighted_sums(
-        entries.starts, entries.latents, z, state.weights["W_dec"].flatten(0, 1)
-    )
-    error = rebuilt + residual
-    loss = weight * _squares(error, state.arms) / batch * dead.any(1)
+    z = exact(state, reads, pre, flat, entries).relu() * dead.view(-1).index_select(0, entries.latents)
+    z = z * Selection(PerRow(k), 0).keeps(entries, z, None, state.arms, state.shards)
+    error = state.rebuilt(entries, z) + residual
+    any_dead = state.shards.total(dead.sum(1)) > 0
+    loss = weight * _squares(error, state.arms) / batch * any_dead
     part = columns_of(state, Found(entries, z, z > 0, z > 0), torch.zeros_like(loss))
     part.shift, part.g_rows = torch.zeros_like(z), entries.rows + state.n_rows * len(state.spans)
     return part, error * (2 * weight / batch), loss
@@ -187,7 +188,8 @@ def sum_gradients(
         "b_dec": through_decoder.sum(1),
     }
     if state.target is None:  # b_dec is subtracted from what is read, too
-        gradients["b_dec"] -= torch.bmm(b_enc.unsqueeze(1), state.weights["W_enc"]).squeeze(1)
+        through_encoder = torch.bmm(b_enc.unsqueeze(1), state.weights["W_enc"]).squeeze(1)
+        gradients["b_dec"] -= state.shards.total(through_encoder)
     if "W_skip" in state.weights:
         gradients["W_skip"] = state.x.T @ through_decoder
     if threshold is not None:
@@ -242,8 +244,12 @@ def _clip(state: State, gradients: dict[str, Tensor], largest: float) -> None:
         along = torch.linalg.vecdot(gradients["W_enc"], anchor).unsqueeze(2) * anchor
         fixed = state.bounds["W_enc"].view(-1, 1, 1) >= 1
         gradients["W_enc"] = torch.where(fixed, along, gradients["W_enc"])
-    squares = [gradients[name].square().flatten(1).sum(1) * state.learns[name] for name in state.moments]
-    shrink = (largest / (torch.stack(squares).sum(0).sqrt() + 1e-6)).clamp_max(1.0)
+    squares = [
+        gradients[name].square().flatten(1).sum(1) * state.learns[name] / state.shards.holders(name)
+        for name in state.moments
+    ]
+    norm = state.shards.total(torch.stack(squares).sum(0)).sqrt()
+    shrink = (largest / (norm + 1e-6)).clamp_max(1.0)
     for name in state.moments:
         gradients[name].mul_(shrink.view(-1, *(1,) * (gradients[name].ndim - 1)))
 
@@ -275,7 +281,8 @@ def _penalty(
     state: State, found: Found, coefficient: Float[Tensor, " arms"], l0: Float[Tensor, " arms"]
 ) -> Float[Tensor, " arms"]:
     if state.penalty == "l1":
-        return coefficient * found.z.view(state.arms, -1).sum(1, dtype=torch.float64) / len(state.x)
+        total = state.shards.total(found.z.view(state.arms, -1).sum(1, dtype=torch.float64))
+        return coefficient * total / len(state.x)
     return coefficient * l0
 
 
