@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from sanity.models.card.entries import Entries
+from sanity.models.card.entries import Entries, Spans, spread
 from sanity.models.learner import SHORTEST
 
 _AT_ONCE = 1 << 24
@@ -72,25 +72,58 @@ def best(
     return found, found.new_zeros(over.shape[:2])
 
 
+def above(
+    pre: Float[Tensor, "arms batch d_sae"],
+    lowest: Float[Tensor, "#arms #d_sae"],
+    slack: Float[Tensor, "#arms #batch"],
+    places: int,
+) -> tuple[Int[Tensor, "arms places"], Spans, Int[Tensor, " arms"]]:
+    """The entries that are not below `lowest` (of each latent, or one) less `slack` (of each sample, or one).
+
+    Their numbers row * d_sae + latent within each arm, ascending, and the last number where none is left;
+    where the rows have theirs, and how many had no place (see `spread`). What is no number is not below.
+    """
+    arms, batch, d_sae = pre.shape
+    marks = ~(pre < lowest.unsqueeze(1) - slack.unsqueeze(2))
+    counts = marks.sum(2)
+    spans, lost = spread(counts, places)
+    starts, ends = spans.view(2, arms, batch) - places * torch.arange(arms, device=pre.device).view(-1, 1)
+    at = torch.arange(places, device=pre.device).expand(arms, -1).contiguous()
+    row = torch.searchsorted(ends.contiguous(), at, right=True).clamp_max_(batch - 1)
+    rank = at + 1 + (counts.cumsum(1) - counts - starts).gather(1, row)
+    so_far = marks.view(arms, -1).cumsum(1, dtype=torch.int32)
+    return torch.searchsorted(so_far, rank.int()).clamp_max_(batch * d_sae - 1), spans, lost
+
+
 def weighted_sums(
-    starts: Int[Tensor, " n_rows_plus_1"],
+    spans: Spans,
     columns: Int[Tensor, " n"],
     values: Float[Tensor, " n"],
     table: Float[Tensor, "width d"],
 ) -> Float[Tensor, "n_rows d"]:
-    """Row i is the sum of values[e] table[columns[e]] over its entries; those after the last take no part."""
+    """Row i is the sum of values[e] table[columns[e]] over its entries; values between rows are 0."""
     if columns.numel() == 0:
-        return table.new_zeros(starts.numel() - 1, table.shape[1])
-    # A last bag takes what belongs to no row.
-    return functional.embedding_bag(columns, table, starts, mode="sum", per_sample_weights=values)[:-1]
+        return table.new_zeros(spans.shape[1], table.shape[1])
+    # A last bag takes what follows the last row.
+    bags = torch.cat([spans[0], spans[1, -1:]])
+    return functional.embedding_bag(columns, table, bags, mode="sum", per_sample_weights=values)[:-1]
 
 
 def products(
     found: Entries, left: Float[Tensor, "n_rows d"], right: Float[Tensor, "width d"]
 ) -> Float[Tensor, " n"]:
-    """`<left[rows[e]], right[latents[e]]>` for every entry."""
+    """`<left[rows[e]], right[latents[e]]>` for every entry of a row; for the others anything."""
+    return _products(found.rows, found.latents, left, right)
+
+
+def _products(
+    rows: Int[Tensor, " n"],
+    latents: Int[Tensor, " n"],
+    left: Float[Tensor, "n_rows d"],
+    right: Float[Tensor, "width d"],
+) -> Float[Tensor, " n"]:
     size = max(1, _AT_ONCE // left.shape[1])
-    pairs = zip(torch.split(found.rows, size), torch.split(found.latents, size), strict=True)
+    pairs = zip(torch.split(rows, size), torch.split(latents, size), strict=True)
     parts = [torch.linalg.vecdot(left.index_select(0, i), right.index_select(0, j)) for i, j in pairs]
     return torch.cat(parts)
 
@@ -102,15 +135,15 @@ def latent_gradients(
     reads: Float[Tensor, "x_rows d_in"],
 ) -> LatentGradients:
     """dz_e = <G, W_dec>, du = slope dz + shift; then sum z G, sum du x, sum du, sum near dz and sum near."""
-    held = Entries(columns.starts, columns.g_rows, columns.latents.clamp_max(len(W_dec) - 1))
-    dz = products(held, G, W_dec)
+    dz = _products(columns.g_rows, columns.latents.clamp_max(len(W_dec) - 1), G, W_dec)
     du = columns.slope * dz + columns.shift
     singles = torch.stack([du, columns.near * dz, columns.near], 1)
-    each, starts = torch.arange(len(dz), device=dz.device), columns.starts
-    b_enc, near_dz, near = weighted_sums(starts, each, torch.ones_like(dz), singles).unbind(1)
+    each = torch.arange(len(dz), device=dz.device)
+    spans = torch.stack([columns.starts[:-1], columns.starts[1:]])
+    b_enc, near_dz, near = weighted_sums(spans, each, torch.ones_like(dz), singles).unbind(1)
     return LatentGradients(
-        weighted_sums(starts, columns.g_rows, columns.z, G),
-        weighted_sums(starts, columns.x_rows, du, reads),
+        weighted_sums(spans, columns.g_rows, columns.z, G),
+        weighted_sums(spans, columns.x_rows, du, reads),
         b_enc,
         near_dz,
         near,

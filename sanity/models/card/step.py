@@ -18,6 +18,7 @@ from torch import Tensor
 from sanity.models.card.entries import Entries
 from sanity.models.card.plain import Adam, Columns, move
 from sanity.models.card.state import State
+from sanity.models.selection import Above, rounding_error
 
 
 @dataclass
@@ -80,12 +81,13 @@ def select(
     threshold: Float[Tensor, "arms d_sae"] | None,
 ) -> Found:
     """What the architecture's rule selects, with exact values."""
-    selection, lowest = state.selection, state.selection.lowest(threshold)
-    flat, lost = selection.candidates(selection.over(pre, lowest), state.ops)
+    selection, lowest, W = state.selection, state.selection.lowest(threshold), state.weights
+    uncertain = selection.rounded and isinstance(selection.rule, Above)
+    error = rounding_error(reads, W["W_enc"], W["b_enc"]).squeeze(2) if uncertain else None
+    found, lost = selection.candidates(pre, lowest, error, state.ops)
     state.overflow.add_(lost)
-    entries = Entries.of(flat, pre.shape[1], state.d_sae)
-    values = exact(state, reads, pre, flat, entries)
-    held = selection.keeps(entries, values, lowest, state.arms)
+    values = exact(state, reads, pre, found)
+    entries, values, held = selection.chosen(found, values, lowest, pre.shape[1], state.d_sae)
     if threshold is None:
         return Found(entries, values * held, held, held)
     theta = threshold.view(-1).index_select(0, entries.latents)
@@ -98,15 +100,15 @@ def exact(
     state: State,
     reads: Float[Tensor, "arms batch d_in"],
     pre: Float[Tensor, "arms batch d_sae"],
-    flat: Int[Tensor, "arms each"],
     entries: Entries,
 ) -> Float[Tensor, " n"]:
-    """Pre-activations of some entries: recomputed where the dense ones are rounded."""
-    if not state.selection.rounded:
-        return pre.view(state.arms, -1).gather(1, flat).view(-1)
-    bias = state.weights["b_enc"].view(-1).index_select(0, entries.latents)
-    known: Tensor = state.ops.products(entries, reads.flatten(0, 1), state.weights["W_enc"].flatten(0, 1))
-    return known + bias
+    """Pre-activations of some entries, recomputed where the dense ones are rounded; of no row: 0."""
+    if state.selection.rounded:
+        bias = state.weights["b_enc"].view(-1).index_select(0, entries.latents)
+        known = state.ops.products(entries, reads.flatten(0, 1), state.weights["W_enc"].flatten(0, 1)) + bias
+    else:
+        known = pre.view(state.arms, -1).gather(1, entries.flat).view(-1)
+    return torch.where(entries.of_a_row().view(-1), known, 0)
 
 
 def decode(
@@ -118,7 +120,7 @@ def decode(
     for lo, hi in state.spans:
         z = found.z if len(state.spans) == 1 else found.z * ((local >= lo) & (local < hi))
         rebuilt = state.ops.weighted_sums(
-            found.entries.starts, found.entries.latents, z, state.weights["W_dec"].flatten(0, 1)
+            found.entries.spans, found.entries.latents, z, state.weights["W_dec"].flatten(0, 1)
         )
         residuals.append(rebuilt + residuals[-1] if residuals else rebuilt - aim.flatten(0, 1))
     return residuals
@@ -127,6 +129,7 @@ def decode(
 def columns_of(state: State, found: Found, coefficient: Float[Tensor, " arms"]) -> Columns:
     """The entries with their part in the gradients; not yet ordered."""
     entries, kind = found.entries, found.z.dtype
+    active = found.active.to(kind)
     shift = torch.zeros_like(found.z)
     if state.penalty == "l1":
         shift = found.active * _of_rows(state, coefficient / len(state.x), entries.rows).to(kind)
@@ -136,7 +139,7 @@ def columns_of(state: State, found: Found, coefficient: Float[Tensor, " arms"]) 
         g_rows = g_rows + state.n_rows * span
     near = torch.zeros_like(found.z) if found.near is None else found.near.to(kind)
     latents = torch.where(found.held, entries.latents, state.width)
-    return Columns(entries.starts, latents, g_rows, entries.rows, found.z, found.active.to(kind), shift, near)
+    return Columns(entries.spans[0], latents, g_rows, entries.rows, found.z, active, shift, near)
 
 
 def auxiliary(
@@ -154,10 +157,8 @@ def auxiliary(
     flat = (best + first).view(state.arms, -1)
     entries = Entries.of(flat, batch, state.d_sae)
     held = dead.view(-1).index_select(0, entries.latents)
-    z = exact(state, reads, pre, flat, entries).relu() * held
-    rebuilt = state.ops.weighted_sums(
-        entries.starts, entries.latents, z, state.weights["W_dec"].flatten(0, 1)
-    )
+    z = exact(state, reads, pre, entries).relu() * held
+    rebuilt = state.ops.weighted_sums(entries.spans, entries.latents, z, state.weights["W_dec"].flatten(0, 1))
     error = rebuilt + residual
     loss = weight * _squares(error, state.arms) / batch * dead.any(1)
     part = columns_of(state, Found(entries, z, z > 0, z > 0), torch.zeros_like(loss))
