@@ -14,8 +14,9 @@ from card_arms import ALL_AT_ONCE, FAST, apart, arms_of, stack_of
 from test_transcoders import SmallPairs
 from torch import Tensor
 
-from sanity.baselines import SkipOnly, Untrained
+from sanity.baselines import SkipOnly, SoftFrozenDecoder, Untrained
 from sanity.data import SyntheticSpec, SyntheticStream, SyntheticWorld
+from sanity.engine.config import to_json
 from sanity.errors import BadInputError, SanityError
 from sanity.models import Architecture, Arm, BatchTopK, Constraint, JumpReLU, Plain, TopK, Training, train
 from sanity.models.card import plain
@@ -126,11 +127,16 @@ class Own(TopK):
         return EveryOther(self.k)
 
 
-@pytest.mark.parametrize("architecture", [BatchTopK(3), JumpReLU(3.0)], ids=lambda a: a.label)
-def test_a_run_goes_on_where_it_was_stopped(architecture: Architecture, stream: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "moments"), [(BatchTopK(3), "float32"), (JumpReLU(3.0), "float32"), (TopK(3), "bf16")]
+)
+def test_a_run_goes_on_where_it_was_stopped(
+    architecture: Architecture, moments: Any, stream: Any, tmp_path: Path
+) -> None:
     """With the threshold and the controller that were only on the device."""
+    training = dataclasses.replace(ALL_AT_ONCE, moments=moments)
     arms = [arm for arm in arms_of(architecture) if arm.constraint.learns]
-    whole = train(arms, stream, steps=20, training=ALL_AT_ONCE, card=True)
+    whole = train(arms, stream, steps=20, training=training, card=True)
     learn, steps = Stack.learn, 0
 
     def dies(self: Stack, x: Tensor, target: None) -> None:
@@ -140,12 +146,38 @@ def test_a_run_goes_on_where_it_was_stopped(architecture: Architecture, stream: 
             raise KeyboardInterrupt
         learn(self, x)
 
-    more: Any = {"steps": 20, "training": ALL_AT_ONCE, "folder": tmp_path, "card": True}
+    more: Any = {"steps": 20, "training": training, "folder": tmp_path, "card": True}
     with mock.patch.object(Stack, "learn", dies), pytest.raises(KeyboardInterrupt):
         train(arms, stream, checkpoint_every_s=0.0, **more)
     resumed = train(arms, stream, **more)
     assert steps == 13
     assert apart(resumed, whole) == 0
+
+
+def test_moments_may_be_kept_in_bf16(stream: Any) -> None:
+    """A key tells only of those; a step reads nothing back; arms by themselves are refused."""
+    half = dataclasses.replace(ALL_AT_ONCE, moments="bf16")
+    assert "moments" not in to_json(FAST)
+    assert to_json(half) == {**to_json(ALL_AT_ONCE), "moments": "bf16"}
+    arms = [Arm(TopK(3), 24, SoftFrozenDecoder(0.8)), Arm(TopK(3), 24, seed=1)]
+    whole = train(arms, stream, steps=20, training=half, card=True)
+    assert 1e-6 < apart(whole, train(arms, stream, steps=20, training=ALL_AT_ONCE, card=True)) < 0.3
+    stack = stack_of(arms, stream, half)
+    with torch.no_grad(), no_host_reads():
+        stack.learn(stream.batch(0))
+    kinds = {name: moments[1].dtype for name, moments in stack.state.moments.items()}
+    assert kinds["W_dec"] == kinds["W_enc"] == torch.bfloat16
+    assert kinds["b_enc"] == kinds["b_dec"] == torch.float32
+    with pytest.raises(BadInputError, match="asks for moments in bf16 and is trained by itself"):
+        train(arms, stream, steps=2, training=half)
+
+
+def test_rounding_by_chance_is_right_on_average() -> None:
+    values = torch.tensor([1.0, 1.0 + 2**-10, 3.3e-9, 0.0])
+    many = torch.stack([plain._to_bf16(values, torch.tensor([step])) for step in range(4000)])
+    assert torch.equal(many, many.bfloat16().float())
+    assert torch.equal(many[:, [0, 3]], values[[0, 3]].expand(4000, 2))
+    assert (many.double().mean(0) / values - 1)[:3].abs().max() < 2e-4
 
 
 def test_entries_without_a_place_are_counted_and_told(stream: Any, caplog: Any) -> None:

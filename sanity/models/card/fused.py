@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sanity.models.card.entries import Entries, Spans
 from sanity.models.card.fused_selection import above, best, kernel
-from sanity.models.card.plain import Adam, Columns, LatentGradients
+from sanity.models.card.plain import MIX, Adam, Columns, LatentGradients
 from sanity.models.learner import SHORTEST
 
 __all__ = ["above", "best", "latent_gradients", "move_rows", "products", "weighted_sums"]
@@ -144,11 +144,18 @@ def latent_gradients(columns: Columns, W_dec: Tensor, G: Tensor, reads: Tensor) 
 
 
 @kernel
+def _shortened(values, more):
+    """To bf16, towards 0 after `more` was added to what is cut off."""
+    bits = values.to(tl.float32).to(tl.int32, bitcast=True) + more
+    return (bits & -65536).to(tl.float32, bitcast=True)
+
+
+@kernel
 def _move(
-    weights, gradients, means, squares, anchors, rates, corrections, learns, bounds, d_sae, d,
+    weights, gradients, means, squares, anchors, rates, corrections, learns, steps, bounds, d_sae, d,
     BETA1: tl.constexpr, BETA2: tl.constexpr, EPSILON: tl.constexpr, DECAY: tl.constexpr,
     SHORT: tl.constexpr, EPS: tl.constexpr, DECODER: tl.constexpr, ANCHORED: tl.constexpr,
-    D: tl.constexpr,
+    MIX0: tl.constexpr, MIX1: tl.constexpr, MIX2: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     arm, at = row // d_sae, tl.arange(0, D)
@@ -156,8 +163,8 @@ def _move(
     if tl.load(learns + arm) != 0:
         weight = tl.load(weights + place, mask=inside, other=0.0)
         gradient = tl.load(gradients + place, mask=inside, other=0.0)
-        mean = tl.load(means + place, mask=inside, other=0.0)
-        square = tl.load(squares + place, mask=inside, other=0.0)
+        mean = tl.load(means + place, mask=inside, other=0.0).to(weight.dtype)
+        square = tl.load(squares + place, mask=inside, other=0.0).to(weight.dtype)
         rate, bound, axis = tl.load(rates + arm), tl.load(bounds + arm), weight
         if ANCHORED:
             axis = tl.load(anchors + place, mask=at < tl.where(bound > -1, d, 0), other=0.0)
@@ -187,8 +194,13 @@ def _move(
             length = tl.maximum(tl.sum(weight * axis, axis=0), tl.full([], SHORT, axis.dtype))
             weight = tl.where(bound >= 1, length * axis, weight)
         tl.store(weights + place, weight, mask=inside)
-        tl.store(means + place, mean, mask=inside)
-        tl.store(squares + place, square, mask=inside)
+        if squares.dtype.element_ty == tl.bfloat16:  # see `plain._to_bf16`
+            mixed = place.to(tl.int32) * MIX0 + tl.load(steps).to(tl.int32) * MIX1
+            mixed = (mixed ^ (mixed >> 15)) * MIX2
+            square = _shortened(square, (mixed >> 16) & 0xFFFF)
+            mean = _shortened(mean, 0x7FFF + ((mean.to(tl.float32).to(tl.int32, bitcast=True) >> 16) & 1))
+        tl.store(means + place, mean.to(means.dtype.element_ty), mask=inside)
+        tl.store(squares + place, square.to(squares.dtype.element_ty), mask=inside)
 
 
 def move_rows(
@@ -206,6 +218,6 @@ def move_rows(
     tile: dict[str, Any] = {name: value for name, value in _tile(d).items() if name != "T"}
     _move[(arms * d_sae,)](
         weight, gradient, *moments, weight if anchor is None else anchor, adam.rate, adam.corrections,
-        adam.learns, bound.to(weight.dtype), d_sae, d, adam.beta1, adam.beta2, adam.epsilon, adam.decay,
-        SHORTEST, torch.finfo(weight.dtype).eps, decoder, anchor is not None, **tile,
+        adam.learns, adam.count, bound.to(weight.dtype), d_sae, d, adam.beta1, adam.beta2, adam.epsilon,
+        adam.decay, SHORTEST, torch.finfo(weight.dtype).eps, decoder, anchor is not None, *MIX, **tile,
     )  # fmt: skip

@@ -15,6 +15,8 @@ from torch.nn import functional
 from sanity.models.card.entries import Entries, Spans, spread
 from sanity.models.learner import SHORTEST
 
+MIX = (-1640531535, -2048144777, 739982445)
+"""Odd numbers that scatter a place and a step over all 32 bits."""
 _AT_ONCE = 1 << 24
 """Numbers that `products` holds at a time."""
 
@@ -62,6 +64,8 @@ class Adam:
     corrections: Float[Tensor, 2]
     """1 - beta1^t and 1 - beta2^t."""
     learns: Bool[Tensor, " arms"]
+    count: Int[Tensor, 1]
+    """Steps before this one; it decides how moments are rounded."""
 
 
 def best(
@@ -156,14 +160,29 @@ def adam_step(
     moments: tuple[Float[Tensor, arms * shape], Float[Tensor, arms * shape]],
     adam: Adam,
 ) -> Float[Tensor, arms * shape]:
-    """Moves the moments in place and returns the weight after the step, as `torch.optim.AdamW` has it."""
+    """Moves the moments in place and returns the weight after the step, as `torch.optim.AdamW` has it.
+
+    Moments may be kept in bf16 (see `Training.moments`); the step itself is taken with those before rounding.
+    """
     each = (-1, *(1,) * (weight.ndim - 1))
     rate, (first, second) = adam.rate.view(each), adam.corrections.unbind(0)
-    mean, square = moments
+    mean, square = (moment.to(weight.dtype) for moment in moments)
     mean.lerp_(gradient, 1 - adam.beta1)
     square.mul_(adam.beta2).addcmul_(gradient, gradient, value=1 - adam.beta2)
+    if moments[0].dtype != mean.dtype:
+        moments[0].copy_(mean)
+        moments[1].copy_(_to_bf16(square, adam.count))
     below = (square / second).sqrt().add_(adam.epsilon)
     return weight * (1 - rate * adam.decay) - (rate / first) * mean / below
+
+
+def _to_bf16(values: Float[Tensor, "*shape"], count: Int[Tensor, 1]) -> Float[Tensor, "*shape"]:
+    """Each rounded up as often as it is near the next number of bf16: by chance of its place and the step."""
+    place = torch.arange(values.numel(), dtype=torch.int32, device=values.device).view_as(values)
+    mixed = place * MIX[0] + count.int() * MIX[1]
+    mixed = (mixed ^ (mixed >> 15)) * MIX[2]
+    bits = values.float().view(torch.int32) + ((mixed >> 16) & 0xFFFF)
+    return (bits & ~0xFFFF).view(torch.float32)
 
 
 def move(

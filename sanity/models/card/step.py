@@ -223,9 +223,8 @@ def update(state: State, gradients: dict[str, Tensor]) -> None:
     for name, moments in state.moments.items():
         weight, rate = state.weights[name], (factor * state.peak[name])
         decay = state.training.weight_decay if weight.ndim == 3 else 0.0
-        adam = Adam(
-            *state.adam, decay, rate.to(weight.dtype), corrections.to(weight.dtype), state.learns[name]
-        )
+        rate, corrections = rate.to(weight.dtype), corrections.to(weight.dtype)
+        adam = Adam(*state.adam, decay, rate, corrections, state.learns[name], state.count)
         if name in ("W_dec", "W_enc"):
             bound = state.bounds[name]
             anchor = state.anchors[name]
