@@ -12,9 +12,10 @@ from sanity.data.gaussian import GaussianStream
 from sanity.data.hub import HubText
 from sanity.data.layered import LayeredSpec
 from sanity.data.local import TextFolder
+from sanity.data.places import SyntheticBatch
 from sanity.data.probing import Pool, named_pools
 from sanity.data.sources import SOURCES, Speeches, Tables
-from sanity.data.synthetic import SyntheticBatch, SyntheticSpec, SyntheticStream, SyntheticWorld
+from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
 from sanity.data.text import TextSpec, Windows, named_sources, sequences, window_blocks
 from sanity.data.worlds import HarderSpec, HarderWorld, Zipf, world_of
 

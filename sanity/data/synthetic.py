@@ -5,7 +5,8 @@
 all independent, without noise or bias. The mean and covariance of x are known in closed form, so nothing
 has to be estimated before a run, and drawing n samples costs time in proportion to the features that are
 active in them rather than to all that exist: a batch of 4,096 of the paper's world takes about 2 ms of one
-core, a hundredth of what it takes when every one of the 3,200 coins is tossed.
+core, a hundredth of what it takes when every one of the 3,200 coins is tossed. On a graphics card they are
+drawn in a fixed number of places, so that nothing is read back (see `places`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from sanity.data.places import Coefficients, Places, SyntheticBatch
 from sanity.engine.arguments import Checked, Seed, checked, usable_device
 from sanity.engine.config import digest
 from sanity.engine.progress import track
@@ -80,33 +82,6 @@ class SyntheticSpec(Checked):
             )
 
 
-@dataclass(frozen=True, eq=False)
-class Coefficients:
-    """The active features of n samples: three arrays of equal length, sorted by row, then by feature."""
-
-    rows: Int[Tensor, " active"]
-    features: Int[Tensor, " active"]
-    values: Float[Tensor, " active"]
-    row_starts: Int[Tensor, " rows_and_end"]
-    """Where each row begins in the three arrays, and at last their length (CSR)."""
-    n_features: int
-
-
-@dataclass(frozen=True, eq=False)
-class SyntheticBatch:
-    """Samples with the features that made them: x = coefficients @ features."""
-
-    x: Float[Tensor, "n d_in"]
-    coefficients: Coefficients
-
-    def dense_coefficients(self) -> Float[Tensor, "n n_features"]:
-        """Coefficients as a matrix; zero where a feature is not active."""
-        c = self.coefficients
-        out = c.values.new_zeros(len(c.row_starts) - 1, c.n_features)
-        out[c.rows, c.features] = c.values
-        return out
-
-
 class SyntheticWorld:
     """Known features, how often each is active, and samples made of them.
 
@@ -131,6 +106,9 @@ class SyntheticWorld:
         self.variance = float(variances.sum())
         """E||x - mean||^2: since the features have length 1, the sum of the coefficients' variances."""
         self._rates = -torch.log1p(-p)
+        self._events = float(self._rates.sum())
+        self.in_places = features.device.type != "cpu"
+        """Whether samples are drawn in a fixed number of places, without a read by the host."""
 
     @classmethod
     @checked
@@ -153,17 +131,50 @@ class SyntheticWorld:
     @checked
     def sample(self, n: int, *, generator: torch.Generator) -> SyntheticBatch:
         """Draw `n` samples; `generator` must live on the world's device."""
-        rows, features, row_starts = self._support(n, generator)
-        noise = torch.randn(
-            len(rows), generator=generator, device=self.features.device, dtype=self.features.dtype
+        if self.in_places:
+            places, values, x = self._drawn_in_places(n, generator)
+            rows, features, row_starts = places.active()
+            values = values[places.needed]
+        else:
+            rows, features, row_starts = self._support(n, generator)
+            values = self._values(len(rows), generator)
+            x = self._finished(self._sums(features, row_starts[:-1], values), generator)
+        return SyntheticBatch(x, Coefficients(rows, features, values, row_starts, self.spec.n_features))
+
+    def points(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n d_in"]:
+        """The `x` of `sample`; on a graphics card the host reads nothing."""
+        if self.in_places:
+            return self._drawn_in_places(n, generator)[2]
+        return self.sample(n, generator=generator).x
+
+    def _drawn_in_places(
+        self, n: int, generator: torch.Generator
+    ) -> tuple[Places, Float[Tensor, " places"], Float[Tensor, "n d_in"]]:
+        """Active features in places, their coefficients (0 where a place is not needed), and the samples."""
+        self._check_request(n, generator)
+        places = Places.drawn(self._rates, self._events, n, generator)
+        values = self._values(len(places.rows), generator) * places.needed
+        # A last bag takes the places after the last row.
+        x = self._sums(places.features, places.row_starts, values)[:-1]
+        return places, values, self._finished(x, generator)
+
+    def _values(self, many: int, generator: torch.Generator) -> Float[Tensor, " many"]:
+        """Lognormal coefficients."""
+        device, dtype = self.features.device, self.features.dtype
+        noise = torch.randn(many, generator=generator, device=device, dtype=dtype)
+        return noise.mul_(self.spec.coefficient_sigma).exp_()
+
+    def _sums(
+        self, features: Int[Tensor, " active"], starts: Int[Tensor, " bags"], values: Float[Tensor, " active"]
+    ) -> Float[Tensor, "bags d_in"]:
+        """A bag of embeddings is the product of a sparse matrix (CSR) with a dense one."""
+        return functional.embedding_bag(
+            features, self.features, starts, mode="sum", per_sample_weights=values
         )
-        values = noise.mul_(self.spec.coefficient_sigma).exp_()
-        # A bag of embeddings is the product of a sparse matrix (CSR) with a dense one.
-        x = functional.embedding_bag(
-            features, self.features, row_starts[:-1], mode="sum", per_sample_weights=values
-        )
-        coefficients = Coefficients(rows, features, values, row_starts, self.spec.n_features)
-        return SyntheticBatch(x, coefficients)
+
+    def _finished(self, x: Float[Tensor, "n d_in"], generator: torch.Generator) -> Float[Tensor, "n d_in"]:
+        """Samples with what comes on top of their features: here nothing."""
+        return x
 
     def _support(
         self, n: int, generator: torch.Generator
@@ -175,6 +186,8 @@ class SyntheticWorld:
         uniformly and independently; two events on one row are one active feature.
         """
         self._check_request(n, generator)
+        if self.in_places:
+            return Places.drawn(self._rates, self._events, n, generator).active()
         device, m = self.features.device, self.spec.n_features
         counts = torch.poisson(self._rates * n, generator=generator).long()
         events = torch.repeat_interleave(counts)
@@ -228,12 +241,13 @@ class SyntheticStream:
         self.factor = math.sqrt(self.d_in / (world.variance + offset)) if scale else 1.0
         self._first_seed = seed_of(world.spec, seed, batch_size)
         # Generators of different devices, and draws of different precision, give different numbers.
-        drawn = [str(world.features.dtype), world.features.device.type]
+        drawn = [str(world.features.dtype), world.features.device.type, *["places"] * world.in_places]
         self.key = f"synthetic-{digest([world.spec, seed, batch_size, centre, scale, drawn])}"
 
     def batch(self, step: int) -> Float[Tensor, "batch d_in"]:
         """The batch of a step, centred and scaled."""
-        return self.sample(step).x.sub_(self.centre).mul_(self.factor)
+        x = self.world.points(self.batch_size, generator=self._generator(step))
+        return x.sub_(self.centre).mul_(self.factor)
 
     def sample(self, step: int) -> SyntheticBatch:
         """The batch of a step, raw, with the features that are active in it."""

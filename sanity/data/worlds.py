@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from sanity.data.dependence import Copula, Correlation, Hierarchy
 from sanity.data.layered import LayeredSpec
-from sanity.data.synthetic import SyntheticBatch, SyntheticSpec, SyntheticWorld
+from sanity.data.synthetic import SyntheticSpec, SyntheticWorld
 from sanity.engine.arguments import Checked
 from sanity.errors import BadInputError
 
@@ -116,6 +116,7 @@ class HarderWorld(SyntheticWorld):
             self._dependence = Copula(spec.correlation.factor(n, spec.seed).to(device))
         if self._dependence is not None:
             self._set_dependent_moments()
+            self.in_places = False  # how many features are active is known once they are drawn
         self.noise_sigma = math.sqrt(spec.noise * self.variance / spec.d_in)
         """Standard deviation of the noise in each dimension."""
         if spec.noise:
@@ -141,15 +142,11 @@ class HarderWorld(SyntheticWorld):
         return joint
 
     @override
-    def sample(self, n: int, *, generator: torch.Generator) -> SyntheticBatch:
-        """Draw `n` samples; `generator` must live on the world's device."""
-        batch = super().sample(n, generator=generator)
+    def _finished(self, x: Float[Tensor, "n d_in"], generator: torch.Generator) -> Float[Tensor, "n d_in"]:
         if self.noise_sigma:
-            noise = torch.randn(
-                batch.x.shape, generator=generator, device=batch.x.device, dtype=batch.x.dtype
-            )
-            batch.x.add_(noise, alpha=self.noise_sigma)
-        return batch
+            noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+            x.add_(noise, alpha=self.noise_sigma)
+        return x
 
     @override
     def _support(

@@ -19,6 +19,9 @@ from typing import Any
 
 from sanity.errors import BadInputError
 
+STATED_IF_CHANGED = {"stated": "if changed"}
+"""Metadata of a field that came later: at its default it is no part of the canonical form, and keys stay."""
+
 Json = Any
 """Plain JSON data (a recursive alias would not survive run-time type checks)."""
 
@@ -42,7 +45,8 @@ def to_json(value: Any) -> Any:
             raise BadInputError(f"a configuration holds {value}: only finite numbers have a key")
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        stated = [field.name for field in dataclasses.fields(value) if _stated(field, value)]
+        fields = {name: to_json(getattr(value, name)) for name in stated}
         return {"kind": type(value).__name__, **definition_of(type(value)), **fields}
     if isinstance(value, Mapping):
         if not all(isinstance(name, str) for name in value):
@@ -54,6 +58,11 @@ def to_json(value: Any) -> Any:
         f"a configuration holds {value!r} ({type(value).__name__}), which has no JSON form: "
         "use numbers, strings, tuples, mappings or frozen dataclasses"
     )
+
+
+def _stated(field: dataclasses.Field[Any], value: Any) -> bool:
+    """Whether a field of a configuration is part of its canonical form."""
+    return field.metadata != STATED_IF_CHANGED or getattr(value, field.name) != field.default
 
 
 def is_ours(kind: type) -> bool:

@@ -13,11 +13,11 @@ from sanity.models.arm import (
     Probe,
     Stream,
     Trained,
-    Training,
     gaussian_matrix,
 )
 from sanity.models.autoencoder import Autoencoder, check_sae
 from sanity.models.checkpoint import load_dictionary, load_sae, save_sae
+from sanity.models.hyperparameters import Training
 from sanity.models.learner import Learner
 from sanity.models.neurons import Neurons, neurons_of
 from sanity.models.selection import Rows

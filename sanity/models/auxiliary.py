@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sanity.models.arm import Training
 from sanity.models.gradients import Gradients, Weights
+from sanity.models.hyperparameters import Training
 from sanity.models.kernels import block_rows, product
 
 

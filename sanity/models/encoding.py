@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from sanity.models.kernels import block_rows, product, sampled_products, transposed
-from sanity.models.selection import Rows, Rule, offsets
+from sanity.models.selection import Rows, Rule, offsets, rounding_error
 
 _SLACKS = (1.25, 4.0, float("inf"))
 
@@ -158,16 +158,12 @@ class _Exact:
 class _Rounded(_Exact):
     """The encoder product in bf16, with how far below an exact bound its entries may lie.
 
-    An entry is off by the rounding of both factors (at most 2^-9 of each, adding up like noise over d_in) and
-    by its own rounding. Bounds are lowered by 2^-7 of |bound| + |x| max|w| / sqrt(d_in), more than ten
-    standard errors when no dimension dominates; the exact values decide afterwards.
+    Bounds are lowered by 2^-7 of |bound| and by `rounding_error`; the exact values decide afterwards.
     """
 
     def __post_init__(self) -> None:
         self.rounded = self.x.bfloat16(), self.W_enc_t.bfloat16(), self.b_enc.bfloat16()
-        largest = torch.linalg.vector_norm(self.W_enc_t, dim=1).max()
-        scale = torch.linalg.vector_norm(self.x, dim=1, keepdim=True) * largest / self.x.shape[1] ** 0.5
-        self.error = scale / 128 + self.b_enc.abs().max() / 256
+        self.error = rounding_error(self.x, self.W_enc_t, self.b_enc)
 
     @override
     def product(self, first: int, last: int) -> Float[Tensor, "rows d_sae"]:

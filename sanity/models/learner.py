@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sanity.errors import SanityError
-from sanity.models.arm import Arm, Training
+from sanity.models.arm import Arm
 from sanity.models.autoencoder import Autoencoder
 from sanity.models.auxiliary import add_auxiliary
 from sanity.models.encoding import select_sparse
@@ -23,6 +23,7 @@ from sanity.models.gradients import (
     dense_gradients,
     sparse_gradients,
 )
+from sanity.models.hyperparameters import Training
 from sanity.models.kernels import MAX_DENSITY
 from sanity.models.sparsity import BatchTopK, JumpReLU
 from sanity.models.start import Start

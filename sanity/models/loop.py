@@ -19,9 +19,10 @@ from sanity.engine.files import remove
 from sanity.engine.progress import track
 from sanity.engine.stopping import EXIT_CODE, heeding_sigterm
 from sanity.errors import BadInputError, CorruptFileError
-from sanity.models.arm import AnchoredProbe, Arm, PairedStream, Plain, Probe, Stream, Training
+from sanity.models.arm import AnchoredProbe, Arm, PairedStream, Plain, Probe, Stream
 from sanity.models.autoencoder import Autoencoder
 from sanity.models.card import ALONE, Alone, Stack, stacked
+from sanity.models.hyperparameters import Training
 from sanity.models.learner import Learner, Precision
 from sanity.models.resume import Pace, Saved, load_progress, save_progress
 from sanity.models.start import Start, calibrated_start, initial_directions, paired_start

@@ -34,9 +34,10 @@ from typing_extensions import override
 
 from sanity.engine.config import digest
 from sanity.errors import BadInputError
-from sanity.models.arm import Arm, Objective, Training
+from sanity.models.arm import Arm, Objective
 from sanity.models.autoencoder import Autoencoder
 from sanity.models.gradients import Gradients, Outcome, Weights
+from sanity.models.hyperparameters import Training
 from sanity.models.learner import Learner
 from sanity.models.sparsity import TopK
 

@@ -142,7 +142,7 @@ class PerRow(Rule):
     @override
     def bound(self, pre: Dense, previous: Tensor | None, slack: float) -> Float[Tensor, "rows 1"]:
         """The k-th largest of the maxima of groups of latents: at least k entries are at or above it."""
-        largest = kth_largest(_group_maxima(pre, self.k), self.k)
+        largest = kth_largest(group_maxima(pre, self.k), self.k)
         return largest.clamp_min_(torch.finfo(largest.dtype).tiny)
 
     @override
@@ -247,7 +247,7 @@ class Above(Rule):
         return threshold - self.margin if self.margin else threshold.clamp_min(0)
 
 
-def _group_maxima(pre: Float[Tensor, "rows d_sae"], k: int) -> Float[Tensor, "rows groups"]:
+def group_maxima(pre: Float[Tensor, "rows d_sae"], k: int) -> Float[Tensor, "rows groups"]:
     """Maxima of disjoint groups of latents, at least k of them; strided groups let it vectorise.
 
     The k-th largest group maximum is never above the k-th largest entry. A remainder of latents that fills
@@ -261,6 +261,23 @@ def _group_maxima(pre: Float[Tensor, "rows d_sae"], k: int) -> Float[Tensor, "ro
     bits = torch.int16 if pre.dtype == torch.bfloat16 else pre.dtype
     grouped = pre.view(bits)[:, : size * groups].view(pre.shape[0], size, groups)
     return grouped.amax(1).view(pre.dtype)
+
+
+def rounding_error(
+    x: Float[Tensor, "*arms rows d_in"],
+    W_enc_t: Float[Tensor, "*arms d_sae d_in"],
+    b_enc: Float[Tensor, "*arms d_sae"],
+) -> Float[Tensor, "*arms rows 1"]:
+    """How far a pre-activation of a product in bf16 may be off, next to 2^-7 of itself.
+
+    It is off by the rounding of both factors (at most 2^-9 of each, adding up like noise over d_in) and by
+    its own. This is 2^-7 of |x| max|w| / sqrt(d_in) and 2^-8 of the largest bias: more than ten standard
+    errors when no dimension dominates.
+    """
+    largest = torch.linalg.vector_norm(W_enc_t, dim=-1).amax(-1)[..., None, None]
+    scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True) * largest / x.shape[-1] ** 0.5
+    error: Tensor = scale / 128 + b_enc.abs().amax(-1)[..., None, None] / 256
+    return error
 
 
 def _per_row(marked: Bool[Tensor, " n"], starts: Int[Tensor, " rows_plus_1"]) -> Int[Tensor, " rows"]:

@@ -36,9 +36,10 @@ from sanity.engine.arguments import checked
 from sanity.engine.config import digest
 from sanity.engine.progress import BESIDE
 from sanity.errors import BadInputError
-from sanity.models.arm import Arm, Stream, Training
+from sanity.models.arm import Arm, Stream
 from sanity.models.card import Shards
 from sanity.models.card.stack import why_not
+from sanity.models.hyperparameters import Training
 from sanity.models.learner import Learner, Precision
 from sanity.models.loop import Loop
 from sanity.models.resume import Saved, save_progress

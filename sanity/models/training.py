@@ -22,8 +22,9 @@ from torch import Tensor
 from sanity.engine.arguments import checked
 from sanity.engine.config import digest
 from sanity.errors import BadInputError
-from sanity.models.arm import Arm, PairedStream, Probe, Stream, Training
+from sanity.models.arm import Arm, PairedStream, Probe, Stream
 from sanity.models.autoencoder import Autoencoder
+from sanity.models.hyperparameters import Training
 from sanity.models.learner import Precision
 from sanity.models.loop import Loop, probe_steps
 

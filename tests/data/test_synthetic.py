@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
+from sanity.data.worlds import HarderSpec, Zipf, world_of
 from sanity.errors import BadInputError
+from sanity.testing.host_reads import HostReads, no_host_reads
 
 SIGMAS = 5.0
 # Few features that are often active: here a mistake about two events on one row would show at once.
@@ -63,9 +65,13 @@ def test_probabilities_follow_the_papers_two_models() -> None:
     assert abs(float(p.sum()) - 3200 * mean) < SIGMAS * math.sqrt(3200 * variance)
 
 
+@pytest.mark.parametrize("in_places", [False, True])
 @pytest.mark.parametrize("spec", [CROWDED, VARIABLE])
-def test_each_feature_is_active_as_often_as_its_probability_says(spec: SyntheticSpec) -> None:
+def test_each_feature_is_active_as_often_as_its_probability_says(
+    spec: SyntheticSpec, in_places: bool
+) -> None:
     world = SyntheticWorld.from_spec(spec)
+    world.in_places = in_places
     n = 20_000
     coefficients = world.sample(n, generator=generator()).coefficients
     times = torch.bincount(coefficients.features, minlength=spec.n_features)
@@ -144,9 +150,11 @@ def test_samples_are_the_sums_that_their_coefficients_say() -> None:
     assert SyntheticWorld.from_spec(PAPER).sample(3, generator=generator()).x.dtype == torch.float32
 
 
+@pytest.mark.parametrize("in_places", [False, True])
 @pytest.mark.parametrize("spec", [CROWDED, SyntheticSpec(d_in=20, n_features=400)])
-def test_sparse_and_dense_sampling_have_one_distribution(spec: SyntheticSpec) -> None:
+def test_sparse_and_dense_sampling_have_one_distribution(spec: SyntheticSpec, in_places: bool) -> None:
     world = SyntheticWorld.from_spec(spec, dtype=torch.float64)
+    world.in_places = in_places
     n = 20_000
     sparse = world.sample(n, generator=generator(1))
     x, coefficients = dense_sample(world, n, seed=2)
@@ -189,6 +197,33 @@ def test_batches_are_centred_and_scaled_exactly() -> None:
     assert largest_z(x.mean(0), torch.zeros(100), spread) < SIGMAS
     raw = stream.sample(2).x
     torch.testing.assert_close(stream.batch(2), (raw - stream.centre) * stream.factor)
+
+
+@pytest.mark.parametrize(
+    "spec", [CROWDED, HarderSpec(d_in=6, n_features=40, zipf=Zipf(), noise=0.1)], ids=["paper", "harder"]
+)
+def test_a_card_draws_without_a_read(spec: SyntheticSpec) -> None:
+    """Forced on a processor: the same samples with their coefficients and without, in one shape."""
+    world = world_of(spec, dtype=torch.float64)
+    ordinary = SyntheticStream(world, batch_size=50, seed=0)
+    with HostReads() as seen:
+        ordinary.batch(3)
+    assert len(seen.names) >= 2
+    world.in_places = True
+    stream = SyntheticStream(world, batch_size=50, seed=0)
+    assert stream.key != ordinary.key
+    with no_host_reads():
+        x = stream.batch(3)
+    sample = stream.sample(3)
+    torch.testing.assert_close(x, (sample.x - stream.centre) * stream.factor)
+    coefficients = sample.dense_coefficients()
+    if spec is CROWDED:
+        torch.testing.assert_close(sample.x, coefficients @ world.features)
+    cells = sample.coefficients.rows * spec.n_features + sample.coefficients.features
+    assert bool((cells.diff() > 0).all())
+    assert sample.coefficients.row_starts.diff().tolist() == (coefficients > 0).sum(1).tolist()
+    counts = sum((stream.sample(step).dense_coefficients() > 0).sum(0) for step in range(3))
+    assert torch.equal(stream.times_active(3), torch.as_tensor(counts))
 
 
 def test_without_centring_the_scale_still_gives_the_stated_length() -> None:

@@ -14,14 +14,17 @@ from card_arms import ALL_AT_ONCE, FAST, apart, arms_of, stack_of
 from test_transcoders import SmallPairs
 from torch import Tensor
 
-from sanity.baselines import SkipOnly, Untrained
+from sanity.baselines import SkipOnly, SoftFrozenDecoder, Untrained
 from sanity.data import SyntheticSpec, SyntheticStream, SyntheticWorld
+from sanity.engine.config import to_json
 from sanity.errors import BadInputError, SanityError
 from sanity.models import Architecture, Arm, BatchTopK, Constraint, JumpReLU, Plain, TopK, Training, train
+from sanity.models.card import plain
 from sanity.models.card.capture import WARM_UP, Repeated
+from sanity.models.card.entries import Entries, Selection
 from sanity.models.card.stack import Stack, fitting
 from sanity.models.objectives import AffineSkip, Auxiliary, EvenEncoder, Restarts, TopKFirst
-from sanity.models.selection import PerRow
+from sanity.models.selection import PerBatch, PerRow
 from sanity.testing.host_reads import no_host_reads
 
 
@@ -124,11 +127,16 @@ class Own(TopK):
         return EveryOther(self.k)
 
 
-@pytest.mark.parametrize("architecture", [BatchTopK(3), JumpReLU(3.0)], ids=lambda a: a.label)
-def test_a_run_goes_on_where_it_was_stopped(architecture: Architecture, stream: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "moments"), [(BatchTopK(3), "float32"), (JumpReLU(3.0), "float32"), (TopK(3), "bf16")]
+)
+def test_a_run_goes_on_where_it_was_stopped(
+    architecture: Architecture, moments: Any, stream: Any, tmp_path: Path
+) -> None:
     """With the threshold and the controller that were only on the device."""
+    training = dataclasses.replace(ALL_AT_ONCE, moments=moments)
     arms = [arm for arm in arms_of(architecture) if arm.constraint.learns]
-    whole = train(arms, stream, steps=20, training=ALL_AT_ONCE, card=True)
+    whole = train(arms, stream, steps=20, training=training, card=True)
     learn, steps = Stack.learn, 0
 
     def dies(self: Stack, x: Tensor, target: None) -> None:
@@ -138,12 +146,38 @@ def test_a_run_goes_on_where_it_was_stopped(architecture: Architecture, stream: 
             raise KeyboardInterrupt
         learn(self, x)
 
-    more: Any = {"steps": 20, "training": ALL_AT_ONCE, "folder": tmp_path, "card": True}
+    more: Any = {"steps": 20, "training": training, "folder": tmp_path, "card": True}
     with mock.patch.object(Stack, "learn", dies), pytest.raises(KeyboardInterrupt):
         train(arms, stream, checkpoint_every_s=0.0, **more)
     resumed = train(arms, stream, **more)
     assert steps == 13
     assert apart(resumed, whole) == 0
+
+
+def test_moments_may_be_kept_in_bf16(stream: Any) -> None:
+    """A key tells only of those; a step reads nothing back; arms by themselves are refused."""
+    half = dataclasses.replace(ALL_AT_ONCE, moments="bf16")
+    assert "moments" not in to_json(FAST)
+    assert to_json(half) == {**to_json(ALL_AT_ONCE), "moments": "bf16"}
+    arms = [Arm(TopK(3), 24, SoftFrozenDecoder(0.8)), Arm(TopK(3), 24, seed=1)]
+    whole = train(arms, stream, steps=20, training=half, card=True)
+    assert 1e-6 < apart(whole, train(arms, stream, steps=20, training=ALL_AT_ONCE, card=True)) < 0.3
+    stack = stack_of(arms, stream, half)
+    with torch.no_grad(), no_host_reads():
+        stack.learn(stream.batch(0))
+    kinds = {name: moments[1].dtype for name, moments in stack.state.moments.items()}
+    assert kinds["W_dec"] == kinds["W_enc"] == torch.bfloat16
+    assert kinds["b_enc"] == kinds["b_dec"] == torch.float32
+    with pytest.raises(BadInputError, match="asks for moments in bf16 and is trained by itself"):
+        train(arms, stream, steps=2, training=half)
+
+
+def test_rounding_by_chance_is_right_on_average() -> None:
+    values = torch.tensor([1.0, 1.0 + 2**-10, 3.3e-9, 0.0])
+    many = torch.stack([plain._to_bf16(values, torch.tensor([step])) for step in range(4000)])
+    assert torch.equal(many, many.bfloat16().float())
+    assert torch.equal(many[:, [0, 3]], values[[0, 3]].expand(4000, 2))
+    assert (many.double().mean(0) / values - 1)[:3].abs().max() < 2e-4
 
 
 def test_entries_without_a_place_are_counted_and_told(stream: Any, caplog: Any) -> None:
@@ -161,6 +195,47 @@ def test_entries_without_a_place_are_counted_and_told(stream: Any, caplog: Any) 
     assert report["overflow"] == pytest.approx(wanted, abs=2)
     assert wanted > 0
     assert sum("found no place" in record.message for record in caplog.records) == 1, "told once"
+
+
+def test_what_reaches_a_bound_is_listed_sample_by_sample() -> None:
+    """Against `nonzero`; too many are left out in each sample alike, and what is no number is found."""
+    pre = torch.randn(2, 6, 40, generator=torch.Generator().manual_seed(0))
+    pre[0, 0, 3], pre[0, 1], pre[1, 5] = torch.nan, -9, 9
+    lowest = torch.full((2, 40), 1.0)
+    lowest[:, :20] = 1.4
+    slack = torch.tensor([[0.0, 0.1, 0.2, 0.3, 0.4, 0.5]] * 2)
+    wanted = ~(pre < lowest[:, None] - slack[:, :, None])
+    for places in (240, 100, 30):
+        flat, spans, lost = plain.above(pre, lowest, slack, places)
+        entries = Entries.of(flat, 6, 40, spans)
+        counts = wanted.sum(2)
+        assert lost.tolist() == (counts.sum(1) - places).clamp_min(0).tolist()
+        held = entries.of_a_row()
+        kept = spans.diff(dim=0).view(2, 6)
+        for arm in range(2):
+            share = min(1.0, places / int(counts[arm].sum()))
+            for row, latents in enumerate(wanted[arm]):
+                start, end = (int(edge) for edge in spans[:, 6 * arm + row])
+                first = latents.nonzero().squeeze(1)[: int(kept[arm, row])]
+                assert (entries.latents[start:end] - 40 * arm).tolist() == first.tolist()
+                assert entries.rows[start:end].tolist() == [6 * arm + row] * len(first)
+                assert abs(len(first) - share * int(counts[arm, row])) < 1
+            assert held[arm].sum() == kept[arm].sum() == min(places, int(counts[arm].sum()))
+
+
+def test_a_batch_rule_selects_the_largest_of_all_samples() -> None:
+    """Where a tenth of the samples holds most of them, too."""
+    pre = torch.randn(2, 40, 1600, generator=torch.Generator().manual_seed(0))
+    pre[:, ::10] *= 1.6
+    rule = PerBatch(12)
+    selection = Selection.by(rule, 1600, 12.0, rounded=False)
+    found, lost = selection.candidates(pre, None, None, plain)
+    values = pre.view(2, -1).gather(1, found.flat).view(-1) * found.of_a_row().view(-1)
+    entries, _, held = selection.chosen(found, values, None, 40, 1600)
+    assert not lost.any()
+    assert bool(held.all())
+    for arm in range(2):
+        assert torch.equal(rule.mask(pre[arm]).view(-1).nonzero().squeeze(1), entries.flat[arm])
 
 
 def test_there_is_room_where_samples_differ() -> None:
@@ -181,6 +256,16 @@ def test_a_loss_that_is_not_finite_is_named_with_its_step(stream: Any) -> None:
         for step in range(4):
             stack.learn(stream.batch(step))
     with pytest.raises(SanityError, match=r"seed 1 lr 1e\+30 stopped being finite in step [1-3]"):
+        stack.read()
+
+
+def test_latents_that_are_no_number_are_noticed(architecture: Architecture, stream: Any) -> None:
+    """They are below no bound, and above none."""
+    stack = stack_of([Arm(architecture, 24)], stream)
+    stack.state.weights["W_enc"][0, 5] = torch.nan
+    with torch.no_grad():
+        stack.learn(stream.batch(0))
+    with pytest.raises(SanityError, match="stopped being finite in step 0"):
         stack.read()
 
 

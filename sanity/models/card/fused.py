@@ -7,7 +7,6 @@ With TRITON_INTERPRET=1 they run on a processor, slowly, which is how they are t
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
@@ -15,18 +14,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sanity.models.card import plain
-from sanity.models.card.entries import Entries
-from sanity.models.card.plain import Adam, Columns, LatentGradients
+from sanity.models.card.entries import Entries, Spans
+from sanity.models.card.fused_selection import above, best, kernel
+from sanity.models.card.plain import MIX, Adam, Columns, LatentGradients
 from sanity.models.learner import SHORTEST
+
+__all__ = ["above", "best", "latent_gradients", "move_rows", "products", "weighted_sums"]
 
 _WIDE = 8192
 """Numbers that a program holds of each matrix at a time."""
-
-
-def kernel(function: Any) -> Any:
-    """`triton.jit` of the function itself, without the checks of types that a test wraps around it."""
-    return triton.jit(inspect.unwrap(function))
 
 
 def _tile(d: int) -> dict[str, int]:
@@ -36,86 +32,12 @@ def _tile(d: int) -> dict[str, int]:
 
 
 @kernel
-def _ordered(values):
-    """Whole numbers in the order of some float32 or shorter ones, from 0."""
-    bits = values.to(tl.float32).to(tl.int32, bitcast=True)
-    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).to(tl.int64) + 2147483648
-
-
-@kernel
-def _kth(keys, k: tl.constexpr):
-    """The k-th largest, bit by bit."""
-    found = tl.sum(keys, axis=0) * 0
-    for i in range(32):
-        tried = found | (tl.full([], 1, tl.int64) << (31 - i))
-        found = tl.where(tl.sum((keys >= tried).to(tl.int32), axis=0) >= k, tried, found)
-    return found
-
-
-@kernel
-def _best(
-    over, keys, latents, out, lost, d_sae,
-    K: tl.constexpr, PLACES: tl.constexpr, GROUPS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64)
-    group, at = tl.arange(0, GROUPS), tl.arange(0, BLOCK)
-    most = tl.full([GROUPS], float("-inf"), tl.float32)
-    for first in range(0, d_sae, GROUPS):
-        inside = first + group < d_sae
-        some = tl.load(over + row * d_sae + first + group, mask=inside, other=float("-inf"))
-        most = tl.maximum(most, some.to(tl.float32))
-    bound = _kth(_ordered(most), K)
-    count = tl.full([], 0, tl.int32)
-    for first in range(0, d_sae, BLOCK):
-        inside = first + at < d_sae
-        key = _ordered(tl.load(over + row * d_sae + first + at, mask=inside, other=float("-inf")))
-        held = ((key >= bound) & inside).to(tl.int32)
-        place = count + tl.cumsum(held, axis=0) - 1
-        fits = (held > 0) & (place < PLACES)
-        tl.store(keys + row * PLACES + place, key, mask=fits)
-        tl.store(latents + row * PLACES + place, (first + at).to(tl.int64), mask=fits)
-        count += tl.sum(held, axis=0)
-    tl.debug_barrier()  # what one thread wrote another reads
-    slot = tl.arange(0, PLACES)
-    key = tl.load(keys + row * PLACES + slot, mask=slot < count, other=-1)
-    latent = tl.load(latents + row * PLACES + slot, mask=slot < count, other=0)
-    least = _kth(key, K)
-    above, tied = (key > least).to(tl.int32), (key == least).to(tl.int32)
-    room = K - tl.sum(above, axis=0)
-    taken = above + tied * (tl.cumsum(tied, axis=0) <= room).to(tl.int32)
-    place = tl.cumsum(taken, axis=0) - 1
-    tl.store(out + row * K + place, latent, mask=(taken > 0) & (place < K))
-    tl.store(lost + row, tl.maximum(count - PLACES, 0).to(tl.int64))
-
-
-def best(over: Tensor, many: int) -> tuple[Tensor, Tensor]:
-    """See `plain.best`: the row is read twice, once for a bound and once for the entries that reach it.
-
-    The bound is the k-th largest of the maxima of groups of latents, three groups for each that is wanted, so
-    that some 1.2 k entries reach it (see `selection.PerRow.bound`). There is room for more than twice k; of
-    rows with more at the bound the first are taken, and the others counted.
-    """
-    groups = max(128, triton.next_power_of_2(3 * many))
-    arms, batch, d_sae = over.shape
-    if d_sae < 4 * groups or over.dtype == torch.float64:
-        return plain.best(over, many)
-    rows, places = arms * batch, triton.next_power_of_2(2 * many + 32)
-    keys, latents = (torch.empty(rows, places, dtype=torch.int64, device=over.device) for _ in range(2))
-    # Where too few entries are numbers at all, the first latents stand in.
-    out = torch.arange(many, device=over.device).repeat(arms, batch, 1)
-    lost = out.new_empty(arms, batch)
-    block = min(4096, max(groups, triton.next_power_of_2(d_sae) // 4))
-    _best[(rows,)](over, keys, latents, out, lost, d_sae, many, places, groups, block, num_warps=8)
-    return out, lost
-
-
-@kernel
-def _sums(starts, columns, values, table, out, d, T: tl.constexpr, D: tl.constexpr):
+def _sums(spans, columns, values, table, out, n_rows, d, T: tl.constexpr, D: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, D)
     total = tl.zeros([D], dtype=out.dtype.element_ty)
-    last = tl.load(starts + row + 1)
-    for first in range(tl.load(starts + row), last, T):
+    last = tl.load(spans + n_rows + row)
+    for first in range(tl.load(spans + row), last, T):
         entry = first + tl.arange(0, T)
         value = tl.load(values + entry, mask=entry < last, other=0.0)
         column = tl.load(columns + entry, mask=entry < last, other=0)
@@ -125,21 +47,21 @@ def _sums(starts, columns, values, table, out, d, T: tl.constexpr, D: tl.constex
     tl.store(out + row * d + at, total, mask=at < d)
 
 
-def weighted_sums(starts: Tensor, columns: Tensor, values: Tensor, table: Tensor) -> Tensor:
+def weighted_sums(spans: Spans, columns: Tensor, values: Tensor, table: Tensor) -> Tensor:
     """See `plain.weighted_sums`."""
-    n_rows, d = starts.numel() - 1, table.shape[1]
+    n_rows, d = spans.shape[1], table.shape[1]
     out = table.new_empty(n_rows, d)
-    _sums[(n_rows,)](starts, columns, values, table, out, d, **_tile(d))
+    _sums[(n_rows,)](spans, columns, values, table, out, n_rows, d, **_tile(d))
     return out
 
 
 @kernel
-def _products(starts, latents, left, right, out, d, T: tl.constexpr, D: tl.constexpr):
+def _products(spans, latents, left, right, out, n_rows, d, T: tl.constexpr, D: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, D)
     own = tl.load(left + row * d + at, mask=at < d, other=0.0)
-    last = tl.load(starts + row + 1)
-    for first in range(tl.load(starts + row), last, T):
+    last = tl.load(spans + n_rows + row)
+    for first in range(tl.load(spans + row), last, T):
         entry = first + tl.arange(0, T)
         latent = tl.load(latents + entry, mask=entry < last, other=0)
         needed = (entry < last)[:, None] & (at < d)[None, :]
@@ -150,8 +72,8 @@ def _products(starts, latents, left, right, out, d, T: tl.constexpr, D: tl.const
 def products(found: Entries, left: Tensor, right: Tensor) -> Tensor:
     """See `plain.products`."""
     out = left.new_empty(found.rows.numel())
-    grid, d = (found.starts.numel() - 1,), left.shape[1]
-    _products[grid](found.starts, found.latents, left, right, out, d, **_tile(d))
+    n_rows, d = found.spans.shape[1], left.shape[1]
+    _products[(n_rows,)](found.spans, found.latents, left, right, out, n_rows, d, **_tile(d))
     return out
 
 
@@ -222,11 +144,18 @@ def latent_gradients(columns: Columns, W_dec: Tensor, G: Tensor, reads: Tensor) 
 
 
 @kernel
+def _shortened(values, more):
+    """To bf16, towards 0 after `more` was added to what is cut off."""
+    bits = values.to(tl.float32).to(tl.int32, bitcast=True) + more
+    return (bits & -65536).to(tl.float32, bitcast=True)
+
+
+@kernel
 def _move(
-    weights, gradients, means, squares, anchors, rates, corrections, learns, bounds, d_sae, d,
+    weights, gradients, means, squares, anchors, rates, corrections, learns, steps, bounds, d_sae, d,
     BETA1: tl.constexpr, BETA2: tl.constexpr, EPSILON: tl.constexpr, DECAY: tl.constexpr,
     SHORT: tl.constexpr, EPS: tl.constexpr, DECODER: tl.constexpr, ANCHORED: tl.constexpr,
-    D: tl.constexpr,
+    MIX0: tl.constexpr, MIX1: tl.constexpr, MIX2: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     arm, at = row // d_sae, tl.arange(0, D)
@@ -234,8 +163,8 @@ def _move(
     if tl.load(learns + arm) != 0:
         weight = tl.load(weights + place, mask=inside, other=0.0)
         gradient = tl.load(gradients + place, mask=inside, other=0.0)
-        mean = tl.load(means + place, mask=inside, other=0.0)
-        square = tl.load(squares + place, mask=inside, other=0.0)
+        mean = tl.load(means + place, mask=inside, other=0.0).to(weight.dtype)
+        square = tl.load(squares + place, mask=inside, other=0.0).to(weight.dtype)
         rate, bound, axis = tl.load(rates + arm), tl.load(bounds + arm), weight
         if ANCHORED:
             axis = tl.load(anchors + place, mask=at < tl.where(bound > -1, d, 0), other=0.0)
@@ -262,11 +191,16 @@ def _move(
                 outside = tl.where(bound > -1, along, bound) < bound - 2 * EPS
                 weight = tl.where(outside, edge, weight)
         elif ANCHORED:
-            length = tl.maximum(tl.sum(weight * axis, axis=0), SHORT)
+            length = tl.maximum(tl.sum(weight * axis, axis=0), tl.full([], SHORT, axis.dtype))
             weight = tl.where(bound >= 1, length * axis, weight)
         tl.store(weights + place, weight, mask=inside)
-        tl.store(means + place, mean, mask=inside)
-        tl.store(squares + place, square, mask=inside)
+        if squares.dtype.element_ty == tl.bfloat16:  # see `plain._to_bf16`
+            mixed = place.to(tl.int32) * MIX0 + tl.load(steps).to(tl.int32) * MIX1
+            mixed = (mixed ^ (mixed >> 15)) * MIX2
+            square = _shortened(square, (mixed >> 16) & 0xFFFF)
+            mean = _shortened(mean, 0x7FFF + ((mean.to(tl.float32).to(tl.int32, bitcast=True) >> 16) & 1))
+        tl.store(means + place, mean.to(means.dtype.element_ty), mask=inside)
+        tl.store(squares + place, square.to(squares.dtype.element_ty), mask=inside)
 
 
 def move_rows(
@@ -284,6 +218,6 @@ def move_rows(
     tile: dict[str, Any] = {name: value for name, value in _tile(d).items() if name != "T"}
     _move[(arms * d_sae,)](
         weight, gradient, *moments, weight if anchor is None else anchor, adam.rate, adam.corrections,
-        adam.learns, bound.to(weight.dtype), d_sae, d, adam.beta1, adam.beta2, adam.epsilon, adam.decay,
-        SHORTEST, torch.finfo(weight.dtype).eps, decoder, anchor is not None, **tile,
+        adam.learns, adam.count, bound.to(weight.dtype), d_sae, d, adam.beta1, adam.beta2, adam.epsilon,
+        adam.decay, SHORTEST, torch.finfo(weight.dtype).eps, decoder, anchor is not None, *MIX, **tile,
     )  # fmt: skip

@@ -12,9 +12,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from sanity.models.card.entries import Entries
+from sanity.models.card.entries import Entries, Spans, spread
 from sanity.models.learner import SHORTEST
 
+MIX = (-1640531535, -2048144777, 739982445)
+"""Odd numbers that scatter a place and a step over all 32 bits."""
 _AT_ONCE = 1 << 24
 """Numbers that `products` holds at a time."""
 
@@ -62,6 +64,8 @@ class Adam:
     corrections: Float[Tensor, 2]
     """1 - beta1^t and 1 - beta2^t."""
     learns: Bool[Tensor, " arms"]
+    count: Int[Tensor, 1]
+    """Steps before this one; it decides how moments are rounded."""
 
 
 def best(
@@ -72,25 +76,58 @@ def best(
     return found, found.new_zeros(over.shape[:2])
 
 
+def above(
+    pre: Float[Tensor, "arms batch d_sae"],
+    lowest: Float[Tensor, "#arms #d_sae"],
+    slack: Float[Tensor, "#arms #batch"],
+    places: int,
+) -> tuple[Int[Tensor, "arms places"], Spans, Int[Tensor, " arms"]]:
+    """The entries that are not below `lowest` (of each latent, or one) less `slack` (of each sample, or one).
+
+    Their numbers row * d_sae + latent within each arm, ascending, and the last number where none is left;
+    where the rows have theirs, and how many had no place (see `spread`). What is no number is not below.
+    """
+    arms, batch, d_sae = pre.shape
+    marks = ~(pre < lowest.unsqueeze(1) - slack.unsqueeze(2))
+    counts = marks.sum(2)
+    spans, lost = spread(counts, places)
+    starts, ends = spans.view(2, arms, batch) - places * torch.arange(arms, device=pre.device).view(-1, 1)
+    at = torch.arange(places, device=pre.device).expand(arms, -1).contiguous()
+    row = torch.searchsorted(ends.contiguous(), at, right=True).clamp_max_(batch - 1)
+    rank = at + 1 + (counts.cumsum(1) - counts - starts).gather(1, row)
+    so_far = marks.view(arms, -1).cumsum(1, dtype=torch.int32)
+    return torch.searchsorted(so_far, rank.int()).clamp_max_(batch * d_sae - 1), spans, lost
+
+
 def weighted_sums(
-    starts: Int[Tensor, " n_rows_plus_1"],
+    spans: Spans,
     columns: Int[Tensor, " n"],
     values: Float[Tensor, " n"],
     table: Float[Tensor, "width d"],
 ) -> Float[Tensor, "n_rows d"]:
-    """Row i is the sum of values[e] table[columns[e]] over its entries; those after the last take no part."""
+    """Row i is the sum of values[e] table[columns[e]] over its entries; values between rows are 0."""
     if columns.numel() == 0:
-        return table.new_zeros(starts.numel() - 1, table.shape[1])
-    # A last bag takes what belongs to no row.
-    return functional.embedding_bag(columns, table, starts, mode="sum", per_sample_weights=values)[:-1]
+        return table.new_zeros(spans.shape[1], table.shape[1])
+    # A last bag takes what follows the last row.
+    bags = torch.cat([spans[0], spans[1, -1:]])
+    return functional.embedding_bag(columns, table, bags, mode="sum", per_sample_weights=values)[:-1]
 
 
 def products(
     found: Entries, left: Float[Tensor, "n_rows d"], right: Float[Tensor, "width d"]
 ) -> Float[Tensor, " n"]:
-    """`<left[rows[e]], right[latents[e]]>` for every entry."""
+    """`<left[rows[e]], right[latents[e]]>` for every entry of a row; for the others anything."""
+    return _products(found.rows, found.latents, left, right)
+
+
+def _products(
+    rows: Int[Tensor, " n"],
+    latents: Int[Tensor, " n"],
+    left: Float[Tensor, "n_rows d"],
+    right: Float[Tensor, "width d"],
+) -> Float[Tensor, " n"]:
     size = max(1, _AT_ONCE // left.shape[1])
-    pairs = zip(torch.split(found.rows, size), torch.split(found.latents, size), strict=True)
+    pairs = zip(torch.split(rows, size), torch.split(latents, size), strict=True)
     parts = [torch.linalg.vecdot(left.index_select(0, i), right.index_select(0, j)) for i, j in pairs]
     return torch.cat(parts)
 
@@ -102,15 +139,15 @@ def latent_gradients(
     reads: Float[Tensor, "x_rows d_in"],
 ) -> LatentGradients:
     """dz_e = <G, W_dec>, du = slope dz + shift; then sum z G, sum du x, sum du, sum near dz and sum near."""
-    held = Entries(columns.starts, columns.g_rows, columns.latents.clamp_max(len(W_dec) - 1))
-    dz = products(held, G, W_dec)
+    dz = _products(columns.g_rows, columns.latents.clamp_max(len(W_dec) - 1), G, W_dec)
     du = columns.slope * dz + columns.shift
     singles = torch.stack([du, columns.near * dz, columns.near], 1)
-    each, starts = torch.arange(len(dz), device=dz.device), columns.starts
-    b_enc, near_dz, near = weighted_sums(starts, each, torch.ones_like(dz), singles).unbind(1)
+    each = torch.arange(len(dz), device=dz.device)
+    spans = torch.stack([columns.starts[:-1], columns.starts[1:]])
+    b_enc, near_dz, near = weighted_sums(spans, each, torch.ones_like(dz), singles).unbind(1)
     return LatentGradients(
-        weighted_sums(starts, columns.g_rows, columns.z, G),
-        weighted_sums(starts, columns.x_rows, du, reads),
+        weighted_sums(spans, columns.g_rows, columns.z, G),
+        weighted_sums(spans, columns.x_rows, du, reads),
         b_enc,
         near_dz,
         near,
@@ -123,14 +160,29 @@ def adam_step(
     moments: tuple[Float[Tensor, arms * shape], Float[Tensor, arms * shape]],
     adam: Adam,
 ) -> Float[Tensor, arms * shape]:
-    """Moves the moments in place and returns the weight after the step, as `torch.optim.AdamW` has it."""
+    """Moves the moments in place and returns the weight after the step, as `torch.optim.AdamW` has it.
+
+    Moments may be kept in bf16 (see `Training.moments`); the step itself is taken with those before rounding.
+    """
     each = (-1, *(1,) * (weight.ndim - 1))
     rate, (first, second) = adam.rate.view(each), adam.corrections.unbind(0)
-    mean, square = moments
+    mean, square = (moment.to(weight.dtype) for moment in moments)
     mean.lerp_(gradient, 1 - adam.beta1)
     square.mul_(adam.beta2).addcmul_(gradient, gradient, value=1 - adam.beta2)
+    if moments[0].dtype != mean.dtype:
+        moments[0].copy_(mean)
+        moments[1].copy_(_to_bf16(square, adam.count))
     below = (square / second).sqrt().add_(adam.epsilon)
     return weight * (1 - rate * adam.decay) - (rate / first) * mean / below
+
+
+def _to_bf16(values: Float[Tensor, "*shape"], count: Int[Tensor, 1]) -> Float[Tensor, "*shape"]:
+    """Each rounded up as often as it is near the next number of bf16: by chance of its place and the step."""
+    place = torch.arange(values.numel(), dtype=torch.int32, device=values.device).view_as(values)
+    mixed = place * MIX[0] + count.int() * MIX[1]
+    mixed = (mixed ^ (mixed >> 15)) * MIX[2]
+    bits = values.float().view(torch.int32) + ((mixed >> 16) & 0xFFFF)
+    return (bits & ~0xFFFF).view(torch.float32)
 
 
 def move(

@@ -119,6 +119,13 @@ def stacked(
             begins(learner),
         ]
         groups.setdefault(digest(shared), []).append(learner)
+    together = {id(learner) for group in groups.values() for learner in group}
+    for one in learners:
+        if one.training.moments != "float32" and not one.passive and id(one) not in together:
+            raise BadInputError(
+                f"{one.arm.label} asks for moments in {one.training.moments} and is trained by itself: they "
+                "are for stacks of arms, on a graphics card or with card=True; leave moments at float32"
+            )
     return [
         Stack(part, batch, operations(part[0].anchor.device, _width(part[0])), paired=paired, shards=shards)
         for group in groups.values()

@@ -85,14 +85,17 @@ class State:
             learner.go_on_with(weights, moments, self.last_fired[arm])
 
     def _moments(self, name: str) -> tuple[Tensor, Tensor]:
-        """AdamW's two moments, from a checkpoint where there was one."""
+        """AdamW's two moments, from a checkpoint where there was one; those of matrices may be in bf16."""
+        matrix = self.training.moments == "bf16" and name in ("W_dec", "W_enc")
+        kind = torch.bfloat16 if matrix else self.x.dtype
 
         def one(which: str) -> Tensor:
             parts = []
             for learner in self.learners:
                 weight = learner.weights.by_name()[name]
                 known = learner.optimiser.state.get(weight, {}) if learner.optimiser is not None else {}
-                parts.append(known[which].to(weight) if which in known else torch.zeros_like(weight))
+                begun = known[which].to(weight) if which in known else torch.zeros_like(weight)
+                parts.append(begun.to(kind))
             return _stacked(parts)
 
         return one("exp_avg"), one("exp_avg_sq")
@@ -148,7 +151,7 @@ class State:
     def rebuilt(self, entries: Entries, z: Float[Tensor, " n"]) -> Float[Tensor, "rows d_out"]:
         """Sums of decoder rows, over the latents of all shards."""
         W_dec = self.weights["W_dec"].flatten(0, 1)
-        return self.shards.total(self.ops.weighted_sums(entries.starts, entries.latents, z, W_dec))
+        return self.shards.total(self.ops.weighted_sums(entries.spans, entries.latents, z, W_dec))
 
     def schedule(self) -> tuple[Float[Tensor, 1], Float[Tensor, 2]]:
         """The learning rate's factor in this step, and what AdamW's moments are divided by."""

@@ -18,10 +18,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sanity.models.card.entries import Entries, Selection
+from sanity.models.card.entries import Entries, among_best
 from sanity.models.card.plain import Adam, Columns, move
 from sanity.models.card.state import State
-from sanity.models.selection import PerRow
+from sanity.models.selection import Above, rounding_error
 
 
 @dataclass
@@ -84,12 +84,14 @@ def select(
     threshold: Float[Tensor, "arms d_sae"] | None,
 ) -> Found:
     """What the architecture's rule selects, with exact values."""
-    selection, lowest = state.selection, state.selection.lowest(threshold)
-    flat, lost = selection.candidates(selection.over(pre, lowest), state.ops)
+    selection, lowest, W = state.selection, state.selection.lowest(threshold), state.weights
+    uncertain = selection.rounded and isinstance(selection.rule, Above)
+    error = rounding_error(reads, W["W_enc"], W["b_enc"]).squeeze(2) if uncertain else None
+    found, lost = selection.candidates(pre, lowest, error, state.ops)
     state.overflow.add_(lost)
-    entries = Entries.of(flat, pre.shape[1], state.d_sae)
-    values = exact(state, reads, pre, flat, entries)
-    held = selection.keeps(entries, values, lowest, state.arms, state.shards)
+    values = exact(state, reads, pre, found)
+    batch, d_sae = pre.shape[1], state.d_sae
+    entries, values, held = selection.chosen(found, values, lowest, batch, d_sae, state.shards)
     if threshold is None:
         return Found(entries, values * held, held, held)
     theta = threshold.view(-1).index_select(0, entries.latents)
@@ -102,15 +104,15 @@ def exact(
     state: State,
     reads: Float[Tensor, "arms batch d_in"],
     pre: Float[Tensor, "arms batch d_sae"],
-    flat: Int[Tensor, "arms each"],
     entries: Entries,
 ) -> Float[Tensor, " n"]:
-    """Pre-activations of some entries: recomputed where the dense ones are rounded."""
-    if not state.selection.rounded:
-        return pre.view(state.arms, -1).gather(1, flat).view(-1)
-    bias = state.weights["b_enc"].view(-1).index_select(0, entries.latents)
-    known: Tensor = state.ops.products(entries, reads.flatten(0, 1), state.weights["W_enc"].flatten(0, 1))
-    return known + bias
+    """Pre-activations of some entries, recomputed where the dense ones are rounded; of no row: 0."""
+    if state.selection.rounded:
+        bias = state.weights["b_enc"].view(-1).index_select(0, entries.latents)
+        known = state.ops.products(entries, reads.flatten(0, 1), state.weights["W_enc"].flatten(0, 1)) + bias
+    else:
+        known = pre.view(state.arms, -1).gather(1, entries.flat).view(-1)
+    return torch.where(entries.of_a_row().view(-1), known, 0)
 
 
 def decode(
@@ -129,6 +131,7 @@ def decode(
 def columns_of(state: State, found: Found, coefficient: Float[Tensor, " arms"]) -> Columns:
     """The entries with their part in the gradients; not yet ordered."""
     entries, kind = found.entries, found.z.dtype
+    active = found.active.to(kind)
     shift = torch.zeros_like(found.z)
     if state.penalty == "l1":
         shift = found.active * _of_rows(state, coefficient / len(state.x), entries.rows).to(kind)
@@ -138,7 +141,7 @@ def columns_of(state: State, found: Found, coefficient: Float[Tensor, " arms"]) 
         g_rows = g_rows + state.n_rows * span
     near = torch.zeros_like(found.z) if found.near is None else found.near.to(kind)
     latents = torch.where(found.held, entries.latents, state.width)
-    return Columns(entries.starts, latents, g_rows, entries.rows, found.z, found.active.to(kind), shift, near)
+    return Columns(entries.spans[0], latents, g_rows, entries.rows, found.z, active, shift, near)
 
 
 def auxiliary(
@@ -156,8 +159,9 @@ def auxiliary(
     first = torch.arange(0, batch * state.d_sae, state.d_sae, device=pre.device).unsqueeze(1)
     flat = (best + first).view(state.arms, -1)
     entries = Entries.of(flat, batch, state.d_sae)
-    z = exact(state, reads, pre, flat, entries).relu() * dead.view(-1).index_select(0, entries.latents)
-    z = z * Selection(PerRow(k), 0).keeps(entries, z, None, state.arms, state.shards)
+    held = dead.view(-1).index_select(0, entries.latents)
+    z = exact(state, reads, pre, entries).relu() * held
+    z = z * among_best(z.view(state.n_rows, -1), k, state.shards).view(-1)
     error = state.rebuilt(entries, z) + residual
     any_dead = state.shards.total(dead.sum(1)) > 0
     loss = weight * _squares(error, state.arms) / batch * any_dead
@@ -224,9 +228,8 @@ def update(state: State, gradients: dict[str, Tensor]) -> None:
     for name, moments in state.moments.items():
         weight, rate = state.weights[name], (factor * state.peak[name])
         decay = state.training.weight_decay if weight.ndim == 3 else 0.0
-        adam = Adam(
-            *state.adam, decay, rate.to(weight.dtype), corrections.to(weight.dtype), state.learns[name]
-        )
+        rate, corrections = rate.to(weight.dtype), corrections.to(weight.dtype)
+        adam = Adam(*state.adam, decay, rate, corrections, state.learns[name], state.count)
         if name in ("W_dec", "W_enc"):
             bound = state.bounds[name]
             anchor = state.anchors[name]
