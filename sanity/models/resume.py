@@ -72,6 +72,7 @@ class Saved:
         """Put counters, the curve and the optimiser's moments back."""
         learner.step, learner.tokens = self.step, int(self.state["tokens"])
         learner.curve = list(self.state["curve"])
+        learner.stacked_with = list(self.state.get("stacked_with", []))
         learner.last_fired = self.tensors["last_fired"]
         named = learner.weights.by_name()
         if learner.optimiser is not None and f"{learner.learns[0]}.step" in self.tensors:
@@ -125,6 +126,7 @@ def save_progress(folder: Path, learner: Learner, identity: Mapping[str, Json]) 
         "threshold": learner.threshold,
         "controller": None if learner.controller is None else asdict(learner.controller),
         "curve": learner.curve,
+        "stacked_with": learner.stacked_with,
     }
 
     def fill(where: Path) -> None:
