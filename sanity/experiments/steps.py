@@ -60,6 +60,8 @@ def keep_run(task: Task, run: Run, opened: Opened) -> Autoencoder:
     sae = at_matched_l0(run.sae, opened.calibration, spec.l0)
     task.save_table("curve", named_curve(run.curve).assign(**spec.columns()))
     save_sae(sae, task.folder / "sae")
+    if run.stacked_with:
+        task.save_json("stack", {"trained_with": list(run.stacked_with)})
     if opened.kept is not None and opened.held_out is not None:
         unique = getattr(opened.stream, "tokens_per_epoch", opened.kept.n_tokens)
         task.save_json(

@@ -70,6 +70,8 @@ class Learner:
         self.tokens = 0
         self.curve: list[dict[str, float]] = []
         """Rows recorded so far."""
+        self.stacked_with: list[str] = []
+        """Labels of the arms that took steps together with this one; see `card.stack`."""
         self.last_fired = torch.zeros(len(self.anchor), dtype=torch.int64, device=self.anchor.device)
         named = self.weights.by_name()
         self.learns = [name for name in sorted(named) if name in arm.constraint.learns]

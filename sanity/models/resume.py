@@ -58,6 +58,7 @@ class Saved:
             "threshold": learner.threshold,
             "controller": None if learner.controller is None else asdict(learner.controller),
             "curve": learner.curve,
+            "stacked_with": learner.stacked_with,
         }
         return cls(state, tensors)
 
@@ -93,6 +94,7 @@ class Saved:
         """Put counters, the curve and the optimiser's moments back."""
         learner.step, learner.tokens = self.step, int(self.state["tokens"])
         learner.curve = list(self.state["curve"])
+        learner.stacked_with = list(self.state.get("stacked_with", []))
         learner.last_fired = self.tensors["last_fired"]
         named = learner.weights.by_name()
         if learner.optimiser is not None and f"{learner.learns[0]}.step" in self.tensors:

@@ -45,6 +45,8 @@ class Run:
     """The unit rows that the decoder started with, W0."""
     folder: Path | None = None
     """Where its checkpoint is."""
+    stacked_with: tuple[str, ...] = ()
+    """Labels of the arms that took steps together with this one: on a card, or with `card=True`."""
 
     @property
     def l0(self) -> float:
@@ -94,7 +96,7 @@ def train(
         How arms take their steps. None: on a graphics card stacked, arms of one shape in one static step that
         is captured as a CUDA graph and reads nothing back between recorded steps; elsewhere one by one. True:
         stacked in any case; False: never. What cannot be stacked is trained one by one, in words in the log.
-        A stack agrees with its arms trained alone to rounding, and not to the bit.
+        A stack agrees with its arms trained alone to rounding, and not to the bit; see `card.stack`.
 
     Returns
     -------
@@ -120,7 +122,14 @@ def train(
     )
     with torch.no_grad():
         return [
-            Run(one.arm, one.sae(), pd.DataFrame(one.curve), one.anchor, loop.folder_of(one.arm))
+            Run(
+                one.arm,
+                one.sae(),
+                pd.DataFrame(one.curve),
+                one.anchor,
+                loop.folder_of(one.arm),
+                tuple(one.stacked_with),
+            )
             for one in loop.run(arms)
         ]
 

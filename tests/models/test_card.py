@@ -152,6 +152,9 @@ def test_a_run_goes_on_where_it_was_stopped(
     resumed = train(arms, stream, **more)
     assert steps == 13
     assert apart(resumed, whole) == 0
+    others = [[other.label for other in arms if other != arm] for arm in arms]
+    for runs in (whole, resumed):
+        assert [sorted(names) for names in others] == [list(run.stacked_with) for run in runs]
 
 
 def test_moments_may_be_kept_in_bf16(stream: Any) -> None:

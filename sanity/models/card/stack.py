@@ -1,4 +1,16 @@
-"""Arms of one shape on one stream, trained by one static step: one product, one selection, one optimiser."""
+"""Arms of one shape on one stream, trained by one static step: one product, one selection, one optimiser.
+
+The company is no part of a run's key. A key is known before anything is computed; who is trained together is
+decided then: by what is still missing, by what fits into the card's memory, by where each arm was stopped.
+What a run must agree on to be the same (arm, source, budget, device) is in the key, and the company changes
+rounding alone, as another card or another version of its libraries does. So a run says it instead, in
+`Run.stacked_with` and next to its curve.
+
+Measured by the plain operations on a processor (a world of 128 features in 32 dimensions, 250 steps of 256
+samples in float32, TopK and BatchTopK, two seeds): an arm alone, in a stack of one and in a stack of three
+have explained variance and mean largest cosine equal to five digits, and the same recovery. On a card, whose
+libraries may choose another product for another number of arms, this is not measured yet.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +63,9 @@ class Stack:
         )
         self._repeat = Repeated(functools.partial(step, self.state), capture, words)
         self._dropped = [0.0] * len(learners)
+        labels = {one.arm.label for one in learners}
+        for one in learners:
+            one.stacked_with = sorted({*one.stacked_with, *labels} - {one.arm.label})
 
     def learn(
         self, x: Float[Tensor, "batch d_in"], target: Float[Tensor, "batch d_out"] | None = None
