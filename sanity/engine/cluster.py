@@ -25,6 +25,7 @@ from typing import Any
 
 from sanity.engine.cells import Cell
 from sanity.engine.config import digest
+from sanity.engine.connecting import ANSWER_SECONDS, PATIENCE_SECONDS, connected, in_time
 from sanity.engine.machine import commit
 from sanity.engine.progress import LINE_SECONDS
 from sanity.engine.store import LocalStore, open_store
@@ -34,8 +35,6 @@ log = logging.getLogger("sanity")
 
 CARD = "GPU"
 """What a worker with a graphics card offers, as `--resources GPU=1`."""
-ANSWER_SECONDS = 20.0
-"""How long a scheduler has to answer."""
 
 Compute = Callable[[Sequence[Cell], LocalStore], None]
 
@@ -68,38 +67,32 @@ class Cluster:
     ------
     BadInputError
         Dask is not installed, no scheduler answers at `address`, or a worker is not as it has to be.
+    SanityError
+        Dask cannot start in this process, or the scheduler goes away meanwhile.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address
-        try:
-            from distributed import Client
-        except ImportError as error:
-            raise BadInputError(
-                "a scheduler needs Dask: pip install 'sae-sanity[cluster]'; without --scheduler "
-                "everything is computed on this machine"
-            ) from error
-        try:
-            self._client: Any = Client(address, timeout=ANSWER_SECONDS, set_as_default=True)
-        except (OSError, ValueError, TypeError) as error:
-            raise BadInputError(
-                f"no Dask scheduler answers at {address!r} ({reason_of(error)}): start one with 'dask "
-                f"scheduler' and workers with 'dask worker ADDRESS --nthreads 1', or leave --scheduler out"
-            ) from error
+        self._client = connected(address)
         self._running: dict[Any, Sequence[Cell]] = {}
         self._spoke = 0.0
         try:
             self._check()
         except BaseException:
-            self._client.close()
+            self._close()
             raise
 
     def _check(self) -> None:
         """Refuse another source of the package, which cells pass through, or several cells in one process."""
         here = Edition.here()
-        found = {f"worker {w}": a for w, a in self._client.run(_unfit, here, on_error="return").items()}
+        with self._away():
+            answers = in_time(PATIENCE_SECONDS, lambda: self._client.run(_unfit, here, on_error="return"))
+        still = self._workers()  # without those that went away while they were asked
+        found = {f"worker {w}": answer for w, answer in answers.items() if w in still}
         try:
-            found[f"scheduler {self.address}"] = self._client.run_on_scheduler(_other, here)
+            found[f"scheduler {self.address}"] = in_time(
+                PATIENCE_SECONDS, lambda: self._client.run_on_scheduler(_other, here)
+            )
         except Exception as error:  # whatever importing the package there raises
             found[f"scheduler {self.address}"] = error
         for who, answer in found.items():
@@ -114,14 +107,21 @@ class Cluster:
     def has_place(self, cell: Cell) -> bool:
         """Whether there are more workers for what is computed as `cell` is than this client keeps busy."""
         card = cell.wants_card
-        with self._away():
-            workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        workers = self._workers().values()
         offered = sum(one["resources"].get(CARD, 0) for one in workers) if card else len(workers)
         if not offered and time.monotonic() - self._spoke > LINE_SECONDS:
             self._spoke = time.monotonic()
             wanted = f" with a graphics card (--resources {CARD}=1)" if card else ""
             log.warning("the scheduler %s has no worker%s: waiting for one", self.address, wanted)
         return bool(sum(group[0].wants_card == card for group in self.under_way) < offered)
+
+    def _workers(self) -> dict[str, Any]:
+        """What the scheduler says of its workers, by address."""
+        with self._away():
+            if self._client.status == "closed":
+                raise ConnectionError("it did not answer again")
+            told = in_time(PATIENCE_SECONDS, lambda: self._client.scheduler_info(n_workers=-1))
+            return dict(told.get("workers", {}))
 
     def start(self, compute: Compute, group: Sequence[Cell], where: str) -> None:
         """Compute a group of cells into the store at `where`, on whichever worker is free.
@@ -155,7 +155,7 @@ class Cluster:
         if not self._running:
             time.sleep(within)
         else:
-            with contextlib.suppress(TimeoutError), self._away():
+            with self._away(), contextlib.suppress(TimeoutError):
                 wait(list(self._running), timeout=within, return_when="FIRST_COMPLETED")
         done = [future for future in self._running if future.done()]
         return [self._ended(future) for future in done]
@@ -165,7 +165,8 @@ class Cluster:
 
         group = self._running.pop(future)
         try:
-            with self._away():
+            # An error of the cell is none of the connection's.
+            with contextlib.nullcontext() if future.status == "error" else self._away():
                 refusal = future.result()
         except KilledWorker as error:
             raise SanityError(
@@ -184,7 +185,7 @@ class Cluster:
 
         try:
             yield
-        except (CancelledError, CommClosedError, ConnectionError) as error:
+        except (CancelledError, CommClosedError, ConnectionError, TimeoutError) as error:
             raise SanityError(
                 f"the scheduler {self.address} went away: start it and its workers again and run the same "
                 "command, what is finished stays"
@@ -196,7 +197,13 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._client.close()
+        self._close()
+
+    def _close(self) -> None:
+        try:
+            self._client.close(timeout=ANSWER_SECONDS)
+        except Exception as error:  # whatever Dask meets on its way out; what is computed is kept
+            log.debug("the connection to %s did not close (%s)", self.address, reason_of(error))
 
 
 def _other(wanted: Edition) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from sanity.engine.cells import Cell, Cost, Result, in_order
 from sanity.engine.cluster import Cluster
 from sanity.engine.files import disk_errors
+from sanity.engine.leases import card_alone
 from sanity.engine.progress import heartbeat
 from sanity.engine.reporting import Report, describe
 from sanity.engine.store import LocalStore, missing, open_store, require
@@ -78,7 +79,8 @@ class _Waiting:
 
 
 def _runs_beside(cell: Cell) -> bool:
-    return cell.threads is not None and cell.runs_elsewhere
+    # A card is kept busy by one process, and several of them only share it.
+    return cell.threads is not None and cell.runs_elsewhere and not cell.wants_card
 
 
 def _fits_beside(threads: int | None, memory_bytes: int) -> Callable[[list[Cell]], bool]:
@@ -116,9 +118,9 @@ def _computed(cells: Sequence[Cell], store: LocalStore) -> bool:
     """Compute and publish cells whose leases are held; False where another process took one over."""
     tasks = [store.start(cell, {n: require(i, store) for n, i in cell.inputs}) for cell in cells]
     unpublished = list(tasks)
-    began = time.perf_counter()
     try:
-        with disk_errors(store.root), on_threads(cells[0].threads):
+        with disk_errors(store.root), on_threads(cells[0].threads), _on_card(cells[0]):
+            began = time.perf_counter()
             cells[0].function.run(tasks)
         seconds = (time.perf_counter() - began) / len(tasks)
         for task in tasks:
@@ -134,6 +136,11 @@ def _computed(cells: Sequence[Cell], store: LocalStore) -> bool:
         log.info("%s: it is computed by another process now (%s)", cells[0].label, reason_of(error))
         return False
     return True
+
+
+def _on_card(cell: Cell) -> contextlib.AbstractContextManager[None]:
+    """The graphics card, where the cell wants it, to itself."""
+    return card_alone() if cell.wants_card else contextlib.nullcontext()
 
 
 def _compute_elsewhere(group: Sequence[Cell], where: str) -> None:

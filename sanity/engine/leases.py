@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import logging
+import math
 import os
+import re
 import stat
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -114,6 +118,17 @@ def alone(path: Path, doing: str, *, patience: float = PATIENCE_SECONDS) -> Iter
         yield
     finally:
         lock.release()
+
+
+def card_alone() -> contextlib.AbstractContextManager[None]:
+    """The graphics card that this process sees first: one process of a user at a time, others wait.
+
+    It is let go when its owner dies.
+    """
+    card = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip() or "0"
+    whose = re.sub(r"\W", "-", f"{getpass.getuser()}-{card}")
+    path = Path(tempfile.gettempdir()) / f"sanity-card-{whose}.lock"
+    return alone(path, f"computing on the graphics card {card}", patience=math.inf)
 
 
 def _state(path: Path) -> tuple[int, int] | None:

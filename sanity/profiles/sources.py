@@ -24,6 +24,7 @@ from sanity.sources import (
     ShuffledLayers,
     Source,
     StreamedHook,
+    StreamedMLP,
     SyntheticCircuit,
     World,
 )
@@ -188,8 +189,6 @@ class HookEntry(Entry):
         for name in ("train_tokens", "held_out_tokens"):
             if getattr(self, name) < self.context:
                 raise ValueError(f"{name} {getattr(self, name)} are not one window of {self.context}")
-        if self.streamed and self.kind != "hook":
-            raise ValueError(f"only a hook can be streamed, not an {self.kind}: leave streamed out")
         if not self.streamed and "buffer_tokens" in self.model_fields_set:
             raise ValueError("buffer_tokens are for a source that is streamed: say streamed: true, too")
         return self
@@ -240,16 +239,12 @@ class MLPEntry(HookEntry):
     def made(self, named: Callable[[str], Source]) -> Source:
         """The source; the weights are looked up, not loaded."""
         after = self.hook.replace("mlp.hook_in", "hook_resid_post")
-        plain = HookEntry(
-            **{
-                **self.model_dump(exclude={"outputs", "streamed", "buffer_tokens"}),
-                "kind": "hook",
-                "hook": after,
-            }
-        ).made(named)
+        given = self.model_dump(exclude={"outputs", *(() if self.streamed else ("buffer_tokens",))})
+        plain = HookEntry(**{**given, "kind": "hook", "hook": after}).made(named)
         assert isinstance(plain, Hook)
         at = MLPHook(**{**vars(plain.at), "hook": self.hook})
-        return MLP(**{**vars(plain), "at": at, "outputs": self.outputs})
+        kind = StreamedMLP if self.streamed else MLP
+        return kind(**{**vars(plain), "at": at, "outputs": self.outputs})
 
     def place(self, name: str) -> str:
         """What tables call it: the MLP, and whose outputs are the targets."""

@@ -5,11 +5,12 @@ from sanity.sources.circuit import SyntheticCircuit
 from sanity.sources.hook import Hook, harvests_of
 from sanity.sources.hook_reading import LanguageModelHook, read_hook
 from sanity.sources.inits import SignedBasis, TrueFeatures
-from sanity.sources.layers import Layers, OneLayer, ShuffledLayers
+from sanity.sources.layers import Layers
+from sanity.sources.layers_changed import OneLayer, ShuffledLayers
 from sanity.sources.mlp import MLP, MLPHook
 from sanity.sources.noise import Noise
 from sanity.sources.run import Budget, RunSpec, Snapshot
-from sanity.sources.streamed import StreamedHook
+from sanity.sources.streamed import StreamedHook, StreamedMLP
 from sanity.sources.world import World
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Snapshot",
     "Source",
     "StreamedHook",
+    "StreamedMLP",
     "SyntheticCircuit",
     "TrueFeatures",
     "World",

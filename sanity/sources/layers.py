@@ -1,4 +1,4 @@
-"""Several layers as one source: what a crosscoder reads, its null without a shared cause, and one layer.
+"""Several layers as one source: what a crosscoder reads.
 
 A crosscoder (Lindsey et al. 2024) sums an encoder per layer and has a decoder per layer. That is one SAE
 on the layers' activations one behind the other: the same training, with the layers as blocks of the
@@ -28,6 +28,9 @@ from sanity.models import Stream
 from sanity.sources.base import Opened, Pace, Source
 from sanity.sources.hook import Hook, harvests_of
 from sanity.sources.hook_reading import LanguageModelHook
+from sanity.sources.mlp import MLP
+from sanity.sources.streamed import MODEL_BYTES, StreamedHook, loading, require_room
+from sanity.subject import ForwardStream, JointNormalisation
 
 Change = Callable[[Sequence[Tensor]], Tensor]
 """Makes one batch of a batch of each layer."""
@@ -104,6 +107,36 @@ class Layers(Source):
                     f"a crosscoder needs the same tokens at every hook, and {hook.where} of {hook.subject} "
                     f"differs from {first.where} of {first.subject} in {', '.join(differ)}: give both one"
                 )
+        if self.one_order and any(isinstance(hook, MLP) for hook in self.hooks):
+            raise BadInputError(
+                f"{self.where}: an MLP that is streamed is read alone: leave streamed out, or name hooks"
+            )
+
+    @property
+    def _streamed(self) -> list[StreamedHook]:
+        """The hooks that are read while arms are trained: all of them, or none."""
+        return [hook for hook in self.hooks if isinstance(hook, StreamedHook)]
+
+    @property
+    def one_order(self) -> bool:  # type: ignore[override]
+        """Whether the hooks are streamed, so that all seeds see the same batches."""
+        return bool(self._streamed)
+
+    @property
+    @override
+    def buffer_bytes(self) -> int:
+        """Of one buffer for all hooks, and of every language model."""
+        rows = sum(hook.buffer_bytes - MODEL_BYTES for hook in self._streamed)
+        return rows + MODEL_BYTES * len(set(self.models)) if rows else 0
+
+    @override
+    def reading_seconds(self, samples: int, pace: Pace) -> float:
+        """A pass of each model, to the last of its hooks."""
+        deepest: dict[LanguageModelHook, float] = {}
+        for hook, model in zip(self.hooks, self.models, strict=True):
+            seconds = hook.reading_seconds(samples, pace)
+            deepest[model] = max(seconds, deepest.get(model, 0.0))
+        return sum(deepest.values())
 
     @property
     @override
@@ -180,118 +213,29 @@ class Layers(Source):
                     "do not belong together: take models that share a tokenizer"
                 )
         opened = [
-            hook.open(some, batch_size=batch_size, seed=seed, device=device)
+            (hook.open_sample if isinstance(hook, StreamedHook) else hook.open)(
+                some, batch_size=batch_size, seed=seed, device=device
+            )
             for hook, some in zip(self.hooks, own, strict=True)
         ]
 
         def side_by_side(parts: Sequence[Tensor]) -> Tensor:
             return torch.cat([x if s == 1 else x * s for x, s in zip(parts, shares, strict=True)], dim=1)
 
-        return changed(opened, side_by_side, "layers")
-
-
-@dataclass(frozen=True)
-class _Changed(Source):
-    """The base of sources that are made of a source with several blocks."""
-
-    of: Source = Source()
-
-    def __post_init__(self) -> None:
-        if len(self.of.blocks) < 2:
-            raise BadInputError(f"{self.of.where} has one layer: take a source of several, such as Layers")
-
-    @property
-    def threads(self) -> int | None:  # type: ignore[override]
-        """As the source that it is made of."""
-        return self.of.threads
-
-    @property
-    @override
-    def scored_samples(self) -> int:
-        return self.of.scored_samples
-
-    @property
-    @override
-    def subject(self) -> str | None:
-        return self.of.subject
-
-    @property
-    @override
-    def is_control(self) -> bool:
-        return self.of.is_control
-
-    @override
-    def cells(self, device: str, pace: Pace) -> dict[str, Cell]:
-        return self.of.cells(device, pace)
-
-
-@dataclass(frozen=True)
-class ShuffledLayers(_Changed):
-    """Layers of different tokens: nothing that a latent could find in two of them has a shared cause.
-
-    Rows of every layer but the first move by a share of the batch, whose rows are in random order.
-    """
-
-    name: ClassVar[str] = "shuffled_layers"
-
-    @property
-    @override
-    def d_in(self) -> int:
-        return self.of.d_in
-
-    @property
-    @override
-    def blocks(self) -> tuple[int, ...]:
-        return self.of.blocks
-
-    @property
-    @override
-    def is_control(self) -> bool:
-        return True
-
-    @property
-    @override
-    def where(self) -> str:
-        return f"{self.of.where}, layers shuffled across tokens"
-
-    @override
-    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
-        def shuffled(parts: Sequence[Tensor]) -> Tensor:
-            layers = torch.split(parts[0], list(self.blocks), dim=1)
-            return torch.cat([x.roll(i * len(x) // len(layers), 0) for i, x in enumerate(layers)], dim=1)
-
-        opened = self.of.open(inputs, batch_size=batch_size, seed=seed, device=device)
-        return changed([opened], shuffled, "shuffled")
-
-
-@dataclass(frozen=True)
-class OneLayer(_Changed):
-    """One layer of a source of several, on the same tokens in the same order: for an SAE of its own."""
-
-    index: int = 0
-    name: ClassVar[str] = "one_layer"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.index < len(self.of.blocks):
-            raise BadInputError(
-                f"{self.of.where} has no layer {self.index}: it has {len(self.of.blocks)}, counted from 0"
-            )
-
-    @property
-    @override
-    def d_in(self) -> int:
-        return self.of.blocks[self.index]
-
-    @property
-    @override
-    def where(self) -> str:
-        return f"layer {self.index} of {self.of.where}"
-
-    @override
-    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
-        def one(parts: Sequence[Tensor]) -> Tensor:
-            return torch.split(parts[0], list(self.of.blocks), dim=1)[self.index].contiguous()
-
-        opened = self.of.open(inputs, batch_size=batch_size, seed=seed, device=device)
-        return changed([opened], one, f"layer-{self.index}")
+        plain = changed(opened, side_by_side, "layers")
+        if not self._streamed:
+            return plain
+        require_room(self, self._streamed, device)
+        kept = [one.kept for one in opened if one.kept is not None]
+        factors = [torch.full((one.d_in,), one.factor * s) for one, s in zip(kept, shares, strict=True)]
+        stream = ForwardStream(
+            loading([hook.at for hook in self.hooks], device),
+            where=self.where,
+            normalisation=JointNormalisation(
+                torch.cat([one.mean for one in kept]), kept[0].factor, torch.cat(factors)
+            ),
+            covariance=plain.stream.covariance,
+            key=f"layers-{digest([[one.key for one in kept], [some['train'].key for some in own]])}",
+            **self._streamed[0].passes(own[0], batch_size, device),
+        )
+        return replace(plain, stream=stream)

@@ -1,4 +1,4 @@
-"""A hook whose training activations never lie on a disk: they go from the model to the arms.
+"""Hooks and MLPs whose training activations never lie on a disk: they go from the model to the arms.
 
 One pass of the model serves all arms, seeds and L0s of a source, since all of them see the same order: seeds
 differ in where training starts, not in what it is shown. On disk are the text's tokens and a sample of
@@ -10,21 +10,34 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 from typing_extensions import override
 
 from sanity.data.text import window_blocks
 from sanity.engine.cells import Cell, Cost, Result, Task, computes
 from sanity.engine.machine import memory_bytes
 from sanity.errors import BadInputError
-from sanity.sources.base import Opened, Pace
+from sanity.sources.base import Opened, Pace, Source
 from sanity.sources.hook import Hook
-from sanity.sources.hook_reading import HookReading
-from sanity.subject import ForwardStream, harvest, load_tokenizer
+from sanity.sources.hook_reading import HookReading, LanguageModelHook
+from sanity.sources.mlp import MLP
+from sanity.subject import (
+    ForwardPairs,
+    ForwardStream,
+    JointNormalisation,
+    MLPSubject,
+    Read,
+    harvest,
+    joint_normalisation,
+    load_tokenizer,
+    read_at,
+)
+from sanity.subject.mlp import OUTPUTS, part_of
 
 MODEL_BYTES = 3 * 10**9
 """What the language model takes in memory, next to the buffer, as costs are told."""
@@ -48,10 +61,15 @@ class StreamedHook(Hook):
     one_order: ClassVar[bool] = True
 
     @property
+    def held_bytes_per_token(self) -> int:
+        """Of what waits in the buffer."""
+        return self.bytes_per_token
+
+    @property
     @override
     def buffer_bytes(self) -> int:
         """Of the buffer and the language model."""
-        return min(self.buffer_tokens, self.train_tokens) * self.bytes_per_token + MODEL_BYTES
+        return min(self.buffer_tokens, self.train_tokens) * self.held_bytes_per_token + MODEL_BYTES
 
     @override
     def reading_seconds(self, samples: int, pace: Pace) -> float:
@@ -74,39 +92,125 @@ class StreamedHook(Hook):
         )
         return {**super().cells(device, pace), "train": tokens}
 
+    def open_sample(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
+        """The sample of it that is on disk, ready to be read like any hook."""
+        return super().open(inputs, batch_size=batch_size, seed=seed, device=device)
+
     @override
     def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
-        self._require_room(device)
-        plain = super().open(inputs, batch_size=batch_size, seed=seed, device=device)
-        kept, held_out = plain.kept, plain.held_out
+        require_room(self, [self], device)
+        plain = self.open_sample(inputs, batch_size=batch_size, seed=seed, device=device)
+        kept = plain.kept
         assert kept is not None
-        assert held_out is not None
         stream = ForwardStream(
-            lambda: self.at.load(device),
-            inputs["train"].tensors("tokens")["tokens"],
-            hook=self.at.hook,
+            loading([self.at], device),
+            where=self.at.hook,
             normalisation=kept.normalisation,
-            covariance=kept.covariance,
-            batch_size=batch_size,
-            buffer_tokens=self.buffer_tokens,
-            dtype=getattr(torch, self.storage_dtype),
-            drop_first=self.drop_first,
-            device=device,
+            covariance=lambda: kept.covariance * kept.factor**2,
             key=f"{kept.key}-{inputs['train'].key}",
+            **self.passes(inputs, batch_size, device),
         )
         return dataclasses.replace(plain, stream=stream)
 
-    def _require_room(self, device: str) -> None:
-        """Refuse a buffer that would leave less than half of the memory to the arms."""
-        on_card = device.startswith("cuda") and torch.cuda.is_available()
-        free = torch.cuda.mem_get_info()[1] if on_card else memory_bytes()
-        if self.buffer_bytes > free / 2:
-            most = max(0, int(free / 2 - MODEL_BYTES) // self.bytes_per_token)
+    def passes(self, inputs: Mapping[str, Result], batch_size: int, device: str) -> dict[str, Any]:
+        """Which tokens pass the model, and how: what a `ForwardStream` is told of it, whatever is read."""
+        return {
+            "tokens": inputs["train"].tensors("tokens")["tokens"],
+            "batch_size": batch_size,
+            "buffer_tokens": self.buffer_tokens,
+            "dtype": getattr(torch, self.storage_dtype),
+            "drop_first": self.drop_first,
+            "device": device,
+        }
+
+
+@dataclass(frozen=True)
+class StreamedMLP(StreamedHook, MLP):
+    """What an MLP is given and what it makes of it, computed while arms are trained on them."""
+
+    name: ClassVar[str] = "streamed_mlp"
+
+    def __post_init__(self) -> None:
+        if self.outputs == "shuffled":
             raise BadInputError(
-                f"a buffer of {self.buffer_tokens} tokens at {self.where} takes "
-                f"{self.buffer_bytes / 1e9:.1f} GB with the model, and half of the {free / 1e9:.1f} GB here "
-                f"is for the arms: ask for buffer_tokens of at most {most}"
+                f"{self.where}, are paired on disk, and not in a stream: leave streamed out, or take the "
+                "outputs mlp or random"
             )
+
+    @property
+    @override
+    def held_bytes_per_token(self) -> int:
+        return 2 * self.bytes_per_token // 3  # the input, and one of the two outputs
+
+    @override
+    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
+        require_room(self, [self], device)
+        plain = self.open_sample(inputs, batch_size=batch_size, seed=seed, device=device)
+        kept = plain.kept
+        assert kept is not None
+        scale, target = joint_normalisation(kept), part_of(kept, OUTPUTS[self.outputs])
+        both = torch.cat([torch.arange(kept.d_in), torch.arange(target.start, target.stop)])
+        factors = scale.factors[both]
+
+        def covariance() -> Tensor:
+            return kept.joint_moments[1][both][:, both].float() * torch.outer(factors, factors)
+
+        stream = ForwardPairs(
+            self._loading(device),
+            d_in=kept.d_in,
+            where=self.where,
+            normalisation=JointNormalisation(scale.centre[both], scale.factor, factors),
+            covariance=covariance,
+            key=f"{kept.key}-{inputs['train'].key}-{self.outputs}",
+            **self.passes(inputs, batch_size, device),
+        )
+        return dataclasses.replace(plain, stream=stream)
+
+    def _loading(self, device: str) -> Callable[[], Read]:
+        """Loads what gives inputs and outputs side by side."""
+
+        def load() -> Read:
+            subject = self.at.load(device)
+            assert isinstance(subject, MLPSubject)
+            return lambda tokens: subject.pairs(tokens, drawn=self.outputs == "random")
+
+        return load
+
+
+def loading(places: Sequence[LanguageModelHook], device: str) -> Callable[[], Read]:
+    """Loads what gives the activations at `places` side by side, in one pass of each model."""
+
+    def load() -> Read:
+        hooks: dict[LanguageModelHook, list[str]] = {}
+        for at in dict.fromkeys(places):
+            hooks.setdefault(dataclasses.replace(at, hook=""), []).append(at.hook)
+        subjects = [(at, at.load(device)) for at in hooks]
+
+        def read(tokens: Tensor) -> Tensor:
+            found = {
+                (at, hook): x
+                for at, subject in subjects
+                for hook, x in read_at(subject, tokens, hooks[at]).items()
+            }
+            return torch.cat([found[dataclasses.replace(at, hook=""), at.hook] for at in places], dim=-1)
+
+        return read
+
+    return load
+
+
+def require_room(source: Source, hooks: Sequence[StreamedHook], device: str) -> None:
+    """Refuse a buffer of `source` at `hooks` that would leave less than half of the memory to the arms."""
+    on_card = device.startswith("cuda") and torch.cuda.is_available()
+    free = torch.cuda.mem_get_info()[1] if on_card else memory_bytes()
+    if source.buffer_bytes > free / 2:
+        first, a_token = hooks[0], sum(hook.held_bytes_per_token for hook in hooks)
+        models = source.buffer_bytes - min(first.buffer_tokens, first.train_tokens) * a_token
+        raise BadInputError(
+            f"a buffer of {first.buffer_tokens} tokens at {source.where} takes "
+            f"{source.buffer_bytes / 1e9:.1f} GB with the model, and half of the {free / 1e9:.1f} GB here "
+            f"is for the arms: ask for buffer_tokens of at most {max(0, int(free / 2 - models) // a_token)}"
+        )
 
 
 @computes("read tokens", version=1)

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from sanity.subject.activations import ActivationStore, Normalisation, Shard
+from sanity.subject.activations import ActivationStore, JointNormalisation, Normalisation, Shard
 from sanity.subject.files import assets_of, known_subjects
-from sanity.subject.forward_stream import ForwardStream
-from sanity.subject.harvesting import harvest
+from sanity.subject.forward_stream import ForwardPairs, ForwardStream, Read
+from sanity.subject.harvesting import harvest, read_at
 from sanity.subject.interface import Subject, depth_of
 from sanity.subject.loading import (
     load_module,
@@ -26,10 +26,13 @@ __all__ = [
     "ActivationStore",
     "ActivationStream",
     "EditablePrompts",
+    "ForwardPairs",
     "ForwardStream",
+    "JointNormalisation",
     "MLPStream",
     "MLPSubject",
     "Normalisation",
+    "Read",
     "Shape",
     "Shard",
     "Subject",
@@ -42,6 +45,7 @@ __all__ = [
     "load_subject",
     "load_tokenizer",
     "prepare",
+    "read_at",
     "shape_of",
     "weights_of",
 ]

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from typing_extensions import override
 
 from sanity.engine.config import digest
 from sanity.engine.files import read_sealed, sha256_once
@@ -47,6 +48,10 @@ class Normalisation:
         """(x - centre) * factor, in the precision of `centre`."""
         return (x.to(self.centre) - self.centre) * self.factor
 
+    def on(self, device: str | torch.device) -> Normalisation:
+        """The same, in float32 on a device."""
+        return replace(self, centre=self.centre.to(device, torch.float32))
+
 
 @dataclass(frozen=True, eq=False)
 class JointNormalisation(Normalisation):
@@ -57,6 +62,15 @@ class JointNormalisation(Normalisation):
     def apply(self, x: Float[Tensor, "*any d_joint"]) -> Float[Tensor, "*any d_joint"]:
         """(x - centre) * factors."""
         return (x.to(self.centre) - self.centre) * self.factors
+
+    @override
+    def on(self, device: str | torch.device) -> JointNormalisation:
+        """The same, in float32 on a device."""
+        return replace(
+            self,
+            centre=self.centre.to(device, torch.float32),
+            factors=self.factors.to(device, torch.float32),
+        )
 
 
 @dataclass(frozen=True, eq=False)

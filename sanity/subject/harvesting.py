@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sanity.engine.arguments import Count, checked
@@ -222,7 +223,7 @@ class _Passes:
         """By hook, rows to store [rows, d] of sequences, the first of which is the text's `number`."""
         where = f"sequences {number} to {number + len(tokens) - 1} of the text"
         try:
-            found = _read(self.subject, tokens, hooks)
+            found = read_at(self.subject, tokens, hooks)
         except BadInputError as error:
             raise BadInputError(f"in {where}: {error}") from error
         stored = {}
@@ -237,7 +238,9 @@ class _Passes:
         return stored
 
 
-def _read(subject: Subject, tokens: Tensor, hooks: Sequence[str]) -> dict[str, Tensor]:
+def read_at(
+    subject: Subject, tokens: Int[Tensor, "batch pos"], hooks: Sequence[str]
+) -> dict[str, Float[Tensor, "batch pos d"]]:
     """What there is at each hook [batch, pos, d], from one pass where the subject can read several in one."""
     if (joint := getattr(subject, "joint", None)) is not None:
         return {hook: joint(tokens) for hook in hooks}

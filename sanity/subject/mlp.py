@@ -118,6 +118,14 @@ class MLPSubject:
         with torch.no_grad():
             return torch.cat([x, out, self.drawn(x)], dim=-1)
 
+    def pairs(
+        self, tokens: Int[Tensor, "batch pos"], *, drawn: bool = False
+    ) -> Float[Tensor, "batch pos d_pair"]:
+        """Input and output, or the drawn twin's, side by side."""
+        x, out, _ = self.read(tokens)
+        with torch.no_grad():
+            return torch.cat([x, self.drawn(x) if drawn else out], dim=-1)
+
     def residual(self, tokens: Int[Tensor, "batch pos"], hook: str) -> Float[Tensor, "batch pos d_model"]:
         """The MLP's inputs."""
         return self.read(tokens)[0] if hook in self.hooks else self.subject.residual(tokens, hook)

@@ -12,6 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from sanity.engine.connecting import connected
+
 HERE = Path(__file__).parent
 
 
@@ -50,10 +54,18 @@ class LocalCluster:
 
     def ready(self, workers: int) -> None:
         """Wait for so many workers."""
-        from distributed import Client
-
-        with Client(self.address, set_as_default=False) as client:
+        with connected(self.address) as client:
             client.wait_for_workers(workers, timeout=120)
+
+    def kill_a_worker(self) -> None:
+        """End the process that the nanny which was started last watches over."""
+        children = psutil.Process(self.processes[-1].pid).children()
+        next(child for child in children if "spawn_main" in " ".join(child.cmdline())).kill()
+
+    def last_words(self, lines: int = 40) -> str:
+        """The end of what all of its processes said."""
+        logs = sorted(self.folder.glob("*.log"))
+        return "\n".join("\n".join(log.read_text("utf-8").splitlines()[-lines:]) for log in logs)
 
     def close(self) -> None:
         for process in self.processes:
@@ -76,19 +88,51 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
 from cluster_cells import numbers
+from sanity.engine import connecting
 from sanity.engine.computing import compute
 from sanity.engine.store import open_store
+connecting.ANSWER_SECONDS = {answer}
 compute(numbers(Path({trace!r}), {n}, sleep={sleep}), open_store({where!r}), scheduler={address!r})
 """
 
 
-def client(
-    dask: LocalCluster, where: str, trace: Path, *, n: int, sleep: float = 0.3
-) -> subprocess.Popen[bytes]:
-    """Another client, a process of its own, that asks for so many numbers."""
-    script = CLIENT.format(
-        here=str(HERE), trace=str(trace), n=n, sleep=sleep, where=where, address=dask.address
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)], start_new_session=True, stderr=subprocess.PIPE
-    )
+class Client:
+    """Another client, a process of its own, that asks for so many numbers; what it says is in a file."""
+
+    def __init__(
+        self, dask: LocalCluster, where: str, trace: Path, *, n: int, sleep: float = 0.3, answer: float = 20.0
+    ) -> None:
+        script = CLIENT.format(
+            here=str(HERE),
+            trace=str(trace),
+            n=n,
+            sleep=sleep,
+            where=where,
+            address=dask.address,
+            answer=answer,
+        )
+        self._log = dask.folder / f"client-{len(list(dask.folder.glob('client-*')))}.log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", textwrap.dedent(script)],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    @property
+    def said(self) -> str:
+        """What it wrote until now."""
+        return self._log.read_text("utf-8")
+
+    def ends(self, seconds: float = 60.0) -> int:
+        """How it ends, which it has so long to do."""
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"a client did not end in {seconds:.0f} s; it said:\n{self.said}") from None
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()

@@ -115,5 +115,3 @@ def test_a_buffer_that_leaves_no_room_is_refused_before_anything_is_trained(
 def test_what_cannot_be_streamed_is_refused(letters_and_text: tuple[Path, Path]) -> None:
     with pytest.raises(BadInputError, match="say streamed: true, too"):
         tiny_profile(*letters_and_text, hook={"buffer_tokens": 640})
-    with pytest.raises(BadInputError, match="only a hook can be streamed, not an mlp"):
-        tiny_profile(*letters_and_text, hook={**STREAMED, "kind": "mlp", "hook": "blocks.1.mlp.hook_in"})

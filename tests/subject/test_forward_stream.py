@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sanity.errors import BadInputError
 from sanity.models import Arm, TopK, train
-from sanity.subject import ForwardStream, Normalisation, Subject, load_subject
+from sanity.subject import ForwardStream, Normalisation, Read, Subject, load_subject
 
 WINDOWS = 23
 N = 7 * WINDOWS
@@ -25,10 +25,18 @@ def tokens() -> Tensor:
     return torch.cat([torch.arange(WINDOWS)[:, None], later], 1).int()
 
 
+def reading(subject: Subject, hook: str) -> Read:
+    return lambda tokens: subject.residual(tokens, hook)
+
+
 def counting(*, batch_size: int = 16, buffer_tokens: int = 8 * 5, **more: object) -> ForwardStream:
-    given = {"hook": HOOK, "normalisation": PLAIN, "covariance": torch.eye(32), **more}
+    given = {"where": HOOK, "normalisation": PLAIN, "covariance": lambda: torch.eye(32), **more}
     return ForwardStream(  # type: ignore[arg-type]
-        CountingSubject, tokens(), batch_size=batch_size, buffer_tokens=buffer_tokens, **given
+        lambda: reading(CountingSubject(), HOOK),
+        tokens(),
+        batch_size=batch_size,
+        buffer_tokens=buffer_tokens,
+        **given,
     )
 
 
@@ -68,12 +76,12 @@ def test_the_order_depends_on_the_seed_and_not_on_the_batch_size() -> None:
 @pytest.fixture
 def llama_stream(tiny_llama: Path) -> object:
     def made() -> ForwardStream:
-        def load() -> Subject:
-            return load_subject(tiny_llama)
+        def load() -> Read:
+            return reading(load_subject(tiny_llama), "blocks.1.hook_resid_post")
 
         text = torch.randint(0, 30, (40, 16), generator=torch.Generator().manual_seed(1)).int()
         return ForwardStream(
-            load, text, hook="blocks.1.hook_resid_post", normalisation=PLAIN, covariance=torch.eye(32),
+            load, text, where="here", normalisation=PLAIN, covariance=lambda: torch.eye(32),
             batch_size=48, buffer_tokens=16 * 9,
         )  # fmt: skip
 
@@ -120,6 +128,6 @@ def test_training_that_was_interrupted_ends_with_the_same_bits(llama_stream: obj
 def test_windows_that_give_nothing_are_refused() -> None:
     with pytest.raises(BadInputError, match="23 windows of 1 tokens give no activations"):
         ForwardStream(
-            CountingSubject, tokens()[:, :1], hook=HOOK, normalisation=PLAIN, covariance=torch.eye(32),
-            batch_size=4, buffer_tokens=8,
+            lambda: pytest.fail("nothing is read"), tokens()[:, :1], where=HOOK, normalisation=PLAIN,
+            covariance=lambda: torch.eye(32), batch_size=4, buffer_tokens=8,
         )  # fmt: skip
