@@ -140,7 +140,7 @@ class Selection:
         d_sae: int,
         shards: Alone = ALONE,
     ) -> tuple[Entries, Float[Tensor, " m"], Bool[Tensor, " m"]]:
-        """What the rule selects by exact values, of all shards: places, values, and which of them it selects."""
+        """What the rule selects by exact values, of all shards: places, values, and which it selects."""
         if isinstance(self.rule, Above):
             least = 0.0 if lowest is None else lowest.view(-1).index_select(0, found.latents)
             return found, values, found.of_a_row().view(-1) & (values > least)
