@@ -20,9 +20,9 @@ from sanity.models.gradients import (
     LossSpec,
     Outcome,
     Weights,
-    dense_gradients,
     sparse_gradients,
 )
+from sanity.models.gradients_dense import dense_gradients
 from sanity.models.hyperparameters import Training
 from sanity.models.kernels import MAX_DENSITY
 from sanity.models.sparsity import BatchTopK, JumpReLU

@@ -30,7 +30,8 @@ from sanity.models import (
 from sanity.models.arm import Constraint
 from sanity.models.auxiliary import add_auxiliary
 from sanity.models.encoding import select
-from sanity.models.gradients import LossSpec, Weights, dense_gradients, sparse_gradients
+from sanity.models.gradients import LossSpec, Weights, sparse_gradients
+from sanity.models.gradients_dense import dense_gradients
 
 CONSTRAINTS: list[Constraint] = [
     Trained(),

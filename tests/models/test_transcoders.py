@@ -39,7 +39,8 @@ from sanity.models import (
     train,
 )
 from sanity.models.encoding import select
-from sanity.models.gradients import LossSpec, dense_gradients, sparse_gradients
+from sanity.models.gradients import LossSpec, sparse_gradients
+from sanity.models.gradients_dense import dense_gradients
 from sanity.models.objectives import AffineSkip, Auxiliary, Resampling
 from sanity.models.plain import PlainAutoencoder
 from sanity.models.start import paired_start
