@@ -28,12 +28,14 @@ def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> Non
     absent = missing(cells, open_store())
     keys = {cell.key for cell in absent}
     rows = [_row(cell, done=cell.key not in keys) for cell in cells]
-    here = slowness() if absent and chosen.device == "cpu" else None
+    here = slowness(chosen.device) if absent else None
     value = {"profile": profile, "cells": rows, "missing": len(absent), "slowness": here}
     in_all = [f"{len(cells)} results in all: {cost_words(total_cost(cells), chosen.device)}"]
     if chosen.device != "cpu":
         on_cores = load(profile, device="cpu", precision="float32", pace=Pace())
         in_all.append(f"without a card: {cost_words(total_cost(in_order(plan(on_cores))))}")
+        if here is None and absent:
+            in_all.append("there is no card here to calibrate by: times on one are those of an H200")
     show(
         value,
         as_json=as_json,

@@ -114,13 +114,13 @@ def announce(profile: str, cells: Sequence[Cell], absent: Sequence[Cell], where:
     from sanity.engine.computing import total_cost
     from sanity.profiles import load
 
-    count, cost = len(in_order(cells)), total_cost(absent)
+    count, cost, device = len(in_order(cells)), total_cost(absent), load(profile).device
     free = shutil.disk_usage(where).free
     log.info("profile %s: %d results, %d of them are there", profile, count, count - len(absent))
     if absent:
         log.info(
             "to compute: %s; %s are free",
-            cost_words(cost, load(profile).device, slowness()),
+            cost_words(cost, device, slowness(device)),
             size_words(free),
         )
     if cost.memory_bytes > memory_bytes():
@@ -137,12 +137,16 @@ def cost_words(cost: Cost, device: str = "cpu", slowness: float | None = None) -
     """A cost in words: "about 25 min on two cores, 1.2 GB of disk, up to 2.0 GB of memory".
 
     With `slowness`, as `sanity.engine.calibration` measures it, also what it takes on this machine now.
-    What a GPU takes has not been measured, and is said to be a guess.
+    What a whole profile takes on a card has not been measured, and is said to be a guess.
     """
-    where = "on two cores" if device == "cpu" else "on a graphics card (a guess)"
+    where, machine = (
+        ("on two cores", "machine") if device == "cpu" else ("on a graphics card (a guess)", "card")
+    )
     here = ""
-    if device == "cpu" and slowness is not None:
-        here = f" (on this machine, as a calibration just measured it: {_duration(cost.seconds * slowness)})"
+    if slowness is not None:
+        here = (
+            f" (on this {machine}, as a calibration just measured it: {_duration(cost.seconds * slowness)})"
+        )
     return (
         f"about {_duration(cost.seconds)} {where}{here}, {size_words(cost.disk_bytes)} of disk, "
         f"up to {size_words(cost.memory_bytes)} of memory"

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from sanity.engine import calibration
-from sanity.engine.calibration import REFERENCE, SHARES, slowness
+from sanity.engine.calibration import KINDS, slowness
 from sanity.engine.cells import Cost
 from sanity.publishing import cost_words
 
 
 def test_slowness_is_the_weighted_mean_of_what_kinds_of_work_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration, "_kinds", lambda: dict.fromkeys(SHARES, lambda: None))
+    kinds = KINDS["cpu"]
+    monkeypatch.setattr(calibration, "_kinds", lambda _: dict.fromkeys(kinds, lambda: None))
     clock = iter(range(1000))
-    monkeypatch.setattr(calibration.time, "perf_counter", lambda: float(next(clock)))
-    assert slowness() == pytest.approx(sum(share / REFERENCE[name] for name, share in SHARES.items()))
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(clock)))
+    assert slowness() == pytest.approx(sum(kind.share / kind.reference for kind in kinds.values()))
 
 
-def test_every_kind_has_a_share_and_a_reference() -> None:
-    assert sum(SHARES.values()) == pytest.approx(1)
-    assert calibration._kinds().keys() == SHARES.keys() == REFERENCE.keys()
-    assert 0 < slowness(1) < 1000
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_kind_has_a_share_and_a_reference(device: str) -> None:
+    # The card's work, small and on a processor, where there is no card.
+    work = calibration._on_a_card("cpu", 16, 64) if device == "cuda" else calibration._kinds(device)
+    assert sum(kind.share for kind in KINDS[device].values()) == pytest.approx(1)
+    assert work.keys() == KINDS[device].keys()
+    for one in work.values():
+        one()
+
+
+def test_what_is_here_is_measured_and_what_is_not_is_not() -> None:
+    found = slowness("cpu", 1)
+    assert found is not None
+    assert 0 < found < 1000
+    assert (slowness("cuda", 1) is None) == (not torch.cuda.is_available())
 
 
 def test_a_cost_is_told_for_this_machine_too() -> None:
@@ -30,4 +43,4 @@ def test_a_cost_is_told_for_this_machine_too() -> None:
         "about 10 min on two cores (on this machine, as a calibration just measured it: 25 min)"
         in cost_words(cost, slowness=2.5)
     )
-    assert "on this machine" not in cost_words(cost, "cuda", 2.5)
+    assert "(on this card, as a calibration just measured it: 25 min)" in cost_words(cost, "cuda", 2.5)
