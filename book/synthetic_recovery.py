@@ -905,8 +905,8 @@ def frozen_words(table: pd.DataFrame) -> str:
         )
         if "soft_frozen_decoder" in ev:
             sentences.append(
-                f"The soft-frozen decoder recovers {found['soft_frozen_decoder']:.1%} at {ev['soft_frozen_decoder']:.3f}, "
-                "although none of its latents may leave the cone of cosine 0.8 around a random direction."
+                f"The soft-frozen decoder recovers {found['soft_frozen_decoder']:.1%} at {ev['soft_frozen_decoder']:.3f}; "
+                "none of its latents may leave the cone of cosine 0.8 around a random direction."
             )
     return " ".join(sentences)
 
@@ -933,6 +933,7 @@ if night is not None:
     same = ["world_or_hook", "architecture", "seed"]
     have_frozen = kept.loc[kept["constraint"] == "frozen_decoder", same].drop_duplicates()
     compared = kept[kept["init"] == "iso"].merge(have_frozen, on=same)
+    n_frozen, told_by_ev = compared["seed"].nunique(), []
     shown = {
         "explained_variance": "EV",
         "recovery": "recovered",
@@ -947,7 +948,8 @@ if night is not None:
         table = wide.droplevel("init").rename(
             index=lambda one: figures.arm_words(one, "iso"), level="constraint"
         )
-        of = f"{figures.ARCHITECTURE_NAMES[architecture]}, seeds {', '.join(map(str, sorted(set(rows['seed']))))}"
+        seeds = sorted(set(rows["seed"]))
+        of = f"{figures.ARCHITECTURE_NAMES[architecture]}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
         display(
             page.table(
                 table[list(shown)]
@@ -957,7 +959,36 @@ if night is not None:
                 caption=f"Every arm at the paper's size, imported: {of}.",
             )
         )
+        for place, part in rows.groupby("world_or_hook", sort=False):
+            soft, free = (wide.loc[(place, arm, "iso")] for arm in ("soft_frozen_decoder", "trained"))
+            hidden = (
+                f"{figures.ARCHITECTURE_NAMES[architecture]}, {place} probabilities: a soft-frozen decoder explains "
+                f"{soft['explained_variance']:.2f} of the variance where the trained one explains {free['explained_variance']:.2f}, "
+                f"and recovers {soft['recovery']:.0%} of the features where that one recovers {free['recovery']:.0%}"
+            )
+            told_by_ev.append(hidden)
+            display(
+                page.figure(
+                    figures.arms_by_metric(
+                        part,
+                        metrics={
+                            "explained_variance": "explained variance",
+                            "recovery": "features recovered",
+                            "mean_max_cosine": "mean max cosine",
+                            "cosine_to_init": "cosine to init",
+                        },
+                        order=list(dict.fromkeys(zip(part["constraint"], part["init"], strict=True))),
+                    ),
+                    finding=hidden,
+                    alt=f"Scores of every arm at the paper's size. {frozen_words(wide.loc[[place]])}",
+                    caption=f"The paper's world at its own size, imported: {of}. The floor of explained variance is the mean; "
+                    "of the mean max cosine, the isotropic null.",
+                )
+            )
         display(Markdown(f"{of}. {frozen_words(wide)}"))
+    soft_curves = night.of("curves", "synthetic_recovery").query("constraint == 'soft_frozen_decoder'")
+    if len(soft_curves):
+        display(Markdown(f"Soft-frozen decoders: {still_rising(soft_curves)}"))
 
 # %% [markdown]
 # ## Can the metrics be trusted?
@@ -1005,6 +1036,8 @@ if night is not None:
         for where, architecture in (("variable", "BatchTopK"), ("constant", "TopK"))
     )
     at_size = f" At that size, imported, recovered at explained variance: {told}."
+    if told_by_ev:
+        at_size += f" {told_by_ev[0]} (imported, {n_frozen} seed{'s' * (n_frozen > 1)})."
 world, part = next(iter(headline.groupby(level="world", sort=False)))
 part = part.droplevel("world")
 best, worst = part["recovered"].idxmax(), part["recovered"].idxmin()
