@@ -18,7 +18,7 @@ import fsspec
 import pytest
 import torch
 from cluster_cells import numbers, traces
-from local_cluster import LocalCluster, client, until
+from local_cluster import Client, LocalCluster, until
 
 from sanity.engine.cells import Cell, Task, computes
 from sanity.engine.computing import compute
@@ -272,10 +272,10 @@ def test_two_clients_and_a_killed_worker_on_s3(server: str, tmp_path: Path) -> N
     try:
         dask.worker("--nworkers", "2")
         dask.ready(2)
-        others = [client(dask, url, trace, n=n) for n in (8, 6)]
+        others = [Client(dask, url, trace, n=n) for n in (8, 6)]
         until(lambda: len(traces(trace)) >= 2)
         os.kill(traces(trace)["number 0"][0], signal.SIGKILL)
-        assert [one.wait() for one in others] == [0, 0]
+        assert [one.ends(120.0) for one in others] == [0, 0], [one.said for one in others]
     finally:
         dask.close()
     found = traces(trace)

@@ -168,7 +168,7 @@ def among_best(
     if every.shape[1] <= wanted:
         return torch.ones_like(values, dtype=torch.bool)
     best = every.topk(wanted, dim=1, sorted=False).indices
-    return shards.own(torch.zeros_like(every, dtype=torch.bool).scatter_(1, best, True))
+    return shards.own(torch.zeros_like(every, dtype=torch.bool).scatter_(1, best, True)).contiguous()
 
 
 def _reached(pre: Pre, many: int, k: int) -> Float[Tensor, "arms 1"]:
