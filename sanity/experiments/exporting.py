@@ -78,7 +78,8 @@ def keep_run(
             )
     fresh, analyses = replace(plan, runs=others), scored_cells(plan)
     keys = sorted(cell.key for _, _, cell in analyses)
-    if finished or (before and before.provenance.get("analyses") == keys):
+    same_analyses = before is not None and before.provenance.get("analyses") == keys
+    if finished or same_analyses:
         analyses = []
     scores = gathering_cell(fresh, cells.ledger, analyses)
     make_ready([scores, cells.gates], store)
@@ -92,7 +93,7 @@ def keep_run(
         **{name: _rounded(_detail(reader, name, profile.grids, first)) for name in DETAILS},
     }
     if before:
-        tables = {n: stack([before.rows_of(n, kept, not analyses), table]) for n, table in tables.items()}
+        tables = {n: stack([before.rows_of(n, kept, same_analyses), table]) for n, table in tables.items()}
     tables["gates"] = require(cells.gates, store).table("gates")
     folder = (folder or results_folder()) / profile.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +104,7 @@ def keep_run(
         **provenance_of(trained, before, kept),
         "about": profile.about,
         "planned": len(plan.runs),
-        "analyses": keys,
+        "analyses": keys if analyses or same_analyses else [],
         "primary": cells.verdicts.config.primary,
         "read_by": read_by,
         "files": {f"{name}.parquet": sha256_of(folder / f"{name}.parquet") for name in written},

@@ -198,6 +198,19 @@ def test_what_is_trained_is_kept_before_the_rest_is(tmp_path: Path) -> None:
     assert (len(kept.provenance["runs"]), kept.provenance["planned"]) == (2, 4)
 
 
+def test_analyses_that_were_left_out_are_not_told_as_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, plan = LocalStore(tmp_path / "store"), plan_grids(small())
+    compute([plan.runs[0].trained], store)
+    analysis = ("some", "constant", plan.graded[0].cell)
+    monkeypatch.setattr("sanity.experiments.exporting.scored_cells", lambda _: [analysis])
+    keep_run(small(), store=store, folder=tmp_path, finished=True)
+    kept = kept_tables("long", tmp_path)
+    assert kept is not None
+    assert kept.provenance["analyses"] == []
+
+
 def test_tables_of_an_earlier_version_are_refused_in_words(small_run: Path, tmp_path: Path) -> None:
     shutil.copytree(small_run / "long", tmp_path / "long")
     facts = json.loads((tmp_path / "long" / "provenance.json").read_text())
