@@ -158,7 +158,7 @@ class Hierarchy(Checked):
         sizes = self.level_sizes(len(p))
         u = torch.rand(n_samples, len(p), generator=generator, device=p.device)
         parts = torch.split(u, sizes, dim=1)
-        level = parts[0] < float(p[0])
+        level = parts[0] < p[0]
         levels = [level]
         for size, coins in zip(sizes[1:], parts[1:], strict=True):
             families = coins.view(n_samples, size // self.branching, self.branching)

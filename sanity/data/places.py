@@ -1,6 +1,7 @@
 """The active features of samples: a sparse matrix, or on a graphics card a fixed number of places.
 
-Where their number does not depend on what is drawn, nothing is read back.
+Where their number does not depend on what is drawn, nothing is read back. Independent features get as many
+places as they may need; of dependent ones, which are drawn all at once, each has its place in every sample.
 """
 
 from __future__ import annotations
@@ -44,10 +45,19 @@ class SyntheticBatch:
 class Places:
     """Places for the active features of n samples, sorted by row, then by feature; not all are needed."""
 
-    rows: Int[Tensor, " places"]
-    features: Int[Tensor, " places"]
+    rows: Int[Tensor, " *places"]
+    features: Int[Tensor, " *places"]
     row_starts: Int[Tensor, " rows_and_end"]
-    needed: Bool[Tensor, " places"]
+    """Where each row begins among the places."""
+    needed: Bool[Tensor, " *places"]
+
+    @classmethod
+    def every(cls, active: Bool[Tensor, "n n_features"]) -> Places:
+        """One for every feature of every sample; those of the `active` ones are needed."""
+        (n, m), device = active.shape, active.device
+        rows, features = torch.arange(n, device=device), torch.arange(m, device=device)
+        starts = torch.arange(0, n * m + 1, m, device=device)
+        return cls(rows[:, None].expand(n, m), features.expand(n, m), starts, active)
 
     @classmethod
     def drawn(
@@ -73,5 +83,5 @@ class Places:
 
     def active(self) -> tuple[Int[Tensor, " active"], Int[Tensor, " active"], Int[Tensor, " rows_and_end"]]:
         """Rows, features and row starts of the needed places alone; the host waits for their number."""
-        before = torch.cat([self.row_starts.new_zeros(1), self.needed.cumsum(0)])
+        before = torch.cat([self.row_starts.new_zeros(1), self.needed.flatten().cumsum(0)])
         return self.rows[self.needed], self.features[self.needed], before[self.row_starts]

@@ -149,7 +149,7 @@ class SyntheticWorld:
 
     def _drawn_in_places(
         self, n: int, generator: torch.Generator
-    ) -> tuple[Places, Float[Tensor, " places"], Float[Tensor, "n d_in"]]:
+    ) -> tuple[Places, Float[Tensor, " *places"], Float[Tensor, "n d_in"]]:
         """Active features in places, their coefficients (0 where a place is not needed), and the samples."""
         self._check_request(n, generator)
         places = Places.drawn(self._rates, self._events, n, generator)

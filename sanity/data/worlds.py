@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from sanity.data.dependence import Copula, Correlation, Hierarchy
 from sanity.data.layered import LayeredSpec
+from sanity.data.places import Places
 from sanity.data.synthetic import SyntheticSpec, SyntheticWorld
 from sanity.engine.arguments import Checked
 from sanity.errors import BadInputError
@@ -116,7 +117,6 @@ class HarderWorld(SyntheticWorld):
             self._dependence = Copula(spec.correlation.factor(n, spec.seed).to(device))
         if self._dependence is not None:
             self._set_dependent_moments()
-            self.in_places = False  # how many features are active is known once they are drawn
         self.noise_sigma = math.sqrt(spec.noise * self.variance / spec.d_in)
         """Standard deviation of the noise in each dimension."""
         if spec.noise:
@@ -147,6 +147,18 @@ class HarderWorld(SyntheticWorld):
             noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
             x.add_(noise, alpha=self.noise_sigma)
         return x
+
+    @override
+    def _drawn_in_places(
+        self, n: int, generator: torch.Generator
+    ) -> tuple[Places, Float[Tensor, " *places"], Float[Tensor, "n d_in"]]:
+        """Dependent features are summed by a dense product: which of them are active, only the card knows."""
+        if self._dependence is None:
+            return super()._drawn_in_places(n, generator)
+        self._check_request(n, generator)
+        active = self._dependence.active(self.probabilities, n, generator)
+        values = self._values(active.numel(), generator).view_as(active).mul_(active)
+        return Places.every(active), values, self._finished(values @ self.features, generator)
 
     @override
     def _support(

@@ -66,9 +66,12 @@ def test_pairs_of_features_are_active_together_as_often_as_stated(spec: HarderSp
     assert float(z.abs().max()) < SIGMAS
 
 
+@pytest.mark.parametrize("in_places", [False, True])
 @pytest.mark.parametrize("spec", SPECS)
-def test_the_stream_is_centred_and_scaled_and_knows_its_covariance(spec: HarderSpec) -> None:
-    stream = SyntheticStream(world_of(spec), batch_size=N, seed=1)
+def test_the_stream_is_centred_and_scaled_and_knows_its_covariance(spec: HarderSpec, in_places: bool) -> None:
+    world = world_of(spec)
+    world.in_places = in_places
+    stream = SyntheticStream(world, batch_size=N, seed=1)
     x = stream.batch(0).double()
     covariance = stream.covariance().double()
     assert float(covariance.trace()) == pytest.approx(spec.d_in, rel=1e-5)
