@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test test-newest test-cluster torture reproduce book measure serve address bench bench-gpu lint lock clean clean-all
+.PHONY: help setup triton test test-newest test-cluster torture reproduce book measure serve address bench bench-gpu lint lock clean clean-all
 
 # Empty: the first Python of 3.11 to 3.13 that is found, or one that uv brings.
 PYTHON ?=
@@ -32,6 +32,9 @@ STAMPS := $(VENV)/stamps
 ENVS := benchmarks/envs
 PEERS := sae-lens eai-sparsify dictionary-learning
 UV_VERSION := 0.13.8
+# Triton, in whose interpreter the tests run the card's kernels: 0.7 GB that nothing else needs, and so apart.
+TRITON := $(VENV)/triton
+TRITON_VERSION := 3.7.0
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' requirements.lock)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
@@ -81,13 +84,20 @@ $(STAMPS)/package: pyproject.toml $(STAMPS)/lock
 	$(INSTALL) $(BIN)/uv pip install --python $(PY) --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# A torch that was built for cards brings it; where there is none, those tests are skipped and say so.
+triton: $(STAMPS)/package
+	@test -e $(STAMPS)/triton-$(TRITON_VERSION) || $(PY) -c "import triton" 2>/dev/null || \
+	  { $(INSTALL) $(PY) -m pip install --quiet --no-deps --upgrade --target "$(TRITON)" "triton==$(TRITON_VERSION)" && \
+	  touch $(STAMPS)/triton-$(TRITON_VERSION); } || echo "no Triton here: the tests of the card's kernels are skipped"
+
 # Each process has one thread, and whole test files, so that what a file sets up is made once. Python's cache
 # of compiled files is on even where the user has it off: the tests start many interpreters.
 test test-newest: export PYTHONDONTWRITEBYTECODE =
 # An encoding that the package leaves to the locale is an error in tests, and nothing in what they start.
 test test-newest: export PYTHONWARNDEFAULTENCODING = 1
 test test-newest: export PYTHONWARNINGS = ignore::EncodingWarning
-test: setup  ## every test
+test: export SANITY_TEST_TRITON = $(abspath $(TRITON))
+test: setup triton  ## every test
 	$(PY) -m pytest --numprocesses "$(WORKERS)" --maxprocesses 8 --dist loadfile
 
 torture: setup  ## kills, damages and bad calls, counted: about ten minutes
@@ -132,7 +142,7 @@ bench: setup $(PEERS:%=$(ENVS)/%/stamp)  ## side by side with other libraries
 	$(PY) -m benchmarks.scaling
 
 bench-gpu: $(STAMPS)/package  ## training steps on a graphics card, in under four minutes
-	$(PY) -m benchmarks.gpu
+	PYTHONPATH="$(abspath $(TRITON))" $(PY) -m benchmarks.gpu
 
 lint: $(STAMPS)/package
 	$(BIN)/ruff check .
