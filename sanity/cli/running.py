@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> None:
     """List what a profile computes, and what it will cost."""
-    from sanity.engine.calibration import slowness
     from sanity.engine.cells import in_order
     from sanity.engine.computing import total_cost
     from sanity.engine.store import missing, open_store
     from sanity.experiments import plan
+    from sanity.experiments.calibration import slowness
     from sanity.profiles import load
     from sanity.publishing import cost_words
     from sanity.sources import Pace

@@ -1,9 +1,9 @@
-"""How long work takes on this machine next to the one whose paces profiles state: measured in two seconds.
+"""How long work takes on this machine next to the one whose paces profiles state: measured in some seconds.
 
-On a processor three kinds of work, in about the shares in which the profile `quick` spends its time:
-products of matrices, passes over arrays that are larger than the caches, and many small operations that the
-interpreter starts. On a graphics card the first two, which is what captured steps are made of. The machine is
-measured as it is, with whatever else runs on it.
+On a processor: steps of training at two widths and a language model's products, of which it is known what
+they take at those paces, and many small operations that the interpreter starts; in about the shares in which
+the profile `quick` spends its time. On a graphics card products and copies, which is what captured steps are
+made of. The machine is measured as it is, with whatever else runs on it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+from torch.nn import functional
+
+from sanity.models import Arm, Iso, Learner, TopK, Training
+from sanity.models.start import calibrated_start, initial_directions
+from sanity.sources import Pace
+
 log = logging.getLogger("sanity")
+
+_WIDE, _NARROW = (512, 576, 2304, 32, 12), (1024, 40, 640, 6, 40)
+"""Batch, width, latents, L0 and number of training steps: quick's real activations, and its worlds."""
+_TOKENS, _BLOCKS, _OF_A_PASS = 1024, 4, 1.2
+"""Tokens, blocks of the default model's size, and how much longer its forward takes than their products."""
 
 
 @dataclass(frozen=True)
@@ -26,17 +38,26 @@ class Kind:
     share: float
 
 
+def _steps_as_planned(batch: int, d_in: int, d_sae: int, _: int, steps: int) -> float:
+    pace, samples = Pace(), batch * steps
+    return pace.training_seconds(samples=samples, d_sae=d_sae, d_in=d_in) - pace.training_seconds(
+        samples=0, d_sae=d_sae, d_in=d_in
+    )
+
+
 KINDS = {
     "cpu": {
-        "products": Kind(0.235, 0.6),
-        "passes": Kind(0.075, 0.25),
-        "small operations": Kind(0.117, 0.15),
+        "steps on real activations": Kind(_steps_as_planned(*_WIDE), 0.3),
+        "steps in a world": Kind(_steps_as_planned(*_NARROW), 0.2),
+        # A pass to the hook of which paces tell runs eleven blocks.
+        "a language model": Kind(_TOKENS * _BLOCKS / 11 / Pace().tokens_per_second / _OF_A_PASS, 0.4),
+        "small operations": Kind(0.117, 0.1),
     },
     "cuda": {"products": Kind(0.0145, 0.5), "passes": Kind(0.005, 0.5)},
 }
 """By device: of two quiet cores of an AMD EPYC with AVX-512; and of an H200, which made products in bf16 at
 760 TFLOP/s and copied at 4.3 TB/s."""
-_REPEATS = 5
+_REPEATS = 3
 
 
 def slowness(device: str = "cpu", repeats: int = _REPEATS) -> float | None:
@@ -44,8 +65,6 @@ def slowness(device: str = "cpu", repeats: int = _REPEATS) -> float | None:
 
     None for a device that is not here: its costs stay those of the reference.
     """
-    import torch
-
     if device == "cuda" and not torch.cuda.is_available():
         return None
     measured = {name: statistics.median(_timed(work, repeats)) for name, work in _kinds(device).items()}
@@ -69,8 +88,6 @@ def _kinds(device: str) -> dict[str, Callable[[], None]]:
 
 def _on_a_card(device: str, side: int = 8192, numbers: int = 2**28) -> dict[str, Callable[[], None]]:
     """Ten products in bf16, and ten copies of so many float32; each waits until the card is done."""
-    import torch
-
     x, y = (torch.ones(side, side, dtype=torch.bfloat16, device=device) for _ in range(2))
     large, other = (torch.ones(numbers, device=device) for _ in range(2))
 
@@ -88,24 +105,51 @@ def _on_a_card(device: str, side: int = 8192, numbers: int = 2**28) -> dict[str,
 
 
 def _on_a_processor() -> dict[str, Callable[[], None]]:
-    import torch
-
-    generator = torch.Generator().manual_seed(0)
-    x, w = (torch.randn(*shape, generator=generator) for shape in ((512, 576), (576, 2304)))
-    y = torch.empty(512, 2304)
-    large, other = (torch.ones(2**24) for _ in range(2))
-    small = torch.randn(16, generator=generator)
-
-    def products() -> None:
-        for _ in range(16):
-            torch.mm(x, w, out=y)
-
-    def passes() -> None:
-        for _ in range(8):
-            large.mul_(0.9).add_(other, alpha=0.1)
+    small = torch.ones(16)
 
     def small_operations() -> None:
         for _ in range(30000):
             small.add_(1.0).mul_(0.5)
 
-    return {"products": products, "passes": passes, "small operations": small_operations}
+    return {
+        "steps on real activations": _training(*_WIDE),
+        "steps in a world": _training(*_NARROW),
+        "a language model": _language_model(),
+        "small operations": small_operations,
+    }
+
+
+@torch.no_grad()
+def _training(batch: int, d_in: int, d_sae: int, l0: int, steps: int) -> Callable[[], None]:
+    """Steps of a trained TopK arm on one batch of Gaussian samples."""
+    x = torch.randn(batch, d_in, generator=torch.Generator().manual_seed(0))
+    arm = Arm(TopK(l0), d_sae, init=Iso())
+    rows = initial_directions(arm, d_in, lambda: torch.eye(d_in), x.dtype)
+    learner = Learner(arm, calibrated_start(arm, rows, x), steps=100 * steps, training=Training())
+
+    @torch.no_grad()
+    def work() -> None:
+        for _ in range(steps):
+            learner.learn(x, None)
+
+    return work
+
+
+def _language_model() -> Callable[[], None]:
+    """The products of some blocks of the default model, of its sizes."""
+    generator = torch.Generator().manual_seed(0)
+    d, keys, hidden = 576, 192, 1536
+    shapes = [(d, d), (d, keys), (d, keys), (d, d), (d, hidden), (d, hidden), (hidden, d)]
+    query, key, value, out, gate, up, down = (
+        torch.randn(*shape, generator=generator) / shape[0] ** 0.5 for shape in shapes
+    )
+    x = torch.randn(_TOKENS, d, generator=generator)
+
+    def work() -> None:
+        y = x
+        for _ in range(_BLOCKS):
+            attended = y @ query + (y @ key + y @ value).repeat(1, d // keys)
+            y = y + functional.rms_norm(attended @ out, (d,))
+            y = y + functional.rms_norm((functional.silu(y @ gate) * (y @ up)) @ down, (d,))
+
+    return work

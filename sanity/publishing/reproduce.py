@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sanity.engine.calibration import slowness
 from sanity.engine.leases import alone
 from sanity.engine.machine import memory_bytes
 from sanity.errors import BadInputError, StorageError
@@ -112,6 +111,7 @@ def announce(profile: str, cells: Sequence[Cell], absent: Sequence[Cell], where:
     """Say what is there and what the rest will cost; refuse when it does not fit on the disk."""
     from sanity.engine.cells import in_order
     from sanity.engine.computing import total_cost
+    from sanity.experiments.calibration import slowness
     from sanity.profiles import load
 
     count, cost, device = len(in_order(cells)), total_cost(absent), load(profile).device
@@ -136,7 +136,7 @@ def announce(profile: str, cells: Sequence[Cell], absent: Sequence[Cell], where:
 def cost_words(cost: Cost, device: str = "cpu", slowness: float | None = None) -> str:
     """A cost in words: "about 25 min on two cores, 1.2 GB of disk, up to 2.0 GB of memory".
 
-    With `slowness`, as `sanity.engine.calibration` measures it, also what it takes on this machine now.
+    With `slowness`, as `sanity.experiments.calibration` measures it, also what it takes on this machine now.
     What a whole profile takes on a card has not been measured, and is said to be a guess.
     """
     where, machine = (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sanity.engine import calibration
-from sanity.engine.calibration import KINDS, slowness
 from sanity.engine.cells import Cost
+from sanity.experiments import calibration
+from sanity.experiments.calibration import KINDS, slowness
 from sanity.publishing import cost_words
 
 
