@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
+from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
+from sanity.engine.workers import on_threads
 from sanity.models import Arm, Iso, Learner, TopK, Training
 from sanity.models.start import calibrated_start, initial_directions
 from sanity.sources import Pace
@@ -112,25 +114,29 @@ def _on_a_processor() -> dict[str, Callable[[], None]]:
             small.add_(1.0).mul_(0.5)
 
     return {
-        "steps on real activations": _training(*_WIDE),
-        "steps in a world": _training(*_NARROW),
+        "steps on real activations": _training(*_WIDE, threads=None),
+        "steps in a world": _training(*_NARROW, threads=1),
         "a language model": _language_model(),
         "small operations": small_operations,
     }
 
 
 @torch.no_grad()
-def _training(batch: int, d_in: int, d_sae: int, l0: int, steps: int) -> Callable[[], None]:
-    """Steps of a trained TopK arm on one batch of Gaussian samples."""
-    x = torch.randn(batch, d_in, generator=torch.Generator().manual_seed(0))
-    arm = Arm(TopK(l0), d_sae, init=Iso())
-    rows = initial_directions(arm, d_in, lambda: torch.eye(d_in), x.dtype)
-    learner = Learner(arm, calibrated_start(arm, rows, x), steps=100 * steps, training=Training())
+def _training(
+    batch: int, d_in: int, d_sae: int, l0: int, steps: int, threads: int | None
+) -> Callable[[], None]:
+    """Steps of a trained TopK arm, each on a batch of its own of a world with as many features as latents."""
+    world = SyntheticWorld.from_spec(SyntheticSpec(d_in=d_in, n_features=d_sae, expected_l0=float(l0)))
+    stream = SyntheticStream(world, batch_size=batch, seed=0)
+    arm, x = Arm(TopK(l0), d_sae, init=Iso()), stream.batch(0)
+    start = calibrated_start(arm, initial_directions(arm, d_in, stream.covariance, x.dtype), x)
+    learner = Learner(arm, start, steps=100 * steps, training=Training())
 
     @torch.no_grad()
     def work() -> None:
-        for _ in range(steps):
-            learner.learn(x, None)
+        with on_threads(threads):
+            for _ in range(steps):
+                learner.learn(stream.batch(learner.step))
 
     return work
 
