@@ -228,7 +228,6 @@ def fit_cell(given: Cell, weights: GivenSAE, source: Source, scales: tuple[Scale
         label=f"{weights.name} on {source.where}: its scale, L0 and fit",
         stage="given",
         cost=Cost(seconds, disk_bytes=9 * arm.d_sae * source.d_in, memory_bytes=10**9),
-        threads=source.threads,
     )
 
 

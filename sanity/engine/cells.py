@@ -16,7 +16,7 @@ import dataclasses
 import functools
 import importlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,8 @@ class Cost:
     seconds: float = 1.0
     disk_bytes: int = 100_000
     memory_bytes: int = 500_000_000
+    once: float = 0.0
+    """Of the seconds, those that all cells of one call take once together: as for a model that is loaded."""
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -178,6 +180,11 @@ class Cell:
         What was defined in a notebook is computed in the notebook's own process.
         """
         return self.function.importable and all_ours(self.config)
+
+
+def seconds_together(cells: Collection[Cell]) -> float:
+    """What cells of one call are expected to take."""
+    return sum(c.cost.seconds - c.cost.once for c in cells) + max((c.cost.once for c in cells), default=0.0)
 
 
 def in_order(cells: Sequence[Cell]) -> list[Cell]:

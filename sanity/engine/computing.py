@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from sanity.engine.cells import Cell, Cost, Result, in_order
+from sanity.engine.cells import Cell, Cost, Result, in_order, seconds_together
 from sanity.engine.cluster import Cluster
 from sanity.engine.files import disk_errors
 from sanity.engine.leases import card_alone
@@ -31,13 +31,18 @@ CORES = 2
 
 def total_cost(cells: Iterable[Cell]) -> Cost:
     """What computing `cells` is expected to take on two cores."""
-    return sum((_share_of_machine(cell) for cell in cells), Cost(0.0, 0, 0))
+    calls: dict[str, list[Cell]] = {}
+    for cell in cells:
+        calls.setdefault(cell.company, []).append(cell)
+    return sum(map(_cost_of_call, calls.values()), Cost(0.0, 0, 0))
 
 
-def _share_of_machine(cell: Cell) -> Cost:
-    """The cell's cost; where several fit beside each other, only its share of the time."""
-    beside = max(1, CORES // cell.threads) if cell.threads else 1
-    return dataclasses.replace(cell.cost, seconds=cell.cost.seconds / beside)
+def _cost_of_call(cells: Sequence[Cell]) -> Cost:
+    """Of one call: where several fit beside each other, only its share of the time."""
+    first = cells[0]
+    beside = max(1, CORES // first.threads) if first.threads and not first.wants_card else 1
+    cost = sum((cell.cost for cell in cells), Cost(0.0, 0, 0))
+    return dataclasses.replace(cost, seconds=seconds_together(cells) / beside)
 
 
 class _Waiting:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from sanity.engine.cells import Cell, Cost
+from sanity.engine.cells import Cell, Cost, seconds_together
 from sanity.engine.progress import LINE_SECONDS, current, is_drawn, seconds_left
 
 log = logging.getLogger("sanity")
@@ -66,7 +66,7 @@ class Report:
     def begins(self, group: Sequence[Cell]) -> None:
         """Log the group's label, its expected duration, and what is left in all."""
         others = f" and {len(group) - 1} with it" if len(group) > 1 else ""
-        alone, share = sum(cell.cost.seconds for cell in group), self._cost(group).seconds
+        alone, share = seconds_together(group), self._cost(group).seconds
         new = _Group(group[0].label + others, alone, share, self._clock())
         self._waiting -= share
         self._under_way[group[0].key] = new

@@ -182,6 +182,11 @@ class Eval(Named, family="eval"):
         """On how many threads the steps after `prepare` work best; None: on all."""
         return source.threads
 
+    @property
+    def knows_its_threads(self) -> bool:
+        """Whether `threads` is its own, and `seconds` are told for as many; else they are for two cores."""
+        return type(self).threads is not Eval.threads
+
     def needs(self) -> Mapping[str, Eval]:
         """Other evals whose prepared files and scores of the same SAE this one reads, by a name for each."""
         return {}

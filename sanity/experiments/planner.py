@@ -72,7 +72,6 @@ class _Planner:
         # Hundreds of runs share what is prepared for them: made once, and hashed once.
         self._of_source: dict[Source, dict[str, Cell]] = {}
         self._of_eval: dict[tuple[object, ...], dict[str, Cell]] = {}
-        self._first_of: dict[str, str] = {}
 
     def _source_cells(self, source: Source) -> dict[str, Cell]:
         if source not in self._of_source:
@@ -117,25 +116,23 @@ class _Planner:
         training = keep_snapshots if isinstance(run, Snapshot) else train_arms
         if isinstance(arm.constraint, OwnNeurons):
             training = take_neurons
-        made = training.cell(
+        seconds = seconds if arm.constraint.learns else 1.0
+        seconds = source.on_its_threads(seconds) if run.device == "cpu" else seconds
+        # Arms that see the same batches share what these take; snapshots, one training.
+        reading = source.reading_seconds(run.budget.samples, self.pace)
+        return training.cell(
             run,
             inputs=self._source_cells(source),
             label=run.label,
             stage="train",
             cost=Cost(
-                seconds if arm.constraint.learns else 1.0,
+                seconds + reading,
                 disk_bytes=9 * arm.d_sae * source.d_in + 200_000,
                 memory_bytes=Cost().memory_bytes + source.buffer_bytes,
+                once=seconds + reading - 0.5 if isinstance(run, Snapshot) else reading,
             ),
             threads=source.threads,
         )
-        shared = self._first_of.setdefault(made.company, made.key) != made.key
-        if shared and isinstance(run, Snapshot):
-            return replace(made, cost=replace(made.cost, seconds=0.5))  # of one training
-        reading = source.reading_seconds(run.budget.samples, self.pace)
-        if shared or not reading:
-            return made  # arms that see the same batches share what these take
-        return replace(made, cost=replace(made.cost, seconds=made.cost.seconds + reading))
 
     def _scored(
         self,
@@ -166,7 +163,7 @@ class _Planner:
         for needed, other in one.needs().items():
             inputs[f"{needed}.scored"] = self._scored(needed, other, run, trained, source, place, seeds)
         asked = without_grades(one)
-        return score_saes.cell(
+        made = score_saes.cell(
             Scoring(asked, one.version, source, run),
             inputs=inputs,
             label=f"{name.replace('_', ' ')} of {run.label}",
@@ -174,6 +171,7 @@ class _Planner:
             cost=_cost(one.seconds("score", source, run, self.pace)),
             threads=one.threads(source),
         )
+        return made if one.knows_its_threads else _on_its_threads(made, source)
 
     def _prepared(self, name: str, one: Eval, source: Source, place: str) -> dict[str, Cell]:
         """The prepared files of an eval, and of those that it needs, by the names of inputs."""
@@ -216,6 +214,7 @@ class _Planner:
             cost=_cost(one.seconds("refer", source, run, self.pace)),
             threads=one.threads(source),
         )
+        cell = cell if one.knows_its_threads else _on_its_threads(cell, source)
         known["references"] = self._once(self.plan.references, Shared(name, place, source, cell, seed)).cell
         return known["references"]
 
@@ -238,6 +237,7 @@ class _Planner:
             cost=_cost(one.seconds("grade", source, run, self.pace)),
             threads=one.threads(source),
         )
+        cell = cell if one.knows_its_threads else _on_its_threads(cell, source)
         self._once(self.plan.graded, Shared(name, at, source, cell))
 
     def _on_source(self, one: Eval, source: Source) -> EvalOnSource:
@@ -264,6 +264,13 @@ def _next_seed(seed: int, seeds: Sequence[int], grid: str, name: str) -> int | N
         )
     at = list(seeds).index(seed)
     return None if len(seeds) == 2 and at else seeds[(at + 1) % len(seeds)]
+
+
+def _on_its_threads(cell: Cell, source: Source) -> Cell:
+    """The cell with what it takes on as many threads as arms of its source train on."""
+    if cell.wants_card:
+        return cell
+    return replace(cell, cost=replace(cell.cost, seconds=source.on_its_threads(cell.cost.seconds)))
 
 
 def _cost(given: float | Cost) -> Cost:

@@ -24,6 +24,8 @@ from sanity.subject import (
 
 SAMPLE_ROWS = 4096
 """Held-out activations that are measured along training, and as many others on which L0 is matched."""
+_LOADING = 6.0
+"""Seconds until a process has loaded the default language model."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Hook(Source):
     matched_on_every: int = 5
     """Every so-many-th window of the held-out text is there to match L0 on, and is not scored."""
     name: ClassVar[str] = "hook"
+    threads: ClassVar[int | None] = 1
 
     @property
     @override
@@ -100,10 +103,11 @@ class Hook(Source):
                 self.reading(split, n, device),
                 label=f"{split.replace('_', '-')} activations at {self.where} of {self.at.subject}",
                 stage="harvest",
-                cost=Cost(  # the model is loaded once for both
-                    (7.0 if split == "train" else 1.0) + n * self.at.depth / pace.tokens_per_second,
+                cost=Cost(
+                    _LOADING + 1.0 + n * self.at.depth / pace.tokens_per_second,
                     disk_bytes=n * self.bytes_per_token,
                     memory_bytes=3 * 10**9,
+                    once=_LOADING,
                 ),
             )
             for split, n in {"train": self.train_tokens, "held_out": self.held_out_tokens}.items()

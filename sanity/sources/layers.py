@@ -87,6 +87,7 @@ class Layers(Source):
 
     hooks: tuple[Hook, ...] = ()
     name: ClassVar[str] = "layers"
+    threads: ClassVar[int | None] = 1
 
     def __post_init__(self) -> None:
         if len(self.hooks) < 2:

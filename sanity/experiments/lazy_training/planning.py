@@ -113,7 +113,7 @@ def _followed(plan: Plan, run: RunSpec, fields: LazyFields) -> Cell:
         inputs=run.source.cells(run.device, plan.profile.pace),
         label=f"following {run.label}",
         stage="train",
-        cost=Cost(2.0 + seconds, disk_bytes=2_000_000),
+        cost=Cost(2.0 + run.source.on_its_threads(seconds), disk_bytes=2_000_000),
         threads=run.source.threads,
     )
 
