@@ -13,7 +13,7 @@ from sanity.evals.cone import reach_of_anchors
 from sanity.evals.directions import smallest_cosine
 from sanity.evals.feature_recovery import mean_max_cosine_of, recovery_of
 from sanity.evals.metric import Metric, declare
-from sanity.sources import Source, World
+from sanity.sources import Pace, RunSpec, Source, World
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,12 @@ class Cones(Eval):
                     replace(mean_max_cosine_of(reached, start), metric="reachable_cosine"),
                 ]
             )
+
+    @override
+    def seconds(self, step: str, source: Source, run: RunSpec | None, pace: Pace) -> float:
+        assert isinstance(source, World)
+        latents = run.arm.d_sae if run else source.spec.n_features
+        return 0.05 + 1e-9 * latents * source.spec.n_features * source.d_in
 
 
 _FORMULA = "it is computed from a formula and measures nothing"

@@ -246,4 +246,4 @@ class Reconstruction(Eval):
     def seconds(self, step: str, source: Source, run: RunSpec | None, pace: Pace) -> float:
         if run is None:
             return 1.0
-        return 0.2 + source.scored_samples * run.arm.d_sae * source.d_in * pace.seconds_per_product
+        return 0.05 + source.scored_samples * run.arm.d_sae * source.d_in * pace.seconds_per_product
