@@ -168,7 +168,7 @@ class AcrossSeeds(Eval):
     @override
     def seconds(self, step: str, source: Source, run: RunSpec | None, pace: Pace) -> float:
         if step == "grade" and self.grades is not None:
-            return 1.0 + 0.1 * len(self.grades.levels) * len(self.grades.seeds)
+            return 0.5 + 0.05 * len(self.grades.levels) * len(self.grades.seeds)
         if run is None:
             return 1.0
         n = min(self.matched_latents, run.arm.d_sae)

@@ -9,7 +9,7 @@ from sanity.evals.judging.budget import Usage, estimate_protocol
 # What the small language model takes on two cores: seconds per prompt token, per description, and to load.
 _TOKEN_SECONDS, _DESCRIPTION_SECONDS, LOAD_SECONDS = 1 / 700, 2.0, 3.0
 # What the text matcher takes: seconds per latent.
-_MATCHED_SECONDS = 0.01
+_MATCHED_SECONDS = 0.006
 
 
 def usage_of(spec: JudgeSpec, **asked: int) -> Usage:

@@ -222,7 +222,7 @@ class JudgedInterpretability(Eval):
     @override
     def seconds(self, step: str, source: Source, run: RunSpec | None, pace: Pace) -> Cost:
         if step == "grade":
-            return Cost(25.0 if any(spec.kind == "matcher" for spec in self.judges) else 0.2)
+            return Cost(7.0 if any(spec.kind == "matcher" for spec in self.judges) else 0.2)
         of = self._gate_cost if step == "prepare" else self._score_cost
         return sum(map(of, self.judges), Cost(0.0, 0, 0))
 

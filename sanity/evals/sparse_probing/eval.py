@@ -209,7 +209,7 @@ class SparseProbing(Eval):
         tokens = classes * self.per_class * (1 + 0.75 * self.window)
         if step == "prepare":
             kept = source.d_in * (4 if self.storage_dtype == "float32" else 2)
-            return Cost(10 + tokens / pace.tokens_per_second, int(tokens * kept), 2 * 10**9)
+            return Cost(6 + tokens / pace.tokens_per_second, int(tokens * kept), 2 * 10**9)
         if step == "refer":
             return 2.0 + 0.04 * self.permutations
         if step == "grade" or run is None:
