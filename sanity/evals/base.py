@@ -182,11 +182,6 @@ class Eval(Named, family="eval"):
         """On how many threads the steps after `prepare` work best; None: on all."""
         return source.threads
 
-    @property
-    def knows_its_threads(self) -> bool:
-        """Whether `threads` is its own, and `seconds` are told for as many; else they are for two cores."""
-        return type(self).threads is not Eval.threads
-
     def needs(self) -> Mapping[str, Eval]:
         """Other evals whose prepared files and scores of the same SAE this one reads, by a name for each."""
         return {}
@@ -213,7 +208,10 @@ class Eval(Named, family="eval"):
         raise BadInputError(f"{type(self).__name__} has no reference to corrupt: define grade")
 
     def seconds(self, step: str, source: Source, run: RunSpec | None, pace: Pace) -> float | Cost:
-        """What "prepare", "refer", "score" (of one SAE) or "grade" is expected to take on two cores."""
+        """What "prepare", "refer", "score" (of one SAE) or "grade" is expected to take on two cores.
+
+        On its own threads, where it overrides `threads`.
+        """
         return 1.0
 
     def has(self, step: str) -> bool:

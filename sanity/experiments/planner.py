@@ -17,7 +17,7 @@ from sanity.engine.cells import Cell, Cost
 from sanity.errors import BadInputError
 from sanity.evals.base import Eval
 from sanity.experiments.own_neurons import take_neurons
-from sanity.experiments.plans import Asked, Plan, PlannedRun, Shared
+from sanity.experiments.plans import Asked, Plan, PlannedRun, Shared, on_its_threads
 from sanity.experiments.snapshots import keep_snapshots
 from sanity.experiments.steps import (
     EvalOnSource,
@@ -117,10 +117,9 @@ class _Planner:
         if isinstance(arm.constraint, OwnNeurons):
             training = take_neurons
         seconds = seconds if arm.constraint.learns else 1.0
-        seconds = source.on_its_threads(seconds) if run.device == "cpu" else seconds
         # Arms that see the same batches share what these take; snapshots, one training.
         reading = source.reading_seconds(run.budget.samples, self.pace)
-        return training.cell(
+        made = training.cell(
             run,
             inputs=self._source_cells(source),
             label=run.label,
@@ -133,6 +132,7 @@ class _Planner:
             ),
             threads=source.threads,
         )
+        return on_its_threads(made, source)
 
     def _scored(
         self,
@@ -171,7 +171,7 @@ class _Planner:
             cost=_cost(one.seconds("score", source, run, self.pace)),
             threads=one.threads(source),
         )
-        return made if one.knows_its_threads else _on_its_threads(made, source)
+        return _as_told(made, one, source)
 
     def _prepared(self, name: str, one: Eval, source: Source, place: str) -> dict[str, Cell]:
         """The prepared files of an eval, and of those that it needs, by the names of inputs."""
@@ -214,7 +214,7 @@ class _Planner:
             cost=_cost(one.seconds("refer", source, run, self.pace)),
             threads=one.threads(source),
         )
-        cell = cell if one.knows_its_threads else _on_its_threads(cell, source)
+        cell = _as_told(cell, one, source)
         known["references"] = self._once(self.plan.references, Shared(name, place, source, cell, seed)).cell
         return known["references"]
 
@@ -237,7 +237,7 @@ class _Planner:
             cost=_cost(one.seconds("grade", source, run, self.pace)),
             threads=one.threads(source),
         )
-        cell = cell if one.knows_its_threads else _on_its_threads(cell, source)
+        cell = _as_told(cell, one, source)
         self._once(self.plan.graded, Shared(name, at, source, cell))
 
     def _on_source(self, one: Eval, source: Source) -> EvalOnSource:
@@ -266,11 +266,9 @@ def _next_seed(seed: int, seeds: Sequence[int], grid: str, name: str) -> int | N
     return None if len(seeds) == 2 and at else seeds[(at + 1) % len(seeds)]
 
 
-def _on_its_threads(cell: Cell, source: Source) -> Cell:
-    """The cell with what it takes on as many threads as arms of its source train on."""
-    if cell.wants_card:
-        return cell
-    return replace(cell, cost=replace(cell.cost, seconds=source.on_its_threads(cell.cost.seconds)))
+def _as_told(cell: Cell, one: Eval, source: Source) -> Cell:
+    """The same of an eval's cell; one with threads of its own is told for these."""
+    return cell if type(one).threads is not Eval.threads else on_its_threads(cell, source)
 
 
 def _cost(given: float | Cost) -> Cost:

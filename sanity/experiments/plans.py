@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,10 @@ from sanity.engine.cells import Cell, in_order
 from sanity.errors import BadInputError
 from sanity.profiles import Profile
 from sanity.sources import RunSpec, Source
+
+ALONE = 1.57
+"""How much longer a language model, and steps on its activations, take on one thread than on two: measured,
+with another beside it. Two at a time are so through in 0.78 of the time that one after the other takes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,3 +86,11 @@ class Asked:
     """None: what it is trained on."""
     evals: Collection[str] | None = None
     """Names of those evals that it is scored by; None: all."""
+
+
+def on_its_threads(cell: Cell, source: Source) -> Cell:
+    """A cell that was told for two cores, with what it takes on as many threads as its source's arms."""
+    if cell.wants_card or cell.threads != 1 or source.subject is None:
+        return cell
+    cost = replace(cell.cost, seconds=cell.cost.seconds * ALONE, once=cell.cost.once * ALONE)
+    return replace(cell, cost=cost)

@@ -43,11 +43,6 @@ class Pace:
         return 1.0 + samples * d_sae * (d_in * self.seconds_per_product + self.seconds_per_latent)
 
 
-ALONE = 1.57
-"""How much longer a language model, and steps on its activations, take on one thread than on two: measured,
-with another beside it. Two at a time are so through in 0.78 of the time that one after the other takes."""
-
-
 @dataclass(frozen=True, eq=False)
 class Opened:
     """A source that is ready to be read, for one seed and batch size.
@@ -117,10 +112,6 @@ class Source(Named, family="source"):
     def subject(self) -> str | None:
         """The language model that they are read from; None where there is none."""
         return None
-
-    def on_its_threads(self, seconds: float) -> float:
-        """What takes so many seconds on two threads, on as many as its arms train on."""
-        return seconds * ALONE if self.threads == 1 and self.subject is not None else seconds
 
     @property
     def is_control(self) -> bool:

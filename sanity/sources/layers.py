@@ -87,7 +87,6 @@ class Layers(Source):
 
     hooks: tuple[Hook, ...] = ()
     name: ClassVar[str] = "layers"
-    threads: ClassVar[int | None] = 1
 
     def __post_init__(self) -> None:
         if len(self.hooks) < 2:
@@ -117,6 +116,11 @@ class Layers(Source):
     def _streamed(self) -> list[StreamedHook]:
         """The hooks that are read while arms are trained: all of them, or none."""
         return [hook for hook in self.hooks if isinstance(hook, StreamedHook)]
+
+    @property
+    def threads(self) -> int | None:  # type: ignore[override]
+        """As its hooks."""
+        return self.hooks[0].threads
 
     @property
     def one_order(self) -> bool:  # type: ignore[override]

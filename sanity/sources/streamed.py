@@ -58,6 +58,7 @@ class StreamedHook(Hook):
     buffer_tokens: int = 65_536
     """Tokens that are in memory at once, and shuffled with each other."""
     name: ClassVar[str] = "streamed_hook"
+    threads: ClassVar[int | None] = None  # one call trains all of its arms, with nothing beside it
     one_order: ClassVar[bool] = True
 
     @property

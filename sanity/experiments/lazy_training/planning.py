@@ -13,7 +13,7 @@ from sanity.experiments.lazy_training.geometry import PAPERS_SIZES, WIDE, Geomet
 from sanity.experiments.lazy_training.moments import Moment, read_curve
 from sanity.experiments.lazy_training.releasing import Released, compare_releases
 from sanity.experiments.lazy_training.scaling import Scaled, train_scaled
-from sanity.experiments.plans import Plan, PlannedRun
+from sanity.experiments.plans import Plan, PlannedRun, on_its_threads
 from sanity.models import Constraint, TopK
 from sanity.profiles import Profile, built
 from sanity.sources import RunSpec
@@ -108,14 +108,15 @@ def _followed(plan: Plan, run: RunSpec, fields: LazyFields) -> Cell:
     d_sae, d_in = run.arm.d_sae, run.source.d_in
     seconds = plan.profile.pace.training_seconds(samples=run.budget.samples, d_sae=d_sae, d_in=d_in)
     closely = replace(run, budget=replace(run.budget, training=training))
-    return follow_training.cell(
+    cell = follow_training.cell(
         Followed(closely, fields.laziness_points, fields.laziness_samples, fields.kernel_samples),
         inputs=run.source.cells(run.device, plan.profile.pace),
         label=f"following {run.label}",
         stage="train",
-        cost=Cost(2.0 + run.source.on_its_threads(seconds), disk_bytes=2_000_000),
+        cost=Cost(2.0 + seconds, disk_bytes=2_000_000),
         threads=run.source.threads,
     )
+    return on_its_threads(cell, run.source)
 
 
 def _read(run: PlannedRun, divisor: int) -> Cell:
