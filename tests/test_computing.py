@@ -216,7 +216,11 @@ def test_the_log_names_what_runs_while_it_runs(
 
 def test_what_runs_next_to_others_counts_its_share_of_two_cores() -> None:
     alone = slow.cell({"n": 1}, label="one", cost=Cost(10.0), threads=1)
-    assert total_cost([alone, alone]).seconds == 10.0
+    another = slow.cell({"n": 2}, label="two", cost=Cost(10.0), threads=1)
+    third = slow.cell({"n": 3}, label="three", cost=Cost(10.0), threads=1)
+    assert total_cost([alone]).seconds == 10.0, "one call has nothing to run next to"
+    assert total_cost([alone, another]).seconds == 10.0
+    assert total_cost([alone, another, third]).seconds == 15.0
 
 
 def test_workers_leave_when_the_process_that_started_them_is_killed(tmp_path: Path) -> None:

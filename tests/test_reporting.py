@@ -93,6 +93,15 @@ def test_what_other_processes_compute_is_named_too(clock: Clock, said: pytest.Lo
     )
 
 
+def test_what_has_nothing_left_to_run_next_to_is_told_whole(
+    clock: Clock, said: pytest.LogCaptureFixture
+) -> None:
+    only = group("topk", 2, 600.0)
+    report = Report(only, at_the_same_time, clock=clock)
+    report.begins(only)
+    assert said.messages == ["topk seed 0 and 1 with it: about 20 min; 20 min left in all"]
+
+
 def test_a_log_that_spoke_within_the_minute_is_left_alone(
     clock: Clock, said: pytest.LogCaptureFixture
 ) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from sanity.engine.cells import Cell, Cost, Result, in_order, seconds_together
 from sanity.engine.cluster import Cluster
@@ -29,12 +29,23 @@ CORES = 2
 """What costs are told for."""
 
 
-def total_cost(cells: Iterable[Cell]) -> Cost:
-    """What computing `cells` is expected to take on two cores."""
+def total_cost(cells: Collection[Cell]) -> Cost:
+    """What computing `cells` is expected to take on two cores: no less than their longest call."""
+    longest = max(map(seconds_together, _calls(cells)), default=0.0)
+    cost = _shares(cells)
+    return dataclasses.replace(cost, seconds=max(cost.seconds, longest))
+
+
+def _shares(cells: Iterable[Cell]) -> Cost:
+    """What `cells` add to a computation that keeps two cores at work: sums of calls, and so of shares of them."""
+    return sum(map(_cost_of_call, _calls(cells)), Cost(0.0, 0, 0))
+
+
+def _calls(cells: Iterable[Cell]) -> Collection[list[Cell]]:
     calls: dict[str, list[Cell]] = {}
     for cell in cells:
         calls.setdefault(cell.company, []).append(cell)
-    return sum(map(_cost_of_call, calls.values()), Cost(0.0, 0, 0))
+    return calls.values()
 
 
 def _cost_of_call(cells: Sequence[Cell]) -> Cost:
@@ -97,7 +108,7 @@ def _fits_beside(threads: int | None, memory_bytes: int) -> Callable[[list[Cell]
 
 def _memory_of(group: Sequence[Cell]) -> int:
     """What computing the group in one call may need."""
-    return total_cost(group).memory_bytes
+    return _shares(group).memory_bytes
 
 
 def _compute_group(group: Sequence[Cell], store: LocalStore) -> None:
@@ -180,7 +191,7 @@ def compute(
         len(in_order(cells)),
         describe(total_cost(absent).seconds),
     )
-    waiting, report = _Waiting(absent), Report(absent, total_cost)
+    waiting, report = _Waiting(absent), Report(absent, _shares)
     with heartbeat(report.beat):
         if scheduler is None:
             _compute_all(waiting, store, report)

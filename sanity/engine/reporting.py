@@ -33,19 +33,23 @@ class _Group:
     began: float
 
     def left(self, pace: float, bar: tqdm[Any] | None, now: float) -> float:
-        """Seconds that it still adds to the whole, at `pace` times its plan; its bar may know better.
+        """Seconds until it ends, at `pace` times its plan; its bar may know better.
 
         What has taken longer than planned is thought to take a tenth longer than it has.
         """
         passed = now - self.began
-        alone = max(pace * self.alone - passed, passed / 10 if bar is None else seconds_left(bar))
-        return alone * (self.share / self.alone if self.alone else 1.0)
+        return max(pace * self.alone - passed, passed / 10 if bar is None else seconds_left(bar))
+
+    @property
+    def part(self) -> float:
+        """How much of its time counts, where others run at the same time."""
+        return self.share / self.alone if self.alone else 1.0
 
 
 class Report:
     """Logs what is under way among `cells`, and what is left at the pace so far.
 
-    `cost` says what several cells add to the whole. `clock` gives seconds.
+    `cost` says what several cells add to the whole: of two calls, the sum. `clock` gives seconds.
     """
 
     def __init__(
@@ -94,8 +98,9 @@ class Report:
 
     def _left(self, bar: tqdm[Any] | None) -> str:
         now = self._clock()
-        under_way = sum(group.left(self._pace, bar, now) for group in list(self._under_way.values()))
-        return f"{describe(max(self._waiting, 0.0) * self._pace + under_way)} left in all"
+        ends = [(group.left(self._pace, bar, now), group.part) for group in list(self._under_way.values())]
+        together = max(self._waiting, 0.0) * self._pace + sum(left * part for left, part in ends)
+        return f"{describe(max([together, *(left for left, _ in ends)]))} left in all"
 
     def _say(self, line: str) -> None:
         self._spoke = self._clock()
