@@ -37,7 +37,7 @@ def total_cost(cells: Collection[Cell]) -> Cost:
 
 
 def _shares(cells: Iterable[Cell]) -> Cost:
-    """What `cells` add to a computation that keeps two cores at work: sums of calls, and so of shares of them."""
+    """What `cells` add to a computation that keeps two cores at work: a sum over their calls."""
     return sum(map(_cost_of_call, _calls(cells)), Cost(0.0, 0, 0))
 
 

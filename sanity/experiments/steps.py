@@ -23,7 +23,18 @@ from sanity.errors import BadInputError
 from sanity.evals.base import Candidate, Eval, Scored, Setting
 from sanity.evals.probes import CosineToInitProbe, HeldOutEVProbe, RecoveryProbe
 from sanity.evals.score import Score
-from sanity.models import Arm, Autoencoder, Plain, Probe, Run, Stream, load_dictionary, save_sae, train
+from sanity.models import (
+    Arm,
+    Autoencoder,
+    Plain,
+    Probe,
+    Run,
+    Stream,
+    Training,
+    load_dictionary,
+    save_sae,
+    train,
+)
 from sanity.sources import Opened, RunSpec, Source
 
 log = logging.getLogger("sanity")
@@ -93,7 +104,7 @@ def trained(
             folder=folders[some],
             precision=budget.precision,
         )
-        for some in _that_fit(arms, opened.stream)
+        for some in _that_fit(arms, opened.stream, budget.training)
     )
 
 
@@ -108,13 +119,14 @@ def probes_of(opened: Opened) -> list[Probe]:
     return probes
 
 
-def _that_fit(arms: Sequence[Arm], stream: Stream) -> Iterator[slice]:
+def _that_fit(arms: Sequence[Arm], stream: Stream, training: Training) -> Iterator[slice]:
     """The arms in as few parts as fit into half of the memory at once; the data pass by once per part."""
     device = getattr(stream, "device", torch.device("cpu"))
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory_bytes()
     free -= getattr(stream, "resident_bytes", 0)
-    # Two matrices in float32, each with its start, its gradient and two moments of Adam.
-    largest = max(8 * 4 * arm.d_sae * stream.d_in for arm in arms)
+    # Two matrices in float32, each with its gradient and two moments of Adam, which may be in bf16 on a card.
+    rounded = device.type == "cuda" and training.moments == "bf16"
+    largest = max((6 if rounded else 8) * 4 * arm.d_sae * stream.d_in for arm in arms)
     at_once = max(1, int(0.5 * free / largest))
     for first in range(0, len(arms), at_once):
         yield slice(first, first + at_once)

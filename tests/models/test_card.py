@@ -285,6 +285,11 @@ def test_what_does_not_fit_a_card_is_split_or_refused(stream: Any) -> None:
         BadInputError, match=r"GB of the card's memory.*at this width and batch 9 latents fit"
     ):
         fitting(learners, 32, 0.5 * one)
+    for learner in learners:
+        learner.training = dataclasses.replace(ALL_AT_ONCE, moments="bf16")
+    halved = 24 * 4 * (5 * 16 + 2 * 32)
+    assert [len(part) for part in fitting(learners, 32, 2.6 * halved)] == [2, 2, 1]
+    assert [len(part) for part in fitting(learners, 32, 2.4 * halved)] == [1] * 5
 
 
 def test_a_step_that_cannot_be_captured_is_called(caplog: Any) -> None:

@@ -181,9 +181,10 @@ def fitting(learners: Sequence[Learner], batch: int, free: float) -> list[list[L
     """The learners in as few parts as fit into `free` bytes; `BadInputError` where a single one does not."""
     weights, d_sae = learners[0].weights, len(learners[0].anchor)
     d_both, size = weights.W_enc_t.shape[1] + weights.W_dec.shape[1], weights.W_dec.element_size()
-    # Of each latent: weights with their copies in a stack, anchors, moments and gradients; and a column of
-    # pre-activations, with one of scratch for the selection.
-    each = d_sae * size * (6 * d_both + 2 * batch)
+    # Of each latent: weights with their copies in a stack, anchors, gradients and two moments (as large as
+    # one in bf16); and a column of pre-activations, with one of scratch for the selection.
+    matrices = 5 if learners[0].training.moments == "bf16" else 6
+    each = d_sae * size * (matrices * d_both + 2 * batch)
     room = int(SHARE * free // each) if free < float("inf") else len(learners)
     if room < 1:
         raise BadInputError(
