@@ -17,6 +17,7 @@ from sanity.engine.cells import Cell, Cost, Result, in_order, seconds_together
 from sanity.engine.cluster import Cluster
 from sanity.engine.files import disk_errors
 from sanity.engine.leases import card_alone
+from sanity.engine.memory import memory_kept
 from sanity.engine.progress import heartbeat
 from sanity.engine.reporting import Report, describe
 from sanity.engine.store import LocalStore, missing, open_store, require
@@ -135,7 +136,7 @@ def _computed(cells: Sequence[Cell], store: LocalStore) -> bool:
     tasks = [store.start(cell, {n: require(i, store) for n, i in cell.inputs}) for cell in cells]
     unpublished = list(tasks)
     try:
-        with disk_errors(store.root), on_threads(cells[0].threads), _on_card(cells[0]):
+        with disk_errors(store.root), on_threads(cells[0].threads), _on_card(cells[0]), memory_kept():
             began = time.perf_counter()
             cells[0].function.run(tasks)
         seconds = (time.perf_counter() - began) / len(tasks)

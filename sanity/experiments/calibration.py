@@ -18,6 +18,7 @@ import torch
 from torch.nn import functional
 
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
+from sanity.engine.memory import memory_kept
 from sanity.engine.workers import on_threads
 from sanity.models import Arm, Iso, Learner, TopK, Training
 from sanity.models.start import calibrated_start, initial_directions
@@ -69,7 +70,8 @@ def slowness(device: str = "cpu", repeats: int = _REPEATS) -> float | None:
     """
     if device == "cuda" and not torch.cuda.is_available():
         return None
-    measured = {name: statistics.median(_timed(work, repeats)) for name, work in _kinds(device).items()}
+    with memory_kept():  # as whatever is computed is
+        measured = {name: statistics.median(_timed(work, repeats)) for name, work in _kinds(device).items()}
     log.debug("calibration of %s, seconds: %s", device, measured)
     return sum(kind.share * measured[name] / kind.reference for name, kind in KINDS[device].items())
 

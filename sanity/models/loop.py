@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from sanity.engine.config import Json, digest, to_json
 from sanity.engine.files import remove
+from sanity.engine.memory import memory_kept
 from sanity.engine.progress import track
 from sanity.engine.stopping import EXIT_CODE, heeding_sigterm
 from sanity.errors import BadInputError, CorruptFileError
@@ -70,7 +71,7 @@ class Loop:
         words = f"training {len(arms)} arm{'s' if len(arms) > 1 else ''}"
         bar: tqdm[int] = track(description=words, total=self.last, unit="step", initial=start)
         pace = Pace(self.checkpoint_every_s)
-        with bar, heeding_sigterm() as told_to_stop:
+        with bar, memory_kept(), heeding_sigterm() as told_to_stop:
             for step in range(start, self.last):
                 current = [learner for learner in learners if self._step(learner) == step]
                 for learner in current:

@@ -1,0 +1,63 @@
+"""Freed memory stays with the process inside `memory_kept`, and is given back after it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import textwrap
+
+import psutil
+import pytest
+import torch
+
+from sanity.engine.memory import memory_kept
+
+resource = pytest.importorskip("resource", reason="page faults are counted on Unix")
+on_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep memory")
+
+BLOCK = 50_000_000
+PAGES = BLOCK // os.sysconf("SC_PAGE_SIZE")
+
+
+def faults() -> int:
+    """Pages that the system cleared for a block that is asked for and freed four times."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        torch.ones(BLOCK, dtype=torch.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@on_glibc
+def test_a_block_that_is_asked_for_again_is_not_cleared_again() -> None:
+    with memory_kept():
+        faults()
+        with memory_kept():
+            assert faults() < PAGES / 10
+        assert faults() < PAGES / 10, "the inner block ended nothing"
+
+
+@on_glibc
+def test_the_system_has_it_back_at_the_end() -> None:
+    process = psutil.Process()
+    with memory_kept():
+        torch.ones(4 * BLOCK, dtype=torch.uint8)
+        inside = process.memory_info().rss
+    assert process.memory_info().rss < inside - 3 * BLOCK
+
+
+def test_settings_of_the_reader_stay_and_other_systems_have_nothing_to_set() -> None:
+    script = textwrap.dedent(
+        """
+        import platform
+        from sanity.engine import memory
+        assert memory._glibc() is None
+        with memory.memory_kept():
+            pass
+        """
+    )
+    environment = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "100000"}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    elsewhere = "import platform; platform.libc_ver = lambda: ('musl', '')\n" + script
+    subprocess.run([sys.executable, "-c", elsewhere], check=True)
