@@ -14,7 +14,8 @@ from protocol import Task, Trainer, serve
 from torch import Tensor
 from typing_extensions import override
 
-from sanity.models.kernels import block_rows, product
+from sanity.engine.products import product
+from sanity.models.kernels import block_rows
 
 
 class Floor(Trainer):

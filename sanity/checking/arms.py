@@ -13,6 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from sanity.baselines import Cov, permuted_decoder, rotated_decoder
+from sanity.engine.products import product
 from sanity.errors import BadInputError
 from sanity.evals import firing_frequency
 from sanity.models import (
@@ -22,7 +23,6 @@ from sanity.models import (
     JumpReLU,
     initial_directions,
 )
-from sanity.models.kernels import product
 from sanity.sources import Opened
 
 

@@ -13,11 +13,11 @@ from sanity.checking.arms import NULLS, Given, GivenObject
 from sanity.checking.fitting import null_cell
 from sanity.checking.given import Scale
 from sanity.engine.cells import Cell
+from sanity.engine.products import product
 from sanity.errors import BadInputError
 from sanity.evals.base import Eval
 from sanity.experiments.plans import Asked
 from sanity.models import Architecture, Arm, Objective, Plain
-from sanity.models.kernels import product
 from sanity.models.objectives import AffineSkip
 from sanity.profiles import load, named_arm
 from sanity.sources import MLP, Budget, Hook, Noise, Pace, RunSpec

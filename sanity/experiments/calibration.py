@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
 from sanity.engine.memory import memory_kept
+from sanity.engine.products import product
 from sanity.engine.workers import on_threads
 from sanity.models import Arm, Iso, Learner, TopK, Training
 from sanity.models.start import calibrated_start, initial_directions
@@ -147,17 +148,19 @@ def _language_model() -> Callable[[], None]:
     """The products of some blocks of the default model, of its sizes."""
     generator = torch.Generator().manual_seed(0)
     d, keys, hidden = 576, 192, 1536
-    shapes = [(d, d), (d, keys), (d, keys), (d, d), (d, hidden), (d, hidden), (hidden, d)]
+    shapes = [(d, d), (keys, d), (keys, d), (d, d), (hidden, d), (hidden, d), (d, hidden)]
     query, key, value, out, gate, up, down = (
-        torch.randn(*shape, generator=generator) / shape[0] ** 0.5 for shape in shapes
+        torch.randn(*shape, generator=generator) / shape[1] ** 0.5 for shape in shapes
     )
     x = torch.randn(_TOKENS, d, generator=generator)
 
     def work() -> None:
         y = x
         for _ in range(_BLOCKS):
-            attended = y @ query + (y @ key + y @ value).repeat(1, d // keys)
-            y = y + functional.rms_norm(attended @ out, (d,))
-            y = y + functional.rms_norm((functional.silu(y @ gate) * (y @ up)) @ down, (d,))
+            both = product(y, key, None) + product(y, value, None)
+            attended = product(y, query, None) + both.repeat(1, d // keys)
+            y = y + functional.rms_norm(product(attended, out, None), (d,))
+            gated = functional.silu(product(y, gate, None)) * product(y, up, None)
+            y = y + functional.rms_norm(product(gated, down, None), (d,))
 
     return work

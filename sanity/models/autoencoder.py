@@ -12,9 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sanity.engine.arguments import Checked, checked, usable_device
+from sanity.engine.products import product
 from sanity.errors import BadInputError, SanityError, reason_of
 from sanity.models.encoding import select
-from sanity.models.kernels import block_rows, product, weighted_sums
+from sanity.models.kernels import block_rows, weighted_sums
 from sanity.models.selection import Rows
 from sanity.models.sparsity import Architecture, TopK
 from sanity.models.validation import check_weights, described

@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sanity.engine.products import product
 from sanity.models.gradients import Gradients, Weights
 from sanity.models.hyperparameters import Training
-from sanity.models.kernels import block_rows, product
+from sanity.models.kernels import block_rows
 
 
 def add_auxiliary(

@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
-from sanity.models.kernels import block_rows, product, sampled_products, transposed
+from sanity.engine.products import product
+from sanity.models.kernels import block_rows, sampled_products, transposed
 from sanity.models.selection import Rows, Rule, offsets, rounding_error
 
 _SLACKS = (1.25, 4.0, float("inf"))

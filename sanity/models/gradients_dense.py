@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sanity.engine.products import product
 from sanity.models.gradients import LossSpec, Outcome, Weights, finish, penalty, squares
-from sanity.models.kernels import block_rows, product
+from sanity.models.kernels import block_rows
 from sanity.models.selection import Rule
 
 

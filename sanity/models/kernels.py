@@ -32,34 +32,6 @@ sparse way took 0.27 of the dense way's time at a share of 1/16, 0.54 at 1/4 and
 another machine (m 1,024) 0.47 at 1/8, 1.1 at 0.45 and 2.3 at 0.95."""
 
 
-@functools.cache
-def _onednn_linear(dtype: torch.dtype) -> bool:
-    """Whether this PyTorch has oneDNN's product as an operator, and this processor computes it in `dtype`."""
-    if dtype not in (torch.float32, torch.bfloat16):
-        return False
-    try:
-        x, weight, bias = (torch.ones(shape, dtype=dtype) for shape in ((2, 3), (4, 3), (4,)))
-        out = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-        return torch.equal(out, torch.full((2, 4), 4.0, dtype=dtype))
-    except (AttributeError, RuntimeError, NotImplementedError):
-        return False
-
-
-def product(
-    x: Float[Tensor, "rows d_in"], W_enc_t: Float[Tensor, "d_sae d_in"], b_enc: Float[Tensor, " d_sae"]
-) -> Float[Tensor, "rows d_sae"]:
-    """`x @ W_enc_t.T + b_enc`, in the type of `x`, by the fastest exact kernel available.
-
-    PyTorch sends float32 products to MKL, which on AMD processors leaves half of the machine unused. The
-    operator of oneDNN has no gradient: where one is asked for, MKL's is used.
-    """
-    fast = x.device.type == "cpu" and _onednn_linear(x.dtype)
-    if fast and not (torch.is_grad_enabled() and (x.requires_grad or W_enc_t.requires_grad)):
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, W_enc_t, b_enc, "none", [], "")
-        return out
-    return torch.addmm(b_enc, x, W_enc_t.T)
-
-
 def weighted_sums(
     rows: Rows, table: Float[Tensor, "width d"], values: Float[Tensor, " n"] | None = None
 ) -> Float[Tensor, "n_rows d"]:

@@ -15,6 +15,7 @@ from sanity.engine.files import sha256_of
 from sanity.errors import BadInputError, SanityError, reason_of
 from sanity.subject.files import assets_of, find_files, quiet_transformers
 from sanity.subject.interface import LoadedSubject, Subject
+from sanity.subject.linear import with_fast_products
 from sanity.subject.selftest import self_test
 
 BACKENDS = ("transformer_lens", "nnsight")
@@ -129,7 +130,7 @@ def load_module(
     files = find_files(name_or_folder)
     with quiet_transformers():
         module = files.module(dtype) if seed is None else files.random_module(seed)
-    return module.to(dtype).eval().requires_grad_(False)
+    return with_fast_products(module.to(dtype).eval().requires_grad_(False))
 
 
 @checked

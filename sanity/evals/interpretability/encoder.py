@@ -13,9 +13,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sanity import assets
+from sanity.engine.products import product
 from sanity.engine.progress import track
 from sanity.errors import BadInputError
-from sanity.models.kernels import product
 from sanity.subject.files import quiet_transformers
 
 ASSET, MEMBER = "minilm", "model"
