@@ -9,7 +9,8 @@ shows in the tables: the error on a batch that was held out, after the same numb
 
 What each library's own code does, and what little was added to make the work equal, is said at the head of
 its file in `benchmarks/workers/`. All use PyTorch's fused Adam, the same number of threads, and the same
-short spinning of idle threads.
+short spinning of idle threads. Ours keeps freed memory between steps, as `sanity.train` does; the others, and
+the product alone, are run as they come.
 
 Each implementation runs in its own process; they take steps in turn, and whoever is not at work sleeps.
 Ratios are taken within a round, and their median over rounds is given, so that a machine that slows down for

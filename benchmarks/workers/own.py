@@ -7,6 +7,7 @@ from protocol import Task, Trainer, serve
 from torch import Tensor
 from typing_extensions import override
 
+from sanity.engine.memory import memory_kept
 from sanity.models import Arm, BatchTopK, JumpReLU, TopK, Training
 from sanity.models.gradients import Weights
 from sanity.models.learner import Learner
@@ -70,4 +71,5 @@ def started(task: Task, arm: Arm, x: Tensor) -> Start:
 
 
 if __name__ == "__main__":
-    serve(Own, ("sae-sanity",))
+    with memory_kept():  # as `sanity.train` does
+        serve(Own, ("sae-sanity",))
