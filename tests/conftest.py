@@ -6,12 +6,15 @@ All that is of the session here is so once in every process that xdist runs test
 from __future__ import annotations
 
 import os
+import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 from jaxtyping import install_import_hook
+
+import sanity.engine
 
 # Set before anything reads them: tests reach no hub, fetch nothing unasked, and figures need no display.
 os.environ.update(
@@ -29,9 +32,18 @@ os.environ.update(
 for name in [name for name in os.environ if name.startswith("SANITY_JUDGE_") or name == "OPENAI_API_KEY"]:
     del os.environ[name]
 
-# Installed for the whole session, and before the first import of the package: every annotated shape and
-# type in `sanity` is checked at each call. As for static checkers, a whole number is a float, too.
-_hook = install_import_hook("sanity", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+# Installed for the whole session, and before the first import of a module of the package: every annotated
+# shape and type in `sanity` is checked at each call. As for static checkers, a whole number is a float, too.
+# Not in what spells configurations and what checks types itself: a plan calls these half a million times.
+_UNCHECKED = {"sanity.engine", "sanity.engine.config", "sanity.engine.arguments"}
+_modules = {
+    f"{package.__name__}.{module.name}"
+    for package in (sanity, sanity.engine)
+    for module in pkgutil.iter_modules(package.__path__)
+}
+_hook = install_import_hook(
+    sorted(_modules - _UNCHECKED), "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)
 
 # The same examples on every run; `HYPOTHESIS_PROFILE=explore` looks for new ones.
 hypothesis.settings.register_profile("repeatable", deadline=None, max_examples=25, derandomize=True)

@@ -149,17 +149,22 @@ class Cell:
     @functools.cached_property
     def recipe(self) -> dict[str, Any]:
         """What the key is a hash of."""
-        return {
-            "function": self.function.name,
-            "version": self.function.version,
-            "config": to_json(self.config),
-            "inputs": {name: cell.key for name, cell in self.inputs},
-        }
+        found: dict[str, Any] = to_json(self._made_of)
+        return found
 
     @functools.cached_property
     def key(self) -> str:
         """Twenty hex digits: equal if and only if function, version, configuration and inputs are equal."""
-        return digest(self.recipe)
+        return digest(self._made_of)
+
+    @property
+    def _made_of(self) -> dict[str, Any]:
+        return {
+            "function": self.function.name,
+            "version": self.function.version,
+            "config": self.config,
+            "inputs": {name: cell.key for name, cell in self.inputs},
+        }
 
     @functools.cached_property
     def company(self) -> str:

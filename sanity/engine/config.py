@@ -14,7 +14,8 @@ import hashlib
 import inspect
 import json
 import math
-from collections.abc import Iterable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sanity.errors import BadInputError
@@ -26,6 +27,40 @@ Json = Any
 """Plain JSON data (a recursive alias would not survive run-time type checks)."""
 
 
+def _once_per_object(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The function, which remembers what it gave for a frozen dataclass as long as that object lives.
+
+    The thousands of cells of a plan share the texts, worlds and evals that their configurations consist of.
+    """
+    known: dict[int, tuple[weakref.ref[Any], Any]] = {}
+
+    @functools.wraps(function)
+    def asked(value: Any) -> Any:
+        if not _is_frozen(type(value)):
+            return function(value)
+        name = id(value)
+        there, found = known.get(name, (None, None))
+        if there is None or there() is not value:
+            found = function(value)
+            known[name] = weakref.ref(value, lambda _: known.pop(name, None)), found
+        return found
+
+    return asked
+
+
+@functools.cache
+def _is_frozen(kind: type) -> bool:
+    parameters = getattr(kind, "__dataclass_params__", None)
+    return parameters is not None and parameters.frozen and kind.__weakrefoffset__ > 0
+
+
+@functools.cache
+def _fields_of(kind: type) -> tuple[dataclasses.Field[Any], ...] | None:
+    """Of a dataclass; None for any other class."""
+    return dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else None
+
+
+@_once_per_object
 def to_json(value: Any) -> Any:
     """`value` as plain JSON data; dataclasses become mappings with their class name under `"kind"`.
 
@@ -44,10 +79,10 @@ def to_json(value: Any) -> Any:
         if not math.isfinite(value):
             raise BadInputError(f"a configuration holds {value}: only finite numbers have a key")
         return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        stated = [field.name for field in dataclasses.fields(value) if _stated(field, value)]
-        fields = {name: to_json(getattr(value, name)) for name in stated}
-        return {"kind": type(value).__name__, **definition_of(type(value)), **fields}
+    if (fields := _fields_of(type(value))) is not None:
+        stated = {field.name: getattr(value, field.name) for field in fields if _stated(field, value)}
+        spelled = {name: to_json(item) for name, item in stated.items()}
+        return {"kind": type(value).__name__, **definition_of(type(value)), **spelled}
     if isinstance(value, Mapping):
         if not all(isinstance(name, str) for name in value):
             raise BadInputError(f"a configuration's mapping needs names as keys, not {list(value)}")
@@ -87,13 +122,15 @@ def definition_of(kind: type) -> dict[str, str]:
     return {"definition": hashlib.sha256(source.encode()).hexdigest()[:12]}
 
 
+@_once_per_object
 def all_ours(value: Any) -> bool:
     """Whether every dataclass in a configuration is part of this package, and none stands for an object that
     is `only_here`, in this process."""
     known = is_ours(type(value)) and not getattr(type(value), "only_here", False)
-    return (known or not dataclasses.is_dataclass(value)) and all(map(all_ours, parts(value)))
+    return (known or _fields_of(type(value)) is None) and all(map(all_ours, parts(value)))
 
 
+@_once_per_object
 def wants_card(value: Any) -> bool:
     """Whether a configuration, or anything in it, names a graphics card as its `device`."""
     return str(getattr(value, "device", "")).startswith("cuda") or any(map(wants_card, parts(value)))
@@ -101,8 +138,8 @@ def wants_card(value: Any) -> bool:
 
 def parts(value: Any) -> Iterable[Any]:
     """What a configuration directly consists of."""
-    if dataclasses.is_dataclass(value):
-        return [getattr(value, field.name) for field in dataclasses.fields(value)]
+    if (fields := _fields_of(type(value))) is not None:
+        return [getattr(value, field.name) for field in fields]
     if isinstance(value, Mapping):
         return value.values()
     return value if isinstance(value, tuple | list) else ()
