@@ -1,6 +1,6 @@
 """Canonical configurations: equal meaning, equal text; what has no canonical form is refused."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -18,6 +18,11 @@ class Cat:
 @dataclass(frozen=True)
 class Dog:
     lives: int = 9
+
+
+@dataclass
+class Changing:
+    value: int
 
 
 def test_classes_with_equal_fields_differ() -> None:
@@ -40,3 +45,18 @@ def test_tuple_and_list_are_the_same_sequence() -> None:
 def test_what_has_no_canonical_form_is_refused(value: object) -> None:
     with pytest.raises(BadInputError):
         canonical_json({"value": value})
+
+
+def test_what_is_remembered_of_an_object_is_its_own() -> None:
+    spelled = [to_json(Cat(lives)) for lives in range(200)]  # of objects that go: their places are used again
+    assert [one["lives"] for one in spelled] == list(range(200))
+    cat = Cat(9)
+    assert to_json(cat) is to_json(cat)
+    assert to_json(replace(cat, lives=8))["lives"] == 8
+
+
+def test_what_can_change_is_spelled_as_it_stands() -> None:
+    changing = Changing(1)
+    assert to_json(changing)["value"] == 1
+    changing.value = 2
+    assert to_json(changing)["value"] == 2

@@ -16,9 +16,11 @@ import json
 import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from sanity.errors import BadInputError
+
+R = TypeVar("R")
 
 STATED_IF_CHANGED = {"stated": "if changed"}
 """Metadata of a field that came later: at its default it is no part of the canonical form, and keys stay."""
@@ -27,22 +29,23 @@ Json = Any
 """Plain JSON data (a recursive alias would not survive run-time type checks)."""
 
 
-def _once_per_object(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _once_per_object(function: Callable[[Any], R]) -> Callable[[Any], R]:
     """The function, which remembers what it gave for a frozen dataclass as long as that object lives.
 
     The thousands of cells of a plan share the texts, worlds and evals that their configurations consist of.
     """
-    known: dict[int, tuple[weakref.ref[Any], Any]] = {}
+    known: dict[int, tuple[weakref.ref[Any], R]] = {}
 
     @functools.wraps(function)
-    def asked(value: Any) -> Any:
-        if not _is_frozen(type(value)):
+    def asked(value: Any) -> R:
+        if not _is_frozen(value.__class__):
             return function(value)
         name = id(value)
-        there, found = known.get(name, (None, None))
-        if there is None or there() is not value:
-            found = function(value)
-            known[name] = weakref.ref(value, lambda _: known.pop(name, None)), found
+        there = known.get(name)
+        if there is not None and there[0]() is value:
+            return there[1]
+        found = function(value)
+        known[name] = weakref.ref(value, lambda _: known.pop(name, None)), found
         return found
 
     return asked
@@ -79,10 +82,10 @@ def to_json(value: Any) -> Any:
         if not math.isfinite(value):
             raise BadInputError(f"a configuration holds {value}: only finite numbers have a key")
         return value
-    if (fields := _fields_of(type(value))) is not None:
+    if (fields := _fields_of(value.__class__)) is not None:
         stated = {field.name: getattr(value, field.name) for field in fields if _stated(field, value)}
         spelled = {name: to_json(item) for name, item in stated.items()}
-        return {"kind": type(value).__name__, **definition_of(type(value)), **spelled}
+        return {"kind": type(value).__name__, **definition_of(value.__class__), **spelled}
     if isinstance(value, Mapping):
         if not all(isinstance(name, str) for name in value):
             raise BadInputError(f"a configuration's mapping needs names as keys, not {list(value)}")
@@ -127,7 +130,7 @@ def all_ours(value: Any) -> bool:
     """Whether every dataclass in a configuration is part of this package, and none stands for an object that
     is `only_here`, in this process."""
     known = is_ours(type(value)) and not getattr(type(value), "only_here", False)
-    return (known or _fields_of(type(value)) is None) and all(map(all_ours, parts(value)))
+    return (known or _fields_of(value.__class__) is None) and all(map(all_ours, parts(value)))
 
 
 @_once_per_object
@@ -138,7 +141,7 @@ def wants_card(value: Any) -> bool:
 
 def parts(value: Any) -> Iterable[Any]:
     """What a configuration directly consists of."""
-    if (fields := _fields_of(type(value))) is not None:
+    if (fields := _fields_of(value.__class__)) is not None:
         return [getattr(value, field.name) for field in fields]
     if isinstance(value, Mapping):
         return value.values()
