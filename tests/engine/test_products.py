@@ -1,4 +1,4 @@
-"""The processor's fastest product gives what PyTorch's gives, and gradients that finite differences confirm."""
+"""The fastest product of this processor gives what PyTorch's gives, and its gradients."""
 
 from __future__ import annotations
 
