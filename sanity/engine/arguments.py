@@ -34,6 +34,8 @@ from typing import (
     get_type_hints,
 )
 
+from jaxtyping import jaxtyped
+
 from sanity.errors import BadInputError, reason_of
 
 P = ParamSpec("P")
@@ -137,6 +139,9 @@ def fits(value: Any, hint: Any) -> bool:
         return False
     kind = hint if origin is None else origin
     try:
+        if hasattr(hint, "dim_str"):
+            with jaxtyped("context"):  # the caller's names of dimensions are its own
+                return isinstance(value, kind)
         return isinstance(value, kind)
     except TypeError:  # not a class that can be asked
         return True

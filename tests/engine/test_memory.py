@@ -29,13 +29,17 @@ def faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
+def fewest() -> int:
+    """Of some rounds: the first may find no place of that size, or one that something small lies in."""
+    return min(faults() for _ in range(4))
+
+
 @on_glibc
 def test_a_block_that_is_asked_for_again_is_not_cleared_again() -> None:
     with memory_kept():
-        faults()
         with memory_kept():
-            assert faults() < PAGES / 10
-        assert faults() < PAGES / 10, "the inner block ended nothing"
+            assert fewest() < PAGES / 10
+        assert fewest() < PAGES / 10, "the inner block ended nothing"
 
 
 @on_glibc

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
-from sanity.models import encoding, kernels
+from sanity.engine import products
+from sanity.models import encoding
 from sanity.models.encoding import at_least, collect, select
 from sanity.models.kernels import transposed
 from sanity.models.selection import Above, PerBatch, PerRow, Rows, Rule, kth_largest
@@ -99,7 +100,7 @@ def test_a_processor_without_bf16_takes_the_product_in_float32(monkeypatch: pyte
 
     def product(x: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
         seen.append(x.dtype)
-        return kernels.product(x, *rest)
+        return products.product(x, *rest)
 
     monkeypatch.setattr(encoding, "product", product)
     for able, dtype in ((True, torch.bfloat16), (False, torch.float32)):
