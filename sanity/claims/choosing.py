@@ -42,6 +42,8 @@ class Chosen:
     ledger: Ledger
     primary: Primary
     failed_gates: Mapping[str, str]
+    on_shared_seeds: bool = False
+    """Whether arms may be on more seeds than others, and are compared on those that they share."""
 
     def rows(self, claim: Claim, arm: ArmOf, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The arm's rows on judged seeds and on pilot seeds."""
@@ -114,6 +116,7 @@ def chosen(
     *,
     primary: Primary | None = None,
     failed_gates: Mapping[str, str] | None = None,
+    on_shared_seeds: bool = False,
 ) -> Chosen:
     """`scores`, checked, and what decides which of them are read."""
-    return Chosen(check_scores(scores), ledger, primary or {}, failed_gates or {})
+    return Chosen(check_scores(scores), ledger, primary or {}, failed_gates or {}, on_shared_seeds)

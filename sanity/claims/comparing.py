@@ -96,10 +96,14 @@ def paired(claim: Comparison | BestOfSeveral | AllMetrics, metric: str, chosen: 
     """The claim's comparison on `metric`; raises `NoRowsError` where scores are missing."""
     others = claim.against if isinstance(claim, BestOfSeveral) else (claim.against,)
     judged = chosen.judged(claim, claim.judged, metric)
+    against = {arm.label: chosen.judged(claim, arm, metric) for arm in others}
+    if chosen.on_shared_seeds:
+        shared = [seed for seed in judged.index if all(seed in one.index for one in against.values())]
+        if not shared:
+            raise NoRowsError(f"{' and '.join([claim.judged.label, *against])} share no seed")
+        judged, against = judged[shared], {label: one[shared] for label, one in against.items()}
     what = f"claim {claim.id!r}, {metric}: the scores"
-    differences = {
-        arm.label: paired_differences(judged, chosen.judged(claim, arm, metric), what=what) for arm in others
-    }
+    differences = {label: paired_differences(judged, one, what=what) for label, one in against.items()}
     return Paired(
         claim,
         metric,

@@ -113,6 +113,7 @@ def evaluate_all(
     *,
     primary: Primary | None = None,
     failed_gates: Mapping[str, str] | None = None,
+    on_shared_seeds: bool = False,
 ) -> list[Result]:
     """A result for every claim of the ledger, in its order.
 
@@ -123,8 +124,16 @@ def evaluate_all(
     results = []
     for claim in ledger.claims:
         try:
-            found = evaluate(claim, scores, ledger, primary=primary, failed_gates=failed_gates)
-            results.append(found)
+            results.append(
+                evaluate(
+                    claim,
+                    scores,
+                    ledger,
+                    primary=primary,
+                    failed_gates=failed_gates,
+                    on_shared_seeds=on_shared_seeds,
+                )
+            )
         except BadInputError as error:
             results.append(Result(claim, open_verdict("refused", str(error))))
     return results
@@ -137,6 +146,7 @@ def evaluate(
     *,
     primary: Primary | None = None,
     failed_gates: Mapping[str, str] | None = None,
+    on_shared_seeds: bool = False,
 ) -> Result:
     """Judge one claim.
 
@@ -148,13 +158,18 @@ def evaluate(
         What the claim means where its scope is silent.
     failed_gates
         Metric -> why it failed its validity gate. Verdicts that rest on it are turned off.
+    on_shared_seeds
+        Compare arms on the seeds that they share, as those of a run that is kept in parts. Without it an arm
+        that lacks a seed leaves the claim open, so that a failed one is not passed over in silence.
 
     Raises
     ------
     BadInputError
         Scores that fit the claim and cannot be judged: unpaired seeds, several rows for one cell, NaN.
     """
-    choice = chosen(scores, ledger, primary=primary, failed_gates=failed_gates)
+    choice = chosen(
+        scores, ledger, primary=primary, failed_gates=failed_gates, on_shared_seeds=on_shared_seeds
+    )
     try:
         result = _judged(claim, choice)
     except NoRowsError as error:

@@ -2,8 +2,10 @@
 
 An imported score never stands next to an own one in a comparison: a claim is judged by one run or the
 other. It is judged by an imported one where the own scores leave it open or are of another scale than the
-claim's, and the imported ones are of that scale. Pilot seeds are the exception, since they judge nothing:
-they measure how far a metric reaches, and serve the scores of any run that has none.
+claim's, and the imported ones are of that scale. A kept run may hold some arms on fewer seeds than others, by
+its plan or since it is kept in parts: they are compared on the seeds that they share. Pilot seeds are the
+exception, since they judge nothing: they measure how far a metric reaches, and serve the scores of any run
+that has none.
 """
 
 from __future__ import annotations
@@ -35,7 +37,13 @@ def with_imported(own: Sequence[Result], ledger: Ledger, imported: Sequence[Impo
     """The results, each replaced by that of the first imported run that can judge its claim as made."""
     results = list(own)
     for run in imported:
-        there = evaluate_all(ledger, run.scores, primary=run.primary, failed_gates=failed_metrics(run.gates))
+        there = evaluate_all(
+            ledger,
+            run.scores,
+            primary=run.primary,
+            failed_gates=failed_metrics(run.gates),
+            on_shared_seeds=True,
+        )
         results = [
             replace(other, imported=run.name) if _needed(one) and _fits(other) else one
             for one, other in zip(results, there, strict=True)

@@ -84,7 +84,7 @@ class Judging:
     """Runs made elsewhere that judge what this profile cannot: name, and hash of the provenance."""
 
 
-@computes("verdicts", version=3)
+@computes("verdicts", version=4)
 def judge_claims(task: Task) -> None:
     """Every claim's verdict: `results` as data, and the front page's table `claims`."""
     scores, gates = task.inputs["scores"].table("scores"), task.inputs["gates"].table("gates")

@@ -71,6 +71,21 @@ def test_an_imported_run_judges_what_the_own_one_is_too_small_for(ledger: Ledger
     assert (row["profile"], row["imported"]) == ("elsewhere", "elsewhere")
 
 
+def test_arms_of_a_kept_run_are_compared_on_the_seeds_they_share(ledger: Ledger) -> None:
+    """It may hold the frozen arms on fewer seeds than others, by its plan; an own run that does is broken."""
+    uneven = pd.concat([frame([0.9, 0.92]), rows("soft_frozen_decoder", [0.1], seeds=[2])], ignore_index=True)
+    small = frame([0.5, 0.52, 0.51], d_in=40)
+    one = found(ledger, small, run(uneven))
+    assert (one.imported, one.verdict.n_seeds) == ("elsewhere", 2)
+    assert one.means is not None
+    assert one.means[0] == pytest.approx(0.91)
+    assert "not paired" in found(ledger, uneven).verdict.words
+    apart = pd.concat(
+        [rows("soft_frozen_decoder", [0.9]), rows("frozen_decoder", [0.1], seeds=[1])], ignore_index=True
+    )
+    assert found(ledger, small, run(apart)).imported == ""
+
+
 def test_own_scores_of_the_right_scale_are_never_replaced(ledger: Ledger) -> None:
     one = found(ledger, frame([0.5, 0.52, 0.51]), run(frame([0.9, 0.92, 0.91])))
     assert one.imported == ""
