@@ -1047,8 +1047,8 @@ page.answer(
     f"{part.loc[best, 'EV']:.2f}, and {worst} {part.loc[worst, 'recovered']:.0%} at {part.loc[worst, 'EV']:.2f}. At the paper's sizes a "
     f"signed basis, 200 directions that know nothing of any feature, explains {basis:.3f} of the variance, and the true features "
     f"{truth:.3f}.",
-    sure=f"{n_seeds} seeds, their range in every figure; the untrained dictionaries are one draw. A frozen decoder, which can recover "
-    f"nothing, has {frozen_share:.0%} of what training adds to explained variance.",
+    sure=f"{n_seeds} seed{'s, their range in every figure' if n_seeds > 1 else ''}; the untrained dictionaries are one draw. "
+    f"A frozen decoder, which can recover nothing, has {frozen_share:.0%} of what training adds to explained variance.",
     scale=f"{source.spec.n_features:,} features in {source.d_in} dimensions, {samples:,} samples; the paper has 3,200 in 100.{at_size}",
 )
 
