@@ -36,6 +36,7 @@ from benchmarks.report import dumped, tables, write_results
 from sanity.engine.files import write_atomically
 from sanity.engine.machine import cpu, provenance
 from sanity.engine.progress import track
+from sanity.models.encoding import multiplies_bf16
 
 WARM_UP = 2
 
@@ -84,10 +85,13 @@ class Bench:
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def start(self, stack: ExitStack, implementations: Sequence[Implementation]) -> None:
-        """Start a worker per implementation and precision; they import while the inputs are made."""
+        """Start a worker per implementation and precision; they import while the inputs are made.
+
+        Not in bf16 on a processor without such products: a step would take eight times as long.
+        """
         for one in implementations:
             self.able[one.name] = one
-            for precision in one.precisions:
+            for precision in one.precisions if multiplies_bf16() else ("float32",):
                 worker = stack.enter_context(Worker(one, threads=self.threads))
                 self.workers[one.name, precision] = worker
 
