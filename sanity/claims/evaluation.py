@@ -15,7 +15,7 @@ from sanity.claims.comparing import Paired, cone_note, paired
 from sanity.claims.fragility import flips_at
 from sanity.claims.ledger import Claim, Ledger
 from sanity.claims.schema import AllMetrics, Value, is_blind
-from sanity.claims.selection import NoRowsError, Primary, check_scores
+from sanity.claims.selection import NoRowsError, Primary
 from sanity.claims.shares import Shares, shares_of_lead
 from sanity.errors import BadInputError
 from sanity.stats import (
@@ -118,22 +118,17 @@ def evaluate_all(
     """A result for every claim of the ledger, in its order.
 
     Scores that cannot be judged (unpaired seeds, two rows for one cell, NaN) leave their own claim open
-    with the reason in words, so that one broken cell does not hide the other claims.
+    with the reason in words, so that one broken cell does not hide the other claims. With `on_shared_seeds`,
+    as for a run that is kept in parts, arms are compared on the seeds that they share; without it one that
+    lacks a seed, and may have failed, leaves its claim open.
     """
-    check_scores(scores)
+    choice = chosen(
+        scores, ledger, primary=primary, failed_gates=failed_gates, on_shared_seeds=on_shared_seeds
+    )
     results = []
     for claim in ledger.claims:
         try:
-            results.append(
-                evaluate(
-                    claim,
-                    scores,
-                    ledger,
-                    primary=primary,
-                    failed_gates=failed_gates,
-                    on_shared_seeds=on_shared_seeds,
-                )
-            )
+            results.append(_evaluated(claim, choice))
         except BadInputError as error:
             results.append(Result(claim, open_verdict("refused", str(error))))
     return results
@@ -146,7 +141,6 @@ def evaluate(
     *,
     primary: Primary | None = None,
     failed_gates: Mapping[str, str] | None = None,
-    on_shared_seeds: bool = False,
 ) -> Result:
     """Judge one claim.
 
@@ -158,18 +152,17 @@ def evaluate(
         What the claim means where its scope is silent.
     failed_gates
         Metric -> why it failed its validity gate. Verdicts that rest on it are turned off.
-    on_shared_seeds
-        Compare arms on the seeds that they share, as those of a run that is kept in parts. Without it an arm
-        that lacks a seed leaves the claim open, so that a failed one is not passed over in silence.
 
     Raises
     ------
     BadInputError
         Scores that fit the claim and cannot be judged: unpaired seeds, several rows for one cell, NaN.
     """
-    choice = chosen(
-        scores, ledger, primary=primary, failed_gates=failed_gates, on_shared_seeds=on_shared_seeds
-    )
+    return _evaluated(claim, chosen(scores, ledger, primary=primary, failed_gates=failed_gates))
+
+
+def _evaluated(claim: Claim, choice: Chosen) -> Result:
+    """The claim's result, open where scores are missing or are of another scale than it is about."""
     try:
         result = _judged(claim, choice)
     except NoRowsError as error:

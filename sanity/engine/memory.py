@@ -12,6 +12,7 @@ import ctypes
 import functools
 import os
 import platform
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,9 +23,10 @@ _SET_BY_THE_READER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC
 
 
 class _Keeping:
-    """How many blocks of this process are inside `memory_kept`."""
+    """How many blocks of this process are inside `memory_kept`; several threads may be."""
 
     depth = 0
+    lock = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -37,20 +39,22 @@ def memory_kept() -> Iterator[None]:
     if libc is None:
         yield
         return
-    _Keeping.depth += 1
-    if _Keeping.depth == 1:
-        # Older versions refuse blocks of more than 32 MB, and then keep what they have.
-        libc.mallopt(_MMAP_THRESHOLD, _USUAL[_MMAP_THRESHOLD])
-        libc.mallopt(_MMAP_THRESHOLD, 1 << 30)
-        libc.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+    with _Keeping.lock:
+        _Keeping.depth += 1
+        if _Keeping.depth == 1:
+            # Older versions refuse blocks of more than 32 MB, and then keep what they have.
+            libc.mallopt(_MMAP_THRESHOLD, _USUAL[_MMAP_THRESHOLD])
+            libc.mallopt(_MMAP_THRESHOLD, 1 << 30)
+            libc.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
     try:
         yield
     finally:
-        _Keeping.depth -= 1
-        if _Keeping.depth == 0:
-            for option, value in _USUAL.items():
-                libc.mallopt(option, value)
-            libc.malloc_trim(0)
+        with _Keeping.lock:
+            _Keeping.depth -= 1
+            if _Keeping.depth == 0:
+                for option, value in _USUAL.items():
+                    libc.mallopt(option, value)
+                libc.malloc_trim(0)
 
 
 @functools.cache

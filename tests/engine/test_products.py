@@ -39,6 +39,13 @@ def test_gradients_are_those_of_pytorch(asks: str) -> None:
             torch.testing.assert_close(gradient, found[1][name], rtol=1e-4, atol=1e-5)
 
 
+def test_a_gradient_that_is_one_number_spread_out_is_taken() -> None:
+    """What `sum` hands back has strides of 0."""
+    x, weight = torch.randn(5, 9).requires_grad_(), torch.randn(4, 9)
+    product(x, weight, None).sum().backward()
+    torch.testing.assert_close(x.grad, weight.sum(0).expand(5, 9))
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_other_types_stay_what_they_are(dtype: torch.dtype) -> None:
     x, weight = torch.ones(2, 3, dtype=dtype), torch.ones(4, 3, dtype=dtype)
