@@ -28,6 +28,9 @@ os.environ.update(
     MPLBACKEND="Agg",
 )
 
+# Starting processes takes longer than what tests compute in them; those about processes ask for some.
+os.environ.setdefault("SANITY_PROCESSES", "1")
+
 # Nor do they ask a judge that the user has set up, and pays for.
 for name in [name for name in os.environ if name.startswith("SANITY_JUDGE_") or name == "OPENAI_API_KEY"]:
     del os.environ[name]

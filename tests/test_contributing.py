@@ -35,7 +35,6 @@ def blocks(repository: Path) -> dict[str, list[tuple[str, str]]]:
 @pytest.fixture(autouse=True)
 def as_found(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What is declared here is forgotten afterwards."""
-    monkeypatch.setattr("sanity.engine.computing.places", lambda **_: 1)
     for family in (Architecture, Constraint, Eval):
         monkeypatch.setattr(family, "known", dict(family.known))
     metrics = dict(METRICS)

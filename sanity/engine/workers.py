@@ -19,11 +19,13 @@ from typing import Any
 
 from sanity.engine.machine import cores, memory_bytes
 from sanity.engine.progress import BESIDE
-from sanity.errors import SanityError, reason_of
+from sanity.errors import BadInputError, SanityError, reason_of
 
 log = logging.getLogger("sanity")
 
 NO_POOL = "none"
+PROCESSES = "SANITY_PROCESSES"
+"""The environment variable that says how many processes compute at the same time, at most."""
 
 
 @contextlib.contextmanager
@@ -43,8 +45,18 @@ def on_threads(n: int | None) -> Iterator[None]:
 
 
 def places(*, threads: int) -> int:
-    """How many processes of `threads` threads this machine has cores for; one at least."""
-    return max(1, cores() // threads)
+    """How many processes of `threads` threads compute at the same time; one at least.
+
+    As many as this machine has cores for, and no more than `SANITY_PROCESSES` says.
+    """
+    fit = max(1, cores() // threads)
+    if not (said := os.environ.get(PROCESSES)):
+        return fit
+    if not said.isdecimal() or int(said) < 1:
+        raise BadInputError(
+            f"{PROCESSES} is {said!r}: want a whole number from 1, or leave it out for one process per core"
+        )
+    return min(fit, int(said))
 
 
 def memory_for_results() -> int:

@@ -142,7 +142,18 @@ def names() -> list[str]:
         for p in resources.files(__package__).iterdir()
         if p.name.endswith(".yaml")
     }
-    order = ["demo", "smoke", "quick", "calibration", "synthetic", "overnight", "card", "gpu", "paper"]
+    order = [
+        "demo",
+        "smoke",
+        "quick",
+        "calibration",
+        "controls",
+        "synthetic",
+        "overnight",
+        "card",
+        "gpu",
+        "paper",
+    ]
     return [n for n in order if n in found] + sorted(found - set(order))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,6 @@ from sanity.engine.computing import results
 from sanity.engine.store import LocalStore
 from sanity.models import Arm, Autoencoder, TopK, train
 from sanity.sources import Hook, Pace
-
-
-@pytest.fixture(scope="session", autouse=True)
-def in_this_process() -> Iterator[None]:
-    """Cells are computed one after the other: no test waits for workers that import everything."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sanity.engine.computing.places", lambda **_: 1)
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ import pytest
 from sanity.engine import container, machine
 from sanity.engine.store import home
 from sanity.engine.workers import memory_for_results, places
+from sanity.errors import BadInputError
 
 GIB = 2**30
 V1 = "9:name=systemd:/\n4:memory:/jobs/one\n3:cpu,cpuacct:/jobs/one\n0::/"
@@ -91,13 +92,30 @@ HOST = psutil.virtual_memory().total
     ],
 )
 def test_a_containers_limits_are_what_is_shared_out(
-    groups: Callable[..., None], own: str, files: dict[str, str], memory: int, cores: int
+    groups: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    own: str,
+    files: dict[str, str],
+    memory: int,
+    cores: int,
 ) -> None:
     groups(own, files)
+    monkeypatch.delenv("SANITY_PROCESSES", raising=False)
     assert machine.memory_bytes() == memory
     assert machine.cores() == cores
     assert memory_for_results() == int(0.7 * memory)
     assert places(threads=1) == cores
+
+
+def test_a_reader_says_how_many_processes_compute_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sanity.engine.workers.cores", lambda: 8)
+    for said, found in (("", 4), ("1", 1), ("3", 3), ("64", 4)):
+        monkeypatch.setenv("SANITY_PROCESSES", said)
+        assert places(threads=2) == found
+    for wrong in ("0", "-1", "two", "1.5"):
+        monkeypatch.setenv("SANITY_PROCESSES", wrong)
+        with pytest.raises(BadInputError, match=r"SANITY_PROCESSES is .* want a whole number from 1"):
+            places(threads=1)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,11 +21,3 @@ def letters_and_text(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Pa
 def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
     """A store of the module's own."""
     return LocalStore(tmp_path_factory.mktemp("results"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def in_this_process() -> Iterator[None]:
-    """The same for what a module's fixtures compute."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sanity.engine.computing.places", lambda **_: 1)
-        yield

@@ -79,10 +79,7 @@ CONES = ("lazy_training_cones", "lazy_training_cones_noise")
 @pytest.fixture(scope="module")
 def read(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     reader = Reader(read_profile("small", PROFILE), LocalStore(tmp_path_factory.mktemp("lazy")))
-    with pytest.MonkeyPatch.context() as patch:
-        # Starting processes would take longer than what they are for.
-        patch.setattr("sanity.engine.computing._at_once", lambda group: 1)
-        reader.results([*lazy_training.cells(reader.plan), *reader.plan.cells])
+    reader.results([*lazy_training.cells(reader.plan), *reader.plan.cells])
     return reader
 
 

@@ -33,6 +33,7 @@ def test_all_load_and_are_named_from_small_to_large() -> None:
         "smoke",
         "quick",
         "calibration",
+        "controls",
         "synthetic",
         "overnight",
         "card",
@@ -170,7 +171,7 @@ def test_plans_list_every_cell_once_with_its_inputs_first() -> None:
 def test_an_unknown_profile_is_refused_with_those_that_exist() -> None:
     with pytest.raises(
         BadInputError,
-        match=r"'fast'.*demo, smoke, quick, calibration, synthetic, overnight, card, gpu, paper",
+        match=r"'fast'.*demo, smoke, quick, calibration, controls, synthetic, overnight, card, gpu, paper",
     ):
         profiles.load("fast")
 

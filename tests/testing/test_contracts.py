@@ -33,11 +33,6 @@ def ours(family: type[Any]) -> list[str]:
     return sorted(name for name, kind in family.known.items() if kind.__module__.startswith("sanity."))
 
 
-@pytest.fixture(autouse=True)
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sanity.engine.computing.places", lambda **_: 1)
-
-
 @pytest.mark.parametrize("name", ours(Architecture))
 def test_every_architecture_keeps_its_contract(name: str) -> None:
     check_architecture(Architecture.class_named(name).with_l0(3))
