@@ -449,11 +449,10 @@ page.table(
 ) if some and len(protocol.pairs) > 1 else None  # fmt: skip
 
 # %% [markdown] tags=["if-shown"]
-# ## A task without range: cities
+# ## A task in which no dictionary moves: cities
 #
 # The country of a city is RAVEL's own example. There are few cities that are one token and whose country a small model
-# knows; a rotation fitted on those learns them and not the country, and dictionaries trained on ordinary text rarely
-# saw such names. What cannot be told apart here is no finding about dictionaries, so no claim is judged by it.
+# knows, and dictionaries trained on ordinary text rarely saw such names. No claim is judged by it.
 
 # %%
 CITIES = "causal_editing_cities"
@@ -482,6 +481,28 @@ page.table(
     caption="Disentanglement when a fact about a city is changed: means over seeds "
     f"({known['seed'].nunique()}), {cities.scored_pairs} pairs each.",
 ) if cities is not None and len(without) else None  # fmt: skip
+
+# %% tags=["hide-input"]
+if cities is not None and len(without) and len(masked):
+    above = (without["ceiling_disentanglement"] - without["floor"]).iloc[0]
+    arms = without.drop(columns=columns).sub(without["floor"], axis=0).iloc[0]
+    widest = (ends["gap"].mean(), "in the pair that is judged") if some else (np.nan, "")
+    moved = (
+        "none of them is above the floor by a margin"
+        if arms.max() < 0.1 * above
+        else f"the best is {arms.max():.3f} above the floor"
+    )
+    display(
+        Markdown(
+            f"On cities that it was not fitted on, the rotation is {above:.3f} above the floor (it is {widest[0]:.3f} {widest[1]}): "
+            f"what it learnt of {without['train_entities'].iloc[0]:.0f} cities carries over in part. Masks over latents: {moved}. "
+            + (
+                "So there is something to find here that these dictionaries do not have, and too few cities to say which arm is nearer to it."
+                if arms.max() < 0.1 * above
+                else ""
+            )
+        )
+    )
 
 # %% [markdown]
 # ## Next to the paper's tables

@@ -77,7 +77,7 @@ page.keep(found.found)
 
 # %% tags=["hide-input"]
 METRICS = {  # metric -> where it is measured, at that grid's first setting
-    "recovery": "synthetic_recovery",
+    "recovery": "synthetic_recovery",  # by the run that is kept at the paper's size
     "explained_variance": "real_activations",
     "ce_recovered": "real_activations",
     "kl_recovered": "real_activations",
@@ -89,10 +89,16 @@ METRICS = {  # metric -> where it is measured, at that grid's first setting
 }
 ARMS = [("soft_frozen_decoder", "iso"), ("frozen_decoder", "iso"), ("frozen_decoder", "cov")]
 ARMS += [("frozen_encoder", "iso"), ("untrained", "iso")]
-choice = claims.chosen(
-    found.scores, found.ledger, primary=found.primary, failed_gates=claims.failed_metrics(gates)
+judged_in = {  # where claims on a metric were judged by a run that is kept with the book
+    (one.scope.experiment, metric): found.judged_by[one.id]
+    for one in found.ledger.claims
+    for metric in METRICS
+    if found.judged_by[one.id] and getattr(one, "metric", "") == metric
+}
+shares = claims.lead_table(
+    {metric: (where, found.choices[judged_in.get((where, metric), "")]) for metric, where in METRICS.items()},
+    ARMS,
 )
-shares = claims.lead_table(choice, METRICS, ARMS)
 
 # %% tags=["hide-input"]
 labels = {
@@ -100,7 +106,9 @@ labels = {
     for name in METRICS
     if len(shares) and name in set(shares["metric"])
 }
-labels |= {"recovery": "features recovered, in the synthetic world"} if "recovery" in labels else {}
+if "recovery" in labels:
+    size = "of the paper's size" if ("synthetic_recovery", "recovery") in judged_in else "here"
+    labels["recovery"] = f"features recovered, in the synthetic world {size}"
 telling = shares[shares["tells"]] if len(shares) else shares
 over = (
     telling[telling["over"] == "untrained"].set_index(["metric", "constraint", "init"])["share"]
@@ -200,6 +208,8 @@ flips = "; ".join(f"`{name}` at {rows[name]['flips_at']:.1%}" for name in fragil
 counts = ", ".join(
     f"{n} *{verdict}*" for verdict, n in pd.Series([row["verdict"] for row in judged]).value_counts().items()
 )
+used = sorted({name for name in found.judged_by.values() if name})
+imported = "; ".join(f"*{name}*, {found.imports[name]}" for name in used)
 missing = f"**{found.missing} tables of scores are not computed yet.** " if found.missing else ""
 Markdown(
     f"{missing}Of {page.number('claims.total', len(rows))} claims, {page.number('claims.judged', len(judged))} are judged at the profile "
@@ -208,6 +218,7 @@ Markdown(
     f"were known (of all {len(rows)}, {sum(row['blind'] for row in found.results)} are blind). "
     f"**{page.number('claims.fragile', len(fragile))} verdicts are fragile**: a margin a fifth smaller or larger would change them"
     + (f" ({flips})" if fragile else "")
+    + (f".\n\nImported runs that judge claims: {imported}" if imported else "")
     + f".\n\nOf {len(state)} metrics, **{(state == 'passed').sum()} pass** their validity gate, "
     f"**{(state == 'failed').sum()} fail** it, and for {(state == 'not available').sum()} there is none."
 )
@@ -252,7 +263,8 @@ page.table(
 )
 
 # %% tags=["hide-input"]
-sweep = claims.margin_sweep(claims.comparisons(choice)).drop_duplicates(["claim", "margin"])
+sweep = claims.margin_sweep(claims.comparisons(found.choices, found.judged_by))
+sweep = sweep.drop_duplicates(["claim", "margin"])
 page.slider(
     sweep.assign(claim=sweep["claim"].map(table.set_index("id")["claim"])),
     along="margin",

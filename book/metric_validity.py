@@ -48,6 +48,7 @@ profile = "demo"
 import pandas as pd
 
 from sanity import claims, figures
+from sanity.claims.schema import Scope
 from sanity.evals import METRICS
 from sanity.evals.corrupted_truth import KINDS
 from sanity.experiments import scrambling
@@ -363,6 +364,14 @@ def ends(values: pd.Series) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def range_words(metric: str) -> str:
+    """The range of which margins are shares: measured on pilot seeds, and where, or declared."""
+    if METRICS[metric].range is None:
+        return "none"
+    reach, where = verdicts.choices[""].reach(Scope(), metric)
+    return f"{reach:.3g}" + (f", measured in {where}" if where else "")
+
+
 measured = own.groupby("metric")[["floor", "ceiling"]].agg(ends)
 scales = pd.DataFrame(
     [
@@ -373,7 +382,7 @@ scales = pd.DataFrame(
             "measured floor": measured["floor"].get(name, ""),
             "ceiling": METRICS[name].ceiling,
             "measured ceiling": measured["ceiling"].get(name, ""),
-            "range for margins": "none" if METRICS[name].range is None else f"{METRICS[name].range:g}",
+            "range for margins": range_words(name),
             "better": {"higher": "higher", "lower": "lower", "none": "neither"}[METRICS[name].direction],
         }
         for name in state

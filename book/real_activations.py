@@ -88,7 +88,7 @@ page.parameters(
         ("unique training tokens", "500 M", f"{data['tokens_unique']:,}", budget),
         ("tokens seen", "500 M", f"{data['tokens_seen']:,}", budget),
         ("epochs", "1", f"{data['epochs']:.1f}", "follows from the two"),
-        ("held-out tokens", "not stated", f"{data['tokens_held_out']:,}", "other documents than those trained on"),
+        ("held-out tokens", "not stated", f"{data['tokens_held_out']:,}", "other documents; L0 is matched on windows of them that are not scored"),
         ("latents", "73,728; 131,072", f"{d_sae:,}", budget),
         ("expansion", "32", f"{d_sae / source.d_in:g}", budget),
         ("architecture", "BatchTopK, JumpReLU", figures.ARCHITECTURE_NAMES[architecture],
@@ -137,6 +137,7 @@ leads["metric"] = leads["metric"].map(lambda name: METRICS[name].label)
 
 # %% tags=["hide-input"]
 spliced = scores[scores["metric"] == "ce_recovered"]
+scored_tokens = scores.loc[scores["metric"] == "explained_variance", "n"].max()
 first = leads[leads["metric"] == METRICS["explained_variance"].label]
 words = "; ".join(ahead(row.arm, row["mean"]) for _, row in first.iterrows())
 page.figure(
@@ -148,7 +149,7 @@ page.figure(
     finding=f"In explained variance {words}",
     alt=f"Reconstruction scores of every arm. In explained variance {words}.",
     caption=f"{figures.ARCHITECTURE_NAMES[architecture]}, L0 = {l0}, {d_sae:,} latents, "
-    f"{len(grid.seeds)} seeds. Explained variance on {data['tokens_held_out']:,} held-out tokens, the losses on "
+    f"{len(grid.seeds)} seeds. Explained variance on {scored_tokens:,.0f} held-out tokens, the losses on "
     f"{page.profile.eval_named('loss').tokens:,} of them, from "
     f"{' or '.join(f'{n:g}' for n in sorted(set(spliced['n'])))} documents. "
     "0 is the mean (or mean ablation), 1 the activation itself.",

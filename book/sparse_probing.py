@@ -53,7 +53,7 @@ from sanity import figures
 from sanity.claims import paper_tables
 from sanity.data.probing import GROUPS, WIDER
 from sanity.evals import sparse_probing as probing
-from sanity.experiments.verdicts import book_ledger
+from sanity.experiments.verdicts import book_ledger, range_in_use
 from sanity.publishing import Markdown, ahead, count, open_chapter
 
 page = open_chapter("sparse_probing", profile)
@@ -252,11 +252,9 @@ leads = pd.DataFrame(
 )  # fmt: skip
 
 # %% tags=["hide-input"]
-ledger = book_ledger()
-fraction, full = (
-    ledger.claim("probing-frozen-decoder").margin.fraction,
-    ledger.metrics["sparse_probing_top1"].range,
-)
+fraction = book_ledger().claim("probing-frozen-decoder").margin.fraction
+judged = page.read.scores("sparse_probing")
+full, measured_in = range_in_use(page.profile, judged, "sparse_probing", "sparse_probing_top1")
 against = leads[leads["name"].isin(probing.REFERENCES)].groupby("name", sort=False)["lead"]
 reference_words = "With one latent, " + "; ".join(
     f"{ahead(name, part.mean(), of='the trained SAE')} on average (trained minus reference {part.min():+.3f} to "
@@ -270,7 +268,8 @@ page.figure(
     alt="The trained arm's lead in accuracy with one latent over every baseline and over references without training. "
     + reference_words,
     caption="k = 1. One dot per seed: difference of the means over groups, paired by task; bar: 95 % percentile interval, "
-    f"tasks drawn again inside each group (2,000 draws). Grey: the ledger's margin, {fraction:.0%} of the range {full:g}.",
+    f"tasks drawn again inside each group (2,000 draws). Grey: the ledger's margin, {fraction:.0%} of the range {full:.3g}"
+    + (f" (measured in {measured_in})." if measured_in else "."),
     data=(leads, "sparse_probing_leads"),
 )
 

@@ -88,9 +88,9 @@ page.banner()
 # |---|---|
 # | trained better, baseline better | the two-sided paired $t$-test sees a difference, and the 90 % interval is not inside $\pm\Delta$ |
 # | equivalent | the 90 % interval of the mean difference lies inside $\pm\Delta$ (two one-sided tests); a difference may be detectable all the same, and is then named |
-# | equivalent, but so is an untrained dictionary | the same, and the trained arm is not shown to be ahead of every control by more than $2\Delta$ (below) |
+# | equivalent, but so is an untrained dictionary, or an SAE of a random transformer | the same, and the trained arm is not shown to be ahead of that control by more than $2\Delta$ (below) |
 # | inconclusive | neither; or equivalent where no untrained dictionary was run on these seeds |
-# | no range | the metric's own range is within reseed noise, or within two margins; or none of the arms is above the metric's floor |
+# | no range | the metric's own range is within reseed noise, or within two margins; or none of the arms is above the metric's floor; or the metric does not rise along training (below) |
 # | open | no result, a result at another scale than an expected value (or a training trajectory) was claimed for, or a metric that failed its validity gate ([](metric_validity)) |
 #
 # "Trained" stands for the judged arm and "baseline" for the one that it is held against. Two seeds can give a verdict
@@ -101,7 +101,8 @@ page.banner()
 # for what is said of latents, an SAE trained on the activations of a transformer with random weights. The lower end of the
 # 90 % interval of the trained arm's lead over each has to lie above $2\Delta$; at the margin $\Delta$ an "equivalent" then
 # leaves more than half of what training adds intact. Comparisons with a control itself are exempt, and so are expected
-# values. Where a profile runs no random transformer, the verdicts say *control not run*.
+# values. Few profiles run a random transformer: where a kept run has it at the same size, that one serves, marked
+# *imported*; elsewhere the verdicts say *control not run*.
 
 # %%
 found = verdict_tables(page.profile, compute_missing=True)
@@ -247,8 +248,7 @@ page.table(
 # margin, everything that training adds is of the size of what the margin lets pass, and no match on that metric counts.
 
 # %%
-choice = claims.chosen(scores, ledger, primary=found.primary, failed_gates=failed)
-comparisons = claims.comparisons(choice)
+comparisons = claims.comparisons(found.choices, found.judged_by)  # each in the run that judged it
 sensitivity = claims.sensitivity_table(comparisons)
 
 # %% tags=["hide-input"]
@@ -271,11 +271,13 @@ page.table(
 # %% [markdown] tags=["if-shown"]
 # ### Do they rise along training?
 #
-# A metric that does not rise along one arm's own training cannot rank arms either. This is how each moves from the first
-# snapshot of the trained arm to its end.
+# A metric that does not rise along one arm's own training (the 90 % interval of what it gains holds 0) cannot rank arms
+# either: no comparison is decided on it. This is how each moves from the first snapshot of the trained arm to its end, in the run
+# that has most seeds of them.
 
 # %%
-snapshots = scores[scores["experiment"] == "trajectory"]
+kept_scores = {name: choice.scores for name, choice in found.choices.items() if name}
+snapshots, snapshots_from = claims.trajectory(scores, kept_scores)
 risen = claims.rises(snapshots) if len(snapshots) else pd.DataFrame()
 
 # %% tags=["hide-input"]
@@ -286,7 +288,8 @@ if len(risen):
 page.table(
     risen,
     caption="The trained arm after shares of its samples, means over seeds; gain: from the first share to the end, in the "
-    "metric's better direction, with its 90 % interval.",
+    "metric's better direction, with its 90 % interval."
+    + (f" Imported: {snapshots_from}." if snapshots_from else ""),
 ) if len(risen) else None
 
 # %% [markdown]

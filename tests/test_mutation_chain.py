@@ -215,7 +215,7 @@ def test_a_match_stands_only_where_an_untrained_dictionary_does_not_match(
     assert {r.verdict.verdict for r in judged.values()} == {word}
     assert {r.supported for r in judged.values()} == {supported}
     assert all("untrained dictionary" in r.verdict.words for r in judged.values())
-    curve = margin_sweep(comparisons(chosen(tidy(arms), ledger)))
+    curve = margin_sweep(comparisons({"": chosen(tidy(arms), ledger)}, {}))
     declared = curve[curve["margin"].eq(0.1) & curve["claim"].str.endswith("-frozen-decoder")]
     assert set(declared["verdict"]) == {word}
 

@@ -1,9 +1,9 @@
 """The ledger: what the paper said, what we expect, what we found, and how sure we are."""
 
-from sanity.claims.budget import rises
+from sanity.claims.budget import flat_metrics, rises, trajectory
 from sanity.claims.choosing import Chosen, chosen
 from sanity.claims.comparing import Paired, comparisons
-from sanity.claims.evaluation import Result, evaluate, evaluate_all
+from sanity.claims.evaluation import Result, evaluate, evaluate_all, evaluate_with
 from sanity.claims.factors import along, leads, paired_levels
 from sanity.claims.fragility import flips_at
 from sanity.claims.gates import (
@@ -14,10 +14,10 @@ from sanity.claims.gates import (
     gate_table,
     worst_state,
 )
-from sanity.claims.importing import Imported, with_imported, with_pilots
+from sanity.claims.importing import Imported, choices_of, with_imported, with_references
 from sanity.claims.ledger import Claim, Ledger, book_folder, ledger_of, read_ledger
 from sanity.claims.margins import MARGINS, best_of_table, margin_sweep, power_table, sensitivity_table
-from sanity.claims.papernumbers import on_printed_numbers, printed_score
+from sanity.claims.papernumbers import on_printed_numbers, printed_gaps, printed_score
 from sanity.claims.papertables import headline_pairs, paper_tables, reread_tables
 from sanity.claims.reporting import claims_table, ledger_metrics, result_rows, verdict_words
 from sanity.claims.schema import Experiment
@@ -43,12 +43,15 @@ __all__ = [
     "best_of_table",
     "book_folder",
     "check_scores",
+    "choices_of",
     "chosen",
     "claims_table",
     "comparisons",
     "evaluate",
     "evaluate_all",
+    "evaluate_with",
     "failed_metrics",
+    "flat_metrics",
     "flips_at",
     "gate_state",
     "gate_table",
@@ -62,6 +65,7 @@ __all__ = [
     "paired_levels",
     "paper_tables",
     "power_table",
+    "printed_gaps",
     "printed_score",
     "read_ledger",
     "repeated",
@@ -70,8 +74,9 @@ __all__ = [
     "rises",
     "sensitivity_table",
     "shares_of_lead",
+    "trajectory",
     "verdict_words",
     "with_imported",
-    "with_pilots",
+    "with_references",
     "worst_state",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -14,6 +16,8 @@ from sanity.evals.metric import METRICS
 from sanity.stats import t_interval
 
 READ = "explained_variance"
+TRAJECTORY = "trajectory"
+"""The experiment whose scores are snapshots of one arm."""
 RECONSTRUCTION = (READ, "ce_recovered", "kl_recovered")
 """Metrics whose verdicts say how the lead in explained variance moved over the last doubling of samples."""
 
@@ -58,6 +62,41 @@ def _lead(claim: Comparison | BestOfSeveral, against: ArmOf, at: float, choice: 
         for arm in (claim.judged, against)
     )
     return (judged - other).dropna()
+
+
+def trajectory(scores: pd.DataFrame, others: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, str]:
+    """The scores along training, of whichever run has most seeds of them, and its name; "" for `scores`.
+
+    Another run counts only where its snapshots are of the same SAEs: `d_sae`, `architecture`, place, and the
+    samples that they end with.
+    """
+    own = scores[scores["experiment"] == TRAJECTORY]
+    known = {"": own}
+    for name, frame in others.items():
+        rows = frame[frame["experiment"] == TRAJECTORY]
+        known |= {name: rows} if len(rows) and len(own) and _size(rows) == _size(own) else {}
+    name = max(known, key=lambda one: known[one]["seed"].nunique())
+    return known[name], name
+
+
+def _size(rows: pd.DataFrame) -> tuple[object, ...]:
+    columns = [name for name in ("d_sae", "architecture", "world_or_hook") if name in rows]
+    end = float(rows["samples"].max()) if "samples" in rows else 0.0
+    return (end, *(tuple(sorted(rows[name].astype(str).unique())) for name in columns))
+
+
+def flat_metrics(rows: pd.DataFrame) -> dict[str, str]:
+    """Metrics that do not rise along the trained arm's own training, with why they cannot rank arms."""
+    found = rises(rows)
+    flat = found[found["rises"].eq(False)] if len(found) else found
+    return {str(one.metric): _does_not_rise(one) for one in flat.itertuples()}
+
+
+def _does_not_rise(row: Any) -> str:
+    return (
+        f"does not rise along training ({row.gain:+.3f} [{row.low:.3f}, {row.high:.3f}] from the first "
+        f"snapshot to the end, {row.seeds} seeds), so it cannot rank arms"
+    )
 
 
 def rises(scores: pd.DataFrame) -> pd.DataFrame:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from sanity.claims.ledger import Claim, Ledger
-from sanity.claims.schema import ArmOf, metrics_of, scope_of
-from sanity.claims.selection import NoRowsError, Primary, check_scores, rows_of
+from sanity.claims.schema import ArmOf, Scope, metrics_of, scope_of
+from sanity.claims.selection import NoRowsError, Primary, check_scores, rows_at, rows_of
 from sanity.claims.sizes import at_another_scale, size_of
 from sanity.stats import seed_table
 
@@ -29,6 +29,8 @@ class Span:
 
     for_margin: float
     """Of which margins are fractions: measured on pilot seeds, else declared in the ledger."""
+    measured_in: str
+    """Where those pilot seeds were run: the name of an imported run, or "this run"; empty where declared."""
     available: float
     """Ceiling minus floor of the scores themselves."""
     reseed_sd: float | None
@@ -44,6 +46,8 @@ class Chosen:
     failed_gates: Mapping[str, str]
     on_shared_seeds: bool = False
     """Whether arms may be on more seeds than others, and are compared on those that they share."""
+    flat: Mapping[str, str] = field(default_factory=dict)
+    """Metrics that do not rise along training, and why they cannot rank arms: none decides a comparison."""
 
     def rows(self, claim: Claim, arm: ArmOf, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The arm's rows on judged seeds and on pilot seeds."""
@@ -62,20 +66,35 @@ class Chosen:
     def span(self, claim: Claim, arms: tuple[ArmOf, ...], metric: str) -> Span:
         """The metric's range, as declared or as measured on pilots, and its reseed noise."""
         pairs = [self.rows(claim, arm, metric) for arm in arms]
-        pilots = [pilot for _, pilot in pairs if not pilot.empty]
-        measured = pilots or [rows for rows, _ in pairs]
-        entry = self.ledger.metrics[metric]
-        sign = 1.0 if entry.direction == "higher" else -1.0
-        together = pd.concat(measured)
-        spans = sign * (together["ceiling"].astype(float) - together["floor"].astype(float))
-        span = float(spans.mean()) if spans.notna().any() else None
-        declared = entry.range or math.nan
+        measured = [pilot for _, pilot in pairs if not pilot.empty] or [rows for rows, _ in pairs]
         spreads = [float(np.std(rows["value"], ddof=1)) for rows in measured if len(rows) > 1]
+        for_margin, measured_in = self.reach(scope_of(claim, metric), metric)
+        here = self._distance(pd.concat(measured), metric)
         return Span(
-            for_margin=max(span, 0.0) if pilots and span is not None else declared,
-            available=declared if span is None else span,
+            for_margin,
+            measured_in,
+            available=for_margin if here is None else here,
             reseed_sd=min(spreads) if spreads else None,
         )
+
+    def reach(self, scope: Scope, metric: str) -> tuple[float, str]:
+        """How far a metric reaches at a place, and where that was measured; empty where it is declared.
+
+        Floor and ceiling are those of the task: pilot seeds of any arm measure them for all arms.
+        """
+        rows = rows_at(self.scores, scope=scope, metric=metric, primary=self.primary)
+        pilots = rows[rows["seed"].isin(self.ledger.pilot_seeds)]
+        span = self._distance(pilots, metric)
+        if span is None:
+            return self.ledger.metrics[metric].range or math.nan, ""
+        imported = pilots["imported"].dropna().unique() if "imported" in pilots else ()
+        return max(span, 0.0), ", ".join(map(str, imported)) or "this run"
+
+    def _distance(self, rows: pd.DataFrame, metric: str) -> float | None:
+        """From floor to ceiling in the better direction; None where rows do not say."""
+        sign = 1.0 if self.ledger.metrics[metric].direction == "higher" else -1.0
+        spans = sign * (rows["ceiling"].astype(float) - rows["floor"].astype(float))
+        return float(spans.mean()) if spans.notna().any() else None
 
     def all_at_floor(self, claim: Claim, arms: tuple[ArmOf, ...], metric: str) -> str | None:
         """A sentence where no arm's mean is better than its floor; None where one is, or nothing says so.
@@ -117,6 +136,9 @@ def chosen(
     primary: Primary | None = None,
     failed_gates: Mapping[str, str] | None = None,
     on_shared_seeds: bool = False,
+    flat: Mapping[str, str] | None = None,
 ) -> Chosen:
     """`scores`, checked, and what decides which of them are read."""
-    return Chosen(check_scores(scores), ledger, primary or {}, failed_gates or {}, on_shared_seeds)
+    return Chosen(
+        check_scores(scores), ledger, primary or {}, failed_gates or {}, on_shared_seeds, flat or {}
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -32,6 +33,8 @@ class Paired:
         Where no arm is above the metric's floor, the sentence that says so.
     controls
         The trained arm's leads over what an equivalence has to be told from.
+    flat
+        Why the metric cannot rank arms, where it does not rise along training.
     """
 
     claim: Comparison | BestOfSeveral | AllMetrics
@@ -44,6 +47,7 @@ class Paired:
     gate_failure: str | None
     all_at_floor: str | None = None
     controls: tuple[LeadOverControl, ...] = ()
+    flat: str = ""
 
     @property
     def nearest(self) -> str:
@@ -64,7 +68,11 @@ class Paired:
 
     def verdict(self, fraction: float | None = None) -> Verdict:
         """The verdict at the declared margin, or at another `fraction` of the metric's range."""
-        return if_sensitive(self._compared(self.fraction if fraction is None else fraction), self.controls)
+        found = self._compared(self.fraction if fraction is None else fraction)
+        if self.flat and found.verdict != "open":
+            words = f"{found.words}; it decides nothing, since the metric {self.flat}"
+            return replace(found, verdict="no range", qualifier=self.flat, words=words)
+        return if_sensitive(found, self.controls)
 
     def _compared(self, fraction: float) -> Verdict:
         margin = fraction * self.span.for_margin
@@ -115,6 +123,7 @@ def paired(claim: Comparison | BestOfSeveral | AllMetrics, metric: str, chosen: 
         chosen.failed_gates.get(metric),
         chosen.all_at_floor(claim, (claim.judged, *others), metric),
         leads_over_controls(claim, metric, chosen, judged.index),
+        chosen.flat.get(metric, ""),
     )
 
 
@@ -137,13 +146,21 @@ def cone_note(claim: Comparison | BestOfSeveral, chosen: Chosen) -> str:
     return f"hardly constrained: trained directions keep a cosine of {cosine:.2f} to their start"
 
 
-def comparisons(chosen: Chosen) -> list[Paired]:
-    """Every comparison of the ledger, on one metric each, that the scores can speak to."""
+def comparisons(choices: Mapping[str, Chosen], judged_by: Mapping[str, str]) -> list[Paired]:
+    """Every comparison of the ledger, on one metric each, that the scores can speak to.
+
+    Parameters
+    ----------
+    choices
+        The scores of every run by its name; those of the reader's own run by "".
+    judged_by
+        Claim -> the run that judged it; the reader's own where it says nothing.
+    """
     found = []
-    for claim in chosen.ledger.claims:
+    for claim in choices[""].ledger.claims:
         if isinstance(claim, Comparison | BestOfSeveral):
             try:
-                found.append(paired(claim, claim.metric, chosen))
+                found.append(paired(claim, claim.metric, choices[judged_by.get(claim.id, "")]))
             except (NoRowsError, BadInputError):
                 # the front page says why such a claim is open
                 continue

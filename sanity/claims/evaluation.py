@@ -19,8 +19,8 @@ from sanity.claims.selection import NoRowsError, Primary
 from sanity.claims.shares import Shares, shares_of_lead
 from sanity.errors import BadInputError
 from sanity.stats import (
-    HOLLOW,
     UNDECIDED,
+    WITHOUT_TRAINING,
     Interval,
     Ratio,
     Verdict,
@@ -49,6 +49,8 @@ class Result:
         Those two arms in words; of several others the nearest.
     shares
         What the other arm has of the trained arm's lead; None where nobody asked or nothing is known.
+    range_from
+        Where the range was measured of which the margin is a share; empty where the ledger declares it.
     flips_at
         The nearest margin within a fifth of the declared one at which the verdict is another, as a fraction
         of the metric's range; None where the verdict stands.
@@ -61,6 +63,7 @@ class Result:
     imported: str = ""
     names: tuple[str, str] = ("", "")
     shares: Shares | None = None
+    range_from: str = ""
     flips_at: float | None = None
 
     @property
@@ -90,6 +93,7 @@ class Result:
             "names": list(self.names),
             "n_seeds": found.n_seeds,
             "margin": found.margin,
+            "range_from": self.range_from,
             "margin_share": None if isinstance(claim, Value) else claim.margin.fraction,
             "flips_at": self.flips_at,
             "fragile": self.fragile,
@@ -122,11 +126,15 @@ def evaluate_all(
     as for a run that is kept in parts, arms are compared on the seeds that they share; without it one that
     lacks a seed, and may have failed, leaves its claim open.
     """
-    choice = chosen(
-        scores, ledger, primary=primary, failed_gates=failed_gates, on_shared_seeds=on_shared_seeds
+    return evaluate_with(
+        chosen(scores, ledger, primary=primary, failed_gates=failed_gates, on_shared_seeds=on_shared_seeds)
     )
+
+
+def evaluate_with(choice: Chosen) -> list[Result]:
+    """The same with scores that are checked."""
     results = []
-    for claim in ledger.claims:
+    for claim in choice.ledger.claims:
         try:
             results.append(_evaluated(claim, choice))
         except BadInputError as error:
@@ -184,8 +192,8 @@ def _judged(claim: Claim, choice: Chosen) -> Result:
         declared = claim.margin.fraction
         return Result(claim, verdict_at(declared), flips_at=flips_at(verdict_at, declared))
     one = paired(claim, claim.metric, choice)
-    found, other = one.verdict(), one.nearest_arm
-    found = _noted(found, cone_note(claim, choice) if found.verdict in ("equivalent", HOLLOW) else "")
+    found, other, alike = one.verdict(), one.nearest_arm, {"equivalent", *WITHOUT_TRAINING}
+    found = _noted(found, cone_note(claim, choice) if found.verdict in alike else "")
     found = _noted(found, rising_lead(claim, other, choice))
     return Result(
         claim,
@@ -193,6 +201,7 @@ def _judged(claim: Claim, choice: Chosen) -> Result:
         means=(one.judged_mean, one.against_mean),
         names=(claim.judged.label, other.label),
         shares=shares_of_lead(claim, other, choice),
+        range_from=one.span.measured_in,
         flips_at=flips_at(one.verdict, one.fraction),
     )
 

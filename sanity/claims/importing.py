@@ -3,9 +3,11 @@
 An imported score never stands next to an own one in a comparison: a claim is judged by one run or the
 other. It is judged by an imported one where the own scores leave it open or are of another scale than the
 claim's, and the imported ones are of that scale. A kept run may hold some arms on fewer seeds than others, by
-its plan or since it is kept in parts: they are compared on the seeds that they share. Pilot seeds are the
-exception, since they judge nothing: they measure how far a metric reaches, and serve the scores of any run
-that has none.
+its plan or since it is kept in parts: they are compared on the seeds that they share.
+
+What judges nothing is the exception. Pilot seeds measure how far a metric reaches, and serve the scores of
+any run that has none. An SAE of a random transformer is what an equivalence is held against: it serves the
+scores that were measured on SAEs of the same size, on the same seeds.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from sanity.claims.evaluation import Result, evaluate_all
+from sanity.claims.budget import flat_metrics, trajectory
+from sanity.claims.choosing import Chosen, chosen
+from sanity.claims.evaluation import Result, evaluate_with
 from sanity.claims.gates import failed_metrics
 from sanity.claims.ledger import Ledger
 from sanity.claims.selection import Primary
@@ -32,18 +36,22 @@ class Imported:
     gates: pd.DataFrame
     primary: Primary
 
+    def choice(self, ledger: Ledger) -> Chosen:
+        """The run's scores, as they judge a ledger's claims."""
+        return chosen(
+            self.scores,
+            ledger,
+            primary=self.primary,
+            failed_gates=failed_metrics(self.gates),
+            on_shared_seeds=True,
+        )
+
 
 def with_imported(own: Sequence[Result], ledger: Ledger, imported: Sequence[Imported]) -> list[Result]:
     """The results, each replaced by that of the first imported run that can judge its claim as made."""
     results = list(own)
     for run in imported:
-        there = evaluate_all(
-            ledger,
-            run.scores,
-            primary=run.primary,
-            failed_gates=failed_metrics(run.gates),
-            on_shared_seeds=True,
-        )
+        there = evaluate_with(run.choice(ledger))
         results = [
             replace(other, imported=run.name) if _needed(one) and _fits(other) else one
             for one, other in zip(results, there, strict=True)
@@ -51,15 +59,55 @@ def with_imported(own: Sequence[Result], ledger: Ledger, imported: Sequence[Impo
     return results
 
 
-def with_pilots(scores: pd.DataFrame, ledger: Ledger, imported: Sequence[Imported]) -> pd.DataFrame:
-    """The scores and the imported pilot seeds of those experiments that have none among them."""
-    pilots = scores.loc[scores["seed"].isin(ledger.pilot_seeds), "experiment"].unique()
-    more = [
-        run.scores[run.scores["seed"].isin(ledger.pilot_seeds) & ~run.scores["experiment"].isin(pilots)]
-        for run in imported
-    ]
-    kept = [scores, *(rows.assign(imported=True) for rows in more if len(rows))]
-    return pd.concat(kept, ignore_index=True) if len(kept) > 1 else scores
+def choices_of(
+    scores: pd.DataFrame,
+    gates: pd.DataFrame,
+    ledger: Ledger,
+    primary: Primary,
+    imported: Sequence[Imported],
+) -> dict[str, Chosen]:
+    """The reader's own scores as they judge claims, by "", and those of imported runs, by their names.
+
+    Among the own ones, a metric that does not rise along training decides nothing.
+    """
+    scores = with_references(scores, ledger, imported)
+    snapshots, _ = trajectory(scores, {run.name: run.scores for run in imported})
+    failed, flat = failed_metrics(gates), flat_metrics(snapshots)
+    own = chosen(scores, ledger, primary=primary, failed_gates=failed, flat=flat)
+    return {"": own} | {run.name: run.choice(ledger) for run in imported}
+
+
+_OF_ONE_SIZE = ("metric", "seed", "architecture", "learning_rate", "l0_target", "d_sae", "samples")
+"""What a control shares with the trained arm that it is held against."""
+
+
+def with_references(scores: pd.DataFrame, ledger: Ledger, imported: Sequence[Imported]) -> pd.DataFrame:
+    """The scores with what judges nothing and was run elsewhere; its rows name the run in `imported`.
+
+    That is pilot seeds of the experiments that have none among the scores, and controls that were not run,
+    of the size of the trained arms among them.
+    """
+    more = []
+    for run in imported:
+        for rows in (_pilots(scores, run.scores, ledger), _controls(scores, run.scores, ledger)):
+            if len(rows):
+                more.append(rows.assign(imported=run.name))
+    return pd.concat([scores, *more], ignore_index=True) if more else scores
+
+
+def _pilots(scores: pd.DataFrame, there: pd.DataFrame, ledger: Ledger) -> pd.DataFrame:
+    known = scores.loc[scores["seed"].isin(ledger.pilot_seeds), "experiment"].unique()
+    return there[there["seed"].isin(ledger.pilot_seeds) & ~there["experiment"].isin(known)]
+
+
+def _controls(scores: pd.DataFrame, there: pd.DataFrame, ledger: Ledger) -> pd.DataFrame:
+    named = {one.arm.experiment for one in ledger.controls.values()} - {None, *scores["experiment"].unique()}
+    rows = there[there["experiment"].isin(named) & ~there["seed"].isin(ledger.pilot_seeds)]
+    columns = [name for name in _OF_ONE_SIZE if name in scores and name in rows]
+    trained = scores[scores["constraint"] == "trained"]
+    sizes = set(trained[columns].itertuples(index=False, name=None))
+    fits = [one in sizes for one in rows[columns].itertuples(index=False, name=None)]
+    return rows[fits]
 
 
 def _needed(own: Result) -> bool:

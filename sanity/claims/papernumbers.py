@@ -7,6 +7,7 @@ numbers against the margin, without an interval, and no verdict in our sense.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -64,33 +65,57 @@ def printed_score(claim: Claim, arm: ArmOf, metric: str) -> float:
     return float(found["mean"].iloc[0]) if len(found) and not arm.experiment else math.nan
 
 
-def on_printed_numbers(claim: Claim, ledger: Ledger) -> str:
-    """The claim held against the paper's own numbers at the ledger's margin; empty where it has none."""
+def printed_gaps(claim: Claim, ledger: Ledger) -> dict[str, float]:
+    """What the paper prints for a claim, by metric: its number, or by how much the judged arm is ahead.
+
+    Of several others the nearest; in the better direction. Metrics that it does not print are left out.
+    """
+    found = {}
+    for metric in metrics_of(claim):
+        judged = printed_score(claim, claim.judged, metric)
+        if not isinstance(claim, Value):
+            sign = 1.0 if ledger.metrics[metric].direction == "higher" else -1.0
+            others = claim.against if isinstance(claim, BestOfSeveral) else (claim.against,)
+            gaps = [sign * (judged - printed_score(claim, arm, metric)) for arm in others]
+            judged = math.nan if any(map(math.isnan, gaps)) else min(gaps)
+        if not math.isnan(judged):
+            found[metric] = judged
+    return found
+
+
+def on_printed_numbers(
+    claim: Claim, ledger: Ledger, gaps: Mapping[str, float], ranges: Mapping[str, float] | None = None
+) -> str:
+    """The claim held against the paper's own numbers at the margin that is used; empty where it has none.
+
+    Parameters
+    ----------
+    gaps
+        See `printed_gaps`.
+    ranges
+        Metric -> the range of which the margin is a share; where silent, that which the ledger declares.
+    """
     if isinstance(claim, Value):
-        value = printed_score(claim, claim.judged, claim.metric)
-        if math.isnan(value):
+        if claim.metric not in gaps:
             return ""
         low, high = claim.expected.low, claim.expected.high
-        inside = (low is None or value >= low) and (high is None or value <= high)
+        inside = (low is None or gaps[claim.metric] >= low) and (high is None or gaps[claim.metric] <= high)
         return "as expected" if inside else "outside the expected range"
-    found = {metric: _compared(claim, metric, ledger) for metric in metrics_of(claim)}
+    found = {}
+    for metric in metrics_of(claim):
+        entry = ledger.metrics[metric]
+        reach = (ranges or {}).get(metric, entry.range or math.nan)
+        sign = 1.0 if entry.direction == "higher" else -1.0
+        found[metric] = _compared(gaps[metric], sign, claim.margin.fraction * reach) if metric in gaps else ""
     if isinstance(claim, AllMetrics):
         labels = {name: ledger.metrics[name].label for name in found}
         return "; ".join(f"{labels[name]}: {words or 'not printed'}" for name, words in found.items())
     return found[claim.metric]
 
 
-def _compared(claim: Claim, metric: str, ledger: Ledger) -> str:
-    """One metric of a comparison: within the margin, or which arm is better, and by how much of it."""
-    assert not isinstance(claim, Value)
-    entry = ledger.metrics[metric]
-    sign = 1.0 if entry.direction == "higher" else -1.0
-    others = claim.against if isinstance(claim, BestOfSeveral) else (claim.against,)
-    judged = printed_score(claim, claim.judged, metric)
-    gaps = [sign * (judged - printed_score(claim, arm, metric)) for arm in others]
-    if any(map(math.isnan, gaps)):
-        return ""
+def _compared(gap: float, sign: float, margin: float) -> str:
+    """Within the margin, or which arm is better, and by how much."""
     # rounding, so that a gap of exactly one margin is not decided by the last bit
-    gap, margin = round(min(gaps), 6), round(claim.margin.fraction * float(entry.range or math.nan), 6)
+    gap, margin = round(gap, 6), round(margin, 6)
     word = "within the margin" if abs(gap) <= margin else "trained better" if gap > 0 else "baseline better"
-    return f"{word} ({sign * gap:+.3f}, margin {margin:g})"
+    return f"{word} ({sign * gap:+.3f}, margin {margin:.3g})"

@@ -157,12 +157,13 @@ def _stands(result: Result) -> str:
 
 
 def _margin(result: Result) -> str:
-    """The expected range, or the margin in the metric's units with its share of the range."""
+    """The expected range, or the margin in the metric's units: its share of the range, and whose that is."""
     if isinstance(result.claim, Value):
         low, high = result.claim.expected.low, result.claim.expected.high
         width = f"{low:g} to {high:g}" if None not in (low, high) else ""
         width = width or (f"at least {low:g}" if high is None else f"at most {high:g}")
     else:
-        share = f"{result.claim.margin.fraction:.0%} of the range"
+        measured = f", measured in {result.range_from}" if result.range_from else ""
+        share = f"{result.claim.margin.fraction:.0%} of the range{measured}"
         width = share if result.verdict.margin is None else f"{result.verdict.margin:.3g} ({share})"
     return f"{width}, {'blind' if is_blind(result.claim) else 'not blind'}"

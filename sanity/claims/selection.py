@@ -65,6 +65,17 @@ def rows_of(
     return _narrow(rows, asked, arm)
 
 
+def rows_at(
+    scores: pd.DataFrame, *, scope: Scope, metric: str, primary: Primary | None = None
+) -> pd.DataFrame:
+    """Every arm's rows on a metric where a scope is, of any architecture, L0 and rate; may be none."""
+    rows = scores[scores["metric"] == metric]
+    if scope.experiment is not None:
+        rows = rows[rows["experiment"] == scope.experiment]
+    place = scope.world_or_hook or (primary or {}).get(str(scope.experiment), {}).get("world_or_hook")
+    return rows if place is None else rows[rows["world_or_hook"] == place]
+
+
 def _narrow(rows: pd.DataFrame, asked: Mapping[str, Any], arm: ArmOf) -> pd.DataFrame:
     for column, wanted in asked.items():
         if wanted is None or (column in MORE_COLUMNS and column not in rows):

@@ -15,7 +15,7 @@ import pandas as pd
 from sanity.claims.choosing import Chosen
 from sanity.claims.schema import AllMetrics, ArmOf, BestOfSeveral, Comparison, Control, scope_of
 from sanity.claims.selection import NoRowsError
-from sanity.stats import HOLLOW, Verdict, Word, t_interval
+from sanity.stats import ALIKE_RANDOM, HOLLOW, Verdict, Word, t_interval
 
 BAR = 2.0
 """By how many margins the trained arm must be ahead of a control."""
@@ -28,6 +28,8 @@ class LeadOverControl:
 
     control: Control
     values: pd.Series | None
+    imported: str = ""
+    """The run that the control's scores are from, where it is not the reader's own."""
 
     def is_shown(self, margin: float) -> bool:
         """Whether the lead is shown to exceed twice the margin."""
@@ -42,7 +44,8 @@ class LeadOverControl:
         low, high = t_interval(self.values, confidence=CONFIDENCE) if len(self.values) > 1 else ("?", "?")
         ends = f" [{low:.3f}, {high:.3f}]" if len(self.values) > 1 else ""
         wanted = f"wanted is more than {BAR * margin:.3g}"
-        return f"trained is ahead of {self.control.label} by {self.values.mean():.3f}{ends}, {wanted}"
+        whose = f" (imported: {self.imported})" if self.imported else ""
+        return f"trained is ahead of {self.control.label}{whose} by {self.values.mean():.3f}{ends}, {wanted}"
 
 
 def leads_over_controls(
@@ -63,11 +66,14 @@ def leads_over_controls(
     found = []
     for one in known:
         own = {name: value for name, value in one.arm.model_dump().items() if value is not None}
-        judged, against = (
-            _on(seeds, claim, arm, metric, choice) for arm in (trained, ArmOf(**{**at, **own}))
-        )
-        values = None if judged is None or against is None else sign * (judged - against)
-        found.append(LeadOverControl(one, values))
+        arms = (trained, ArmOf(**{**at, **own}))
+        judged, against = (_on(seeds, claim, arm, metric, choice) for arm in arms)
+        if judged is None or against is None:
+            found.append(LeadOverControl(one, None))
+            continue
+        rows, _ = choice.rows(claim, arms[1], metric)
+        whose = rows["imported"].dropna().unique() if "imported" in rows else ()
+        found.append(LeadOverControl(one, sign * (judged - against), ", ".join(map(str, whose))))
     return tuple(found)
 
 
@@ -90,7 +96,8 @@ def if_sensitive(found: Verdict, leads: Iterable[LeadOverControl]) -> Verdict:
     run = [one for one in leads if one.values is not None]
     alike = [one for one in run if not one.is_shown(margin)]
     absent = [one for one in leads if one.values is None]
-    word: Word = HOLLOW if alike else found.verdict
+    untrained = any(one.control.arm.constraint == "untrained" for one in alike)
+    word: Word = HOLLOW if untrained else ALIKE_RANDOM if alike else found.verdict
     if not alike and any(one.control.required for one in absent):
         word = "inconclusive"
     notes = [found.qualifier, *(one.words(margin) for one in (*alike, *absent))]

@@ -83,13 +83,13 @@ def _share(trained: pd.Series, other: pd.Series, base: pd.Series | None) -> Rati
     return None if np.isnan(ratio.value) else ratio
 
 
-def lead_table(choice: Chosen, metrics: Mapping[str, str], arms: list[tuple[str, str]]) -> pd.DataFrame:
+def lead_table(metrics: Mapping[str, tuple[str, Chosen]], arms: list[tuple[str, str]]) -> pd.DataFrame:
     """Every baseline's share of the trained lead, metric by metric, next to the paper's.
 
     Parameters
     ----------
     metrics
-        Metric -> the experiment in which it is read, at that grid's first setting.
+        Metric -> the experiment in which it is read, at that grid's first setting, and a run's scores.
     arms
         Constraint and init of each baseline.
 
@@ -99,15 +99,17 @@ def lead_table(choice: Chosen, metrics: Mapping[str, str], arms: list[tuple[str,
         A row per metric, baseline and `over` ("untrained", "floor" or "paper": its printed scores over
         chance): `share`, `low`, `high`, `seeds`, `trained` (mean score), `lead` (of the trained arm over an
         untrained one), and for the metric `tells` (whether that lead is shown to exceed two margins of a
-        tenth of the range, by the rule of `sanity.claims.sensitivity`) and `why_not`.
+        tenth of the range, by the rule of `sanity.claims.sensitivity`, of the range that margins are taken
+        of) and `why_not`.
     """
     rows = []
     printed = _printed()
-    for metric, experiment in metrics.items():
+    for metric, (experiment, choice) in metrics.items():
         trained, untrained = (_rows_of(choice, metric, experiment, arm) for arm in (TRAINED, UNTRAINED))
         if trained is None:
             continue
-        about = {"metric": metric, **_tells(choice, metric, trained, untrained)}
+        reach, _ = choice.reach(Scope(experiment=experiment), metric)
+        about = {"metric": metric, **_tells(choice, metric, trained, untrained, MARGIN * reach)}
         for constraint, init in arms:
             arm = ArmOf(constraint=constraint, init=init)
             other = _rows_of(choice, metric, experiment, arm)
@@ -138,7 +140,7 @@ def _rows_of(choice: Chosen, metric: str, experiment: str, arm: ArmOf) -> pd.Dat
 
 
 def _tells(
-    choice: Chosen, metric: str, trained: pd.DataFrame, untrained: pd.DataFrame | None
+    choice: Chosen, metric: str, trained: pd.DataFrame, untrained: pd.DataFrame | None, margin: float
 ) -> dict[str, Any]:
     """Whether a metric can tell arms apart here, and why not."""
     entry = choice.ledger.metrics[metric]
@@ -149,7 +151,7 @@ def _tells(
         return {**facts, "tells": False, "why_not": "no untrained dictionary was run"}
     sign = 1.0 if entry.direction == "higher" else -1.0
     lead = sign * (trained.set_index("seed")["value"] - untrained.set_index("seed")["value"]).dropna()
-    facts["lead"], wanted = float(lead.mean()), BAR * MARGIN * float(entry.range or 1)
+    facts["lead"], wanted = float(lead.mean()), BAR * margin
     if len(lead) < 2:
         return {**facts, "tells": False, "why_not": "one seed cannot tell"}
     low = t_interval(lead, confidence=CONFIDENCE).low

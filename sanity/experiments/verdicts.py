@@ -14,21 +14,24 @@ from typing import Any
 import pandas as pd
 
 from sanity.claims import (
+    Chosen,
     Ledger,
     book_folder,
+    choices_of,
+    chosen,
     claims_table,
-    evaluate_all,
-    failed_metrics,
+    evaluate_with,
     gate_table,
     ledger_of,
     on_printed_numbers,
+    printed_gaps,
     read_ledger,
     repeated,
     result_rows,
     with_imported,
-    with_pilots,
+    with_references,
 )
-from sanity.claims.schema import metrics_of
+from sanity.claims.schema import Scope, metrics_of, scope_of
 from sanity.engine.cells import Cell, Cost, Result, Task, computes
 from sanity.engine.computing import compute
 from sanity.engine.store import LocalStore, missing, open_store, require
@@ -78,13 +81,13 @@ class Judging:
     ledger: Mapping[str, Any]
     metrics: Mapping[str, Metric]
     primary: Mapping[str, Mapping[str, Any]]
-    printed: Mapping[str, str]
-    """What the paper's own numbers would say at the ledger's margins, by claim."""
+    printed: Mapping[str, Mapping[str, float]]
+    """What the paper prints on each claim, by metric: see `sanity.claims.printed_gaps`."""
     imported: tuple[tuple[str, str], ...] = ()
     """Runs made elsewhere that judge what this profile cannot: name, and hash of the provenance."""
 
 
-@computes("verdicts", version=4)
+@computes("verdicts", version=5)
 def judge_claims(task: Task) -> None:
     """Every claim's verdict: `results` as data, and the front page's table `claims`."""
     scores, gates = task.inputs["scores"].table("scores"), task.inputs["gates"].table("gates")
@@ -99,11 +102,14 @@ def judged(
     """The verdicts as data and as the front page's table."""
     ledger = ledger_of(config.ledger, metrics=config.metrics)
     runs = [imported_run(name, sha256) for name, sha256 in config.imported]
-    scores = with_pilots(scores, ledger, runs)
-    own = evaluate_all(ledger, scores, primary=config.primary, failed_gates=failed_metrics(gates))
-    found = with_imported(own, ledger, runs)
+    own = choices_of(scores, gates, ledger, config.primary, runs)[""]
+    found = with_imported(evaluate_with(own), ledger, runs)
+    printed = {}
+    for claim in ledger.claims:
+        ranges = {metric: own.reach(scope_of(claim, metric), metric)[0] for metric in metrics_of(claim)}
+        printed[claim.id] = on_printed_numbers(claim, ledger, config.printed.get(claim.id, {}), ranges)
     rows = result_rows(found, profile=config.profile, gates=gates, imported=runs)
-    table = claims_table(found, profile=config.profile, gates=gates, printed=config.printed, imported=runs)
+    table = claims_table(found, profile=config.profile, gates=gates, printed=printed, imported=runs)
     return rows, table
 
 
@@ -142,7 +148,7 @@ def verdict_cells(plan: Plan, ledger: Ledger | None = None) -> VerdictCells:
             ledger.content,
             metrics,
             primary_of(plan.profile, ledger),
-            {claim.id: on_printed_numbers(claim, ledger) for claim in ledger.claims},
+            {claim.id: gaps for claim in ledger.claims if (gaps := printed_gaps(claim, ledger))},
             imported,
         ),
         inputs={"scores": scores, "gates": gates},
@@ -218,8 +224,27 @@ class VerdictTables:
     """Tables of scores and of gates that are not computed yet; what depends on them is open."""
     ledger: Ledger
     primary: Mapping[str, Mapping[str, Any]]
+    choices: Mapping[str, Chosen]
+    """The scores as they judge claims: the reader's own by "", those of imported runs by their names."""
+    imports: Mapping[str, str]
+    """Commit, machine and date of the imported runs, by their names."""
     found: list[Result]
     """What was read, for provenance."""
+
+    @property
+    def judged_by(self) -> dict[str, str]:
+        """Claim -> the imported run that judged it; empty for the reader's own."""
+        return {row["id"]: row["imported"] for row in self.results}
+
+
+def range_in_use(profile: Profile, scores: pd.DataFrame, experiment: str, metric: str) -> tuple[float, str]:
+    """The range that margins on a metric are shares of, and the run whose pilot seeds measured it.
+
+    Pilot seeds among `scores`, which are of `profile`, else an imported run's; else it is the declared one.
+    """
+    ledger, runs = book_ledger(), [imported_run(*one) for one in kept_runs(but=profile.name)]
+    with_pilots = with_references(scores, ledger, runs)
+    return chosen(with_pilots, ledger).reach(Scope(experiment=experiment), metric)
 
 
 def verdict_tables(
@@ -254,5 +279,7 @@ def verdict_tables(
         log.warning("%d scores have two values, so that claims on them are refused:\n%s", len(twice), twice)
     primary = cells.verdicts.config.primary
     runs = [imported_run(name, sha256) for name, sha256 in cells.verdicts.config.imported]
-    scores = with_pilots(scores, cells.ledger, runs)
-    return VerdictTables(scores, gates, rows, table, absent, cells.ledger, primary, found)
+    choices = choices_of(scores, gates, cells.ledger, primary, runs)
+    imports = {run.name: run.words for run in runs}
+    scores = choices[""].scores
+    return VerdictTables(scores, gates, rows, table, absent, cells.ledger, primary, choices, imports, found)

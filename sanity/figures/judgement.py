@@ -29,6 +29,7 @@ VERDICT_COLOURS = {
     "trained better": "#0072B2",
     "equivalent": "#009E73",
     "equivalent, but so is an untrained dictionary": "#9ad9c3",
+    "equivalent, but so is an SAE of a random transformer": "#9ad9c3",
     "baseline better": "#D55E00",
     "inconclusive": "#dddddd",
     "no range": "#ffffff",

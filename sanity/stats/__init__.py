@@ -1,6 +1,16 @@
 """Statistics over training seeds: paired differences, equivalence, power, and verdicts."""
 
-from sanity.stats.deciding import HOLLOW, UNDECIDED, WORDS, Verdict, Word, has_range, open_verdict
+from sanity.stats.deciding import (
+    ALIKE_RANDOM,
+    HOLLOW,
+    UNDECIDED,
+    WITHOUT_TRAINING,
+    WORDS,
+    Verdict,
+    Word,
+    has_range,
+    open_verdict,
+)
 from sanity.stats.equivalence import equivalence_curve, tost
 from sanity.stats.families import BestOf, best_of, holm
 from sanity.stats.interactions import Interaction, interaction
@@ -23,9 +33,11 @@ from sanity.stats.validity import GATE_COLUMNS, Gate, gate, gates, not_available
 from sanity.stats.verdicts import verdict, verdict_best_of, verdict_within
 
 __all__ = [
+    "ALIKE_RANDOM",
     "GATE_COLUMNS",
     "HOLLOW",
     "UNDECIDED",
+    "WITHOUT_TRAINING",
     "WORDS",
     "BestOf",
     "Gate",

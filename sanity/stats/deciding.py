@@ -1,9 +1,9 @@
 """What a verdict is, and the rules by which measured differences become one.
 
 `trained better`, `baseline better`, `equivalent`, `inconclusive`; `equivalent, but so is an untrained
-dictionary` where the metric does not see what training adds (`sanity.claims.sensitivity`); `no range` where
-it cannot tell arms apart, and `open` where there is no usable result. "Trained" is the arm that is judged
-and "baseline" whatever it is compared with.
+dictionary` (or an SAE of a random transformer) where the metric does not see what training adds
+(`sanity.claims.sensitivity`); `no range` where it cannot tell arms apart, and `open` where there is no usable
+result. "Trained" is the arm that is judged and "baseline" whatever it is compared with.
 
 The rules for the cases that textbooks leave out:
 
@@ -34,13 +34,17 @@ Word = Literal[
     "baseline better",
     "equivalent",
     "equivalent, but so is an untrained dictionary",
+    "equivalent, but so is an SAE of a random transformer",
     "inconclusive",
     "no range",
     "open",
 ]
 WORDS: tuple[Word, ...] = get_args(Word)
 HOLLOW: Word = "equivalent, but so is an untrained dictionary"
-UNDECIDED: frozenset[Word] = frozenset({HOLLOW, "inconclusive", "no range", "open"})
+ALIKE_RANDOM: Word = "equivalent, but so is an SAE of a random transformer"
+WITHOUT_TRAINING: frozenset[Word] = frozenset({HOLLOW, ALIKE_RANDOM})
+"""Equivalences that hold for a control, too."""
+UNDECIDED: frozenset[Word] = WITHOUT_TRAINING | {"inconclusive", "no range", "open"}
 
 # A range must exceed the band of two reseed SDs on either side of a score, or reseeding moves across it.
 RANGE_SDS = 4.0
@@ -88,8 +92,8 @@ class Verdict:
     @property
     def decisive(self) -> tuple[Interval | None, str]:
         """The interval that the verdict rests on, and its confidence in words."""
-        by_margin = self.verdict in ("equivalent", HOLLOW) and self.tight is not None
-        return (self.tight, "90 %") if by_margin else (self.interval, "95 %")
+        by_margin = self.verdict == "equivalent" or self.verdict in WITHOUT_TRAINING
+        return (self.tight, "90 %") if by_margin and self.tight is not None else (self.interval, "95 %")
 
 
 def open_verdict(qualifier: str, words: str, *, value: float | None = None, n_seeds: int = 0) -> Verdict:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from sanity.errors import BadInputError
-from sanity.stats.deciding import HOLLOW, Verdict, Word
+from sanity.stats.deciding import WITHOUT_TRAINING, Verdict, Word
 from sanity.stats.families import holm
 from sanity.stats.intervals import Interval
 
@@ -45,12 +45,12 @@ def _joint_word(parts: Mapping[str, Verdict], alpha: float) -> tuple[Word, str]:
     for name, part in parts.items():
         if part.verdict in ("open", "no range"):
             return part.verdict, f"{name}: {part.qualifier}"
-    hollow = [name for name, part in parts.items() if part.verdict == HOLLOW]
-    undecided = [name for name, part in parts.items() if part.verdict not in ("equivalent", HOLLOW)]
+    hollow = [name for name, part in parts.items() if part.verdict in WITHOUT_TRAINING]
+    undecided = [name for name, part in parts.items() if part.verdict != "equivalent" and name not in hollow]
     if undecided:
         return "inconclusive", f"not decided on {', '.join(undecided)}"
     if hollow:
-        return HOLLOW, f"on {', '.join(hollow)}"
+        return parts[hollow[0]].verdict, f"on {', '.join(hollow)}"
     same = all(part.qualifier == "identical" for part in parts.values())
     return "equivalent", "identical" if same else "on every metric"
 

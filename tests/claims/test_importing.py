@@ -16,13 +16,15 @@ from sanity.claims import (
     evaluate_all,
     result_rows,
     with_imported,
-    with_pilots,
+    with_references,
 )
 from sanity.experiments.verdicts import book_ledger
+from sanity.stats import ALIKE_RANDOM
 
 CLAIM = "soft-frozen-recovers-in-the-toy"
 PLACE = {"experiment": "synthetic_recovery", "world_or_hook": "constant", "architecture": "topk"}
 SIZE = {"subject": None, "d_in": 100, "n_features": 3200, "d_sae": 3200, "samples": 10_000}
+AT = {"sparse_probing": {"world_or_hook": "constant", "architecture": "topk", "l0_target": 20}}
 GATES = pd.DataFrame(columns=[*GATE_TABLE_COLUMNS])
 
 
@@ -107,9 +109,35 @@ def test_the_first_run_that_can_judge_a_claim_does(ledger: Ledger) -> None:
 def test_imported_pilot_seeds_serve_experiments_that_have_none(ledger: Ledger) -> None:
     pilots = frame([0.5, 0.52, 0.51], seeds=list(ledger.pilot_seeds), ceiling=0.6)
     own = frame([0.5, 0.52, 0.51])
-    together = with_pilots(own, ledger, [run(pd.concat([pilots, frame([0.1, 0.2, 0.3])]))])
+    together = with_references(own, ledger, [run(pd.concat([pilots, frame([0.1, 0.2, 0.3])]))])
     assert set(together["seed"]) == {0, 1, 2, *ledger.pilot_seeds}
     assert len(together) == len(own) + len(pilots)
     one = found(ledger, together)
     assert one.verdict.margin == pytest.approx(0.6 * one.claim.margin.fraction)
-    assert with_pilots(together, ledger, [run(pilots)]) is together
+    assert one.range_from == "elsewhere"
+    assert "measured in elsewhere" in claims_table([one])["margin or range"].iloc[0]
+    assert with_references(together, ledger, [run(pilots)]) is together
+
+
+def test_an_imported_control_of_the_same_size_is_what_an_equivalence_is_held_against(ledger: Ledger) -> None:
+    probing = {"experiment": "sparse_probing", "metric": "sparse_probing_top1", "d_sae": 2304}
+    own = pd.concat(
+        [
+            rows("trained", [0.80, 0.82, 0.81], **probing),
+            rows("frozen_decoder", [0.79, 0.82, 0.80], init="cov", **probing),
+            rows("untrained", [0.5, 0.52, 0.51], **probing),
+        ]
+    )
+    control = probing | {"experiment": "random_transformer", "world_or_hook": "of drawn weights"}
+    for values, size, word in (
+        ([0.79, 0.80, 0.80], {}, ALIKE_RANDOM),
+        ([0.50, 0.51, 0.50], {}, "equivalent"),
+        ([0.79, 0.80, 0.80], {"d_sae": 16384}, "equivalent"),  # of another size: it says nothing here
+    ):
+        together = with_references(own, ledger, [run(rows("trained", values, **(control | size)))])
+        (one,) = [
+            r for r in evaluate_all(ledger, together, primary=AT) if r.claim.id == "probing-frozen-decoder"
+        ]
+        assert one.verdict.verdict == word
+        assert ("imported: elsewhere" in one.verdict.words) is (not size)
+        assert ("control not run" in one.verdict.qualifier) is bool(size)

@@ -50,7 +50,7 @@ def five(seeds: int = 5, untrained: float = 0.1) -> pd.DataFrame:
 
 def compared(ledger: Ledger, frame: pd.DataFrame, **more: Any) -> dict[str, Paired]:
     choice = claims.chosen(frame, ledger, **{"primary": PRIMARY} | more)
-    return {one.claim.id: one for one in claims.comparisons(choice)}
+    return {one.claim.id: one for one in claims.comparisons({"": choice}, {})}
 
 
 def test_a_failed_gate_leaves_no_margin_at_which_anything_is_concluded(ledger: Ledger) -> None:

@@ -8,9 +8,18 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from sanity.claims import Ledger, Result, claims_table, evaluate
+from sanity.claims import (
+    GATE_TABLE_COLUMNS,
+    Ledger,
+    Result,
+    choices_of,
+    claims_table,
+    evaluate,
+    evaluate_with,
+    trajectory,
+)
 from sanity.experiments.verdicts import book_ledger
-from sanity.stats import HOLLOW
+from sanity.stats import ALIKE_RANDOM, HOLLOW
 
 USUAL: dict[str, Any] = {
     "world_or_hook": "hook", "architecture": "topk", "init": "iso", "constraint": "trained", "floor": 0.5,
@@ -20,6 +29,7 @@ PROBING = {"experiment": "sparse_probing", "metric": "sparse_probing_top1"}
 EV = {"experiment": "real_activations", "metric": "explained_variance", "floor": 0.0}
 SOFT = "probing-frozen-decoder"
 TRAINED = [0.80, 0.82, 0.81]
+GATES = pd.DataFrame(columns=[*GATE_TABLE_COLUMNS])
 FROZEN = [0.79, 0.82, 0.80]
 
 
@@ -71,7 +81,7 @@ def test_without_an_untrained_dictionary_on_the_same_seeds_nothing_is_equivalent
 
 
 @pytest.mark.parametrize(
-    ("random", "word"), [([0.66, 0.68, 0.67], "equivalent"), ([0.76, 0.77, 0.75], HOLLOW)]
+    ("random", "word"), [([0.66, 0.68, 0.67], "equivalent"), ([0.76, 0.77, 0.75], ALIKE_RANDOM)]
 )
 def test_an_sae_of_a_random_transformer_is_a_control_like_any_other(
     ledger: Ledger, random: list[float], word: str
@@ -80,7 +90,7 @@ def test_an_sae_of_a_random_transformer_is_a_control_like_any_other(
     found = probed(ledger, untrained, rows(random, experiment="random_transformer"))
     assert found.verdict.verdict == word
     assert "not run" not in found.verdict.qualifier
-    assert ("random transformer" in found.verdict.qualifier) is (word == HOLLOW)
+    assert ("random transformer" in found.verdict.qualifier) is (word == ALIKE_RANDOM)
 
 
 def test_only_equivalences_are_held_against_controls_and_none_with_a_control(ledger: Ledger) -> None:
@@ -152,3 +162,32 @@ def test_a_claim_about_the_course_of_training_is_open_at_another_scale(ledger: L
     size = {"subject": "gemma-2-2b", "d_in": 2304, "d_sae": 73728, "samples": 500_000_000}
     full = judge(ledger, "lazy-ev-is-early", *(frame.assign(**size) for frame in frames))
     assert (full.verdict.verdict, full.supported) == ("equivalent", True)
+
+
+def snapshots(*gains: float, d_sae: int = 64) -> pd.DataFrame:
+    """A metric at 5 % and at the end of training, a seed for each gain."""
+    frames = [
+        rows([0.6] * len(gains), experiment="trajectory", samples=5, d_sae=d_sae),
+        rows([0.6 + one for one in gains], experiment="trajectory", samples=100, d_sae=d_sae),
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def test_a_metric_that_does_not_rise_along_training_decides_nothing(ledger: Ledger) -> None:
+    own = pd.concat([rows(TRAINED), rows(FROZEN, constraint="frozen_decoder", init="cov")])
+    for along, flat in (
+        (snapshots(0.1, 0.11, 0.12), False),
+        (snapshots(0.02, -0.02, 0.01), True),
+        (snapshots(0.0), False),  # one seed cannot tell
+    ):
+        choice = choices_of(pd.concat([own, along]), GATES, ledger, {}, [])[""]
+        (found,) = [one for one in evaluate_with(choice) if one.claim.id == SOFT]
+        assert (found.verdict.verdict == "no range") is flat
+        assert ("does not rise along training" in found.verdict.qualifier) is flat
+
+
+def test_snapshots_of_most_seeds_count_where_they_are_of_the_same_saes() -> None:
+    own, more, wider = snapshots(0.1), snapshots(0.1, 0.2), snapshots(0.1, 0.2, 0.3, d_sae=128)
+    assert trajectory(own, {"more": more, "wider": wider})[1] == "more"
+    assert trajectory(more, {"own": own})[1] == ""
+    assert trajectory(rows(TRAINED), {"more": more})[0].empty, "another run's say nothing of this one's arms"

@@ -97,7 +97,7 @@ def test_a_metric_tells_where_training_adds_two_margins(
     ledger: Ledger, untrained: float, tells: bool
 ) -> None:
     choice = chosen(_scores(untrained=untrained), ledger)
-    table = lead_table(choice, {"explained_variance": "real_activations"}, [("soft_frozen_decoder", "iso")])
+    table = lead_table({"explained_variance": ("real_activations", choice)}, ARMS)
     assert set(table["over"]) == {"untrained", "floor", "paper"}
     assert set(table["tells"]) == {tells}
     assert bool(table["why_not"].iloc[0]) is not tells
@@ -107,9 +107,12 @@ def test_a_metric_tells_where_training_adds_two_margins(
 
 def test_a_metric_that_failed_its_gate_tells_nothing(ledger: Ledger) -> None:
     choice = chosen(_scores(), ledger, failed_gates={"explained_variance": "broken"})
-    table = lead_table(choice, {"explained_variance": "real_activations"}, [("soft_frozen_decoder", "iso")])
+    table = lead_table({"explained_variance": ("real_activations", choice)}, ARMS)
     assert not table["tells"].any()
     assert set(table["why_not"]) == {"it failed its validity gate"}
+
+
+ARMS = [("soft_frozen_decoder", "iso")]
 
 
 def _scores(trained: float = 0.8, soft: float = 0.7, untrained: float = 0.4) -> pd.DataFrame:

@@ -87,9 +87,9 @@ class JudgedInterpretability(Eval):
     not_in_scores: ClassVar[frozenset[str]] = frozenset({"reseeds"})
     metrics: ClassVar = {
         "autointerp_judge": Metric(
-            "judged interpretability (accuracy)", "higher", 0.5, "0.5: shuffled descriptions",
-            "1: every context classified", gate=SHUFFLED_KIND,
-            reference="descriptions that are known to be right",
+            "judged interpretability (accuracy)", "higher", 0.5,
+            "0.5: chance, near which shuffled descriptions come", "1: every context classified",
+            gate=SHUFFLED_KIND, reference="descriptions that are known to be right",
         ),
         "autointerp_judge_shuffled": Metric(
             "judged accuracy with another's description", "none", 0.5, "0.5: chance",
