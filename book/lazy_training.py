@@ -54,6 +54,7 @@ from sanity import figures
 from sanity.evals import expected_max_cosine, smallest_cosine
 from sanity.evals.cone import EDGE
 from sanity.experiments import lazy_training
+from sanity.experiments.kept_tables import kept_tables
 from sanity.figures.style import line_above
 from sanity.models import Constraint
 from sanity.publishing import Markdown, count, open_chapter, span
@@ -351,6 +352,46 @@ Markdown(
     "sign of features: Adam moves every weight by about the learning rate. What releasing gains beyond noise is judged in "
     "[the verdicts](verdicts.html)."
 )
+
+# %% [markdown] tags=["if-shown"]
+# ### Do latents become more useful as the cone opens?
+#
+# The same arms, asked what their latents are good for: predicting a latent's activity from its highest contexts, and probing
+# with one latent or five. Few profiles run this, so it may be a run that is kept with the book.
+
+# %%
+uses = {
+    "autointerp_auroc": "interpretability (AUROC)",
+    "autointerp_auroc_token_matched": "the same, same word",
+    "sparse_probing_top1": "sparse probing, k = 1",
+    "sparse_probing_top5": "sparse probing, k = 5",
+}
+controls = kept_tables("controls")
+useful = read.scores("latents_over_tau") if "latents_over_tau" in page.profile.grids else pd.DataFrame()
+from_controls = useful.empty and controls is not None
+useful = controls.of("scores", "latents_over_tau") if from_controls else useful
+useful = with_tau(useful[useful["metric"].isin(uses)]) if len(useful) else useful
+
+# %% tags=["hide-input"]
+if len(useful):
+    gained = {
+        uses[metric]: (part.loc[part["tau"] == -1, "value"].mean() - part.loc[part["tau"] == 1, "value"].mean(),
+                       part.loc[part["tau"] == 0.8, "value"].mean() - part.loc[part["tau"] == 1, "value"].mean())
+        for metric, part in useful.groupby("metric", sort=False)
+    }  # fmt: skip
+    gain_words = "; ".join(
+        f"{name} {free:+.3f} from frozen to trained, {held:+.3f} of it at 0.8"
+        for name, (free, held) in gained.items()
+    )
+page.figure(
+    figures.latents_over_tau(useful, labels=uses),
+    finding=f"From the frozen to the trained decoder latents gain at most {max(free for free, _ in gained.values()):.3f} in use",
+    alt=f"Interpretability and sparse probing against tau. {gain_words}.",
+    caption=f"Real activations, {useful['samples'].max():,} tokens, {useful['d_sae'].max():,} latents, "
+    f"{count(useful['seed'].nunique(), 'seed')}. Dashed: the metric's floor. {gain_words[:1].upper()}{gain_words[1:]}."
+    + (f" Imported: {controls.words}." if from_controls else ""),
+    data=(useful, "latents_over_tau"),
+) if len(useful) else None
 
 # %% [markdown]
 # ## What a cone contains, and what it reaches

@@ -269,6 +269,46 @@ page.table(
 )
 
 # %% [markdown] tags=["if-shown"]
+# ### What a network without training has, and noise
+#
+# An SAE finds latents in whatever it is trained on. One that is trained on the activations of a transformer with random
+# weights, or on Gaussian noise of the same covariance, and then reads real text, shows how much of a score needs no feature of
+# a trained model at all.
+
+# %%
+nulls = {name: one for name, one in ledger.controls.items() if one.arm.experiment}
+read_on = {one.arm.experiment: one.label.removeprefix("an ") for one in nulls.values()}
+asked = sorted({metric for one in nulls.values() for metric in one.metrics})
+null_rows = scores[scores["experiment"].isin(read_on) & scores["metric"].isin(asked)]
+usual = scores["constraint"].isin(["trained", "untrained"]) & scores["metric"].isin(null_rows["metric"])
+setting = ["architecture", "l0_target", "learning_rate", "d_sae", "samples", "seed"]
+usual &= scores[setting].apply(tuple, axis=1).isin(set(null_rows[setting].itertuples(index=False, name=None)))
+usual &= scores["experiment"].isin(["interpretability", "judged_interpretability", "sparse_probing"]) & (
+    scores["init"] == "iso"
+)
+
+# %% tags=["hide-input"]
+if len(null_rows):
+    both = pd.concat([scores[usual], null_rows])
+    both["of"] = [
+        f"{figures.arm_words(row.constraint, row.init)}, {read_on[row.experiment]}" if row.experiment in read_on
+        else figures.arm_words(row.constraint, row.init)
+        for row in both.itertuples()
+    ]  # fmt: skip
+    page.publish(both.drop(columns="of"), "nulls")
+    values = both.groupby(["metric", "of"], sort=False)["value"].agg(["mean", "min", "max"])
+    told = values.apply(
+        lambda row: f"{row['mean']:.3f} ({row['min']:.3f} to {row['max']:.3f})", axis=1
+    ).unstack("of")
+    told.insert(0, "floor", both.groupby("metric")["floor"].mean().map("{:.2f}".format))
+whose = sorted(set(null_rows["imported"].dropna())) if "imported" in null_rows else []
+page.table(
+    told.rename(index=lambda name: ledger.metrics[name].label).rename_axis(index=None),
+    caption="Means over seeds, and their range. "
+    + (f"Imported: {', '.join(whose)}, at the size and on the seeds of this run." if whose else ""),
+) if len(null_rows) else None
+
+# %% [markdown] tags=["if-shown"]
 # ### Do they rise along training?
 #
 # A metric that does not rise along one arm's own training (the 90 % interval of what it gains holds 0) cannot rank arms

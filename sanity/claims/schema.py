@@ -139,6 +139,8 @@ class Control(_Entry):
     """Those that it says something about; empty: all."""
     required: bool = True
     """Whether no equivalence stands where it was not run; else it is said that it was not."""
+    decides: bool = True
+    """Whether an equivalence falls where the trained arm is not told from it; else its lead is only shown."""
 
     def is_arm(self, arm: ArmOf) -> bool:
         """Whether an arm of a comparison is this control."""

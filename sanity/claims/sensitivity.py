@@ -92,7 +92,7 @@ def if_sensitive(found: Verdict, leads: Iterable[LeadOverControl]) -> Verdict:
     """The verdict, where an equivalence stands only if every control is told from the trained arm."""
     if found.verdict != "equivalent" or found.margin is None:
         return found
-    leads, margin = list(leads), found.margin
+    leads, margin = [one for one in leads if one.control.decides], found.margin
     run = [one for one in leads if one.values is not None]
     alike = [one for one in run if not one.is_shown(margin)]
     absent = [one for one in leads if one.values is None]

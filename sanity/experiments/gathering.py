@@ -111,8 +111,8 @@ def _rows(part: Part, entry: Mapping[str, Any], results: Mapping[str, Result]) -
     """The scores of a part; none where they are missing or do not count."""
     result, curve = results.get(part.scores), results.get(part.curve)
     nothing = pd.DataFrame()
-    if result is None or (part.curve and curve is None):
-        return nothing
+    if result is None or (part.curve and (curve is None or "curve.parquet" not in curve.files)):
+        return nothing  # what was made and not trained (an MLP's own neurons, say) has no curve
     if "facts.json" in result.files and result.json("facts").get("counts") is False:
         return nothing
     scores = result.table("scores")

@@ -13,7 +13,7 @@ from sanity.figures.lazy import (
     laziness_trajectories,
     trajectories_by_frequency,
 )
-from sanity.figures.lazy_cones import cone_laws, quantile_bars, tau_sweep
+from sanity.figures.lazy_cones import cone_laws, latents_over_tau, quantile_bars, tau_sweep
 from sanity.figures.objectives import recovery_by_objective
 from sanity.figures.probing import probing_by_arm, probing_by_group, probing_by_k, probing_leads
 from sanity.figures.recovery import (
@@ -53,6 +53,7 @@ __all__ = [
     "judged_latents",
     "known_concepts",
     "latents_in_use",
+    "latents_over_tau",
     "laziness_trajectories",
     "leaving_the_truth",
     "margins_of_equivalence",

@@ -185,3 +185,21 @@ def _tau_axis(ax: Axes) -> None:
     )
     ax.axvline(PAPERS_TAU, color="#CC79A7", linewidth=1, zorder=1.5)
     ax.tick_params(axis="x", labelsize="small")
+
+
+@with_data
+def latents_over_tau(scores: pd.DataFrame, *, labels: Mapping[str, str]) -> Figure:
+    """One panel per metric of latents, over tau: scores with a column `tau`, of one or more seeds."""
+    shown = [name for name in labels if name in set(scores["metric"])]
+    figure, axes = plt.subplots(
+        1, len(shown), figsize=(min(WIDE, 2.9 * len(shown)), 3.2), squeeze=False, layout="constrained"
+    )
+    for ax, metric in zip(axes[0], shown, strict=True):
+        _line(ax, scores, metric, labels[metric], BLACK)
+        floor = scores.loc[scores["metric"] == metric, "floor"].mean()
+        reference(ax, float(floor), "floor", kind="floor")
+        ax.set_title(labels[metric], fontsize="small")
+        ax.set_ylim(0.45, 1.0)
+        _tau_axis(ax)
+    figure.supxlabel("tau, the smallest cosine to init that is allowed", fontsize="small")
+    return figure

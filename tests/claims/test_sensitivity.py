@@ -13,9 +13,12 @@ from sanity.claims import (
     Ledger,
     Result,
     choices_of,
+    chosen,
     claims_table,
+    comparisons,
     evaluate,
     evaluate_with,
+    sensitivity_table,
     trajectory,
 )
 from sanity.experiments.verdicts import book_ledger
@@ -91,6 +94,17 @@ def test_an_sae_of_a_random_transformer_is_a_control_like_any_other(
     assert found.verdict.verdict == word
     assert "not run" not in found.verdict.qualifier
     assert ("random transformer" in found.verdict.qualifier) is (word == ALIKE_RANDOM)
+
+
+def test_a_control_that_does_not_decide_is_shown_and_takes_nothing_away(ledger: Ledger) -> None:
+    untrained = rows([0.6, 0.62, 0.61], constraint="untrained")
+    noise = rows(TRAINED, experiment="trained_on_noise")
+    assert probed(ledger, untrained, noise).verdict.verdict == "equivalent"
+    frozen = rows(FROZEN, constraint="frozen_decoder", init="cov")
+    choice = chosen(pd.concat([rows(TRAINED), frozen, untrained, noise]), ledger)
+    table = sensitivity_table(comparisons({"": choice}, {}))
+    lead = table.set_index("control").loc["an SAE trained on noise of the same covariance"]
+    assert (lead["lead"], bool(lead["shown"])) == (0.0, False)
 
 
 def test_only_equivalences_are_held_against_controls_and_none_with_a_control(ledger: Ledger) -> None:

@@ -112,6 +112,16 @@ def test_the_sweep_runs_from_frozen_to_free() -> None:
     assert left > right, "frozen on the left, free on the right"
 
 
+def test_uses_of_latents_over_tau_have_a_panel_each_and_their_floor() -> None:
+    taus = [1.0, 0.8, -1.0]
+    rows = scores({"autointerp_auroc": 0.8, "sparse_probing_top1": 0.6}, taus, place="hook", noise=False)
+    labels = {"autointerp_auroc": "AUROC", "sparse_probing_top1": "probing", "sparse_probing_top5": "not run"}
+    figure = figures.latents_over_tau(rows.assign(floor=0.5), labels=labels)
+    assert [ax.get_title() for ax in figure.axes] == ["AUROC", "probing"]
+    assert lines(figure, 0)["AUROC"] == [0.8] * 3
+    assert lines(figure, 1)["probing"] == [0.6] * 3
+
+
 def test_cones_and_seeds() -> None:
     exact = pd.DataFrame(
         {"size": "a", "d_in": 10, "d_sae": 20, "tau": [0.0, 0.8, 1.0], "cone_reach": [1.0, 0.8, 0.3],
