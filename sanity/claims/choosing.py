@@ -6,6 +6,7 @@ others are judged and never set a margin. Without pilot seeds the range declared
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -49,10 +50,18 @@ class Chosen:
     flat: Mapping[str, str] = field(default_factory=dict)
     """Metrics that do not rise along training, and why they cannot rank arms: none decides a comparison."""
 
+    @functools.cached_property
+    def _by_metric(self) -> dict[str, pd.DataFrame]:
+        return {str(name): rows for name, rows in self.scores.groupby("metric", sort=False)}
+
+    def of(self, metric: str) -> pd.DataFrame:
+        """The rows of a metric; all where it has none, so that what asks for them says so."""
+        return self._by_metric.get(metric, self.scores)
+
     def rows(self, claim: Claim, arm: ArmOf, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The arm's rows on judged seeds and on pilot seeds."""
         scope = scope_of(claim, metric)
-        rows = rows_of(self.scores, scope=scope, arm=arm, metric=metric, primary=self.primary)
+        rows = rows_of(self.of(metric), scope=scope, arm=arm, metric=metric, primary=self.primary)
         pilot = rows["seed"].isin(self.ledger.pilot_seeds)
         return rows[~pilot].assign(arm=arm.label), rows[pilot].assign(arm=arm.label)
 
@@ -82,7 +91,7 @@ class Chosen:
 
         Floor and ceiling are those of the task: pilot seeds of any arm measure them for all arms.
         """
-        rows = rows_at(self.scores, scope=scope, metric=metric, primary=self.primary)
+        rows = rows_at(self.of(metric), scope=scope, metric=metric, primary=self.primary)
         pilots = rows[rows["seed"].isin(self.ledger.pilot_seeds)]
         span = self._distance(pilots, metric)
         if span is None:

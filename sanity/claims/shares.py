@@ -132,7 +132,7 @@ def lead_table(metrics: Mapping[str, tuple[str, Chosen]], arms: list[tuple[str, 
 def _rows_of(choice: Chosen, metric: str, experiment: str, arm: ArmOf) -> pd.DataFrame | None:
     try:
         scope = Scope(experiment=experiment)
-        rows = rows_of(choice.scores, scope=scope, arm=arm, metric=metric, primary=choice.primary)
+        rows = rows_of(choice.of(metric), scope=scope, arm=arm, metric=metric, primary=choice.primary)
     except NoRowsError:
         return None
     rows = rows[~rows["seed"].isin(choice.ledger.pilot_seeds)]

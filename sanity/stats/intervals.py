@@ -7,12 +7,14 @@ covers 71 to 84 % where 95 % is claimed.
 
 from __future__ import annotations
 
+import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy import stats
+from scipy import special, stats
 
 from sanity.errors import BadInputError
 from sanity.stats.pairing import ROUNDING, Numbers, constant, identical, vector
@@ -42,8 +44,8 @@ def t_interval(differences: Numbers, *, confidence: float = 0.95) -> Interval:
     mean = float(values.mean())
     if constant(values):
         return Interval(mean, mean)
-    low, high = stats.t.interval(confidence, values.size - 1, loc=mean, scale=stats.sem(values))
-    return Interval(float(low), float(high))
+    half = float(special.stdtrit(values.size - 1, (1 + confidence) / 2)) * _standard_error(values)
+    return Interval(mean - half, mean + half)
 
 
 def t_test(differences: Numbers, *, bound: float = 0.0, alternative: str = "two-sided") -> float:
@@ -58,7 +60,14 @@ def t_test(differences: Numbers, *, bound: float = 0.0, alternative: str = "two-
         above, below = excess > ROUNDING, excess < -ROUNDING
         holds = {"two-sided": above or below, "greater": above, "less": below}[alternative]
         return 0.0 if holds else 1.0
-    return float(stats.ttest_1samp(values, bound, alternative=alternative).pvalue)
+    t = (float(values.mean()) - bound) / _standard_error(values)
+    tails = {"two-sided": (-abs(t), 2), "greater": (-t, 1), "less": (t, 1)}
+    tail, sides = tails[alternative]
+    return sides * float(special.stdtr(values.size - 1, tail))
+
+
+def _standard_error(values: Float[np.ndarray, " seeds"]) -> float:
+    return float(np.std(values, ddof=1)) / math.sqrt(values.size)
 
 
 def sign_flip(differences: Numbers, *, draws: int = 9_999, seed: int = 0) -> float:
@@ -70,6 +79,12 @@ def sign_flip(differences: Numbers, *, draws: int = 9_999, seed: int = 0) -> flo
     values = vector(differences, what="the differences")
     if values.size < 2 or identical(values):
         return 1.0
+    return _sign_flip(tuple(values.tolist()), draws, seed)
+
+
+@functools.lru_cache(maxsize=4096)  # a verdict at sixty margins has one
+def _sign_flip(numbers: tuple[float, ...], draws: int, seed: int) -> float:
+    values = np.asarray(numbers)
     resamples = 2**values.size if values.size <= EXACT_SEEDS else draws
     test = stats.permutation_test(
         (values,), np.mean, permutation_type="samples", n_resamples=resamples, vectorized=True, rng=seed
