@@ -1,4 +1,4 @@
-"""The card's step, on a processor: the numbers of the ordinary one, in stacks, and without a read."""
+"""The card's step, on a processor: the numbers of the ordinary one, in stacks."""
 
 from __future__ import annotations
 
@@ -53,27 +53,6 @@ def test_a_stack_of_transcoders(architecture: Architecture, objective: Any) -> N
     alone = train(arms, stream, steps=12, training=ALL_AT_ONCE)
     together = train(arms, stream, steps=12, training=ALL_AT_ONCE, card=True)
     assert 0 < apart(together, alone) < 1e-12
-
-
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
-@pytest.mark.parametrize("training", [FAST, ALL_AT_ONCE], ids=["plain", "auxiliary, clip, decay"])
-def test_a_step_reads_nothing_back(
-    architecture: Architecture, stream: Any, training: Training, precision: str
-) -> None:
-    stack = stack_of(arms_of(architecture), stream, training, precision)
-    batches = [stream.batch(step) for step in range(3)]
-    with torch.no_grad(), no_host_reads() as seen:
-        for x in batches:
-            stack.learn(x)
-    assert seen.operations > 100
-    assert [one.step for one in stack.learners] == [3] * 6
-
-
-def test_a_step_that_reads_is_noticed(stream: Any) -> None:
-    """The check above sees what the ordinary step does."""
-    (learner,) = stack_of([Arm(TopK(3), 24)], stream).learners
-    with torch.no_grad(), pytest.raises(AssertionError, match="_local_scalar_dense"), no_host_reads():
-        learner.learn(stream.batch(0))
 
 
 def test_what_is_not_stacked_is_trained_by_itself_and_said(stream: Any, caplog: Any) -> None:

@@ -1,0 +1,118 @@
+"""What a card needs of a step, on a processor: no read by the host, few operations, and nothing that moves."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from card_arms import ALL_AT_ONCE, FAST, arms_of, stack_of
+from card_graph import changed, recorded, tensors_of
+from test_transcoders import SmallPairs
+
+from sanity.baselines import Untrained
+from sanity.data import SyntheticSpec, SyntheticStream, SyntheticWorld
+from sanity.models import Architecture, Arm, TopK, Training
+from sanity.models.card.capture import WARM_UP, Repeated
+from sanity.models.card.stack import Stack
+from sanity.models.card.step import step as step_of
+from sanity.models.loop import Loop
+from sanity.models.objectives import AffineSkip
+from sanity.testing.host_reads import HostReads, no_host_reads
+
+MOST = {"topk": 460, "batchtopk": 530, "matryoshka": 585, "jumprelu": 580, "relu": 545}
+"""Operations of a step with everything on, views included; a card launches some half of them."""
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("training", [FAST, ALL_AT_ONCE], ids=["plain", "auxiliary, clip, decay"])
+def test_a_step_reads_nothing_back(
+    architecture: Architecture, stream: Any, training: Training, precision: str
+) -> None:
+    stack = stack_of(arms_of(architecture), stream, training, precision)
+    batches = [stream.batch(step) for step in range(3)]
+    with torch.no_grad(), no_host_reads() as seen:
+        for x in batches:
+            stack.learn(x)
+    assert 100 < seen.operations / 3 <= MOST[architecture.name] - 120 * (training is FAST)
+    assert [one.step for one in stack.learners] == [3] * 6
+
+
+def test_a_step_that_reads_is_noticed(stream: Any) -> None:
+    """The check above sees what the ordinary step does."""
+    (learner,) = stack_of([Arm(TopK(3), 24)], stream).learners
+    with torch.no_grad(), pytest.raises(AssertionError, match="_local_scalar_dense"), no_host_reads():
+        learner.learn(stream.batch(0))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_step_needs_nothing_of_the_host(architecture: Architecture, stream: Any, precision: str) -> None:
+    """On tensors without numbers, which stand for a card's: any that is made elsewhere is noticed."""
+    stack = stack_of(arms_of(architecture), stream, ALL_AT_ONCE, precision)
+    state = changed(stack.state, lambda tensor: tensor.to("meta"))
+    with torch.no_grad(), no_host_reads():
+        step_of(state)
+
+
+def synthetic() -> SyntheticStream:
+    """Batches as a card draws them."""
+    world = SyntheticWorld.from_spec(SyntheticSpec(d_in=8, n_features=40, expected_l0=4.0))
+    world.in_places = True
+    return SyntheticStream(world, batch_size=32, seed=0)
+
+
+def test_between_recorded_steps_the_loop_reads_nothing(architecture: Architecture) -> None:
+    """Twice as many steps wait for no more numbers, draws and passive arms included."""
+    stream, arms = synthetic(), [*arms_of(architecture), Arm(architecture, 24, Untrained(), seed=9)]
+    reads = []
+    for last in (12, 24):
+        loop = Loop(stream, last, ALL_AT_ONCE, card=True)
+        loop.recorded = {0, 4, last}
+        # A processor looks at every batch for numbers that are not finite, a card at recorded steps only.
+        unlooked = mock.patch("sanity.models.loop._checked", lambda stream, step, x, width, looks: x)
+        at: list[int] = []
+        told = mock.patch.object(Stack, "read", autospec=True, side_effect=noting(at))
+        with torch.no_grad(), unlooked, told, HostReads() as seen:
+            loop.run(arms)
+        assert at == [0, 1, 4, 5, last], "before and after the recorded steps, and at the end"
+        reads.append(seen.names)
+    assert reads[0] == reads[1]
+    assert len(reads[0]) > 5, "at recorded steps it does read"
+
+
+def noting(steps: list[int]) -> Any:
+    """`Stack.read`, which notes when it was called."""
+    read = Stack.read
+
+    def noted(stack: Stack) -> Any:
+        steps.append(stack.learners[0].step)
+        return read(stack)
+
+    return noted
+
+
+@pytest.mark.parametrize("training", [FAST, ALL_AT_ONCE], ids=["plain", "auxiliary, clip, decay"])
+@pytest.mark.parametrize("paired", [False, True], ids=["an SAE", "a transcoder"])
+def test_a_replayed_step_is_the_step(
+    architecture: Architecture, stream: Any, training: Training, paired: bool
+) -> None:
+    """The recorded operations of one step, done again on the batches after it; nothing moves meanwhile."""
+    stream, arms = SmallPairs() if paired else stream, arms_of(architecture)
+    if paired:
+        arms = [dataclasses.replace(arm, objective=AffineSkip()) for arm in arms]
+    eager, replayed = (stack_of(arms, stream, training) for _ in range(2))
+    replayed._repeat = Repeated(replayed._repeat._work, recorded(replayed.state), "the step of a test")
+    places = [tensor.data_ptr() for tensor in tensors_of(replayed.state)]
+    views = [one.weights.W_dec.data_ptr() for one in replayed.learners]
+    with torch.no_grad():
+        for step in range(WARM_UP + 5):
+            given = (stream.batch(step), stream.targets(step)) if paired else (stream.batch(step),)
+            for stack in (eager, replayed):
+                stack.learn(*given)
+    assert places == [tensor.data_ptr() for tensor in tensors_of(replayed.state)]
+    assert views == [one.weights.W_dec.data_ptr() for one in replayed.learners]
+    assert len(places) > 30
+    for ours, theirs in zip(tensors_of(replayed.state), tensors_of(eager.state), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
