@@ -44,7 +44,7 @@ class Loop:
     training: Training
     probes: tuple[Probe, ...] = ()
     folders: Mapping[str, Path] = field(default_factory=dict)
-    """Where each arm's checkpoints go, by the arm's digest; an arm without one keeps none, nor waits for it."""
+    """Where each arm's checkpoints go, by the arm's digest; without one it keeps none, nor waits for it."""
     checkpoint_every_s: float | None = None
     precision: Precision = "float32"
     card: bool | None = None

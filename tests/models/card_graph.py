@@ -22,7 +22,7 @@ Work = Callable[[], None]
 
 
 class Recorded(TorchDispatchMode):
-    """Keeps the operations inside it; `replay` does them again, on the tensors from outside as they are then."""
+    """Keeps the operations inside it; `replay` does them again, on what the other tensors hold then."""
 
     def __init__(self) -> None:
         super().__init__()

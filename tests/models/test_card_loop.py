@@ -1,9 +1,9 @@
-"""What a card needs of a step, on a processor: no read by the host, few operations, and nothing that moves."""
+"""What a card needs of a step, on a processor: no read by the host, few operations, nothing that moves."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import pytest
@@ -15,7 +15,7 @@ from test_transcoders import SmallPairs
 from sanity.baselines import Untrained
 from sanity.data import SyntheticSpec, SyntheticStream, SyntheticWorld
 from sanity.models import Architecture, Arm, TopK, Training
-from sanity.models.card.capture import WARM_UP, Repeated
+from sanity.models.card.capture import WARM_UP, Repeated, cuda_graph
 from sanity.models.card.stack import Stack
 from sanity.models.card.step import step as step_of
 from sanity.models.loop import Loop
@@ -91,6 +91,40 @@ def noting(steps: list[int]) -> Any:
         return read(stack)
 
     return noted
+
+
+class Refused:
+    """A capture that does not end, on a stream of its own, as PyTorch leaves it."""
+
+    streams: ClassVar[list[str]] = []
+
+    def __init__(self, graph: Any, pool: Any) -> None:
+        self.graph = graph
+
+    def __enter__(self) -> None:
+        self.streams.append("the capture's")
+
+    def __exit__(self, *raised: Any) -> None:
+        raise RuntimeError("operation failed due to a previous error during capture")
+
+
+def test_a_capture_that_fails_leaves_the_stream_and_no_graph(monkeypatch: Any, caplog: Any) -> None:
+    made: list[mock.Mock] = []
+    Refused.streams[:] = ["the usual one"]
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: made.append(mock.Mock()) or made[-1])
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: Refused.streams[-1])
+    monkeypatch.setattr(torch.cuda, "set_stream", Refused.streams.append)
+    monkeypatch.setattr(torch.cuda, "graph", Refused)
+    monkeypatch.setattr("sanity.models.card.capture._pool", lambda: None)
+    used: list[str] = []
+    repeat = Repeated(lambda: used.append(Refused.streams[-1]), cuda_graph, "the step of an arm")
+    for _ in range(WARM_UP + 2):
+        repeat()
+    before, after = ["the usual one"] * WARM_UP, ["the usual one"] * 2
+    assert used == [*before, "the capture's", *after]
+    made[0].reset.assert_called_once()
+    assert "is not captured as a CUDA graph" in caplog.text
 
 
 @pytest.mark.parametrize("training", [FAST, ALL_AT_ONCE], ids=["plain", "auxiliary, clip, decay"])
