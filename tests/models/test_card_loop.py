@@ -14,6 +14,7 @@ from test_transcoders import SmallPairs
 
 from sanity.baselines import Untrained
 from sanity.data import SyntheticSpec, SyntheticStream, SyntheticWorld
+from sanity.data.circuit import Circuit, CircuitSpec, CircuitStream
 from sanity.models import Architecture, Arm, TopK, Training
 from sanity.models.card.capture import WARM_UP, Repeated, cuda_graph
 from sanity.models.card.stack import Stack
@@ -56,18 +57,22 @@ def test_a_step_needs_nothing_of_the_host(architecture: Architecture, stream: An
         step_of(state)
 
 
-def synthetic() -> SyntheticStream:
-    """Batches as a card draws them."""
-    world = SyntheticWorld.from_spec(SyntheticSpec(d_in=8, n_features=40, expected_l0=4.0))
+def as_a_card_draws(paired: bool) -> Any:
+    """Batches of a synthetic world, or of a circuit of its features."""
+    spec = SyntheticSpec(d_in=8, n_features=40, expected_l0=4.0)
+    world = SyntheticWorld.from_spec(spec)
     world.in_places = True
+    if paired:
+        return CircuitStream(Circuit(CircuitSpec(spec, d_out=6), world), batch_size=32, seed=0)
     return SyntheticStream(world, batch_size=32, seed=0)
 
 
-def test_between_recorded_steps_the_loop_reads_nothing(architecture: Architecture) -> None:
+@pytest.mark.parametrize("paired", [False, True], ids=["SAEs", "transcoders"])
+def test_between_recorded_steps_the_loop_reads_nothing(architecture: Architecture, paired: bool) -> None:
     """Twice as many steps wait for no more numbers, draws and passive arms included."""
-    stream, arms = synthetic(), [*arms_of(architecture), Arm(architecture, 24, Untrained(), seed=9)]
-    reads = []
-    for last in (12, 24):
+    arms = [*arms_of(architecture), Arm(architecture, 24, Untrained(), seed=9)]
+    stream, reads = as_a_card_draws(paired), []
+    for last in (8, 12, 24):
         loop = Loop(stream, last, ALL_AT_ONCE, card=True)
         loop.recorded = {0, 4, last}
         # A processor looks at every batch for numbers that are not finite, a card at recorded steps only.
@@ -78,8 +83,8 @@ def test_between_recorded_steps_the_loop_reads_nothing(architecture: Architectur
             loop.run(arms)
         assert at == [0, 1, 4, 5, last], "before and after the recorded steps, and at the end"
         reads.append(seen.names)
-    assert reads[0] == reads[1]
-    assert len(reads[0]) > 5, "at recorded steps it does read"
+    assert reads[1] == reads[2], "once the first has filled what a process keeps"
+    assert len(reads[1]) > 5, "at recorded steps it does read"
 
 
 def noting(steps: list[int]) -> Any:
