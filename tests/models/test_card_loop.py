@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
+import logging
 from typing import Any, ClassVar
 from unittest import mock
 
 import pytest
 import torch
-from card_arms import ALL_AT_ONCE, FAST, arms_of, stack_of
+from card_arms import ALL_AT_ONCE, FAST, apart, arms_of, stack_of
 from card_graph import changed, recorded, tensors_of
 from test_transcoders import SmallPairs
 
 from sanity.baselines import Untrained
 from sanity.data import SyntheticSpec, SyntheticStream, SyntheticWorld
 from sanity.data.circuit import Circuit, CircuitSpec, CircuitStream
-from sanity.models import Architecture, Arm, TopK, Training
+from sanity.models import Architecture, Arm, TopK, Training, train
+from sanity.models.card import plain
 from sanity.models.card.capture import WARM_UP, Repeated, cuda_graph
-from sanity.models.card.stack import Stack
+from sanity.models.card.stack import Stack, operations
 from sanity.models.card.step import step as step_of
 from sanity.models.loop import Loop
 from sanity.models.objectives import AffineSkip
@@ -69,10 +72,10 @@ def as_a_card_draws(paired: bool) -> Any:
 
 @pytest.mark.parametrize("paired", [False, True], ids=["SAEs", "transcoders"])
 def test_between_recorded_steps_the_loop_reads_nothing(architecture: Architecture, paired: bool) -> None:
-    """Twice as many steps wait for no more numbers, draws and passive arms included."""
-    arms = [*arms_of(architecture), Arm(architecture, 24, Untrained(), seed=9)]
+    """Six steps more wait for no more numbers, draws and passive arms included."""
+    arms = [*arms_of(architecture)[::3], Arm(architecture, 24, Untrained(), seed=9)]
     stream, reads = as_a_card_draws(paired), []
-    for last in (8, 12, 24):
+    for last in (6, 8, 14):
         loop = Loop(stream, last, ALL_AT_ONCE, card=True)
         loop.recorded = {0, 4, last}
         # A processor looks at every batch for numbers that are not finite, a card at recorded steps only.
@@ -96,6 +99,23 @@ def noting(steps: list[int]) -> Any:
         return read(stack)
 
     return noted
+
+
+def test_a_step_that_cannot_be_captured_is_called(caplog: Any) -> None:
+    done: list[str] = []
+
+    def refuses(work: Any) -> Any:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    for capture, replayed in ((refuses, False), (lambda work: lambda: done.append("replay"), True)):
+        done.clear()
+        repeat = Repeated(lambda: done.append("call"), capture, "the step of an arm")
+        with caplog.at_level(logging.WARNING):
+            for _ in range(WARM_UP + 2):
+                repeat()
+        assert done == ["call"] * WARM_UP + ["replay" if replayed else "call"] * 2
+    assert len(caplog.records) == 1
+    assert "is not captured as a CUDA graph" in caplog.text
 
 
 class Refused:
@@ -155,3 +175,33 @@ def test_a_replayed_step_is_the_step(
     assert len(places) > 30
     for ours, theirs in zip(tensors_of(replayed.state), tensors_of(eager.state), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("error", [ImportError, OSError, AttributeError, RuntimeError])
+def test_without_kernels_plain_operations_stand_in(error: type[Exception], caplog: Any) -> None:
+    """A Triton that does not load says so in many ways; training goes on."""
+
+    def fails(name: str, *rest: Any) -> Any:
+        if "fused" in (rest[2] if len(rest) > 2 and rest[2] else ()):
+            raise error("libtriton: undefined symbol")
+        return usual(name, *rest)
+
+    usual = builtins.__import__
+    with mock.patch("builtins.__import__", fails):
+        assert operations.__wrapped__(torch.device("cuda"), 8) is plain
+    assert "undefined symbol): plain PyTorch stands in, and is slower" in caplog.text
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no graphics card")
+def test_a_card_replays_what_a_processor_computes(
+    architecture: Architecture, stream: Any, caplog: Any
+) -> None:
+    arms = arms_of(architecture)
+    here = train(arms, stream, steps=12, training=FAST, card=False)
+    stream.device = "cuda"
+    with caplog.at_level(logging.WARNING):
+        there = train(arms, stream, steps=12, training=FAST)
+    assert not caplog.records, "every kernel works, and the step is captured"
+    for run in there:
+        run.sae = run.sae.to(device="cpu")
+    assert apart(there, here) < 1e-3

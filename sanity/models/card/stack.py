@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sanity.engine.config import digest
-from sanity.errors import BadInputError
+from sanity.errors import BadInputError, reason_of
 from sanity.models.arm import Objective, PairedStream, Stream
 from sanity.models.card import plain
 from sanity.models.card.capture import Repeated, cuda_graph
@@ -171,8 +171,10 @@ def operations(device: torch.device, d: int) -> Any:
         return plain
     try:
         from sanity.models.card import fused
-    except ImportError as error:
-        log.warning("the card's kernels need Triton (%s): plain PyTorch stands in, and is slower", error)
+    except Exception as error:  # a Triton that is there and does not load fails in ways of its own
+        log.warning(
+            "the card's kernels need Triton (%s): plain PyTorch stands in, and is slower", reason_of(error)
+        )
         return plain
     return tried(fused, device, d)
 
