@@ -22,7 +22,7 @@ from sanity.models import Architecture, Arm, BatchTopK, Constraint, JumpReLU, Pl
 from sanity.models.card import plain
 from sanity.models.card.entries import Entries, Selection
 from sanity.models.card.stack import Stack, fitting
-from sanity.models.objectives import AffineSkip, Auxiliary, EvenEncoder, Restarts, TopKFirst
+from sanity.models.objectives import AffineSkip, Auxiliary, Resampling, Restarts, TopKFirst
 from sanity.models.selection import PerBatch, PerRow
 from sanity.testing.host_reads import no_host_reads
 
@@ -56,7 +56,7 @@ def test_a_stack_of_transcoders(architecture: Architecture, objective: Any) -> N
 
 def test_what_is_not_stacked_is_trained_by_itself_and_said(stream: Any, caplog: Any) -> None:
     others = [
-        Arm(TopK(3), 24, objective=EvenEncoder()),
+        Arm(TopK(3), 24, objective=Resampling()),
         Arm(TopK(3), 24, OneHalf()),
         Arm(Own(3), 24),
         Arm(TopK(3), 24, Untrained()),

@@ -94,8 +94,8 @@ def test_gradients_of_latents(dtype: torch.dtype, d_out: int, d_in: int) -> None
 
 @pytest.mark.parametrize("decoder", [True, False])
 @pytest.mark.parametrize("anchored", [True, False])
-@WIDTHS
-def test_the_move_of_a_matrix(dtype: torch.dtype, decoder: bool, anchored: bool, d: int) -> None:
+@pytest.mark.parametrize(("d", "blocks"), [(11, 1), (12, 3), (2304, 1), (2304, 2)])
+def test_the_move_of_a_matrix(dtype: torch.dtype, decoder: bool, anchored: bool, d: int, blocks: int) -> None:
     """A row that is antiparallel to its anchor among them, and an arm that does not learn."""
     unit = torch.nn.functional.normalize
     anchor = unit(drawn(3, 8, d, dtype=dtype), dim=2)
@@ -121,12 +121,14 @@ def test_the_move_of_a_matrix(dtype: torch.dtype, decoder: bool, anchored: bool,
         )
         moments[0][1, 0] = 0
         before = weight.clone()
-        move(weight, gradient, moments, adam, anchor if anchored else None, bound, decoder=decoder)
+        starts = anchor if anchored else None
+        move(weight, gradient, moments, adam, starts, bound, decoder=decoder, blocks=blocks)
         made.append((weight, moments[0][:2], moments[1][:2]))
         assert torch.equal(weight[2], before[2])
         assert not torch.equal(weight[:2], before[:2])
         if decoder and anchored:
-            assert float((weight[1] * anchor[1]).sum(1).min()) > 0.8 - 1e-6
+            parts, starts = (unit(one[1].view(8, blocks, -1), dim=2) for one in (weight, anchor))
+            assert float((parts * starts).sum(2).min()) > 0.8 - 1e-6
     for a, b in zip(*made, strict=True):
         agree(a, b)
 

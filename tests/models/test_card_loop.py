@@ -14,16 +14,17 @@ from card_arms import ALL_AT_ONCE, FAST, apart, arms_of, stack_of
 from card_graph import changed, recorded, tensors_of
 from test_transcoders import SmallPairs
 
-from sanity.baselines import Untrained
+from sanity.baselines import SoftFrozenBlocks, SoftFrozenDecoder, Untrained
 from sanity.data import SyntheticSpec, SyntheticStream, SyntheticWorld
 from sanity.data.circuit import Circuit, CircuitSpec, CircuitStream
-from sanity.models import Architecture, Arm, TopK, Training, train
+from sanity.errors import BadInputError
+from sanity.models import Architecture, Arm, Plain, TopK, Training, train
 from sanity.models.card import plain
 from sanity.models.card.capture import WARM_UP, Repeated, cuda_graph
 from sanity.models.card.stack import Stack, operations
 from sanity.models.card.step import step as step_of
 from sanity.models.loop import Loop
-from sanity.models.objectives import AffineSkip
+from sanity.models.objectives import AffineSkip, EvenEncoder, Incoherence
 from sanity.testing.host_reads import HostReads, no_host_reads
 
 MOST = {"topk": 460, "batchtopk": 530, "matryoshka": 585, "jumprelu": 580, "relu": 545}
@@ -99,6 +100,37 @@ def noting(steps: list[int]) -> Any:
         return read(stack)
 
     return noted
+
+
+def test_objectives_that_only_launch_are_part_of_the_step(architecture: Architecture, stream: Any) -> None:
+    """Next to arms without any, and to those whose decoder or encoder has no say in it."""
+    stream.dtype, arms = torch.float64, arms_of(architecture)[:6]
+    asked = (EvenEncoder(), Plain(), Incoherence(0.3), EvenEncoder(), Incoherence(0.1), Plain())
+    arms = [dataclasses.replace(arm, objective=one) for arm, one in zip(arms, asked, strict=True)]
+    alone = train(arms, stream, steps=12, training=ALL_AT_ONCE)
+    together = train(arms, stream, steps=12, training=ALL_AT_ONCE, card=True)
+    assert [len(run.stacked_with) for run in together] == [5] * 6
+    assert 0 < apart(together, alone) < 1e-12
+    stack, x = stack_of(arms, stream, ALL_AT_ONCE), stream.batch(0)
+    with torch.no_grad(), no_host_reads():
+        stack.learn(x)
+
+
+def test_cones_of_single_layers_are_part_of_the_step(architecture: Architecture, stream: Any) -> None:
+    """A crosscoder's; a row that they do not divide is told by the ordinary step, as ever."""
+    stream.dtype = torch.float64
+    cones = [SoftFrozenBlocks(cosine, blocks=n) for cosine, n in ((0.98, 2), (0.96, 2), (0.98, 4))]
+    arms = [Arm(architecture, 24, cone, learning_rate=1e-2) for cone in (*cones, SoftFrozenDecoder(0.98))]
+    alone = train(arms, stream, steps=12, training=ALL_AT_ONCE)
+    together = train(arms, stream, steps=12, training=ALL_AT_ONCE, card=True)
+    assert [len(run.stacked_with) for run in together] == [1, 1, 0, 0]
+    assert 0 < apart(together, alone) < 1e-12
+    for run, blocks in zip(together[:3], (2, 2, 4), strict=True):
+        rows, starts = (one.view(24, blocks, -1) for one in (run.sae.W_dec, run.initial_directions))
+        cosines = torch.cosine_similarity(rows, starts, dim=2)
+        assert float(cosines.min()) == pytest.approx(run.arm.constraint.cone, abs=1e-9)
+    with pytest.raises(BadInputError, match="3 layers of equal width"):
+        train([Arm(architecture, 24, SoftFrozenBlocks(blocks=3))], stream, steps=2, card=True)
 
 
 def test_a_step_that_cannot_be_captured_is_called(caplog: Any) -> None:

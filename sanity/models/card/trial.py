@@ -73,4 +73,7 @@ def _outcome(name: str, operation: Any, device: Any, d: int, dtype: torch.dtype)
     operation(weight, some(2, width, d), moments, adam, anchor, bound, decoder=True)
     again = weight.clone()  # how moments in bf16 are rounded hangs on the last bit
     operation(again, some(2, width, d), halves, adam, anchor, bound, decoder=True)
-    return [weight, *moments, again]
+    parted, fresh = weight.clone(), (some(2, width, d), some(2, width, d).square())
+    blocks = 2 if d % 2 == 0 else 1
+    operation(parted, some(2, width, d), fresh, adam, anchor, bound, decoder=True, blocks=blocks)
+    return [weight, *moments, again, parted]
