@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +14,36 @@ from torch.nn import functional
 from benchmarks.inputs import Shape
 
 KINDS = ("f32", "tf32", "bf16")
+ENVS = Path(__file__).parent / "envs"
+
+Step = Callable[[int], None]
+Given = Callable[[int], Tensor]
+"""The batch of a step."""
 
 
-def dense_torch(shape: Shape, given: list[Tensor], kind: str) -> Callable[[int], None]:
+def with_products(kind: str, step: Step) -> Step:
+    """A step whose products of float32 are those of tf32 where `kind` says so."""
+
+    def with_its_products(at: int) -> None:
+        torch.backends.cuda.matmul.allow_tf32 = kind == "tf32"
+        try:
+            step(at)
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = False
+
+    return with_its_products
+
+
+def product(shape: Shape, given: Given, kind: str) -> Step:
+    """What the encoder multiplies, once per step, from numbers that have their type already."""
+    x = given(0).to(torch.bfloat16 if kind == "bf16" else torch.float32)
+    W_enc, b_enc = x.new_ones(shape.m, shape.d).div_(shape.d), x.new_zeros(shape.m)
+    return with_products(kind, lambda at: [torch.addmm(b_enc, x, W_enc.T)].clear())
+
+
+def dense_torch(shape: Shape, given: Given, kind: str) -> Step:
     """A TopK step as one writes it: dense products, autograd, fused AdamW, projection and unit norm."""
-    device = given[0].device
+    device = given(0).device
     W_dec = nn.Parameter(functional.normalize(torch.randn(shape.m, shape.d, device=device), dim=1))
     W_enc = nn.Parameter(W_dec.detach().clone())
     b_enc = nn.Parameter(torch.zeros(shape.m, device=device))
@@ -29,35 +57,35 @@ def dense_torch(shape: Shape, given: list[Tensor], kind: str) -> Callable[[int],
             out = z @ W_dec + b_dec
         return (out.float() - x).square().sum(1).mean()
 
-    step = _stepping([W_enc, W_dec, b_enc, b_dec], W_dec, loss, given)
-
-    def with_its_products(at: int) -> None:
-        torch.backends.cuda.matmul.allow_tf32 = kind == "tf32"
-        try:
-            step(at)
-        finally:
-            torch.backends.cuda.matmul.allow_tf32 = False
-
-    return with_its_products
+    return with_products(kind, _stepping([W_enc, W_dec, b_enc, b_dec], W_dec, loss, given))
 
 
-def sparsify(shape: Shape, given: list[Tensor]) -> Callable[[int], None]:
+def find_sparsify() -> bool:
+    """Whether there is a sparsify: here, or in the environment that `make bench` makes for it."""
+    if importlib.util.find_spec("sparsify") is None:
+        # Last on the path: what both environments have, above all torch, is taken from this one.
+        sys.path += [str(where) for where in ENVS.glob("eai-sparsify/lib/python*/site-packages")]
+        importlib.invalidate_caches()
+    return importlib.util.find_spec("sparsify") is not None
+
+
+def sparsify(shape: Shape, given: Given) -> Step:
     """eai-sparsify's `SparseCoder` with its fused encoder and Triton decoder; it computes in bf16 itself."""
     from sparsify import SparseCoder, SparseCoderConfig
 
-    coder = SparseCoder(shape.d, SparseCoderConfig(num_latents=shape.m, k=shape.k), device=given[0].device)
+    coder = SparseCoder(shape.d, SparseCoderConfig(num_latents=shape.m, k=shape.k), device=given(0).device)
     return _stepping(list(coder.parameters()), coder.W_dec, lambda x: coder(x).fvu * shape.d, given)
 
 
 def _stepping(
-    parameters: list[nn.Parameter], W_dec: nn.Parameter, loss: Callable[[Tensor], Tensor], given: list[Tensor]
-) -> Callable[[int], None]:
+    parameters: list[nn.Parameter], W_dec: nn.Parameter, loss: Callable[[Tensor], Tensor], given: Given
+) -> Step:
     """A loss with the step that all have around it."""
     optimiser = torch.optim.AdamW(parameters, lr=3e-4, weight_decay=0.0, fused=True)
 
     def step(at: int) -> None:
         with torch.enable_grad():
-            loss(given[at % len(given)]).backward()
+            loss(given(at)).backward()
         assert W_dec.grad is not None
         with torch.no_grad():
             W_dec.grad.sub_(torch.linalg.vecdot(W_dec.grad, W_dec).unsqueeze(1) * W_dec)

@@ -29,7 +29,7 @@ def _by_shape(rows: Sequence[Row]) -> Iterable[tuple[str, list[Row]]]:
 
 def _shape(name: str, rows: list[Row], floor: float) -> str:
     """All implementations at one shape: times, and how often as fast ours is as the fastest other."""
-    others = [row["ms"] for row in rows if not row["name"].startswith("ours") and "ms" in row]
+    others = [row["ms"] for row in rows if not row["name"].startswith(("ours", "product")) and "ms" in row]
     lines = []
     for row in rows:
         if "failed" in row:
@@ -57,11 +57,12 @@ def _shape(name: str, rows: list[Row], floor: float) -> str:
 
 def _many(rows: list[Row]) -> str:
     lines = [
-        [str(row["arms"]), f"{row['ms']:.2f}", f"{row['arm_samples_per_s'] / 1e6:.2f} M"] if "ms" in row
-        else [str(row["arms"]), row["failed"], ""]
+        [str(row["arms"]), row["batches"], f"{row['ms']:.2f}", f"{row['arm_samples_per_s'] / 1e6:.2f} M"]
+        if "ms" in row
+        else [str(row["arms"]), row["batches"], row["failed"], ""]
         for row in rows
     ]  # fmt: skip
-    return _table(["arms", "ms per step", "arm-samples per second"], lines)
+    return _table(["arms", "batches", "ms per step", "arm-samples per second"], lines)
 
 
 def _checks(found: Row) -> str:

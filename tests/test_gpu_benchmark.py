@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # benchmarks/ is run from
 
 from benchmarks import gpu, gpu_parity, gpu_peers, gpu_report
 from benchmarks.inputs import Shape
+from sanity.models import BatchTopK
 
 TINY = Shape(d=16, m=64, batch=32, k=4)
 
@@ -49,9 +51,11 @@ def as_if_on_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.filterwarnings("ignore:CUDA is not available")
 def test_every_row_is_made_and_shown() -> None:
     known = gpu_peers.rates("cpu", size=1 << 10, n=16)
-    found = gpu.timed([TINY], "cpu", known)
+    found = gpu.timed([TINY], "cpu", known, time.monotonic() + 600)
     assert not [row for row in found["table"] + found["many"] if "failed" in row]
-    assert [row["arms"] for row in found["many"]] == [1, 3]
+    assert [(row["arms"], row["batches"], row["reads"]) for row in found["many"]] == [
+        (1, "given", 0), (1, "drawn", 0), (3, "given", 0), (3, "drawn", 0)
+    ]  # fmt: skip
     stacked = [
         row for row in found["table"] if row["name"].startswith("ours") and "one arm" not in row["name"]
     ]
@@ -62,7 +66,32 @@ def test_every_row_is_made_and_shown() -> None:
         found | {"rates": known, "parity": {"rows": [], "device": "", "steps": 0, "kernels": ""}}
     )
     assert all(f"| {row['name']} | 2.00 |" in text for row in found["table"])
-    assert "| 3 | 2.00 |" in text
+    assert "| 3 | drawn | 2.00 |" in text
+    rows = {row["name"]: row for row in found["table"]}
+    assert "| product alone, bf16 | 2.00 |  |" in text, "it is no step, and nothing is compared with it"
+    assert "ours, TopK, tf32" in rows
+
+
+@pytest.mark.usefixtures("as_if_on_a_card")
+def test_what_the_time_does_not_suffice_for_is_left_out_in_words() -> None:
+    known = {"copy": 1e12, "f32": 1e12, "tf32": 1e12, "bf16": 1e12}
+    found = gpu.timed([TINY], "cpu", known, time.monotonic() - 1)
+    rows = found["table"] + found["many"]
+    assert {row["failed"] for row in rows} == {"left out: the time was up"}
+    none = {"rows": [], "device": "", "steps": 0, "kernels": ""}
+    text = gpu_report.page(found | {"rates": known, "parity": none})
+    assert text.count("left out: the time was up") == len(rows)
+
+
+def test_sparsify_is_found_where_make_puts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_peers, "ENVS", tmp_path)
+    monkeypatch.setattr("sys.path", list(sys.path))
+    assert not gpu_peers.find_sparsify()
+    where = tmp_path / "eai-sparsify/lib/python3.12/site-packages"
+    (where / "sparsify").mkdir(parents=True)
+    (where / "sparsify/__init__.py").touch()
+    assert gpu_peers.find_sparsify()
+    assert sys.path[-1] == str(where), "after everything that this environment has"
 
 
 def test_the_floor_is_what_the_shape_needs() -> None:
@@ -87,3 +116,28 @@ def test_without_a_card_it_says_so_and_keeps_what_a_card_measured(
     (tmp_path / "gpu.json").write_text('{"card": "an H100"}')
     gpu.main()
     assert json.loads((tmp_path / "gpu.json").read_text()) == {"card": "an H100"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here `make bench-gpu` itself runs them on the card")
+def test_the_parity_part_runs_the_kernels_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By Triton's interpreter, which is slow: of one architecture."""
+    if "SANITY_TEST_TRITON" in os.environ:
+        sys.path.append(os.environ["SANITY_TEST_TRITON"])
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    pytest.importorskip("triton", reason="Triton is not installed: `make test` puts it where this finds it")
+    monkeypatch.setattr(gpu_parity, "KINDS", (BatchTopK(4),))
+    monkeypatch.setattr(gpu_parity, "STEPS", 2)
+    found = gpu_parity.parity("cpu")
+    assert found["kernels"] == "Triton's interpreter"
+    (row,) = found["rows"]
+    assert 0 < row["difference_kernels"] < 1e-4
+    assert row["difference_kernels"] != row["difference_plain"], "other sums, and so other rounding"
+    assert gpu_report.page({"card": None, "parity": found}).count("Triton's interpreter") == 1
+
+
+def test_make_brings_triton_to_the_benchmark() -> None:
+    """Without it the parity part has no kernels to run."""
+    lines = (Path(__file__).parent.parent / "Makefile").read_text("utf-8").splitlines()
+    (rule,) = [line for line in lines if line.startswith("bench-gpu:")]
+    assert "triton" in rule.partition("##")[0]

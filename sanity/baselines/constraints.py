@@ -100,6 +100,16 @@ class SoftFrozenBlocks(SoftFrozenDecoder):
     name: ClassVar[str] = "soft_frozen_blocks"
     title: ClassVar[str] = "soft-frozen decoder, layer by layer"
 
+    @property
+    @override
+    def cone(self) -> float | None:
+        return self.cosine if type(self).project is SoftFrozenBlocks.project else None
+
+    @property
+    @override
+    def cone_blocks(self) -> int:
+        return self.blocks
+
     @override
     def project(self, W_dec: Float[Tensor, "d_sae d_in"], anchor: Float[Tensor, "d_sae d_in"]) -> None:
         """Bring what of a row is outside its layer's cone to the nearest point of its edge, in place."""

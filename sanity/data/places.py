@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -25,19 +26,10 @@ class Coefficients:
     """Where each row begins in the three arrays, and at last their length (CSR)."""
     n_features: int
 
-
-@dataclass(frozen=True, eq=False)
-class SyntheticBatch:
-    """Samples with the features that made them: x = coefficients @ features."""
-
-    x: Float[Tensor, "n d_in"]
-    coefficients: Coefficients
-
-    def dense_coefficients(self) -> Float[Tensor, "n n_features"]:
-        """Coefficients as a matrix; zero where a feature is not active."""
-        c = self.coefficients
-        out = c.values.new_zeros(len(c.row_starts) - 1, c.n_features)
-        out[c.rows, c.features] = c.values
+    def dense(self) -> Float[Tensor, "n n_features"]:
+        """As a matrix; zero where a feature is not active."""
+        out = self.values.new_zeros(len(self.row_starts) - 1, self.n_features)
+        out[self.rows, self.features] = self.values
         return out
 
 
@@ -85,3 +77,42 @@ class Places:
         """Rows, features and row starts of the needed places alone; the host waits for their number."""
         before = torch.cat([self.row_starts.new_zeros(1), self.needed.flatten().cumsum(0)])
         return self.rows[self.needed], self.features[self.needed], before[self.row_starts]
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """Places with the coefficients in them: 0 in those that are not needed."""
+
+    places: Places
+    values: Float[Tensor, " *places"]
+    n_features: int
+
+    def coefficients(self) -> Coefficients:
+        """Of the active features alone; the host waits for their number."""
+        rows, features, row_starts = self.places.active()
+        return Coefficients(rows, features, self.values[self.places.needed], row_starts, self.n_features)
+
+    def dense(self) -> Float[Tensor, "n n_features"]:
+        """As a matrix; the host reads nothing."""
+        places, m = self.places, self.n_features
+        n = len(places.row_starts) - 1
+        cells = torch.where(places.needed, places.rows * m + places.features, n * m)
+        out = self.values.new_zeros(n * m + 1)  # the last takes what is not needed
+        return out.scatter_(0, cells.flatten(), self.values.flatten())[:-1].view(n, m)
+
+
+@dataclass(frozen=True, eq=False)
+class SyntheticBatch:
+    """Samples with the features that made them: x = coefficients @ features."""
+
+    x: Float[Tensor, "n d_in"]
+    made_of: Coefficients | Placed
+
+    @cached_property
+    def coefficients(self) -> Coefficients:
+        """The active features; where they were drawn in places, the host waits for their number."""
+        return self.made_of if isinstance(self.made_of, Coefficients) else self.made_of.coefficients()
+
+    def dense_coefficients(self) -> Float[Tensor, "n n_features"]:
+        """Coefficients as a matrix; zero where a feature is not active. The host reads nothing."""
+        return self.made_of.dense()

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from sanity.data.places import Coefficients, Places, SyntheticBatch
+from sanity.data.places import Coefficients, Placed, Places, SyntheticBatch
 from sanity.engine.arguments import Checked, Seed, checked, usable_device
 from sanity.engine.config import digest
 from sanity.engine.progress import track
@@ -130,22 +130,14 @@ class SyntheticWorld:
 
     @checked
     def sample(self, n: int, *, generator: torch.Generator) -> SyntheticBatch:
-        """Draw `n` samples; `generator` must live on the world's device."""
+        """Draw `n` samples, on a card without a read; `generator` must live on the world's device."""
         if self.in_places:
             places, values, x = self._drawn_in_places(n, generator)
-            rows, features, row_starts = places.active()
-            values = values[places.needed]
-        else:
-            rows, features, row_starts = self._support(n, generator)
-            values = self._values(len(rows), generator)
-            x = self._finished(self._sums(features, row_starts[:-1], values), generator)
+            return SyntheticBatch(x, Placed(places, values, self.spec.n_features))
+        rows, features, row_starts = self._support(n, generator)
+        values = self._values(len(rows), generator)
+        x = self._finished(self._sums(features, row_starts[:-1], values), generator)
         return SyntheticBatch(x, Coefficients(rows, features, values, row_starts, self.spec.n_features))
-
-    def points(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n d_in"]:
-        """The `x` of `sample`; on a graphics card the host reads nothing."""
-        if self.in_places:
-            return self._drawn_in_places(n, generator)[2]
-        return self.sample(n, generator=generator).x
 
     def _drawn_in_places(
         self, n: int, generator: torch.Generator
@@ -246,8 +238,7 @@ class SyntheticStream:
 
     def batch(self, step: int) -> Float[Tensor, "batch d_in"]:
         """The batch of a step, centred and scaled."""
-        x = self.world.points(self.batch_size, generator=self._generator(step))
-        return x.sub_(self.centre).mul_(self.factor)
+        return self.sample(step).x.sub_(self.centre).mul_(self.factor)
 
     def sample(self, step: int) -> SyntheticBatch:
         """The batch of a step, raw, with the features that are active in it."""

@@ -105,8 +105,9 @@ def computes(
         Raise it whenever the function's numbers change: old results are then no longer found.
     together : callable, optional
         Of a cell: cells of this function with equal `together(cell)` are computed in one call
-        `function(tasks)`, because they share work (a stream of batches, a reference pass). Their
-        results must not depend on the company.
+        `function(tasks)`, because they share work (a stream of batches, a reference pass). The company is
+        decided by what is missing then, so that no key tells of it: results may depend on it by rounding
+        alone, and must say so where they do (as `stack.json` does of arms that shared a card's steps).
     """
 
     def declare(function: Callable[..., None]) -> CellFunction:

@@ -95,6 +95,11 @@ class Constraint(Named, family="constraint"):
         """
         return -1.0 if type(self).project is Constraint.project else None
 
+    @property
+    def cone_blocks(self) -> int:
+        """In how many parts of equal width a row is held to its `cone`, each by itself, at its own length."""
+        return 1
+
     def project(self, W_dec: Float[Tensor, "d_sae d_in"], anchor: Float[Tensor, "d_sae d_in"]) -> None:
         """Bring unit decoder rows back to where they may be, in place, after every optimiser step."""
 
@@ -128,6 +133,16 @@ class Objective(Named, family="objective"):
     """Whether an affine map of the input learns next to the latents: for transcoders only."""
     for_transcoders: ClassVar[bool] = True
     """Whether it makes sense where latents read one space and write to another."""
+    repeatable: ClassVar[bool] = False
+    """Whether `add_gradient` and `after_step` launch the same operations in every step, on tensors that stay
+    where they are, and read no number back: then a card repeats them with the rest of its step. There
+    `after_step` is given no outcome."""
+
+    @property
+    def acts(self) -> bool:
+        """Whether it has a part in every step."""
+        kind = type(self)
+        return kind.add_gradient is not Objective.add_gradient or kind.after_step is not Objective.after_step
 
     def settings(self, training: Training) -> Training:
         """The hyper-parameters to train with."""

@@ -44,7 +44,7 @@ class Loop:
     training: Training
     probes: tuple[Probe, ...] = ()
     folders: Mapping[str, Path] = field(default_factory=dict)
-    """Where each arm's checkpoints go, by the arm's digest; an arm without one keeps none."""
+    """Where each arm's checkpoints go, by the arm's digest; without one it keeps none, nor waits for it."""
     checkpoint_every_s: float | None = None
     precision: Precision = "float32"
     card: bool | None = None
@@ -81,7 +81,7 @@ class Loop:
                 for stack in at_step:
                     self._advance_together(stack, step)
                 bar.update(1)
-                stops, due = self.shards.agree(told_to_stop(), pace.due())
+                stops, due = self.shards.agree(told_to_stop(), bool(self.folders) and pace.due())
                 if stops or due:
                     with pace.saving():
                         for stack in at_step:

@@ -67,6 +67,7 @@ class Incoherence(Objective):
     """On the scale of a sample's squared error, which is d_in for an empty reconstruction."""
     name: ClassVar[str] = "incoherence"
     title: ClassVar[str] = "incoherent decoder"
+    repeatable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.weight < 0:
@@ -105,9 +106,10 @@ class EvenEncoder(Objective):
     """
 
     name: ClassVar[str] = "even_encoder"
+    repeatable: ClassVar[bool] = True
 
     @override
-    def after_step(self, learner: Learner, x: Float[Tensor, "batch d_in"], outcome: Outcome) -> None:
+    def after_step(self, learner: Learner, x: Float[Tensor, "batch d_in"], outcome: Outcome | None) -> None:
         rows = learner.weights.W_enc_t
         length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
         rows.mul_(length.mean() / length.clamp(min=1e-12))

@@ -143,7 +143,7 @@ class _ShardedLoop(Loop):
         state: dict[str, Any] = self.shards.from_first(lambda: dict(made[0].state))
         saved = Saved(state, self.shards.dealt(made.pop().tensors if made else None))
         learner = self._resumed(arm, saved)
-        if reason := why_not(learner):
+        if reason := why_not(learner, self.shards):
             raise BadInputError(
                 f"{arm.label} cannot be divided between processes: {reason}; use sanity.train"
             )

@@ -221,10 +221,11 @@ def test_a_card_draws_without_a_read(spec: SyntheticSpec) -> None:
     stream = SyntheticStream(world, batch_size=50, seed=0)
     assert stream.key != ordinary.key
     with no_host_reads():
-        x = stream.batch(3)
-    sample = stream.sample(3)
+        x, sample = stream.batch(3), stream.sample(3)
+        dense = sample.dense_coefficients()
     torch.testing.assert_close(x, (sample.x - stream.centre) * stream.factor)
-    coefficients = sample.dense_coefficients()
+    coefficients = sample.coefficients.dense()
+    assert torch.equal(dense, coefficients)
     if not getattr(spec, "noise", 0.0):
         torch.testing.assert_close(sample.x, coefficients @ world.features)
     cells = sample.coefficients.rows * spec.n_features + sample.coefficients.features

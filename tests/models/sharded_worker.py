@@ -122,7 +122,7 @@ def copied(folder: Path, to: Path) -> None:
 def refusals(out: Path) -> dict[str, str]:
     """What a process says about bad input."""
     stream, other = SmallStream(), Arm(TopK(3), 24)
-    blocks = Arm(TopK(3), 24, SoftFrozenBlocks())
+    blocks = Arm(TopK(3), 24, SoftFrozenBlocks(blocks=3))
     calls: dict[str, Callable[[], Any]] = {
         "odd": lambda: train_sharded([Arm(TopK(3), 25)], stream, steps=4),
         "untrained": lambda: train_sharded([Arm(TopK(3), 24, Untrained())], stream, steps=4),

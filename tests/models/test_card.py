@@ -1,4 +1,4 @@
-"""The card's step, on a processor: the numbers of the ordinary one, in stacks, and without a read."""
+"""The card's step, on a processor: the numbers of the ordinary one, in stacks."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ from sanity.engine.config import to_json
 from sanity.errors import BadInputError, SanityError
 from sanity.models import Architecture, Arm, BatchTopK, Constraint, JumpReLU, Plain, TopK, Training, train
 from sanity.models.card import plain
-from sanity.models.card.capture import WARM_UP, Repeated
 from sanity.models.card.entries import Entries, Selection
 from sanity.models.card.stack import Stack, fitting
-from sanity.models.objectives import AffineSkip, Auxiliary, EvenEncoder, Restarts, TopKFirst
+from sanity.models.objectives import AffineSkip, Auxiliary, Resampling, Restarts, TopKFirst
 from sanity.models.selection import PerBatch, PerRow
 from sanity.testing.host_reads import no_host_reads
 
@@ -55,30 +54,9 @@ def test_a_stack_of_transcoders(architecture: Architecture, objective: Any) -> N
     assert 0 < apart(together, alone) < 1e-12
 
 
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
-@pytest.mark.parametrize("training", [FAST, ALL_AT_ONCE], ids=["plain", "auxiliary, clip, decay"])
-def test_a_step_reads_nothing_back(
-    architecture: Architecture, stream: Any, training: Training, precision: str
-) -> None:
-    stack = stack_of(arms_of(architecture), stream, training, precision)
-    batches = [stream.batch(step) for step in range(3)]
-    with torch.no_grad(), no_host_reads() as seen:
-        for x in batches:
-            stack.learn(x)
-    assert seen.operations > 100
-    assert [one.step for one in stack.learners] == [3] * 6
-
-
-def test_a_step_that_reads_is_noticed(stream: Any) -> None:
-    """The check above sees what the ordinary step does."""
-    (learner,) = stack_of([Arm(TopK(3), 24)], stream).learners
-    with torch.no_grad(), pytest.raises(AssertionError, match="_local_scalar_dense"), no_host_reads():
-        learner.learn(stream.batch(0))
-
-
 def test_what_is_not_stacked_is_trained_by_itself_and_said(stream: Any, caplog: Any) -> None:
     others = [
-        Arm(TopK(3), 24, objective=EvenEncoder()),
+        Arm(TopK(3), 24, objective=Resampling()),
         Arm(TopK(3), 24, OneHalf()),
         Arm(Own(3), 24),
         Arm(TopK(3), 24, Untrained()),
@@ -166,8 +144,9 @@ def test_moments_may_be_kept_in_bf16(stream: Any) -> None:
     whole = train(arms, stream, steps=20, training=half, card=True)
     assert 1e-6 < apart(whole, train(arms, stream, steps=20, training=ALL_AT_ONCE, card=True)) < 0.3
     stack = stack_of(arms, stream, half)
+    x = stream.batch(0)
     with torch.no_grad(), no_host_reads():
-        stack.learn(stream.batch(0))
+        stack.learn(x)
     kinds = {name: moments[1].dtype for name, moments in stack.state.moments.items()}
     assert kinds["W_dec"] == kinds["W_enc"] == torch.bfloat16
     assert kinds["b_enc"] == kinds["b_dec"] == torch.float32
@@ -292,23 +271,6 @@ def test_what_does_not_fit_a_card_is_split_or_refused(stream: Any) -> None:
     assert [len(part) for part in fitting(learners, 32, 2.4 * halved)] == [1] * 5
 
 
-def test_a_step_that_cannot_be_captured_is_called(caplog: Any) -> None:
-    done: list[str] = []
-
-    def refuses(work: Any) -> Any:
-        raise RuntimeError("operation not permitted when stream is capturing")
-
-    for capture, replayed in ((refuses, False), (lambda work: lambda: done.append("replay"), True)):
-        done.clear()
-        repeat = Repeated(lambda: done.append("call"), capture, "the step of an arm")
-        with caplog.at_level(logging.WARNING):
-            for _ in range(WARM_UP + 2):
-                repeat()
-        assert done == ["call"] * WARM_UP + ["replay" if replayed else "call"] * 2
-    assert len(caplog.records) == 1
-    assert "is not captured as a CUDA graph" in caplog.text
-
-
 def test_a_rounded_product_selects_the_same_latents(architecture: Architecture, stream: Any) -> None:
     """The values that decide are exact: one step of bf16 is one of float32, but for rare candidates."""
     arms = [Arm(architecture, 24, seed=seed) for seed in range(3)]
@@ -319,18 +281,3 @@ def test_a_rounded_product_selects_the_same_latents(architecture: Architecture, 
             stack.learn(stream.batch(0))
         reports.append(torch.tensor([report["squared_error"] for report in stack.read()]))
     assert torch.allclose(*reports, rtol=1e-5)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no graphics card")
-def test_a_card_replays_what_a_processor_computes(
-    architecture: Architecture, stream: Any, caplog: Any
-) -> None:
-    arms = arms_of(architecture)
-    here = train(arms, stream, steps=12, training=FAST, card=False)
-    stream.device = "cuda"
-    with caplog.at_level(logging.WARNING):
-        there = train(arms, stream, steps=12, training=FAST)
-    assert not caplog.records, "every kernel works, and the step is captured"
-    for run in there:
-        run.sae = run.sae.to(device="cpu")
-    assert apart(there, here) < 1e-3

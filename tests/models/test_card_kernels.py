@@ -6,6 +6,7 @@ import os
 import sys
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -51,24 +52,30 @@ def uneven(rows: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
     return starts, torch.arange(rows).repeat_interleave(counts), columns
 
 
-def test_sums_of_rows_and_products(dtype: torch.dtype) -> None:
+# Above 1,024 numbers in a row programs are laid out otherwise; 2,304 is Gemma-2-2B's width.
+WIDTHS = pytest.mark.parametrize("d", [11, 2304])
+
+
+@WIDTHS
+def test_sums_of_rows_and_products(dtype: torch.dtype, d: int) -> None:
     edges, rows, columns = uneven(9, 20)
     spans = torch.stack([edges[:-1], edges[1:]])
     spans[1, 5] -= 2  # two places after row 5 are of no row
-    values, table = drawn(len(rows), dtype=dtype), drawn(20, 11, dtype=dtype, seed=2)
+    values, table = drawn(len(rows), dtype=dtype), drawn(20, d, dtype=dtype, seed=2)
     values[::3] = 0
     values[spans[1, 5] : spans[0, 6]] = 0
     agree(
         fused.weighted_sums(spans, columns, values, table),
         plain.weighted_sums(spans, columns, values, table),
     )
-    left, found = drawn(9, 11, dtype=dtype, seed=3), Entries(spans, rows, columns, columns.unsqueeze(0))
+    left, found = drawn(9, d, dtype=dtype, seed=3), Entries(spans, rows, columns, columns.unsqueeze(0))
     of_a_row = torch.ones(len(rows), dtype=torch.bool)
     of_a_row[spans[1, 5] : spans[0, 6]] = False
     agree(fused.products(found, left, table)[of_a_row], plain.products(found, left, table)[of_a_row])
 
 
-def test_gradients_of_latents(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("d_out", "d_in"), [(7, 18), (2304, 40), (40, 2304)])
+def test_gradients_of_latents(dtype: torch.dtype, d_out: int, d_in: int) -> None:
     """With latents that nothing activates, busy ones, two widths, and entries that take part in nothing."""
     starts, latents, rows = uneven(12, 30)
     n = len(latents)
@@ -77,7 +84,8 @@ def test_gradients_of_latents(dtype: torch.dtype) -> None:
     more = [torch.cat([part, torch.full((5,), torch.nan, dtype=dtype)]) for part in parts]
     rows = torch.cat([rows, torch.zeros(5, dtype=torch.int64)])
     given = Columns(starts, latents, rows, rows.flip(0) % 30, *more)
-    tables = drawn(12, 7, dtype=dtype, seed=5), drawn(30, 7, dtype=dtype, seed=6), drawn(30, 18, dtype=dtype)
+    shapes = (12, d_out), (30, d_out), (30, d_in)
+    tables = [drawn(*shape, dtype=dtype, seed=seed) for seed, shape in enumerate(shapes)]
     ours, theirs = fused.latent_gradients(given, *tables), plain.latent_gradients(given, *tables)
     for name in vars(ours):
         agree(getattr(ours, name), getattr(theirs, name))
@@ -86,10 +94,11 @@ def test_gradients_of_latents(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("decoder", [True, False])
 @pytest.mark.parametrize("anchored", [True, False])
-def test_the_move_of_a_matrix(dtype: torch.dtype, decoder: bool, anchored: bool) -> None:
+@pytest.mark.parametrize(("d", "blocks"), [(11, 1), (12, 3), (2304, 1), (2304, 2)])
+def test_the_move_of_a_matrix(dtype: torch.dtype, decoder: bool, anchored: bool, d: int, blocks: int) -> None:
     """A row that is antiparallel to its anchor among them, and an arm that does not learn."""
     unit = torch.nn.functional.normalize
-    anchor = unit(drawn(3, 8, 11, dtype=dtype), dim=2)
+    anchor = unit(drawn(3, 8, d, dtype=dtype), dim=2)
     bound = torch.tensor([-1.0, 0.8, 0.8] if decoder else [-1.0, 1.0, 1.0], dtype=torch.float64)
     learns = torch.tensor([True, True, False])
     adam = Adam(
@@ -103,21 +112,23 @@ def test_the_move_of_a_matrix(dtype: torch.dtype, decoder: bool, anchored: bool)
     )
     made = []
     for move in (plain.move_rows, fused.move_rows):
-        weight = unit(drawn(3, 8, 11, dtype=dtype, seed=1), dim=2)
-        gradient = drawn(3, 8, 11, dtype=dtype, seed=2)
+        weight = unit(drawn(3, 8, d, dtype=dtype, seed=1), dim=2)
+        gradient = drawn(3, 8, d, dtype=dtype, seed=2)
         weight[1, 0], gradient[1, 0] = -anchor[1, 0], 0
         moments = (
-            drawn(3, 8, 11, dtype=dtype, seed=3) / 10,
-            drawn(3, 8, 11, dtype=dtype, seed=4).square() / 10,
+            drawn(3, 8, d, dtype=dtype, seed=3) / 10,
+            drawn(3, 8, d, dtype=dtype, seed=4).square() / 10,
         )
         moments[0][1, 0] = 0
         before = weight.clone()
-        move(weight, gradient, moments, adam, anchor if anchored else None, bound, decoder=decoder)
+        starts = anchor if anchored else None
+        move(weight, gradient, moments, adam, starts, bound, decoder=decoder, blocks=blocks)
         made.append((weight, moments[0][:2], moments[1][:2]))
         assert torch.equal(weight[2], before[2])
         assert not torch.equal(weight[:2], before[:2])
         if decoder and anchored:
-            assert float((weight[1] * anchor[1]).sum(1).min()) > 0.8 - 1e-6
+            parts, starts = (unit(one[1].view(8, blocks, -1), dim=2) for one in (weight, anchor))
+            assert float((parts * starts).sum(2).min()) > 0.8 - 1e-6
     for a, b in zip(*made, strict=True):
         agree(a, b)
 
@@ -173,15 +184,36 @@ def test_what_reaches_a_bound(kind: torch.dtype) -> None:
             assert bool((ours[2] > 0).all()) == (places == 90)
 
 
+def slightly_long(found: Entries, left: Tensor, right: Tensor) -> Tensor:
+    return 1.01 * plain.products(found, left, right)
+
+
+def first_in_bf16(over: Tensor, many: int) -> tuple[Tensor, Tensor]:
+    """Wrong for rounded pre-activations alone."""
+    latents, lost = plain.best(over, many)
+    return (torch.arange(many).expand_as(latents) if over.dtype == torch.bfloat16 else latents), lost
+
+
+def one_beside(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
+    flat, spans, lost = plain.above(*given)
+    return flat + (flat > 20_000), spans, lost
+
+
 def test_a_kernel_that_is_wrong_on_this_card_is_not_used(caplog: Any) -> None:
-    broken = SimpleNamespace(**{name: getattr(fused, name) for name in NAMES})
-    broken.products = lambda found, left, right: 1.01 * plain.products(found, left, right)
+    broken = SimpleNamespace(**{name: getattr(fused, name) for name in NAMES} | {"products": slightly_long})
     chosen = tried(broken, "cpu", 24)
     assert chosen.products is plain.products
     assert [name for name in NAMES if getattr(chosen, name) is getattr(fused, name)] == [
         name for name in NAMES if name != "products"
     ]
     assert "the kernel products does not work on this card" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("best", first_in_bf16), ("above", one_beside)])
+def test_a_selection_that_is_wrong_is_not_used(name: str, wrong: Any) -> None:
+    with mock.patch("sanity.models.card.trial.NAMES", (name,)):
+        chosen = tried(SimpleNamespace(**{name: wrong}), "cpu", 24)
+    assert getattr(chosen, name) is getattr(plain, name)
 
 
 ALL = [TopK(3), BatchTopK(3), Matryoshka(3), JumpReLU(3.0, bandwidth=0.3), ReLU(5.0)]

@@ -72,7 +72,7 @@ def test_bad_input_is_refused_by_both_processes(done: Path) -> None:
         "untrained": "learns nothing",
         "agreement": "spends steps on finding directions",
         "objective": "even encoder, has a part in every step",
-        "constraint": "moves rows by a rule of its own",
+        "constraint": "does not fit rows of 8",
         "streams": "given different arms, streams or settings",
         "steps": "a checkpoint of another run",
     }

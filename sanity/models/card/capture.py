@@ -51,8 +51,14 @@ _pool = functools.cache(torch.cuda.graph_pool_handle)
 
 def cuda_graph(work: Work) -> Work:
     """The replay of what `work` launches; its tensors must stay where they are."""
-    graph = torch.cuda.CUDAGraph()
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
     torch.cuda.synchronize()
-    with torch.cuda.graph(graph, pool=_pool()):
-        work()
+    try:
+        with torch.cuda.graph(graph, pool=_pool()):
+            work()
+    except Exception:
+        # PyTorch ends the capture before it puts the stream back, and a capture that failed does not end.
+        torch.cuda.set_stream(stream)
+        graph.reset()
+        raise
     return graph.replay

@@ -151,11 +151,33 @@ def _shortened(values, more):
 
 
 @kernel
+def _in_cone(row, anchor, here, at, bound, EPS: tl.constexpr, BLOCKS: tl.constexpr):
+    """A row, with what is `here` of it at the edge of its cone where it was outside; see `plain.in_cones`."""
+    part, axis = tl.where(here, row, 0.0), tl.where(here, anchor, 0.0)
+    length = tl.sum(axis, axis=0) * 0 + 1
+    if BLOCKS > 1:
+        length = tl.sqrt(tl.sum(part * part, axis=0))
+        part /= length
+        axis /= tl.sqrt(tl.sum(axis * axis, axis=0))
+    along = tl.sum(part * axis, axis=0)
+    across = part - along * axis
+    across -= tl.sum(across * axis, axis=0) * axis
+    weakest = tl.argmin(tl.where(here, tl.abs(axis), float("inf")), axis=0)
+    unit = tl.where(at == weakest, 1.0, 0.0).to(axis.dtype)
+    lost = tl.sqrt(tl.sum(across * across, axis=0)) < 64 * EPS
+    across = tl.where(lost, unit - tl.sum(unit * axis, axis=0) * axis, across)
+    across /= tl.sqrt(tl.sum(across * across, axis=0))
+    edge = bound * axis + tl.sqrt(1 - bound * bound) * across
+    outside = tl.where(bound > -1, along, bound) < bound - 2 * EPS  # of no length: no number, and inside
+    return tl.where(outside, tl.where(here, length * edge, row), row)
+
+
+@kernel
 def _move(
     weights, gradients, means, squares, anchors, rates, corrections, learns, steps, bounds, d_sae, d,
     BETA1: tl.constexpr, BETA2: tl.constexpr, EPSILON: tl.constexpr, DECAY: tl.constexpr,
     SHORT: tl.constexpr, EPS: tl.constexpr, DECODER: tl.constexpr, ANCHORED: tl.constexpr,
-    MIX0: tl.constexpr, MIX1: tl.constexpr, MIX2: tl.constexpr, D: tl.constexpr,
+    BLOCKS: tl.constexpr, MIX0: tl.constexpr, MIX1: tl.constexpr, MIX2: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     arm, at = row // d_sae, tl.arange(0, D)
@@ -178,18 +200,10 @@ def _move(
         weight = weight * (1 - rate * DECAY) - rate / tl.load(corrections) * mean / below
         if DECODER:
             weight /= tl.sqrt(tl.sum(weight * weight, axis=0))
-            if ANCHORED:  # to the edge of the cone where it is outside; see `plain.in_cone`
-                along = tl.sum(weight * axis, axis=0)
-                across = weight - along * axis
-                across -= tl.sum(across * axis, axis=0) * axis
-                weakest = tl.argmin(tl.where(inside, tl.abs(axis), float("inf")), axis=0)
-                unit = tl.where(at == weakest, 1.0, 0.0).to(axis.dtype)
-                lost = tl.sqrt(tl.sum(across * across, axis=0)) < 64 * EPS
-                across = tl.where(lost, unit - tl.sum(unit * axis, axis=0) * axis, across)
-                across /= tl.sqrt(tl.sum(across * across, axis=0))
-                edge = bound * axis + tl.sqrt(1 - bound * bound) * across
-                outside = tl.where(bound > -1, along, bound) < bound - 2 * EPS
-                weight = tl.where(outside, edge, weight)
+            if ANCHORED:
+                for block in tl.static_range(BLOCKS):
+                    here = inside & (at // (d // BLOCKS) == block)
+                    weight = _in_cone(weight, axis, here, at, bound, EPS, BLOCKS)
         elif ANCHORED:
             length = tl.maximum(tl.sum(weight * axis, axis=0), tl.full([], SHORT, axis.dtype))
             weight = tl.where(bound >= 1, length * axis, weight)
@@ -212,6 +226,7 @@ def move_rows(
     bound: Tensor,
     *,
     decoder: bool,
+    blocks: int = 1,
 ) -> None:
     """See `plain.move_rows`: AdamW, unit norm and cone in one pass over the weights."""
     arms, d_sae, d = weight.shape
@@ -219,5 +234,6 @@ def move_rows(
     _move[(arms * d_sae,)](
         weight, gradient, *moments, weight if anchor is None else anchor, adam.rate, adam.corrections,
         adam.learns, adam.count, bound.to(weight.dtype), d_sae, d, adam.beta1, adam.beta2, adam.epsilon,
-        adam.decay, SHORTEST, torch.finfo(weight.dtype).eps, decoder, anchor is not None, *MIX, **tile,
+        adam.decay, SHORTEST, torch.finfo(weight.dtype).eps, decoder, anchor is not None, blocks, *MIX,
+        **tile,
     )  # fmt: skip

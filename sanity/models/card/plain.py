@@ -5,6 +5,7 @@ They run everywhere, with static shapes and without the host, and serve where th
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -205,12 +206,13 @@ def move_rows(
     bound: Float[Tensor, " arms"],
     *,
     decoder: bool,
+    blocks: int = 1,
 ) -> None:
     """An optimiser step of a matrix with its constraint, in place; the gradient is used up.
 
-    A decoder's rows keep unit norm and a cosine of at least `bound` with their anchor (-1: any). An encoder
-    with a `bound` of 1 keeps its directions: its rows move along their anchor only (-1: freely). Without an
-    `anchor` no arm has a bound.
+    A decoder's rows keep unit norm and a cosine of at least `bound` with their anchor (-1: any), in each of
+    some `blocks` of equal width. An encoder with a `bound` of 1 keeps its directions: its rows move along
+    their anchor only (-1: freely). Without an `anchor` no arm has a bound.
     """
     cosine = bound.view(-1, 1, 1).to(weight.dtype)
     fixed = cosine >= 1
@@ -219,7 +221,8 @@ def move_rows(
         moved = adam_step(weight, gradient, moments, adam)
         moved = moved / torch.linalg.vector_norm(moved, dim=2, keepdim=True)
         if anchor is not None:
-            moved = torch.where(cosine > -1, in_cone(moved, anchor, cosine), moved)
+            within = in_cone if blocks == 1 else functools.partial(in_cones, blocks=blocks)
+            moved = torch.where(cosine > -1, within(moved, anchor, cosine), moved)
     elif anchor is None:
         moved = adam_step(weight, gradient, moments, adam)
     else:
@@ -245,6 +248,21 @@ def in_cone(
     across = torch.where(lost, axis - _along(axis, anchor) * anchor, across)
     across = across / torch.linalg.vector_norm(across, dim=2, keepdim=True)
     return torch.where(outside, cosine * anchor + (1 - cosine.square()).sqrt() * across, rows)
+
+
+def in_cones(
+    rows: Float[Tensor, "arms d_sae d"],
+    anchor: Float[Tensor, "arms d_sae d"],
+    cosine: Float[Tensor, "arms 1 1"],
+    *,
+    blocks: int,
+) -> Float[Tensor, "arms d_sae d"]:
+    """`in_cone` of every block of a row by itself, which keeps its length; what has none stays."""
+    shape = len(rows), -1, rows.shape[2] // blocks
+    parts, axes = rows.reshape(shape), anchor.reshape(shape)
+    length = torch.linalg.vector_norm(parts, dim=2, keepdim=True)
+    axes = axes / torch.linalg.vector_norm(axes, dim=2, keepdim=True)
+    return torch.where(length > 0, length * in_cone(parts / length, axes, cosine), parts).view_as(rows)
 
 
 def _along(

@@ -24,8 +24,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sanity.engine.config import digest
-from sanity.errors import BadInputError
-from sanity.models.arm import Objective, PairedStream, Stream
+from sanity.errors import BadInputError, reason_of
+from sanity.models.arm import PairedStream, Stream
 from sanity.models.card import plain
 from sanity.models.card.capture import Repeated, cuda_graph
 from sanity.models.card.shards import ALONE, Alone
@@ -129,6 +129,7 @@ def stacked(
             arm.architecture,
             arm.d_sae,
             arm.objective.has_skip,
+            arm.constraint.cone_blocks,
             learner.training,
             learner.step,
             begins(learner),
@@ -148,13 +149,16 @@ def stacked(
     ]
 
 
-def why_not(learner: Learner) -> str:
+def why_not(learner: Learner, shards: Alone = ALONE) -> str:
     """What of an arm the static step does not know; nothing where it knows all."""
-    arm, kind = learner.arm, type(learner.arm.objective)
-    if kind.add_gradient is not Objective.add_gradient or kind.after_step is not Objective.after_step:
-        return f"its objective, {arm.objective.label}, has a part in every step"
+    arm, objective = learner.arm, learner.arm.objective
+    if objective.acts and (shards is not ALONE or not objective.repeatable):
+        return f"its objective, {objective.label}, has a part in every step"
     if arm.constraint.cone is None:
         return f"its constraint, {arm.constraint.label}, moves rows by a rule of its own"
+    blocks, width = arm.constraint.cone_blocks, learner.weights.W_dec.shape[1]
+    if blocks < 1 or width % blocks:
+        return f"its constraint, {arm.constraint.label}, does not fit rows of {width}"
     threshold = learner.weights.threshold
     rule = arm.architecture.training_rule(threshold)
     if type(rule) not in (PerRow, PerBatch, Above) or (
@@ -171,8 +175,10 @@ def operations(device: torch.device, d: int) -> Any:
         return plain
     try:
         from sanity.models.card import fused
-    except ImportError as error:
-        log.warning("the card's kernels need Triton (%s): plain PyTorch stands in, and is slower", error)
+    except Exception as error:  # a Triton that is there and does not load fails in ways of its own
+        log.warning(
+            "the card's kernels need Triton (%s): plain PyTorch stands in, and is slower", reason_of(error)
+        )
         return plain
     return tried(fused, device, d)
 

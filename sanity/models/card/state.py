@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,6 +39,8 @@ class State:
     ) -> None:
         first = learners[0]
         self.learners, self.ops, self.shards = list(learners), ops, shards
+        self.acting = [(arm, one) for arm, one in enumerate(learners) if one.arm.objective.acts]
+        """Arms whose objective has a part in every step, by their place."""
         self.arms, self.d_sae = len(learners), len(first.anchor)
         self.whole = first.arm.d_sae
         self.training, architecture = first.training, first.arm.architecture
@@ -66,6 +68,7 @@ class State:
         self.learns = {name: self._each(lambda one, name=name: name in one.learns) for name in moving}
         self.peak = {name: self._each(lambda one, name=name: one.peak_rate(name)) for name in moving}
         cones = [one.arm.constraint.cone for one in self.learners]
+        self.blocks = self.learners[0].arm.constraint.cone_blocks
         fixed = [-1.0 if one.arm.constraint.encoder_turns else 1.0 for one in self.learners]
         self.bounds = {"W_dec": self._numbers(cones), "W_enc": self._numbers(fixed)}
         starts = [[one.anchor for one in self.learners], [one.encoder_anchor for one in self.learners]]
@@ -157,6 +160,11 @@ class State:
         """The learning rate's factor in this step, and what AdamW's moments are divided by."""
         return self.factors.index_select(0, self.count), 1 - self.betas ** (self.count + 1)
 
+    def ask(self, gradients: Mapping[str, Tensor]) -> None:
+        """Let objectives add to the gradients of their own arms, in place."""
+        for arm, one in self.acting:
+            one.arm.objective.add_gradient(one.weights, {name: gradients[name][arm] for name in one.learns})
+
     def finish(
         self,
         loss: Float[Tensor, " arms"],
@@ -165,7 +173,7 @@ class State:
         smallest: Float[Tensor, " arms"],
         fired: Bool[Tensor, "arms d_sae"],
     ) -> None:
-        """Counters, thresholds and controllers after a step, and its report."""
+        """Counters, thresholds, controllers and objectives after a step, and its report."""
         self.failed.copy_(torch.where(loss.isfinite(), self.failed, self.failed.minimum(self.count)))
         self.count.add_(1)
         self.tokens.add_(len(self.x))
@@ -177,6 +185,8 @@ class State:
             decay = getattr(architecture, "threshold_decay")  # noqa: B009
             moved = decay * self.threshold + (1 - decay) * smallest
             self.threshold.copy_(torch.where(self.averages & smallest.isfinite(), moved, self.threshold))
+        for _, one in self.acting:
+            one.arm.objective.after_step(one, self.x, None)
         self._report(loss, squared_error, l0)
 
     def _report(self, *seen: Float[Tensor, " arms"]) -> None:

@@ -50,8 +50,7 @@ def step(state: State) -> None:
     active = found.active.view(arms, -1)
     l0 = state.shards.total(active.sum(1).double()) / batch
     loss = sum(errors) + _penalty(state, found, coefficient, l0)
-    parts = [columns_of(state, found, coefficient)]
-    tables = _summed(residuals, 2 / batch)
+    parts, tables = [columns_of(state, found, coefficient)], _summed(residuals, 2 / batch)
     if state.training.auxiliary:
         dead = state.dead()
         part, table, more = auxiliary(state, reads, pre, residuals[-1], dead)
@@ -59,6 +58,7 @@ def step(state: State) -> None:
         tables.append(table)
         loss = loss + more
     gradients = sum_gradients(state, reads, threshold, coefficient, parts, tables)
+    state.ask(gradients)
     update(state, gradients)
     smallest = state.shards.least(torch.where(active, found.z.view(arms, -1), torch.inf).amin(1).double())
     fired = _marked(found.entries.latents, found.active, arms * state.d_sae).view(arms, -1)
@@ -231,10 +231,9 @@ def update(state: State, gradients: dict[str, Tensor]) -> None:
         rate, corrections = rate.to(weight.dtype), corrections.to(weight.dtype)
         adam = Adam(*state.adam, decay, rate, corrections, state.learns[name], state.count)
         if name in ("W_dec", "W_enc"):
-            bound = state.bounds[name]
-            anchor = state.anchors[name]
-            decoder = name == "W_dec"
-            state.ops.move_rows(weight, gradients[name], moments, adam, anchor, bound, decoder=decoder)
+            held = state.anchors[name], state.bounds[name]
+            kind = {"decoder": name == "W_dec", "blocks": state.blocks}
+            state.ops.move_rows(weight, gradients[name], moments, adam, *held, **kind)
         else:
             move(weight, gradients[name], moments, adam)
 
