@@ -109,7 +109,7 @@ def _compute_stages(stages: set[str], profile: str, scheduler: str | None, *, as
     from sanity.profiles import load
 
     cells = [cell for cell in plan(load(profile)) if cell.stage in stages]
-    make_ready(cells)
+    make_ready(cells, scheduler=scheduler)
     compute(cells, scheduler=scheduler)
     rows = [_row(cell, done=True) for cell in cells]
     show(rows, as_json=as_json, text=lambda: _table(rows))
