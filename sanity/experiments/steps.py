@@ -31,12 +31,19 @@ log = logging.getLogger("sanity")
 
 
 def _same_batches(cell: Cell) -> object:
-    """Runs that see the same batches, and take about as long as any other such group."""
+    """Runs that see the same batches: all of them, where passing these or starting a step is what takes time.
+
+    On the cores of a processor, of a source that costs little, only such as take about as long as any other
+    group: groups run next to each other there.
+    """
     run: RunSpec = cell.config
     inputs = {name: needed.key for name, needed in cell.inputs}
     same: list[object] = [inputs, run.source, run.budget, run.device]
     if not run.source.one_order:
-        same += [run.arm.seed, run.arm.learning_rate]
+        same.append(run.arm.seed)
+    if cell.wants_card or run.source.one_order:
+        return same
+    same.append(run.arm.learning_rate)
     return same if run.arm.objective == Plain() else [*same, run.arm]
 
 
