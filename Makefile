@@ -35,6 +35,10 @@ UV_VERSION := 0.13.8
 # Triton, in whose interpreter the tests run the card's kernels: 0.7 GB that nothing else needs, and so apart.
 TRITON := $(VENV)/triton
 TRITON_VERSION := 3.7.0
+# What object stores are tested with, and apart: it wants other versions of packages that are in the lock.
+S3 := $(VENV)/s3
+MOTO_VERSION := 5.2.5
+FSSPEC_VERSION := $(shell sed -n 's/^fsspec==//p' requirements.lock)
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' requirements.lock)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
@@ -46,7 +50,7 @@ help:  ## say what there is
 	@echo "make test        set up what is missing and run the tests    WORKERS=a number of processes (now: $(WORKERS))"
 	@echo "make test-newest run the tests with the newest packages that pyproject.toml allows"
 	@echo "make torture     kill, damage and misuse everything, from a seed    SEED=a number (now: $(SEED))"
-	@echo "make test-cluster  cells on a Dask cluster of this machine: killed workers, two clients"
+	@echo "make test-cluster  cells on a Dask cluster of this machine, and results in an S3 server's store"
 	@echo "make reproduce   run every chapter and build the book    PROFILE=demo|smoke|quick|overnight|card|gpu|paper, or my.yaml (now: $$PROFILE)"
 	@echo "make book        build the book again from the chapters that ran    PROFILE=..."
 	@echo "make measure     look at the built book in Chromium: faults, sizes, weights, what can be moved"
@@ -103,8 +107,14 @@ test: setup triton  ## every test
 torture: setup  ## kills, damages and bad calls, counted: about ten minutes
 	PYTHONPATH=tests:tests/subject $(PY) -m torture.campaign --seed "$(SEED)"
 
-test-cluster: setup  ## a Dask cluster of this machine's processes, some of which are killed
-	SANITY_TEST_CLUSTER=1 $(PY) -m pytest -n0 tests/engine/test_cluster.py
+$(STAMPS)/s3-$(FSSPEC_VERSION)-$(MOTO_VERSION): $(STAMPS)/package
+	$(INSTALL) $(BIN)/uv pip install --quiet --python $(PY) --target "$(S3)" \
+	  "s3fs==$(FSSPEC_VERSION)" "moto[s3]==$(MOTO_VERSION)" flask flask-cors
+	@touch $@
+
+test-cluster: setup $(STAMPS)/s3-$(FSSPEC_VERSION)-$(MOTO_VERSION)  ## Dask and an S3 server, of this machine's processes
+	SANITY_TEST_CLUSTER=1 PYTHONPATH="$(abspath $(S3))" \
+	  $(PY) -m pytest -n0 tests/engine/test_cluster.py tests/engine/test_remote_store.py
 
 # An environment of its own, in which every declared range is taken to its upper end.
 test-newest: setup  ## every test, with the newest packages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,7 +19,7 @@ def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> Non
     from sanity.engine.computing import total_cost
     from sanity.engine.store import missing, open_store
     from sanity.experiments import plan
-    from sanity.experiments.calibration import slowness
+    from sanity.experiments.calibration import on_average, ratios
     from sanity.profiles import load
     from sanity.publishing import cost_words
     from sanity.sources import Pace
@@ -28,14 +29,18 @@ def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> Non
     absent = missing(cells, open_store())
     keys = {cell.key for cell in absent}
     rows = [_row(cell, done=cell.key not in keys) for cell in cells]
-    here = slowness(chosen.device) if absent else None
-    value = {"profile": profile, "cells": rows, "missing": len(absent), "slowness": here}
+    measured = {device: ratios(device) for device in dict.fromkeys((chosen.device, "cpu"))} if absent else {}
+    here = on_average(measured.get(chosen.device), chosen.device)
+    told = {"missing": len(absent), "slowness": here, "calibration": measured}
+    value = {"profile": profile, "cells": rows, **told}
     in_all = [f"{len(cells)} results in all: {cost_words(total_cost(cells), chosen.device)}"]
     if chosen.device != "cpu":
         on_cores = load(profile, device="cpu", precision="float32", pace=Pace())
-        in_all.append(f"without a card: {cost_words(total_cost(in_order(plan(on_cores))))}")
+        cost, beside = total_cost(in_order(plan(on_cores))), on_average(measured.get("cpu"))
+        in_all.append(f"without a card: {cost_words(cost, slowness=beside)}")
         if here is None and absent:
             in_all.append("there is no card here to calibrate by: times on one are those of an H200")
+    in_all += [_calibrated(device, found) for device, found in measured.items() if found is not None]
     show(
         value,
         as_json=as_json,
@@ -48,6 +53,13 @@ def plan_command(profile: ProfileName = "quick", as_json: AsJson = False) -> Non
             )
         ),
     )
+
+
+def _calibrated(device: str, found: Mapping[str, float]) -> str:
+    """What each kind of work was measured to take here, next to the machine that paces are of."""
+    where = "on two cores" if device == "cpu" else "on the card"
+    kinds = ", ".join(f"{name} {ratio:.2g}" for name, ratio in found.items())
+    return f"measured {where}, times what the reference machine takes: {kinds}"
 
 
 def harvest_command(
@@ -109,7 +121,7 @@ def _compute_stages(stages: set[str], profile: str, scheduler: str | None, *, as
     from sanity.profiles import load
 
     cells = [cell for cell in plan(load(profile)) if cell.stage in stages]
-    make_ready(cells)
+    make_ready(cells, scheduler=scheduler)
     compute(cells, scheduler=scheduler)
     rows = [_row(cell, done=True) for cell in cells]
     show(rows, as_json=as_json, text=lambda: _table(rows))

@@ -20,8 +20,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sanity.engine.config import all_ours, canonical_json, digest, to_json, wants_card
+from sanity.engine.config import all_ours, canonical_json, card_of, digest, to_json
 from sanity.engine.files import disk_errors, write_atomically
+from sanity.engine.machine import in_parts
 from sanity.engine.results import Result as Result
 from sanity.errors import BadInputError
 
@@ -39,6 +40,10 @@ class Cost:
     memory_bytes: int = 500_000_000
     once: float = 0.0
     """Of the seconds, those that all cells of one call take once together: as for a model that is loaded."""
+    each_bytes: int = 0
+    """Of the memory, what every cell of one call adds."""
+    room_bytes: int = 0
+    """What cells of one call may add up to: what is more comes in parts, each of which takes `once` again."""
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -174,10 +179,15 @@ class Cell:
             return self.key
         return canonical_json([self.function.name, self.threads, self.function.together(self)])
 
+    @property
+    def card(self) -> str | None:
+        """The graphics card on which it is computed, such as `cuda`; None where it needs none."""
+        return card_of(self.config)
+
     @functools.cached_property
     def wants_card(self) -> bool:
         """Whether it is computed on a graphics card."""
-        return wants_card(self.config)
+        return self.card is not None
 
     @property
     def runs_elsewhere(self) -> bool:
@@ -190,7 +200,21 @@ class Cell:
 
 def seconds_together(cells: Collection[Cell]) -> float:
     """What cells of one call are expected to take."""
-    return sum(c.cost.seconds - c.cost.once for c in cells) + max((c.cost.once for c in cells), default=0.0)
+    once = max((c.cost.once for c in cells), default=0.0)
+    return sum(c.cost.seconds - c.cost.once for c in cells) + parts_together(cells) * once
+
+
+def parts_together(cells: Collection[Cell]) -> int:
+    """In how many parts the cells of one call fit into memory."""
+    room = max((c.cost.room_bytes for c in cells), default=0)
+    return len(in_parts([c.cost.each_bytes for c in cells], room)) if room else 1
+
+
+def memory_together(cells: Collection[Cell]) -> int:
+    """What cells of one call may need of memory at once."""
+    besides = max((c.cost.memory_bytes - c.cost.each_bytes for c in cells), default=0)
+    each, rooms = [c.cost.each_bytes for c in cells], [c.cost.room_bytes for c in cells if c.cost.room_bytes]
+    return besides + max([min([sum(each), *rooms]), *each])
 
 
 def in_order(cells: Sequence[Cell]) -> list[Cell]:

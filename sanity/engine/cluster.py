@@ -2,7 +2,7 @@
 
     dask scheduler
     dask worker ADDRESS --nthreads 1 --nworkers 8          # a process for every core
-    dask worker ADDRESS --nthreads 1 --resources GPU=1     # one for every graphics card
+    CUDA_VISIBLE_DEVICES=0 dask worker ADDRESS --nthreads 1 --resources GPU=1    # one for every card
     sanity results --profile gpu --scheduler ADDRESS
 
 Slurm, Kubernetes and others start workers through Dask's own deployers. A worker that disappears loses what
@@ -12,52 +12,24 @@ it was computing, and another takes that over: results never pass through the sc
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
-import importlib.metadata
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from sanity.engine.cells import Cell
 from sanity.engine.config import digest
 from sanity.engine.connecting import ANSWER_SECONDS, PATIENCE_SECONDS, connected, in_time
-from sanity.engine.machine import commit
+from sanity.engine.fitness import CARD, Edition, card_seen, other_edition, refuse_shared_cards, unfit
 from sanity.engine.progress import LINE_SECONDS
 from sanity.engine.store import LocalStore, open_store
 from sanity.errors import BadInputError, SanityError, reason_of
 
 log = logging.getLogger("sanity")
 
-CARD = "GPU"
-"""What a worker with a graphics card offers, as `--resources GPU=1`."""
-
 Compute = Callable[[Sequence[Cell], LocalStore], None]
-
-
-@dataclass(frozen=True)
-class Edition:
-    """Which source of this package a process runs."""
-
-    source: str
-    """Digest of all its files."""
-    words: str
-
-    @classmethod
-    @functools.cache
-    def here(cls) -> Edition:
-        """That of this process."""
-        folder, state = Path(__file__).resolve().parents[1], hashlib.sha256()
-        for path in sorted(p for p in folder.rglob("*") if p.suffix in (".py", ".yaml")):
-            state.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
-        version = importlib.metadata.version("sae-sanity")
-        return cls(
-            state.hexdigest()[:12], f"version {version}, commit {commit()}, source {state.hexdigest()[:8]}"
-        )
 
 
 class Cluster:
@@ -86,12 +58,12 @@ class Cluster:
         """Refuse another source of the package, which cells pass through, or several cells in one process."""
         here = Edition.here()
         with self._away():
-            answers = in_time(PATIENCE_SECONDS, lambda: self._client.run(_unfit, here, on_error="return"))
+            answers = in_time(PATIENCE_SECONDS, lambda: self._client.run(unfit, here, on_error="return"))
         still = self._workers()  # without those that went away while they were asked
         found = {f"worker {w}": answer for w, answer in answers.items() if w in still}
         try:
             found[f"scheduler {self.address}"] = in_time(
-                PATIENCE_SECONDS, lambda: self._client.run_on_scheduler(_other, here)
+                PATIENCE_SECONDS, lambda: self._client.run_on_scheduler(other_edition, here)
             )
         except Exception as error:  # whatever importing the package there raises
             found[f"scheduler {self.address}"] = error
@@ -103,6 +75,9 @@ class Cluster:
                 )
             if answer:
                 raise BadInputError(f"the {who} {answer}")
+        with self._away():
+            cards = in_time(PATIENCE_SECONDS, lambda: self._client.run(card_seen, on_error="ignore"))
+        refuse_shared_cards(cards)
 
     def has_place(self, cell: Cell) -> bool:
         """Whether there are more workers for what is computed as `cell` is than this client keeps busy."""
@@ -206,42 +181,22 @@ class Cluster:
             log.debug("the connection to %s did not close (%s)", self.address, reason_of(error))
 
 
-def _other(wanted: Edition) -> str:
-    """What is wrong with this process for a client that runs `wanted`; nothing where it runs the same."""
-    here = Edition.here()
-    if here.source == wanted.source:
-        return ""
-    return (
-        f"runs another edition of the package ({here.words}) than this process ({wanted.words}): install "
-        "the same on every machine, and start it again"
-    )
-
-
-def _unfit(wanted: Edition, dask_worker: Any) -> str:
-    """The same of a worker, whose process is to be a cell's own."""
-    threads = dask_worker.state.nthreads
-    if threads > 1:
-        return (
-            f"has {threads} threads, and cells share a process badly: start it with --nthreads 1, and with "
-            "--nworkers as many as it has cores"
-        )
-    return _other(wanted)
-
-
 def _compute_there(compute: Compute, group: Sequence[Cell], where: str, edition: Edition) -> Exception | None:
     """On a worker: compute a group; gives back a refusal, which no other worker would change."""
     from distributed import get_worker
 
     worker = get_worker()
     try:
-        if unfit := _unfit(edition, worker):
-            raise BadInputError(f"the worker {worker.address} {unfit}")
+        if wrong := unfit(edition, worker):
+            raise BadInputError(f"the worker {worker.address} {wrong}")
         store = open_store(where)
         if store.where != str(store.root):  # nothing there keeps leases
             store.leases = SchedulerLeases()
         compute(group, store)
     except SanityError as error:
-        return error
+        # Its words alone: what the frames hold in which it was raised may be most of a card.
+        error.__cause__ = error.__context__ = None
+        return error.with_traceback(None)
     return None
 
 

@@ -11,18 +11,21 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-from sanity.engine.cells import Cell, Cost, Result, in_order, seconds_together
+from sanity.engine.arguments import usable_device
+from sanity.engine.cells import Cell, Cost, Result, in_order, memory_together, seconds_together
 from sanity.engine.cluster import Cluster
 from sanity.engine.files import disk_errors
 from sanity.engine.leases import card_alone
 from sanity.engine.memory import memory_kept
 from sanity.engine.progress import heartbeat
 from sanity.engine.reporting import Report, describe
+from sanity.engine.shortage import give_back_card, shortage_told
 from sanity.engine.store import LocalStore, missing, open_store, require
+from sanity.engine.waiting import Waiting
 from sanity.engine.workers import Workers, memory_for_results, on_threads, places
-from sanity.errors import SanityError, reason_of
+from sanity.errors import BadInputError, SanityError, reason_of
 
 log = logging.getLogger("sanity")
 
@@ -54,45 +57,8 @@ def _cost_of_call(cells: Sequence[Cell]) -> Cost:
     first = cells[0]
     beside = max(1, CORES // first.threads) if first.threads and not first.wants_card else 1
     cost = sum((cell.cost for cell in cells), Cost(0.0, 0, 0))
-    return dataclasses.replace(cost, seconds=seconds_together(cells) / beside)
-
-
-class _Waiting:
-    """Cells still to be computed, given out in groups for one call each, inputs before what needs them."""
-
-    def __init__(self, cells: Sequence[Cell]) -> None:
-        self._waiting = list(cells)
-        self._unfinished = {cell.key for cell in cells}
-
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
-
-    def take(self, suits: Callable[[list[Cell]], bool] | None = None) -> list[Cell] | None:
-        """The next group that can run, or None; with `suits`, only one that does.
-
-        A group waits until all of its members can run, so that work is shared as widely as it can be; unless
-        nothing else could run.
-        """
-        companies: dict[str, list[Cell]] = {}
-        for cell in self._waiting:
-            companies.setdefault(cell.company, []).append(cell)
-        ready = {name: [c for c in members if self._can_run(c)] for name, members in companies.items()}
-        whole = [members for name, members in ready.items() if len(members) == len(companies[name])]
-        if not whole and len(self._unfinished) == len(self._waiting):
-            whole = [members for members in ready.values() if members][:1]
-        group = next((some for some in whole if suits is None or suits(some)), None)
-        if group is None:
-            return None
-        taken = {cell.key for cell in group}
-        self._waiting = [cell for cell in self._waiting if cell.key not in taken]
-        return group
-
-    def done(self, group: Sequence[Cell]) -> None:
-        """`group` is computed: what needs it can run."""
-        self._unfinished -= {cell.key for cell in group}
-
-    def _can_run(self, cell: Cell) -> bool:
-        return not any(needed.key in self._unfinished for _, needed in cell.inputs)
+    seconds = seconds_together(cells) / beside
+    return dataclasses.replace(cost, seconds=seconds, memory_bytes=memory_together(cells))
 
 
 def _runs_beside(cell: Cell) -> bool:
@@ -138,7 +104,8 @@ def _computed(cells: Sequence[Cell], store: LocalStore) -> bool:
     try:
         with disk_errors(store.root), on_threads(cells[0].threads), _on_card(cells[0]), memory_kept():
             began = time.perf_counter()
-            cells[0].function.run(tasks)
+            with shortage_told(_label(cells)):
+                cells[0].function.run(tasks)
         seconds = (time.perf_counter() - began) / len(tasks)
         for task in tasks:
             store.put(task, seconds=seconds, threads=cells[0].threads)
@@ -155,14 +122,39 @@ def _computed(cells: Sequence[Cell], store: LocalStore) -> bool:
     return True
 
 
-def _on_card(cell: Cell) -> contextlib.AbstractContextManager[None]:
-    """The graphics card, where the cell wants it, to itself."""
-    return card_alone() if cell.wants_card else contextlib.nullcontext()
+def _label(cells: Sequence[Cell]) -> str:
+    more = len(cells) - 1
+    return f"{cells[0].label}, and {more} more" if more else cells[0].label
+
+
+@contextlib.contextmanager
+def _on_card(cell: Cell) -> Iterator[None]:
+    """The graphics card, where the cell wants it, to itself; memory that it leaves there goes to others."""
+    if not cell.wants_card:
+        yield
+        return
+    with card_alone(cell.card or "cuda"):
+        try:
+            yield
+        finally:
+            give_back_card()
 
 
 def _compute_elsewhere(group: Sequence[Cell], where: str) -> None:
     """The same in a worker's process."""
     _compute_group(group, open_store(where))
+
+
+def require_card(cells: Iterable[Cell]) -> None:
+    """Refuse cells that want a graphics card where there is none, before anything is fetched or computed."""
+    for card, cell in {cell.card: cell for cell in cells if cell.card is not None}.items():
+        try:
+            usable_device(card)
+        except BadInputError as error:
+            raise BadInputError(
+                f"{cell.label} wants a graphics card: {error}; or take a profile that needs none, or "
+                "--scheduler with the address of workers that have one"
+            ) from error
 
 
 def compute(
@@ -185,6 +177,8 @@ def compute(
     absent = missing(cells, store, verify=verify)
     if not absent:
         return store
+    if scheduler is None:
+        require_card(absent)
     store.sweep()
     log.info(
         "%d of %d results to compute, about %s",
@@ -192,7 +186,7 @@ def compute(
         len(in_order(cells)),
         describe(total_cost(absent).seconds),
     )
-    waiting, report = _Waiting(absent), Report(absent, _shares)
+    waiting, report = Waiting(absent), Report(absent, _shares)
     with heartbeat(report.beat):
         if scheduler is None:
             _compute_all(waiting, store, report)
@@ -202,7 +196,7 @@ def compute(
     return store
 
 
-def _compute_on(cluster: Cluster, waiting: _Waiting, store: LocalStore, report: Report) -> None:
+def _compute_on(cluster: Cluster, waiting: Waiting, store: LocalStore, report: Report) -> None:
     """Give the workers of a cluster what can run, as much as they have places for, until all is computed."""
 
     def suits(group: list[Cell]) -> bool:
@@ -222,7 +216,7 @@ def _compute_on(cluster: Cluster, waiting: _Waiting, store: LocalStore, report: 
             report.ended(done)
 
 
-def _compute_all(waiting: _Waiting, store: LocalStore, report: Report) -> None:
+def _compute_all(waiting: Waiting, store: LocalStore, report: Report) -> None:
     """Compute what is waiting, group by group."""
     while waiting:
         group = waiting.take()
@@ -248,7 +242,7 @@ def _at_once(group: Sequence[Cell]) -> int:
 
 
 def _compute_beside(
-    first: list[list[Cell]], at_once: int, waiting: _Waiting, store: LocalStore, report: Report
+    first: list[list[Cell]], at_once: int, waiting: Waiting, store: LocalStore, report: Report
 ) -> None:
     """Compute the groups `first`, and whatever else of their kind is or becomes ready, side by side.
 

@@ -134,9 +134,10 @@ def all_ours(value: Any) -> bool:
 
 
 @_once_per_object
-def wants_card(value: Any) -> bool:
-    """Whether a configuration, or anything in it, names a graphics card as its `device`."""
-    return str(getattr(value, "device", "")).startswith("cuda") or any(map(wants_card, parts(value)))
+def card_of(value: Any) -> str | None:
+    """The graphics card that a configuration, or anything in it, names as its `device`; the first of them."""
+    named = str(getattr(value, "device", ""))
+    return named if named.startswith("cuda") else next(filter(None, map(card_of, parts(value))), None)
 
 
 def parts(value: Any) -> Iterable[Any]:

@@ -120,15 +120,29 @@ def alone(path: Path, doing: str, *, patience: float = PATIENCE_SECONDS) -> Iter
         lock.release()
 
 
-def card_alone() -> contextlib.AbstractContextManager[None]:
-    """The graphics card that this process sees first: one process of a user at a time, others wait.
+def card_alone(device: str = "cuda") -> contextlib.AbstractContextManager[None]:
+    """The graphics card that `device` names here: one process of a user at a time, others wait.
 
     It is let go when its owner dies.
     """
-    card = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip() or "0"
-    whose = re.sub(r"\W", "-", f"{getpass.getuser()}-{card}")
+    card = _card_named(device)
+    whose = re.sub(r"\W", "-", f"{_user()}-{card}")
     path = Path(tempfile.gettempdir()) / f"sanity-card-{whose}.lock"
     return alone(path, f"computing on the graphics card {card}", patience=math.inf)
+
+
+def _card_named(device: str) -> str:
+    """What this machine calls a device such as `cuda` (the first that this process sees) or `cuda:1`."""
+    at = int(device.partition(":")[2] or 0)
+    seen = [one.strip() for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one.strip()]
+    return seen[at] if at < len(seen) else str(at)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have a number and no name
+        return str(os.getuid())
 
 
 def _state(path: Path) -> tuple[int, int] | None:

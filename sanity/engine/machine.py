@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from sanity.engine import container
@@ -49,6 +50,17 @@ def memory_bytes() -> int:
 
     limits = (int(psutil.virtual_memory().total), container.memory_limit())
     return min(limit for limit in limits if limit is not None)
+
+
+def in_parts(sizes: Sequence[int], room: float) -> list[slice]:
+    """Neighbours in as few parts as fit into `room` bytes each; what is larger by itself is a part, too."""
+    parts, first, total = [], 0, 0
+    for at, size in enumerate(sizes):
+        if at > first and total + size > room:
+            parts.append(slice(first, at))
+            first, total = at, 0
+        total += size
+    return [*parts, slice(first, len(sizes))]
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -64,8 +64,8 @@ KINDS = {
 _REPEATS = 3
 
 
-def slowness(device: str = "cpu", repeats: int = _REPEATS) -> float | None:
-    """How many times as long as on the reference machine work takes here; below 1 where it is faster.
+def ratios(device: str = "cpu", repeats: int = _REPEATS) -> dict[str, float] | None:
+    """How many times as long as on the reference machine each kind of work takes here.
 
     None for a device that is not here: its costs stay those of the reference.
     """
@@ -74,7 +74,17 @@ def slowness(device: str = "cpu", repeats: int = _REPEATS) -> float | None:
     with memory_kept():  # as whatever is computed is
         measured = {name: statistics.median(_timed(work, repeats)) for name, work in _kinds(device).items()}
     log.debug("calibration of %s, seconds: %s", device, measured)
-    return sum(kind.share * measured[name] / kind.reference for name, kind in KINDS[device].items())
+    return {name: measured[name] / kind.reference for name, kind in KINDS[device].items()}
+
+
+def on_average(found: Mapping[str, float] | None, device: str = "cpu") -> float | None:
+    """The mean of such ratios over all work; None where there are none."""
+    return None if found is None else sum(kind.share * found[name] for name, kind in KINDS[device].items())
+
+
+def slowness(device: str = "cpu", repeats: int = _REPEATS) -> float | None:
+    """How many times as long as on the reference machine work takes here; below 1 where it is faster."""
+    return on_average(ratios(device, repeats), device)
 
 
 def _timed(work: Callable[[], None], repeats: int) -> list[float]:

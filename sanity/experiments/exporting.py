@@ -82,7 +82,7 @@ def keep_run(
     if finished or same_analyses:
         analyses = []
     scores = gathering_cell(fresh, cells.ledger, analyses)
-    make_ready([scores, cells.gates], store)
+    make_ready([scores, cells.gates], store, scheduler=scheduler)
     compute([scores, cells.gates], store, scheduler=scheduler)
     reader = Reader(fresh, store)
     trained = [pair for grid in profile.grids for pair in reader.trained(grid)]

@@ -17,7 +17,7 @@ from sanity.engine.cells import Cell, Cost
 from sanity.errors import BadInputError
 from sanity.evals.base import Eval
 from sanity.experiments.own_neurons import take_neurons
-from sanity.experiments.plans import Asked, Plan, PlannedRun, Shared, on_its_threads
+from sanity.experiments.plans import Asked, Plan, PlannedRun, Shared, on_its_threads, training_cost
 from sanity.experiments.snapshots import keep_snapshots
 from sanity.experiments.steps import (
     EvalOnSource,
@@ -111,28 +111,18 @@ class _Planner:
         self.plan.runs.append(PlannedRun(grid, place, run, trained, scored_on, {**needed, **scored}))
 
     def _trained(self, run: RunSpec) -> Cell:
-        arm, source = run.arm, run.source
-        seconds = self.pace.training_seconds(samples=run.budget.samples, d_sae=arm.d_sae, d_in=source.d_in)
         training = keep_snapshots if isinstance(run, Snapshot) else train_arms
-        if isinstance(arm.constraint, OwnNeurons):
+        if isinstance(run.arm.constraint, OwnNeurons):
             training = take_neurons
-        seconds = seconds if arm.constraint.learns else 1.0
-        # Arms that see the same batches share what these take; snapshots, one training.
-        reading = source.reading_seconds(run.budget.samples, self.pace)
         made = training.cell(
             run,
-            inputs=self._source_cells(source),
+            inputs=self._source_cells(run.source),
             label=run.label,
             stage="train",
-            cost=Cost(
-                seconds + reading,
-                disk_bytes=9 * arm.d_sae * source.d_in + 200_000,
-                memory_bytes=Cost().memory_bytes + source.buffer_bytes,
-                once=seconds + reading - 0.5 if isinstance(run, Snapshot) else reading,
-            ),
-            threads=source.threads,
+            cost=training_cost(run, self.pace),
+            threads=run.source.threads,
         )
-        return on_its_threads(made, source)
+        return on_its_threads(made, run.source)
 
     def _scored(
         self,

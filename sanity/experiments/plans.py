@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from sanity.engine.cells import Cell, in_order
+from sanity.engine.cells import Cell, Cost, in_order
 from sanity.errors import BadInputError
+from sanity.models.footprint import room_for_arms
 from sanity.profiles import Profile
-from sanity.sources import RunSpec, Source
+from sanity.sources import Pace, RunSpec, Snapshot, Source
 
 ALONE = 1.57
 """How much longer a language model, and steps on its activations, take on one thread than on two: measured,
@@ -94,3 +95,34 @@ def on_its_threads(cell: Cell, source: Source) -> Cell:
         return cell
     cost = replace(cell.cost, seconds=cell.cost.seconds * ALONE, once=cell.cost.once * ALONE)
     return replace(cell, cost=cost)
+
+
+KEEPING = 0.5
+"""Seconds until an SAE is at its L0 and kept: of the flat second of each arm, what arms do not share."""
+
+
+def training_cost(run: RunSpec, pace: Pace) -> Cost:
+    """What training an arm takes, and how much of that in common with others that see the same batches.
+
+    They share the reading of their source; on a card, where they are stacked, the start and the steps'
+    launches, too; and snapshots, one training.
+    """
+    arm, source, budget = run.arm, run.source, run.budget
+    seconds = pace.training_seconds(samples=budget.samples, d_sae=arm.d_sae, d_in=source.d_in)
+    seconds = seconds if arm.constraint.learns else 1.0
+    reading = source.reading_seconds(budget.samples, pace)
+    once = reading + (1.0 - KEEPING if run.device != "cpu" else 0.0)
+    need, common = run.footprint, Cost().memory_bytes + source.buffer_bytes
+    cost = Cost(
+        seconds + reading,
+        disk_bytes=9 * arm.d_sae * source.d_in + 200_000,
+        memory_bytes=common + need.whole,
+        once=once,
+        each_bytes=need.kept,
+        room_bytes=int(
+            max(1, room_for_arms(run.device, taken=source.buffer_bytes, planned=True) - need.passing)
+        ),
+    )
+    if isinstance(run, Snapshot):
+        return replace(cost, once=seconds + reading - KEEPING, each_bytes=0, room_bytes=0)
+    return cost

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sanity import assets
 from sanity.engine.cells import Cell
+from sanity.engine.computing import require_card
 from sanity.engine.store import LocalStore, missing, open_store
 
 
@@ -14,6 +15,14 @@ def needed(cells: Sequence[Cell]) -> set[str]:
     return set().union(*(assets.needed(cell.config) for cell in cells))
 
 
-def make_ready(cells: Sequence[Cell], store: LocalStore | None = None) -> None:
-    """Fetch what computing the missing ones among `cells` and their inputs needs; see `assets.ready`."""
-    assets.ready(needed(missing(cells, store or open_store())))
+def make_ready(
+    cells: Sequence[Cell], store: LocalStore | None = None, *, scheduler: str | None = None
+) -> None:
+    """Fetch what computing the missing ones among `cells` and their inputs needs; see `assets.ready`.
+
+    A graphics card that they want has to be here, unless the workers of a `scheduler` compute them.
+    """
+    absent = missing(cells, store or open_store())
+    if scheduler is None:
+        require_card(absent)
+    assets.ready(needed(absent))

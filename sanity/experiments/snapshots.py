@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sanity.engine.cells import Cell, Task, computes
-from sanity.experiments.steps import at_matched_l0, named_curve
+from sanity.experiments.steps import at_matched_l0, named_curve, that_fit
 from sanity.models import Autoencoder, load_sae, save_sae, train
 from sanity.sources import Snapshot
 
@@ -47,6 +47,7 @@ def keep_snapshots(tasks: Sequence[Task]) -> None:
     """Train one arm, and keep at each step asked for its SAE at matched L0, and its curve up to there."""
     run: Snapshot = tasks[0].config
     budget, source = run.budget, run.source
+    that_fit([run])
     opened = source.open(tasks[0].inputs, batch_size=budget.batch_size, seed=run.arm.seed, device=run.device)
     probe = SnapshotProbe(frozenset(task.config.steps for task in tasks), tasks[0].scratch / "snapshots")
     (ended,) = train(

@@ -7,34 +7,21 @@ is scored on are named apart.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from sanity.engine.cells import Cell, Result, Task, computes
-from sanity.engine.machine import memory_bytes
 from sanity.errors import BadInputError
 from sanity.evals.base import Candidate, Eval, Scored, Setting
 from sanity.evals.probes import CosineToInitProbe, HeldOutEVProbe, RecoveryProbe
 from sanity.evals.score import Score
-from sanity.models import (
-    Arm,
-    Autoencoder,
-    Plain,
-    Probe,
-    Run,
-    Stream,
-    Training,
-    load_dictionary,
-    save_sae,
-    train,
-)
+from sanity.models import Autoencoder, Plain, Probe, Run, load_dictionary, save_sae, train
+from sanity.models.footprint import parts_that_fit, room_for_arms
 from sanity.sources import Opened, RunSpec, Source
 
 log = logging.getLogger("sanity")
@@ -44,12 +31,19 @@ log = logging.getLogger("sanity")
 
 
 def _same_batches(cell: Cell) -> object:
-    """Runs that see the same batches, and take about as long as any other such group."""
+    """Runs that see the same batches: all of them, where passing these or starting a step is what takes time.
+
+    On the cores of a processor, of a source that costs little, only such as take about as long as any other
+    group: groups run next to each other there.
+    """
     run: RunSpec = cell.config
     inputs = {name: needed.key for name, needed in cell.inputs}
     same: list[object] = [inputs, run.source, run.budget, run.device]
     if not run.source.one_order:
-        same += [run.arm.seed, run.arm.learning_rate]
+        same.append(run.arm.seed)
+    if cell.wants_card or run.source.one_order:
+        return same
+    same.append(run.arm.learning_rate)
     return same if run.arm.objective == Plain() else [*same, run.arm]
 
 
@@ -60,6 +54,12 @@ def train_arms(tasks: Sequence[Task]) -> None:
     opened = first.source.open(
         tasks[0].inputs, batch_size=first.budget.batch_size, seed=first.arm.seed, device=first.device
     )
+    for some in that_fit([task.config for task in tasks]):
+        _train_part(tasks[some], opened)
+
+
+def _train_part(tasks: Sequence[Task], opened: Opened) -> None:
+    """Train and keep some arms; when it returns, nothing holds their memory."""
     runs = trained([task.config for task in tasks], opened, folders=[task.scratch for task in tasks])
     for task, run in zip(tasks, runs, strict=True):
         keep_run(task, run, opened)
@@ -90,21 +90,17 @@ def keep_run(task: Task, run: Run, opened: Opened) -> Autoencoder:
 
 def trained(
     specs: Sequence[RunSpec], opened: Opened, *, folders: Sequence[Path], more: Sequence[Probe] = ()
-) -> Iterator[Run]:
-    """Train some arms that share source, seed and budget, with the probes of their source and `more`."""
-    budget, probes = specs[0].budget, [*probes_of(opened), *more]
-    arms = [spec.arm for spec in specs]
-    return chain.from_iterable(
-        train(
-            arms[some],
-            opened.stream,
-            steps=budget.steps,
-            training=budget.training,
-            probes=probes,
-            folder=folders[some],
-            precision=budget.precision,
-        )
-        for some in _that_fit(arms, opened.stream, budget.training)
+) -> list[Run]:
+    """Train arms that share source and budget, and fit into memory, with their source's probes and `more`."""
+    budget = specs[0].budget
+    return train(
+        [spec.arm for spec in specs],
+        opened.stream,
+        steps=budget.steps,
+        training=budget.training,
+        probes=[*probes_of(opened), *more],
+        folder=folders,
+        precision=budget.precision,
     )
 
 
@@ -119,17 +115,10 @@ def probes_of(opened: Opened) -> list[Probe]:
     return probes
 
 
-def _that_fit(arms: Sequence[Arm], stream: Stream, training: Training) -> Iterator[slice]:
-    """The arms in as few parts as fit into half of the memory at once; the data pass by once per part."""
-    device = getattr(stream, "device", torch.device("cpu"))
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory_bytes()
-    free -= getattr(stream, "resident_bytes", 0)
-    # Two matrices in float32, each with its gradient and two moments of Adam, which may be in bf16 on a card.
-    rounded = device.type == "cuda" and training.moments == "bf16"
-    largest = max((6 if rounded else 8) * 4 * arm.d_sae * stream.d_in for arm in arms)
-    at_once = max(1, int(0.5 * free / largest))
-    for first in range(0, len(arms), at_once):
-        yield slice(first, first + at_once)
+def that_fit(runs: Sequence[RunSpec]) -> list[slice]:
+    """Runs on one source in as few parts as fit into memory at once; the data pass by once per part."""
+    taken = runs[0].source.buffer_bytes
+    return parts_that_fit([run.footprint for run in runs], room_for_arms(runs[0].device, taken=taken))
 
 
 def at_matched_l0(sae: Autoencoder, x: Tensor, target: int) -> Autoencoder:

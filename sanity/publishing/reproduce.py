@@ -65,7 +65,7 @@ def reproduce_book(profile: str, *, scheduler: str | None = None) -> Build:
     seconds = {}
     store = open_store()
     announce(profile, cells, missing(cells, store), store.root)
-    make_ready(cells, store)
+    make_ready(cells, store, scheduler=scheduler)
     compute(cells, store, scheduler=scheduler)
     seconds["results"] = time.perf_counter() - began
     with alone(root / "_build" / "book.lock", BUILDING):

@@ -99,6 +99,11 @@ class Source(Named, family="source"):
         raise BadInputError(f"{type(self).__name__} does not say how wide its activations are: define d_in")
 
     @property
+    def d_out(self) -> int | None:
+        """Width of the targets, where arms are transcoders; None where they are SAEs."""
+        return None
+
+    @property
     def blocks(self) -> tuple[int, ...]:
         """Widths of the layers or models whose activations stand one behind the other; they sum to `d_in`."""
         return (self.d_in,)

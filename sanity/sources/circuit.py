@@ -31,6 +31,11 @@ class SyntheticCircuit(Source):
 
     @property
     @override
+    def d_out(self) -> int:
+        return self.spec.d_out
+
+    @property
+    @override
     def where(self) -> str:
         return f"circuit, d {self.d_in}"
 

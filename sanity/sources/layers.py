@@ -29,7 +29,7 @@ from sanity.sources.base import Opened, Pace, Source
 from sanity.sources.hook import Hook, harvests_of
 from sanity.sources.hook_reading import LanguageModelHook
 from sanity.sources.mlp import MLP
-from sanity.sources.streamed import MODEL_BYTES, StreamedHook, loading, require_room
+from sanity.sources.streamed import StreamedHook, loading, model_bytes, require_room
 from sanity.subject import ForwardStream, JointNormalisation
 
 Change = Callable[[Sequence[Tensor]], Tensor]
@@ -131,8 +131,9 @@ class Layers(Source):
     @override
     def buffer_bytes(self) -> int:
         """Of one buffer for all hooks, and of every language model."""
-        rows = sum(hook.buffer_bytes - MODEL_BYTES for hook in self._streamed)
-        return rows + MODEL_BYTES * len(set(self.models)) if rows else 0
+        if not self._streamed:
+            return 0
+        return sum(hook.rows_bytes for hook in self._streamed) + sum(map(model_bytes, set(self.models)))
 
     @override
     def reading_seconds(self, samples: int, pace: Pace) -> float:

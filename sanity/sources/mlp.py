@@ -43,6 +43,11 @@ class MLP(Hook):
 
     @property
     @override
+    def d_out(self) -> int:
+        return self.d_model
+
+    @property
+    @override
     def where(self) -> str:
         return PLACES[self.outputs].format(super().where)
 

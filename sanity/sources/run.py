@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from sanity.engine.arguments import Checked, Count, Within
 from sanity.models import Arm, Training
+from sanity.models.footprint import Footprint, footprint
 from sanity.models.training import probe_steps
 from sanity.sources.base import Source
 from sanity.sources.noise import Noise
@@ -47,6 +48,19 @@ class RunSpec(Checked):
     def steps(self) -> int:
         """After how many steps the SAE is taken."""
         return self.budget.steps
+
+    @property
+    def footprint(self) -> Footprint:
+        """What it takes of memory in training, at most; on a card in a stack."""
+        source, budget = self.source, self.budget
+        return footprint(
+            self.arm,
+            budget.training,
+            d_in=source.d_in,
+            d_out=source.d_out,
+            batch=budget.batch_size,
+            stacked=self.device.startswith("cuda"),
+        )
 
     @property
     def label(self) -> str:

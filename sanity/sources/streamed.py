@@ -22,6 +22,7 @@ from sanity.data.text import window_blocks
 from sanity.engine.cells import Cell, Cost, Result, Task, computes
 from sanity.engine.machine import memory_bytes
 from sanity.errors import BadInputError
+from sanity.models.footprint import free_on_card
 from sanity.sources.base import Opened, Pace, Source
 from sanity.sources.hook import Hook
 from sanity.sources.hook_reading import HookReading, LanguageModelHook
@@ -36,11 +37,20 @@ from sanity.subject import (
     joint_normalisation,
     load_tokenizer,
     read_at,
+    weights_bytes,
 )
 from sanity.subject.mlp import OUTPUTS, part_of
 
-MODEL_BYTES = 3 * 10**9
-"""What the language model takes in memory, next to the buffer, as costs are told."""
+PASS_BYTES = 10**9
+"""What a forward pass takes at most, next to a language model's weights."""
+UNKNOWN_BYTES = 2 * 10**9
+"""Of the weights of a model of which nothing is known yet."""
+
+
+def model_bytes(at: LanguageModelHook) -> int:
+    """What a language model takes in memory, next to the buffer."""
+    known = weights_bytes(at.subject, at.dtype)
+    return PASS_BYTES + (UNKNOWN_BYTES if known is None else known)
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,12 @@ class StreamedHook(Hook):
     @override
     def buffer_bytes(self) -> int:
         """Of the buffer and the language model."""
-        return min(self.buffer_tokens, self.train_tokens) * self.held_bytes_per_token + MODEL_BYTES
+        return self.rows_bytes + model_bytes(self.at)
+
+    @property
+    def rows_bytes(self) -> int:
+        """Of the buffer alone."""
+        return min(self.buffer_tokens, self.train_tokens) * self.held_bytes_per_token
 
     @override
     def reading_seconds(self, samples: int, pace: Pace) -> float:
@@ -88,7 +103,7 @@ class StreamedHook(Hook):
             cost=Cost(
                 7.0 + sample * self.at.depth / pace.tokens_per_second + self.train_tokens / 2e5,
                 disk_bytes=sample * self.bytes_per_token + 4 * self.train_tokens,
-                memory_bytes=MODEL_BYTES + 8 * self.train_tokens,
+                memory_bytes=model_bytes(self.at) + 8 * self.train_tokens,
             ),
         )
         return {**super().cells(device, pace), "train": tokens}
@@ -203,10 +218,10 @@ def loading(places: Sequence[LanguageModelHook], device: str) -> Callable[[], Re
 def require_room(source: Source, hooks: Sequence[StreamedHook], device: str) -> None:
     """Refuse a buffer of `source` at `hooks` that would leave less than half of the memory to the arms."""
     on_card = device.startswith("cuda") and torch.cuda.is_available()
-    free = torch.cuda.mem_get_info()[1] if on_card else memory_bytes()
+    free = free_on_card(torch.device(device)) if on_card else memory_bytes()
     if source.buffer_bytes > free / 2:
         first, a_token = hooks[0], sum(hook.held_bytes_per_token for hook in hooks)
-        models = source.buffer_bytes - min(first.buffer_tokens, first.train_tokens) * a_token
+        models = source.buffer_bytes - sum(hook.rows_bytes for hook in hooks)
         raise BadInputError(
             f"a buffer of {first.buffer_tokens} tokens at {source.where} takes "
             f"{source.buffer_bytes / 1e9:.1f} GB with the model, and half of the {free / 1e9:.1f} GB here "

@@ -19,7 +19,7 @@ from sanity.subject.loading import (
 )
 from sanity.subject.mlp import MLPStream, MLPSubject, joint_normalisation
 from sanity.subject.running_on import EditablePrompts
-from sanity.subject.shape import Shape, shape_of
+from sanity.subject.shape import Shape, shape_of, weights_bytes
 from sanity.subject.streaming import ActivationStream
 
 __all__ = [
@@ -47,5 +47,6 @@ __all__ = [
     "prepare",
     "read_at",
     "shape_of",
+    "weights_bytes",
     "weights_of",
 ]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sanity import assets
 from sanity.errors import AssetError
 from sanity.subject.files import known_subjects
@@ -37,6 +39,25 @@ def shape_of(name_or_folder: str) -> Shape | None:
         return Shape(**{name: _count(inner, names) for name, names in _NAMES.items()})
     except (AssetError, OSError, ValueError, AttributeError):
         return None
+
+
+def weights_bytes(name_or_folder: str, dtype: str) -> int | None:
+    """What a model's weights take at most as `dtype`; `None` where nothing is known of it yet.
+
+    From its files; of a model of the hub that is not fetched, from the size that its pin states, which says
+    nothing of the type in which they are stored.
+    """
+    each = getattr(torch, dtype).itemsize
+    try:
+        folder = _folder(name_or_folder)
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        stored = getattr(torch, str(config.get("dtype") or config.get("torch_dtype") or "float32")).itemsize
+        if found := sum(path.stat().st_size for path in folder.glob("*.safetensors")):
+            return int(found * each // stored)
+    except (AssetError, OSError, ValueError, AttributeError):
+        pass
+    pinned = assets.ASSETS.get(known_subjects().get(name_or_folder, name_or_folder))
+    return pinned.size * max(1, each // 2) if isinstance(pinned, assets.HubAsset) else None
 
 
 def _folder(name_or_folder: str) -> Path:

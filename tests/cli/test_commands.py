@@ -17,6 +17,7 @@ from sanity.engine.cells import Cell, Cost, Task, computes
 from sanity.engine.computing import compute
 from sanity.engine.store import open_store
 from sanity.errors import StorageError
+from sanity.experiments import calibration
 
 COMMANDS = (
     "fetch", "models", "plan", "harvest", "train", "judge", "check", "reproduce", "book", "claims", "clean",
@@ -107,6 +108,25 @@ def test_plan_lists_cells_with_their_cost_inputs_first() -> None:
     text = run("plan", "--profile", "smoke").stdout
     assert "3 results in all: about 6 min on two cores, 6.0 MB of disk" in text
     assert text.count(" missing") >= 2
+
+
+def test_plan_says_what_it_measured_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the profile's device, and of the cores that would do without it."""
+    found = {"steps on real activations": 2.0, "steps in a world": 2.0, "a language model": 2.0}
+    found["small operations"] = 2.0
+    monkeypatch.setattr(calibration, "ratios", lambda device: found if device == "cpu" else None)
+    value = document("plan", "--profile", "card", "--json")
+    assert value["calibration"] == {"cuda": None, "cpu": found}
+    assert value["slowness"] is None
+    text = run("plan", "--profile", "card").stdout
+    (without,) = (line for line in text.splitlines() if line.startswith("without a card"))
+    assert "about 6 min on two cores (on this machine, as a calibration just measured it: 12 min)" in without
+    assert "no card here to calibrate by" in text
+    assert (
+        "measured on two cores, times what the reference machine takes: steps on real activations 2, "
+        "steps in a world 2, a language model 2, small operations 2" in text
+    )
+    assert document("plan", "--profile", "smoke", "--json")["slowness"] == pytest.approx(2.0)
 
 
 def test_harvest_and_train_compute_what_they_say_and_no_more() -> None:

@@ -9,8 +9,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from sanity.engine.cells import Cell, Task, computes
 from sanity.errors import BadInputError
+
+OUT_OF_MEMORY = (
+    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 139.80 GiB of which "
+    "1.05 GiB is free. Process 71 has 138.75 GiB memory in use. Of the allocated memory 130.21 GiB is "
+    "allocated by PyTorch"
+)
+"""As torch says it."""
 
 
 def _note(task: Task) -> None:
@@ -56,6 +65,13 @@ def stumbles(task: Task) -> None:
     if len(traces(task.config["trace"])[task.cell.label]) == 1:
         raise OSError("the card fell off the bus")
     task.save_json("answer", {"value": 1})
+
+
+@computes("cluster_cells.runs_out", version=1)
+def runs_out(task: Task) -> None:
+    """Want more of a card than there is."""
+    _note(task)
+    raise torch.OutOfMemoryError(OUT_OF_MEMORY)
 
 
 def traces(folder: str | Path) -> dict[str, list[int]]:

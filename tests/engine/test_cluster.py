@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster_cells import dies_once, numbers, refuses, stumbles, total, traces
+from cluster_cells import dies_once, numbers, refuses, runs_out, stumbles, total, traces
 from local_cluster import Client, LocalCluster, until
 from tiny_profile import tiny_profile
 
@@ -136,6 +136,16 @@ def test_a_cell_that_fails_once_is_tried_again_and_a_refusal_is_not(
         compute([refuses.cell({"trace": str(trace)}, label="refused")], store, scheduler=dask.address)
     assert len(traces(trace)["refused"]) == 1
     assert len(traces(trace)["stumbles"]) == 2
+
+
+def test_a_cell_that_runs_out_of_memory_is_named_and_not_tried_again(
+    dask: LocalCluster, store: LocalStore, trace: Path
+) -> None:
+    with pytest.raises(
+        SanityError, match=r"too large: the graphics card is out of memory .* 1\.05 GiB were free"
+    ):
+        compute([runs_out.cell({"trace": str(trace)}, label="too large")], store, scheduler=dask.address)
+    assert len(traces(trace)["too large"]) == 1
 
 
 def test_two_clients_at_once_compute_no_cell_twice(

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from sanity.engine import computing
 from sanity.engine.cells import Cell, Task, computes
 from sanity.engine.computing import compute
 from sanity.engine.leases import card_alone
 from sanity.engine.store import LocalStore, require
+from sanity.errors import BadInputError
 
 SEEN: list[str] = []
 begun, waited_for = threading.Event(), threading.Event()
@@ -60,6 +63,7 @@ def test_two_cells_that_want_the_card_wait_for_each_other(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(computing, "usable_device", lambda _: None)
     store = LocalStore(tmp_path / "store")
     caplog.set_level(logging.INFO, "sanity")
     logging.getLogger("sanity").addHandler(handler := Waiting())
@@ -83,6 +87,41 @@ def test_cards_are_told_apart_by_what_a_process_sees(monkeypatch: pytest.MonkeyP
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"2{seen}")
             with card_alone():
                 pass
+
+
+def test_the_card_is_the_one_that_the_device_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-8f")
+    with card_alone("cuda:1"), card_alone("cuda"):
+        held = {path.name.rpartition("-card-")[2] for path in tmp_path.glob("sanity-card-*")}
+    assert {name.endswith(("-3.lock", "-GPU-8f.lock")) for name in held} == {True}
+    assert len(held) == 2
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    with card_alone("cuda:1"), card_alone():
+        pass
+    assert number.cell(On(1, "cuda:1"), label="").card == "cuda:1"
+    assert number.cell(On(1, "cpu"), label="").card is None
+
+
+@pytest.mark.parametrize("error", [KeyError("uid not found"), OSError("no name")])
+def test_a_user_without_a_name_has_a_number(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def nobody() -> str:
+        raise error
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with card_alone():
+        assert (tmp_path / f"sanity-card-{os.getuid()}-0.lock").exists()
+
+
+def test_a_card_that_is_not_here_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a graphics card")
+    cells = [number.cell(On(1, "cpu"), label="on cores"), number.cell(On(2, "cuda"), label="on the card")]
+    with pytest.raises(BadInputError, match=r"^on the card wants a graphics card: there is no device 'cuda'"):
+        compute(cells, LocalStore(tmp_path / "store"))
+    assert SEEN == []
 
 
 def test_what_wants_the_card_is_computed_here_one_after_the_other(

@@ -7,7 +7,7 @@ import torch
 
 from sanity.engine.cells import Cost
 from sanity.experiments import calibration
-from sanity.experiments.calibration import KINDS, slowness
+from sanity.experiments.calibration import KINDS, on_average, slowness
 from sanity.publishing import cost_words
 
 
@@ -34,6 +34,12 @@ def test_what_is_here_is_measured_and_what_is_not_is_not() -> None:
     assert found is not None
     assert 0 < found < 1000
     assert (slowness("cuda", 1) is None) == (not torch.cuda.is_available())
+
+
+def test_ratios_are_of_each_kind_and_their_mean_is_by_shares() -> None:
+    found = dict.fromkeys(KINDS["cpu"], 1.0) | {"a language model": 3.0}
+    assert on_average(found) == pytest.approx(1 + 2 * KINDS["cpu"]["a language model"].share)
+    assert on_average(None, "cuda") is None
 
 
 def test_a_cost_is_told_for_this_machine_too() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from sanity.experiments.planner import plan_grids
 from sanity.experiments.reading import Reader
 from sanity.profiles import Profile
 from sanity.sources import Hook, StreamedHook
-from sanity.subject import ForwardStream
+from sanity.sources.streamed import PASS_BYTES, UNKNOWN_BYTES, model_bytes, require_room
+from sanity.subject import ForwardStream, weights_bytes
 from sanity.testing import check_source
 
 STREAMED = {"streamed": True, "buffer_tokens": 320}
@@ -25,6 +27,12 @@ BLOCKS = {
     "arms": ["trained", "frozen_decoder/cov"], "seeds": [0, 1], "learning_rates": [0.001, 0.002],
     "batch_size": 64, "steps": 40, "evals": ["reconstruction"],
 }  # fmt: skip
+OBJECTIVES = {
+    "objectives": ["plain", "even_encoder"],
+    "arms": "trained",
+    "architectures": "batchtopk",
+    "l0": 3,
+}
 
 
 def streamed(letters_and_text: tuple[Path, Path], *, arms: bool = True, **hook: Any) -> Profile:
@@ -88,6 +96,8 @@ def test_the_plan_says_memory_and_pays_the_forward_once(letters_and_text: tuple[
     training = [cell for cell in in_order(plan.cells) if cell.stage == "train"]
     source = training[0].config.source
     assert {cell.company for cell in training} == {training[0].company}
+    others = tiny_profile(*letters_and_text, hook=STREAMED, grids={"real_activations": BLOCKS | OBJECTIVES})
+    assert len({run.trained.company for run in plan_grids(others).runs}) == 1
     assert all(cell.cost.memory_bytes > source.buffer_bytes for cell in training)
     forward = 40 * 64 * source.at.depth / plan.profile.pace.tokens_per_second
     without = sum(cell.cost.seconds - forward for cell in training)
@@ -108,9 +118,36 @@ def test_a_buffer_that_leaves_no_room_is_refused_before_anything_is_trained(
     letters_and_text: tuple[Path, Path], store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_grids(streamed(letters_and_text, arms=False, buffer_tokens=640))
-    monkeypatch.setattr("sanity.sources.streamed.memory_bytes", lambda: 6_000_100_000)
+    source = plan.runs[0].run.source
+    assert isinstance(source, StreamedHook)
+    half = model_bytes(source.at) + 390 * 32 * 4
+    monkeypatch.setattr("sanity.sources.streamed.memory_bytes", lambda: 2 * half)
     with pytest.raises(BadInputError, match=r"buffer of 640 tokens .*buffer_tokens of at most 390$"):
         compute([plan.runs[0].trained], store)
+
+
+def test_on_a_card_a_buffer_is_held_against_what_is_free(
+    letters_and_text: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = streamed(letters_and_text).source_named("letters")
+    assert isinstance(source, StreamedHook)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("sanity.sources.streamed.free_on_card", lambda _: 2 * source.buffer_bytes)
+    require_room(source, [source], "cuda")
+    monkeypatch.setattr("sanity.sources.streamed.free_on_card", lambda _: 2 * source.buffer_bytes - 2)
+    with pytest.raises(BadInputError, match="buffer_tokens of at most 319"):
+        require_room(source, [source], "cuda")
+
+
+def test_a_model_takes_what_is_known_of_it(letters_and_text: tuple[Path, Path]) -> None:
+    source = streamed(letters_and_text).source_named("letters")
+    assert isinstance(source, StreamedHook)
+    weights = sum(path.stat().st_size for path in letters_and_text[0].glob("*.safetensors"))
+    assert model_bytes(source.at) == PASS_BYTES + weights
+    assert model_bytes(replace(source.at, dtype="bfloat16")) == PASS_BYTES + weights // 2
+    assert weights_bytes("llama-3-8b", "bfloat16") in range(15 * 10**9, 17 * 10**9)
+    assert weights_bytes("llama-3-8b", "float32") in range(30 * 10**9, 34 * 10**9)
+    assert model_bytes(replace(source.at, subject="nobody")) == PASS_BYTES + UNKNOWN_BYTES
 
 
 def test_what_cannot_be_streamed_is_refused(letters_and_text: tuple[Path, Path]) -> None:

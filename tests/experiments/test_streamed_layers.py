@@ -16,7 +16,7 @@ from sanity.errors import BadInputError
 from sanity.models import Arm, PairedStream, TopK, train
 from sanity.profiles.sources import HookEntry, MLPEntry
 from sanity.sources import Hook, Layers, OneLayer, Opened, Pace, ShuffledLayers, Source, StreamedMLP
-from sanity.sources.streamed import MODEL_BYTES
+from sanity.sources.streamed import model_bytes
 from sanity.subject import ForwardStream
 from sanity.subject.interface import LoadedSubject
 from sanity.testing import check_source
@@ -161,15 +161,16 @@ def test_training_that_was_interrupted_ends_with_the_same_bits(
 def test_memory_and_passes_are_planned(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
     layers, twin, mlp = (sources.made(kind, 320) for kind in ("layers", "twin", "mlp"))
     rows = 320 * 2 * WIDTH * 4
-    assert layers.buffer_bytes == mlp.buffer_bytes == rows + MODEL_BYTES
-    assert twin.buffer_bytes == rows + 2 * MODEL_BYTES
+    model = model_bytes(sources.hook(1).at)
+    assert layers.buffer_bytes == mlp.buffer_bytes == rows + model
+    assert twin.buffer_bytes == rows + 2 * model
     assert layers.one_order
     assert not sources.made("layers", None).one_order
     deeper = sources.hook(1)
     assert layers.reading_seconds(1000, Pace()) == deeper.reading_seconds(1000, Pace())
     assert twin.reading_seconds(1000, Pace()) > deeper.reading_seconds(1000, Pace())
     results = sources.results(layers)
-    monkeypatch.setattr("sanity.sources.streamed.memory_bytes", lambda: 2 * (MODEL_BYTES + rows // 2))
+    monkeypatch.setattr("sanity.sources.streamed.memory_bytes", lambda: 2 * (model + rows // 2))
     with pytest.raises(
         BadInputError, match=r"buffer of 320 tokens at .* with .*buffer_tokens of at most 160$"
     ):

@@ -21,7 +21,8 @@ from sanity.errors import BadInputError, SanityError
 from sanity.models import Architecture, Arm, BatchTopK, Constraint, JumpReLU, Plain, TopK, Training, train
 from sanity.models.card import plain
 from sanity.models.card.entries import Entries, Selection
-from sanity.models.card.stack import Stack, fitting
+from sanity.models.card.stack import Stack, require_room
+from sanity.models.footprint import footprint
 from sanity.models.objectives import AffineSkip, Auxiliary, Resampling, Restarts, TopKFirst
 from sanity.models.selection import PerBatch, PerRow
 from sanity.testing.host_reads import no_host_reads
@@ -256,19 +257,27 @@ def test_batches_of_another_size_are_refused(stream: Any) -> None:
         stack_of([Arm(TopK(3), 24)], stream).learn(stream.batch(0)[:5])
 
 
-def test_what_does_not_fit_a_card_is_split_or_refused(stream: Any) -> None:
+def test_stacks_that_do_not_fit_a_card_are_refused_with_how_many_do(
+    stream: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before they take anything: their weights and anchors are there, and count no second time."""
     learners = stack_of([Arm(TopK(3), 24, seed=seed) for seed in range(5)], stream).learners
-    one = 24 * 4 * (6 * 16 + 2 * 32)
-    assert [len(part) for part in fitting(learners, 32, 2.6 * one)] == [2, 2, 1]
-    with pytest.raises(
-        BadInputError, match=r"GB of the card's memory.*at this width and batch 9 latents fit"
+    need = footprint(learners[0].arm, learners[0].training, d_in=8, batch=32, stacked=True)
+    anchor = mock.MagicMock(device=torch.device("cuda"))
+    anchor.__len__.return_value = 24
+    for one in learners:
+        one.anchor = anchor
+    for free, words in (
+        (5 * (need.whole - need.made), None),
+        (5 * (need.whole - need.made) - 1, "5 arms in stacks need .* train 4 of them at a time"),
+        (need.whole - 5 * need.made - 1, r"needs .* GB of memory while it trains.* 23 latents fit"),
     ):
-        fitting(learners, 32, 0.5 * one)
-    for learner in learners:
-        learner.training = dataclasses.replace(ALL_AT_ONCE, moments="bf16")
-    halved = 24 * 4 * (5 * 16 + 2 * 32)
-    assert [len(part) for part in fitting(learners, 32, 2.6 * halved)] == [2, 2, 1]
-    assert [len(part) for part in fitting(learners, 32, 2.4 * halved)] == [1] * 5
+        monkeypatch.setattr("sanity.models.card.stack.free_on_card", lambda _, free=free: free)
+        if words is None:
+            require_room(learners, 32, paired=False)
+            continue
+        with pytest.raises(BadInputError, match=words):
+            require_room(learners, 32, paired=False)
 
 
 def test_a_rounded_product_selects_the_same_latents(architecture: Architecture, stream: Any) -> None:

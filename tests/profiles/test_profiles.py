@@ -13,7 +13,8 @@ import pytest
 from sanity import assets, profiles
 from sanity.claims.schema import ArmOf, Comparison
 from sanity.engine.cells import Cell, in_order
-from sanity.engine.computing import total_cost
+from sanity.engine.computing import _calls, total_cost
+from sanity.engine.config import digest
 from sanity.errors import BadInputError
 from sanity.experiments import plan
 from sanity.experiments.planner import plan_grids
@@ -156,6 +157,19 @@ def test_card_needs_no_hub_and_asks_all_that_quick_asks() -> None:
     assert {arm.architecture.name for arm in arms} == {"topk", "batchtopk", "jumprelu"}
     assert {arm.seed for arm in arms} == set(range(5))
     assert total_cost(cells).seconds < 3600
+
+
+def test_on_a_card_every_stream_is_passed_once() -> None:
+    """By arms of all rates and objectives: a call for each source, budget and, where orders differ, seed."""
+    trained = [cell for cell in planned("card") if cell.function.name == "train"]
+    streams = {
+        digest([run.source, run.budget, None if run.source.one_order else run.arm.seed])
+        for run in (cell.config for cell in trained)
+    }
+    assert len(_calls(trained)) == len(streams) == 75
+    assert len(trained) == 390
+    same = [{cell.config.arm.learning_rate for cell in call} for call in _calls(trained)]
+    assert max(map(len, same)) > 1
 
 
 def test_plans_list_every_cell_once_with_its_inputs_first() -> None:

@@ -1,7 +1,7 @@
 """Arms of one shape on one stream, trained by one static step: one product, one selection, one optimiser.
 
 The company is no part of a run's key. A key is known before anything is computed; who is trained together is
-decided then: by what is still missing, by what fits into the card's memory, by where each arm was stopped.
+decided then: by what is still missing, by what fits into memory, by where each arm was stopped.
 What a run must agree on to be the same (arm, source, budget, device) is in the key, and the company changes
 rounding alone, as another card or another version of its libraries does. So a run says it instead, in
 `Run.stacked_with` and next to its curve.
@@ -32,13 +32,11 @@ from sanity.models.card.shards import ALONE, Alone
 from sanity.models.card.state import State
 from sanity.models.card.step import step
 from sanity.models.card.trial import tried
+from sanity.models.footprint import Footprint, footprint, free_on_card, parts_that_fit
 from sanity.models.learner import Learner
 from sanity.models.selection import Above, PerBatch, PerRow
 
 log = logging.getLogger("sanity")
-
-SHARE = 0.8
-"""Of the card's free memory, for a stack."""
 
 
 class Stack:
@@ -135,17 +133,20 @@ def stacked(
             begins(learner),
         ]
         groups.setdefault(digest(shared), []).append(learner)
-    together = {id(learner) for group in groups.values() for learner in group}
+    all_stacked = [learner for group in groups.values() for learner in group]
+    together = {id(learner) for learner in all_stacked}
     for one in learners:
         if one.training.moments != "float32" and not one.passive and id(one) not in together:
             raise BadInputError(
                 f"{one.arm.label} asks for moments in {one.training.moments} and is trained by itself: they "
                 "are for stacks of arms, on a graphics card or with card=True; leave moments at float32"
             )
+    require_room(all_stacked, batch, shards, paired=paired)
     return [
-        Stack(part, batch, operations(part[0].anchor.device, _width(part[0])), paired=paired, shards=shards)
+        Stack(
+            group, batch, operations(group[0].anchor.device, _width(group[0])), paired=paired, shards=shards
+        )
         for group in groups.values()
-        for part in fitting(group, batch, shards.lowest(_free(group[0].anchor.device)))
     ]
 
 
@@ -183,31 +184,38 @@ def operations(device: torch.device, d: int) -> Any:
     return tried(fused, device, d)
 
 
-def fitting(learners: Sequence[Learner], batch: int, free: float) -> list[list[Learner]]:
-    """The learners in as few parts as fit into `free` bytes; `BadInputError` where a single one does not."""
-    weights, d_sae = learners[0].weights, len(learners[0].anchor)
-    d_both, size = weights.W_enc_t.shape[1] + weights.W_dec.shape[1], weights.W_dec.element_size()
-    # Of each latent: weights with their copies in a stack, anchors, gradients and two moments (as large as
-    # one in bf16); and a column of pre-activations, with one of scratch for the selection.
-    matrices = 5 if learners[0].training.moments == "bf16" else 6
-    each = d_sae * size * (matrices * d_both + 2 * batch)
-    room = int(SHARE * free // each) if free < float("inf") else len(learners)
-    if room < 1:
+def require_room(learners: Sequence[Learner], batch: int, shards: Alone = ALONE, *, paired: bool) -> None:
+    """Refuse learners on a card that cannot all step in its memory: who has many calls `train` several times.
+
+    Taking turns on one card would keep everything of everybody, and save nothing.
+    """
+    if not learners or learners[0].anchor.device.type != "cuda":
+        return
+    needs = [_footprint(learner, batch, paired=paired) for learner in learners]
+    # Their weights and anchors are there by now.
+    room = shards.lowest(free_on_card(learners[0].anchor.device)) + sum(need.made for need in needs)
+    fit = parts_that_fit(needs, room)[0].stop
+    if fit < len(needs):
         raise BadInputError(
-            f"{learners[0].arm.label} needs {each / 1e9:.1f} GB of the card's memory and {free / 1e9:.1f} "
-            f"are free: at this width and batch {int(d_sae * SHARE * free / each):,} latents fit, or use "
-            "smaller batches"
+            f"{len(needs)} arms in stacks need {sum(need.whole for need in needs) / 1e9:.3g} GB of the "
+            f"card's memory, and {room / 1e9:.3g} GB are there for them: train {fit} of them at a time, or "
+            "use smaller batches"
         )
-    return [list(learners[first : first + room]) for first in range(0, len(learners), room)]
+
+
+def _footprint(learner: Learner, batch: int, *, paired: bool) -> Footprint:
+    weights = learner.weights
+    return footprint(
+        learner.arm,
+        learner.training,
+        d_in=weights.W_enc_t.shape[1],
+        d_out=weights.W_dec.shape[1] if paired else None,
+        batch=batch,
+        stacked=True,
+        size=weights.W_dec.element_size(),
+        latents=len(learner.anchor),
+    )
 
 
 def _width(learner: Learner) -> int:
     return max(learner.weights.W_enc_t.shape[1], learner.weights.W_dec.shape[1])
-
-
-def _free(device: torch.device) -> float:
-    """Bytes of the card that nobody uses, those that PyTorch keeps for later included."""
-    if device.type != "cuda":
-        return float("inf")
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + kept
