@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +28,18 @@ def cells_of_a_call(**more: Any) -> list[Cell]:
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The arms of every call of `train`."""
+    """The arms of every call of `train`; of what it gave before, nothing is alive when it is called again."""
     seen: list[list[str]] = []
+    before: list[weakref.ref[Any]] = []
     train = steps.train
 
     def noted(arms: Any, *given: Any, **more: Any) -> Any:
+        gc.collect()
+        assert not any(run() for run in before)
         seen.append([arm.label for arm in arms])
-        return train(arms, *given, **more)
+        runs = train(arms, *given, **more)
+        before[:] = map(weakref.ref, runs)
+        return runs
 
     monkeypatch.setattr(steps, "train", noted)
     return seen
