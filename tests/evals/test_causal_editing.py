@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from sanity.data.facts import TEST, TRAIN, Facts
 from sanity.errors import BadInputError
 from sanity.evals import causal_editing as ce
-from sanity.evals.causal_editing import Asked, EditingTask, Fitting
+from sanity.evals.causal_editing.fitting import Fitting
+from sanity.evals.causal_editing.questions import Asked
 from sanity.evals.causal_editing.seen_entities import SEEN, divided
+from sanity.evals.causal_editing.tasks import EditingTask
 from sanity.models import Autoencoder, TopK
 from sanity.subject import EditablePrompts, Subject, load_subject
 

@@ -16,14 +16,14 @@ from sanity.errors import BadInputError
 from sanity.evals import (
     expected_max_cosine,
     log_reachable,
-    max_cosine_quantile,
     reach,
     reach_of_anchors,
     reachable_cosine,
     row_cosines,
-    share_on_edge,
     simulated_nearest,
 )
+from sanity.evals.cone import share_on_edge
+from sanity.evals.sphere import max_cosine_quantile
 
 TAUS = st.sampled_from([-1.0, -0.3, 0.0, 0.4, 0.8, 0.99, 1.0])
 

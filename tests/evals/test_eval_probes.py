@@ -8,19 +8,12 @@ from torch.nn import functional
 
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
 from sanity.errors import BadInputError
-from sanity.evals import (
-    CosineToInitProbe,
-    HeldOutEVProbe,
-    RecoveryProbe,
-    dead_latents,
-    explained_variance,
-    frequency_weighted_recovery,
-    l0,
-    mean_max_cosine,
-    recovery,
-    row_cosines,
-)
-from sanity.models import AnchoredProbe, Arm, Probe, Stream, TopK, gaussian_matrix, train
+from sanity.evals import HeldOutEVProbe, RecoveryProbe, explained_variance, recovery, row_cosines
+from sanity.evals.feature_recovery import frequency_weighted_recovery, mean_max_cosine
+from sanity.evals.probes import CosineToInitProbe
+from sanity.evals.reconstruction import dead_latents, l0
+from sanity.models import Arm, Probe, Stream, TopK, train
+from sanity.models.arm import AnchoredProbe, gaussian_matrix
 
 
 def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:

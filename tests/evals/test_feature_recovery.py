@@ -14,16 +14,14 @@ from sanity.data.synthetic import SyntheticSpec, SyntheticWorld
 from sanity.errors import BadInputError
 from sanity.evals import (
     expected_max_cosine,
-    frequency_weighted_recovery,
     max_cosines,
     mean_matched_cosine,
-    mean_max_cosine,
-    nearest_latents,
     one_to_one,
     recovery,
     recovery_by_frequency,
     uniqueness,
 )
+from sanity.evals.feature_recovery import frequency_weighted_recovery, mean_max_cosine, nearest_latents
 
 
 def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -17,11 +17,10 @@ from sanity.evals import (
     held_output,
     kernel_drift,
     linearisation,
-    overlap,
-    support_overlap,
     supports,
     tangent_kernel,
 )
+from sanity.evals.laziness import overlap, support_overlap
 from sanity.models import Autoencoder, TopK
 
 N, D, M = 6, 5, 9

@@ -12,14 +12,8 @@ from sklearn.metrics import r2_score
 from torch.nn import functional
 
 from sanity.errors import BadInputError
-from sanity.evals import (
-    ExplainedVariance,
-    dead_latents,
-    explained_variance,
-    firing_frequency,
-    l0,
-    reconstruction_scores,
-)
+from sanity.evals import explained_variance, firing_frequency, reconstruction_scores
+from sanity.evals.reconstruction import ExplainedVariance, dead_latents, l0
 from sanity.models import Autoencoder, TopK
 
 

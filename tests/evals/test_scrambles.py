@@ -10,15 +10,13 @@ from torch.nn import functional
 
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
 from sanity.errors import BadInputError
-from sanity.evals import (
-    SCRAMBLES,
+from sanity.evals import SCRAMBLES, explained_variance, recovery
+from sanity.evals.alignment import encoder_decoder_cosine
+from sanity.evals.feature_recovery import mean_max_cosine
+from sanity.evals.reconstruction import dead_latents
+from sanity.evals.scrambles import (
     MeanMixed,
-    dead_latents,
-    encoder_decoder_cosine,
-    explained_variance,
-    mean_max_cosine,
     mixed_directions,
-    recovery,
     repaired_latents,
     replaced_directions,
     silenced_latents,

@@ -18,19 +18,9 @@ from sanity.data.probing_texts import Part, ProbeTask
 from sanity.errors import BadInputError
 from sanity.evals.base import Candidate, Setting
 from sanity.evals.score import Score
-from sanity.evals.sparse_probing import (
-    DividedTexts,
-    Probing,
-    SparseProbing,
-    corrupted_reference,
-    dense_probes,
-    fit,
-    floor_of,
-    over_groups,
-    probing_scores,
-    ranked,
-    sparse_probes,
-)
+from sanity.evals.sparse_probing import Probing, SparseProbing, dense_probes, fit, over_groups, sparse_probes
+from sanity.evals.sparse_probing.eval import DividedTexts
+from sanity.evals.sparse_probing.protocol import corrupted_reference, floor_of, probing_scores, ranked
 from sanity.evals.sparse_probing.texts import TextActivations, pooled_latents
 from sanity.models import Autoencoder, TopK
 from sanity.sources import World

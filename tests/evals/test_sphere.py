@@ -16,9 +16,9 @@ from sanity.evals import (
     log_any_above,
     log_cap_probability,
     log_cone_bound,
-    max_cosine_quantile,
     reachable_cosine,
 )
+from sanity.evals.sphere import max_cosine_quantile
 
 
 def log_cap_by_mpmath(d: int, cosine: float) -> float:

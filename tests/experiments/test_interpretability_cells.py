@@ -19,14 +19,14 @@ from sanity.evals.interpretability import (
     Contexts,
     DrawnContexts,
     Interpretability,
-    PoolFeatures,
     contexts_of,
     divided,
     frequency_matched,
     load_pool,
     predicting,
-    score_latents,
 )
+from sanity.evals.interpretability.features import PoolFeatures
+from sanity.evals.interpretability.scoring import score_latents
 from sanity.experiments import equal_frequencies
 from sanity.experiments.reading import Reader
 from sanity.profiles import Profile, read_profile

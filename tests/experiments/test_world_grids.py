@@ -21,7 +21,8 @@ from sanity.experiments.objective_gains import agreement, gains
 from sanity.experiments.planner import plan_grids
 from sanity.experiments.reading import Reader
 from sanity.experiments.untrained_dictionaries import pca_explained_variance, signed_basis_explained_variance
-from sanity.models import Arm, TopK, gaussian_matrix
+from sanity.models import Arm, TopK
+from sanity.models.arm import gaussian_matrix
 from sanity.sources import SignedBasis, TrueFeatures, World
 from sanity.stats import gates
 

@@ -37,9 +37,11 @@ from sanity.models import (
     train,
 )
 from sanity.profiles import load, read_profile
-from sanity.publishing import build_book, read_chapters
+from sanity.publishing import build_book
+from sanity.publishing.chapters import read_chapters
 from sanity.sources import Budget, World
-from sanity.stats import t_interval, tost
+from sanity.stats import t_interval
+from sanity.stats.equivalence import tost
 from sanity.subject import ActivationStore, ActivationStream, harvest, load_subject
 
 NAN, INF, HUGE = math.nan, math.inf, 2**70

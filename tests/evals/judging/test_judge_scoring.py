@@ -14,24 +14,15 @@ from judge_server import Server, judge
 
 from sanity.errors import BadInputError
 from sanity.evals.base import GRADED_COLUMNS
-from sanity.evals.interpretability import Counts, DrawnContexts, Pool
-from sanity.evals.judging import (
-    CONCEPTS,
-    Answer,
-    Asker,
-    Conversation,
-    EndpointJudge,
-    Excerpt,
-    JudgedInterpretability,
-    LatentTexts,
-    gate_verdict,
-    graded_accuracy,
-    judge_latents,
-    run_gate,
-    texts_of,
-)
-from sanity.evals.judging.gate import excerpts_from
-from sanity.evals.judging.scoring import derangement
+from sanity.evals.interpretability import DrawnContexts, Pool
+from sanity.evals.interpretability.contexts import Counts
+from sanity.evals.judging import JudgedInterpretability, gate_verdict
+from sanity.evals.judging.asking import Asker
+from sanity.evals.judging.cache import Answer
+from sanity.evals.judging.client import EndpointJudge
+from sanity.evals.judging.gate import CONCEPTS, Excerpt, excerpts_from, graded_accuracy, run_gate
+from sanity.evals.judging.protocol import Conversation
+from sanity.evals.judging.scoring import LatentTexts, derangement, judge_latents, texts_of
 
 WORDS = ("river", "castle", "engine", "violin")
 
