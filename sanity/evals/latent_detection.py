@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sanity.engine.arguments import checked
 from sanity.errors import BadInputError
-from sanity.evals.feature_recovery import nearest_latents
+from sanity.evals.feature_recovery import RECOVERED, nearest_latents
 from sanity.evals.inputs import CHUNK_ELEMENTS, SparseAutoencoder, require_width
 from sanity.evals.score import Score
 
@@ -87,7 +87,7 @@ def absorption(
     features: Float[Tensor, "n_features d_f"],
     active: Bool[Tensor, "rows n_active"],
     parents: Int[Tensor, " n_features"],
-    threshold: float = 0.8,
+    threshold: float = RECOVERED,
 ) -> Absorption | None:
     """Whether the latent that stands for a parent falls silent when a child is active (2409.14507).
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
 from sanity.errors import BadInputError
 from sanity.evals import HeldOutEVProbe, RecoveryProbe, explained_variance, recovery, row_cosines
-from sanity.evals.feature_recovery import frequency_weighted_recovery, mean_max_cosine
+from sanity.evals.feature_recovery import mean_max_cosine
 from sanity.evals.probes import CosineToInitProbe
 from sanity.evals.reconstruction import dead_latents, l0
 from sanity.models import Arm, Probe, Stream, TopK, train
@@ -41,9 +41,7 @@ def test_recovery_probe_gives_what_the_evals_give() -> None:
     assert values == {
         "recovery": recovery(features, sae.W_dec, threshold=0.9).value,
         "mean_max_cosine": mean_max_cosine(features, sae.W_dec).value,
-        "frequency_weighted_recovery": frequency_weighted_recovery(
-            features, sae.W_dec, p, threshold=0.9
-        ).value,
+        "frequency_weighted_recovery": recovery(features, sae.W_dec, threshold=0.9, probabilities=p).value,
     }
     assert list(RecoveryProbe(features)(sae, 0)) == ["recovery", "mean_max_cosine"]
 

@@ -19,10 +19,9 @@ from sanity.evals import (
     reachable_cosine,
     simulated_nearest,
 )
+from sanity.evals.feature_recovery import RECOVERED
 
 PAPERS_TAU = 0.8
-BAR = 0.8
-"""The cosine at which a feature counts as recovered."""
 TAUS = tuple(float(tau) for tau in np.linspace(0.0, 1.0, 41).round(6))
 SIMULATED = tuple(float(tau) for tau in np.linspace(0.1, 0.9, 5).round(6))
 
@@ -83,7 +82,7 @@ def laws(size: Size, tau: float) -> dict[str, float]:
         "log10_one_cap": log_cap_probability(d, tau) / math.log(10),
         "log10_any_cap": log_any_above(d, m, tau) / math.log(10),
         "cone_reach": reachable_cosine(d, m, tau),
-        "reachable_share": math.exp(log_reachable(d, m, tau, BAR)),
+        "reachable_share": math.exp(log_reachable(d, m, tau, RECOVERED)),
     }
 
 
