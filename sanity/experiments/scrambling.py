@@ -37,7 +37,7 @@ class ScramblingFields:
     """What a profile may say of this analysis."""
 
     grids: tuple[str, ...] = ("synthetic_recovery", "real_activations", "sparse_probing")
-    """Whose trained arms are scrambled; grids that the profile leaves out are passed over."""
+    """Whose trained arms are scrambled; grids that the profile does not have are skipped."""
     seed: int = 0
 
 

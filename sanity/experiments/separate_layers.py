@@ -96,7 +96,7 @@ def _partners(
 
 
 def _varying(z: Float[Tensor, "n d_sae"], generator: torch.Generator) -> Float[Tensor, "n d_sae"]:
-    """Activations about their means; noise for latents that never fire, which are paired by lot."""
+    """Activations about their means; noise for latents that never fire, which are paired at random."""
     noise = torch.randn(z.shape, generator=generator, dtype=z.dtype).to(z.device)
     return torch.where(z.abs().amax(0) > 0, z, noise)
 
