@@ -184,8 +184,7 @@ def transcoder_scales(
 
 
 def _untrained(arm: Arm, opened: Opened, l0: int) -> Autoencoder:
-    first = dataclasses.fields(arm.architecture)[0].name
-    architecture = dataclasses.replace(arm.architecture, **{first: min(l0, arm.d_sae)})
+    architecture = arm.architecture.at_l0(min(l0, arm.d_sae))
     arm = dataclasses.replace(arm, architecture=architecture, constraint=Untrained())
     return at_matched_l0(train([arm], opened.stream, steps=0)[0].sae, opened.calibration, l0)
 
