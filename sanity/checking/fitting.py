@@ -20,8 +20,9 @@ from sanity.checking.given import GivenSAE, Scale
 from sanity.engine.cells import Cell, Cost, Task, computes
 from sanity.engine.store import LocalStore, require
 from sanity.errors import SanityError
-from sanity.evals import explained_variance, firing_frequency
+from sanity.evals import explained_variance
 from sanity.evals.inputs import reconstructed
+from sanity.evals.reconstruction import firing_frequency
 from sanity.experiments.steps import ONLY_HERE, at_matched_l0
 from sanity.models import Arm, Autoencoder, Transcoder, load_sae, save_sae, train
 from sanity.sources import MLP, Opened, Pace, RunSpec, Source

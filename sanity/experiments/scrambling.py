@@ -19,9 +19,10 @@ from torch import Tensor
 
 from sanity.data import world_of
 from sanity.engine.cells import Cell, Cost, Task, computes
-from sanity.evals import SCRAMBLES, Eval, Recovery, Score
+from sanity.evals import Eval, Recovery, Score
 from sanity.evals.base import Candidate, Setting
 from sanity.evals.corrupted_truth import corrupted_truth
+from sanity.evals.scrambles import SCRAMBLES
 from sanity.experiments.plans import Plan, PlannedRun
 from sanity.models import Autoencoder, Trained, load_sae
 from sanity.profiles import built

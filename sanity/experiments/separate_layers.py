@@ -20,7 +20,8 @@ from torch import Tensor
 
 from sanity.engine.cells import Cell, Cost, Task, computes
 from sanity.errors import BadInputError
-from sanity.evals import Crosscoding, Eval, Reconstruction, one_to_one
+from sanity.evals import Crosscoding, Eval, Reconstruction
+from sanity.evals.feature_recovery import one_to_one
 from sanity.experiments.planner import plan_runs
 from sanity.experiments.plans import Asked, Plan, PlannedRun
 from sanity.experiments.reading import Reader, stack

@@ -13,16 +13,9 @@ from torch.nn import functional
 
 from sanity.baselines import project_to_cone
 from sanity.errors import BadInputError
-from sanity.evals import (
-    expected_max_cosine,
-    log_reachable,
-    reach,
-    reach_of_anchors,
-    reachable_cosine,
-    row_cosines,
-    simulated_nearest,
-)
-from sanity.evals.cone import share_on_edge
+from sanity.evals import expected_max_cosine, reach_of_anchors, reachable_cosine
+from sanity.evals.alignment import row_cosines
+from sanity.evals.cone import log_reachable, reach, share_on_edge, simulated_nearest
 from sanity.evals.sphere import max_cosine_quantile
 
 TAUS = st.sampled_from([-1.0, -0.3, 0.0, 0.4, 0.8, 0.99, 1.0])

@@ -8,9 +8,11 @@ from torch.nn import functional
 
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
 from sanity.errors import BadInputError
-from sanity.evals import HeldOutEVProbe, RecoveryProbe, reconstruction_scores, recovery, row_cosines
+from sanity.evals import HeldOutEVProbe, RecoveryProbe, recovery
+from sanity.evals.alignment import row_cosines
 from sanity.evals.feature_recovery import mean_max_cosine
 from sanity.evals.probes import CosineToInitProbe
+from sanity.evals.reconstruction import reconstruction_scores
 from sanity.models import Arm, Probe, Stream, TopK, train
 from sanity.models.arm import AnchoredProbe, gaussian_matrix
 

@@ -12,16 +12,14 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from sanity.data.synthetic import SyntheticSpec, SyntheticWorld
 from sanity.errors import BadInputError
-from sanity.evals import (
-    expected_max_cosine,
-    max_cosines,
+from sanity.evals import expected_max_cosine, max_cosines, recovery, recovery_by_frequency
+from sanity.evals.feature_recovery import (
     mean_matched_cosine,
+    mean_max_cosine,
+    nearest_latents,
     one_to_one,
-    recovery,
-    recovery_by_frequency,
     uniqueness,
 )
-from sanity.evals.feature_recovery import mean_max_cosine, nearest_latents
 
 
 def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:

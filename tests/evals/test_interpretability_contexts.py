@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sanity.errors import BadInputError
-from sanity.evals.interpretability import DrawnContexts, Pool, divided
-from sanity.evals.interpretability.collecting import collect_contexts, parts_of
-from sanity.evals.interpretability.windows import cut_windows, pieces_of
+from sanity.evals.interpretability.collecting import collect_contexts, divided, parts_of
+from sanity.evals.interpretability.contexts import DrawnContexts
+from sanity.evals.interpretability.windows import Pool, cut_windows, pieces_of
 
 D_IN = 6
 

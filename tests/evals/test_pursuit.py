@@ -9,8 +9,8 @@ from sklearn.linear_model import orthogonal_mp
 from torch.nn import functional
 
 from sanity.errors import BadInputError
-from sanity.evals import explained_variance, pursuit_explained_variance
-from sanity.evals.pursuit import orthogonal_matching_pursuit
+from sanity.evals import explained_variance
+from sanity.evals.pursuit import orthogonal_matching_pursuit, pursuit_explained_variance
 
 
 def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:

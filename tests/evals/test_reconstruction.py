@@ -12,8 +12,8 @@ from sklearn.metrics import r2_score
 from torch.nn import functional
 
 from sanity.errors import BadInputError
-from sanity.evals import explained_variance, firing_frequency, reconstruction_scores
-from sanity.evals.reconstruction import ExplainedVariance
+from sanity.evals import explained_variance
+from sanity.evals.reconstruction import ExplainedVariance, firing_frequency, reconstruction_scores
 from sanity.models import Autoencoder, TopK
 
 

@@ -11,14 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sanity.errors import BadInputError
-from sanity.evals import (
-    expected_max_cosine,
-    log_any_above,
-    log_cap_probability,
-    log_cone_bound,
-    reachable_cosine,
-)
-from sanity.evals.sphere import max_cosine_quantile
+from sanity.evals import expected_max_cosine, log_any_above, reachable_cosine
+from sanity.evals.sphere import log_cap_probability, log_cone_bound, max_cosine_quantile
 
 
 def log_cap_by_mpmath(d: int, cosine: float) -> float:

@@ -21,8 +21,8 @@ from sanity.engine.cells import Cell, Task, computes
 from sanity.engine.computing import compute, results
 from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
-from sanity.evals.interpretability import DrawnContexts, Pool
-from sanity.evals.interpretability.contexts import Counts
+from sanity.evals.interpretability.contexts import Counts, DrawnContexts
+from sanity.evals.interpretability.windows import Pool
 from sanity.evals.judging import JudgedInterpretability
 from sanity.evals.judging import interpretability as judging
 from sanity.evals.judging.asking import Classified, JudgeSpec, Question

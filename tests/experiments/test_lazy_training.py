@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 from sanity.engine.cells import in_order
 from sanity.engine.store import LocalStore
-from sanity.evals import expected_max_cosine, held_output, reachable_cosine, smallest_cosine, supports
+from sanity.evals import expected_max_cosine, reachable_cosine, smallest_cosine
+from sanity.evals.laziness import held_output, supports
 from sanity.experiments import lazy_training
 from sanity.experiments.lazy_training.following import cosine_table, frequency_groups, laziness_steps
 from sanity.experiments.lazy_training.geometry import PAPERS_SIZES, laws

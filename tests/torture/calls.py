@@ -22,8 +22,9 @@ from sanity.data.synthetic import SyntheticStream
 from sanity.engine.naming import parsed
 from sanity.engine.store import open_store
 from sanity.errors import SanityError
-from sanity.evals import Eval, explained_variance, reconstruction_scores
+from sanity.evals import Eval, explained_variance
 from sanity.evals.judging.settings import Endpoint
+from sanity.evals.reconstruction import reconstruction_scores
 from sanity.models import (
     Arm,
     Constraint,

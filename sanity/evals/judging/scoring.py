@@ -11,7 +11,8 @@ import torch
 
 from sanity.errors import BadInputError
 from sanity.evals.drawing import derangement
-from sanity.evals.interpretability import DrawnContexts, LatentContexts, PoolWords
+from sanity.evals.interpretability.contexts import DrawnContexts, LatentContexts
+from sanity.evals.interpretability.words import PoolWords
 from sanity.evals.judging.asking import (
     MOST_UNANSWERED,
     Classified,

@@ -10,16 +10,10 @@ import pandas as pd
 import torch
 
 from sanity.engine.cells import Task, computes
-from sanity.evals import (
-    log_any_above,
-    log_cap_probability,
-    log_cone_bound,
-    log_reachable,
-    reach,
-    reachable_cosine,
-    simulated_nearest,
-)
+from sanity.evals import log_any_above, reachable_cosine
+from sanity.evals.cone import log_reachable, reach, simulated_nearest
 from sanity.evals.feature_recovery import RECOVERED
+from sanity.evals.sphere import log_cap_probability, log_cone_bound
 
 PAPERS_TAU = 0.8
 TAUS = tuple(float(tau) for tau in np.linspace(0.0, 1.0, 41).round(6))

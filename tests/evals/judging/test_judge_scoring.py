@@ -15,8 +15,8 @@ from judge_server import Server, judge
 from sanity.errors import BadInputError
 from sanity.evals.base import GRADED_COLUMNS
 from sanity.evals.drawing import derangement
-from sanity.evals.interpretability import DrawnContexts, Pool
-from sanity.evals.interpretability.contexts import Counts
+from sanity.evals.interpretability.contexts import Counts, DrawnContexts
+from sanity.evals.interpretability.windows import Pool
 from sanity.evals.judging import JudgedInterpretability, gate_verdict
 from sanity.evals.judging.asking import Asker
 from sanity.evals.judging.cache import Answer

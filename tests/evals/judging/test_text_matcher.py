@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from word_encoder import WordEncoder
 
 from sanity.errors import BadInputError
-from sanity.evals.interpretability import DrawnContexts, Pool, SentenceEncoder
-from sanity.evals.interpretability.contexts import Counts
+from sanity.evals.interpretability.contexts import Counts, DrawnContexts
+from sanity.evals.interpretability.encoder import SentenceEncoder
+from sanity.evals.interpretability.windows import Pool
 from sanity.evals.judging import matching
 from sanity.evals.judging.asking import Judge
 from sanity.evals.judging.describing import Corpus, described
