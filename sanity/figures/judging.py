@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sanity.figures.style import ARM_COLOURS, MARKS, arm_name, panel_grid, with_data
+from sanity.figures.style import ARM_COLOURS, MARKS, arm_name, legend_below, panel_grid, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,8 +43,7 @@ def judge_gates(gates: Mapping[str, pd.DataFrame], *, needed: float) -> Figure:
         _scale(ax, needed=needed)
         ax.set_title(fill(name, 72 // len(gates)), parse_math=False, fontsize="small")
     axes[0, 0].set_ylim(tallest + 0.6, -1.0)  # with room for the names of the lines
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    legend_below(figure, axes[0, 0], ncols=2)
     return figure
 
 

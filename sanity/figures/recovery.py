@@ -70,7 +70,7 @@ def recovery_at_a_glance(curves: pd.DataFrame, *, printed: pd.DataFrame | None =
             if row == len(worlds) - 1:
                 ax.set_xlabel("samples seen")
         axes[row, 0].set_ylabel(f"{world} probabilities")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    legend_below(figure, axes[0, 0])
     return figure
 
 
@@ -160,7 +160,7 @@ def reference_ladder(
         ax.set_xlim(0, 1)
     axes[0, 0].set_yticks(range(len(kinds)), kinds)
     axes[0, 0].set_ylim(len(kinds) - 0.5, -0.5)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    legend_below(figure, axes[0, 0])
     return figure
 
 

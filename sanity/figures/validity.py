@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sanity.figures.style import WIDE, panel_grid, reference, with_data
+from sanity.figures.style import WIDE, legend_below, panel_grid, reference, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,8 +90,7 @@ def truth_against_corruption(
             ax.set_title(fill(kinds[kind], 72 // len(shown)) if place == places[0] else "", fontsize="small")
             ax.set_xlabel("corruption" if place == places[-1] else "", fontsize="small")
         line[0].set_ylabel(f"{place} probabilities", fontsize="small")
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3)
+    legend_below(figure, axes[0, 0], ncols=3)
     return figure
 
 
