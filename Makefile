@@ -59,7 +59,7 @@ help:  ## say what there is
 	@echo "make bench       measure training against other libraries on this machine"
 	@echo "make bench-gpu   measure training steps on a graphics card"
 	@echo "make lint        ruff, mypy, the order of the rooms"
-	@echo "make lock        resolve requirements.lock anew from pyproject.toml"
+	@echo "make lock        resolve requirements.lock again from pyproject.toml"
 	@echo "make clean       remove the built pages; results and .venv stay"
 	@echo "make clean-all   remove .venv and _build, results included"
 	@echo

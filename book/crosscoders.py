@@ -97,7 +97,7 @@ pd.DataFrame(
 # ## Across seeds
 #
 # Latents of a seed are matched one to one with those of the next (Hungarian, {cite}`paulo2025sparse`). A frozen
-# decoder is there to be compared with in what it *explains*: its directions are drawn anew by every seed, so that two
+# decoder is there to be compared with in what it *explains*: its directions are drawn again by every seed, so that two
 # seeds share none by construction. What seeds could share by anisotropy alone is taken off in the second panel.
 
 # %%
@@ -174,7 +174,7 @@ same = (
     & (text["init"] == "iso")
 )
 along = pd.concat([snapshots, text[same]])
-course = along.pivot_table(index=["constraint", "samples"], columns="metric", values="value")[shown]
+over_samples = along.pivot_table(index=["constraint", "samples"], columns="metric", values="value")[shown]
 untrained = means.loc["untrained", shown]
 pairs = read.table("pairs", "across_seeds")
 pairs["fires on"] = pd.cut(
@@ -188,7 +188,7 @@ by_frequency = pairs.groupby(["constraint", "init", "fires on"], observed=True)[
 
 # %% tags=["hide-input"]
 page.table(
-    course.rename(columns=names).rename(index="{:,}".format, level=1).rename_axis(["arm", "samples seen"]),
+    over_samples.rename(columns=names).rename(index="{:,}".format, level=1).rename_axis(["arm", "samples seen"]),
     caption=f"Agreement between seeds along training (seeds {', '.join(map(str, sorted(set(along['seed']))))} and the next). Before it: "
     + ", ".join(f"{names[name]} {value:.3f}" for name, value in untrained.items()) + " (untrained).",
 )  # fmt: skip
@@ -327,7 +327,7 @@ page.figure(
 page.table(
     pd.DataFrame(tells).T.rename_axis("arm"),
     caption="Latents of the first seed that recovered a feature, and how well balanced norms and agreement tell shared features "
-    "from exclusive ones (area under the ROC curve; 0.5: by lot).",
+    "from exclusive ones (area under the ROC curve; 0.5: at random).",
 ) if tells else Markdown("No arm recovered features of both kinds on the first seed.")
 
 # %% [markdown]

@@ -45,11 +45,12 @@ if "google.colab" in sys.modules:
 profile = "demo"
 
 # %% tags=["hide-input"]
+import numpy as np
 import pandas as pd
 
 from sanity import figures
 from sanity.data import SyntheticWorld
-from sanity.experiments.objective_gains import agreement, gains
+from sanity.experiments.objective_gains import agreement
 from sanity.models import Objective
 from sanity.publishing import Markdown, open_chapter
 
@@ -108,12 +109,44 @@ page.parameters(
 )
 
 # %% [markdown]
-# Each run has its scores at the end of the budget and its curve on the way there. `gains` pairs every objective with
-# plain training of the same architecture and seed.
+# Each run has its scores at the end of the budget and its curve on the way there. Every objective is paired with plain
+# training of the same architecture and seed: at the end, and where either first reaches the highest explained variance
+# that both reach (`equal_ev`).
 
 # %%
 scores, curves = page.read.scores("objectives"), page.read.curves("objectives")
-gained = gains(scores, curves)
+run, EV = ["architecture", "objective", "seed"], "explained_variance_held_out"
+ends = scores.pivot_table(index=run, columns="metric", values="value", sort=False)
+along = curves.dropna(subset=["recovery"]).sort_values("samples_seen")
+paths = {key: path[[EV, "recovery"]].to_numpy(float) for key, path in along.groupby(run)}
+
+
+def recovered_at(path: np.ndarray, level: float) -> float:
+    """Recovery where explained variance first reaches `level`, between two measurements by interpolation."""
+    at = int(np.argmax(path[:, 0] >= level - 1e-12))
+    if at == 0:
+        return float(path[0, 1])
+    (ev, found), (next_ev, next_found) = path[at - 1], path[at]
+    return float(found + (level - ev) / (next_ev - ev) * (next_found - found))
+
+
+rows = []
+for architecture, objective, seed in ends.index:
+    end, plain = ends.loc[(architecture, objective, seed)], ends.loc[(architecture, "plain", seed)]
+    mine, base = paths[architecture, objective, seed], paths[architecture, "plain", seed]
+    equal = min(mine[:, 0].max(), base[:, 0].max())
+    rows.append(
+        {
+            **dict(zip(run, (architecture, objective, seed), strict=True)),
+            **end.to_dict(),
+            "ev_gain": end["explained_variance"] - plain["explained_variance"],
+            "recovery_gain": end["recovery"] - plain["recovery"],
+            "equal_ev": equal,
+            "recovery_at_equal_ev": recovered_at(mine, equal),
+            "plain_at_equal_ev": recovered_at(base, equal),
+        }
+    )
+gained = pd.DataFrame(rows)
 page.publish(gained, "objective_gains")
 
 by = gained.assign(

@@ -86,8 +86,8 @@ page.banner()
 # | learned directions to read | frozen encoder | the same for what is read |
 # | a function of the input | outputs of other tokens | input and target have nothing to do with each other |
 # | more than a linear function | the best affine map; skip alone, trained | everything that is not linear |
-# | *this* function | the MLP with weights drawn at random | training: nobody made this function |
-# | fewer, better parts than there are | the MLP's own neurons, the largest as many as latents are active | nothing: a reference from above in what it computes |
+# | *this* function | the MLP with weights drawn at random | training: this function is untrained |
+# | fewer, better parts than there are | the MLP's own neurons, the largest as many as latents are active | nothing: an upper reference in what it computes |
 
 # %% tags=["hide-input"]
 pd.DataFrame(
@@ -365,8 +365,8 @@ page.gates("explained_variance", "beyond_affine", "features_written", "maps_reco
 #   arm. Where both lie below the map itself, which is this metric's 0, that decides nothing: the claim is held against the map.
 # - Drawn weights keep each matrix's mean and variance and nothing else: another way to draw is another null. Heap et al. draw
 #   whole transformers {cite}`heap2025sparse`.
-# - The largest neurons are the reference from above in what they compute, and not in what so few can explain: nobody trained
-#   them to be sparse. They are as many as latents at an equal L0, and a neuron may be negative.
+# - The largest neurons are the upper reference in what they compute, and not in what so few can explain: they were
+#   not trained to be sparse. They are as many as latents at an equal L0, and a neuron may be negative.
 # - Losses in the MLP's place are measured on few tokens, and have no gate of their own at this MLP. Interpretability has
 #   none here, either: known concepts are graded in {doc}`interpretability`.
 # - The circuit's features do not depend on each other, and each input feature is read once. Its true map is the sparsest

@@ -8,7 +8,9 @@ HOSTILE_CELLS = """
 from types import SimpleNamespace
 from sanity import figures
 from sanity.figures.interpretability import examples_html
-from sanity.publishing import ChapterPage, Html, Markdown, code
+from sanity.publishing import Markdown, code
+from sanity.publishing.display import Html
+from sanity.publishing.page import ChapterPage
 
 def hostile(kind):
     owned = f"document.documentElement.dataset.{kind}=1"

@@ -15,7 +15,8 @@ import sanity
 from sanity.data import SyntheticSpec
 from sanity.data.synthetic import SyntheticStream
 from sanity.errors import BadInputError
-from sanity.evals import explained_variance, reconstruction_scores
+from sanity.evals import explained_variance
+from sanity.evals.reconstruction import reconstruction_scores
 from sanity.models import Arm, Autoencoder, JumpReLU, TopK, Training, load_sae, train
 from sanity.sources import Budget, World
 

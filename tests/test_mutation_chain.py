@@ -28,15 +28,11 @@ from sanity.claims import (
     margin_sweep,
 )
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
-from sanity.evals import (
-    Score,
-    detection_f1,
-    mean_matched_cosine,
-    mean_max_cosine,
-    mixed_directions,
-    recovery,
-)
+from sanity.evals import Score, recovery
 from sanity.evals.base import graded_row
+from sanity.evals.detection import detection_f1
+from sanity.evals.feature_recovery import mean_matched_cosine, mean_max_cosine
+from sanity.evals.scrambles import mixed_directions
 from sanity.experiments.reading import stack
 from sanity.experiments.steps import score_table
 from sanity.experiments.verdicts import book_ledger

@@ -11,7 +11,7 @@ from sanity import profiles
 from sanity.claims import read_ledger
 from sanity.engine.yamlfile import parse_yaml
 from sanity.errors import BadInputError
-from sanity.publishing import read_chapters
+from sanity.publishing.chapters import read_chapters
 from sanity.publishing.site import read_settings
 
 READERS: dict[str, Callable[[Path], object]] = {

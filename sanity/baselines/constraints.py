@@ -190,7 +190,7 @@ class SkipOnly(Constraint):
 class OwnNeurons(Untrained):
     """No transcoder at all: the MLP's own neurons, the k largest of them. It is taken, and not trained.
 
-    A dictionary that really computes the function: the reference from above for what latents claim.
+    A dictionary that really computes the function: the upper reference for what latents claim.
     """
 
     name: ClassVar[str] = "own_neurons"

@@ -15,7 +15,7 @@ from typing_extensions import override
 from sanity.baselines import Cov, permuted_decoder, rotated_decoder
 from sanity.engine.products import product
 from sanity.errors import BadInputError
-from sanity.evals import firing_frequency
+from sanity.evals.reconstruction import firing_frequency
 from sanity.models import (
     Arm,
     Autoencoder,

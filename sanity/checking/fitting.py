@@ -20,8 +20,9 @@ from sanity.checking.given import GivenSAE, Scale
 from sanity.engine.cells import Cell, Cost, Task, computes
 from sanity.engine.store import LocalStore, require
 from sanity.errors import SanityError
-from sanity.evals import explained_variance, firing_frequency
+from sanity.evals import explained_variance
 from sanity.evals.inputs import reconstructed
+from sanity.evals.reconstruction import firing_frequency
 from sanity.experiments.steps import ONLY_HERE, at_matched_l0
 from sanity.models import Arm, Autoencoder, Transcoder, load_sae, save_sae, train
 from sanity.sources import MLP, Opened, Pace, RunSpec, Source
@@ -184,8 +185,7 @@ def transcoder_scales(
 
 
 def _untrained(arm: Arm, opened: Opened, l0: int) -> Autoencoder:
-    first = dataclasses.fields(arm.architecture)[0].name
-    architecture = dataclasses.replace(arm.architecture, **{first: min(l0, arm.d_sae)})
+    architecture = arm.architecture.at_l0(min(l0, arm.d_sae))
     arm = dataclasses.replace(arm, architecture=architecture, constraint=Untrained())
     return at_matched_l0(train([arm], opened.stream, steps=0)[0].sae, opened.calibration, l0)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -158,9 +158,7 @@ class GivenSAE:
 
     def recipe_at(self, l0: float) -> Architecture:
         """What its nulls are trained as, at a whole L0 of at least 1."""
-        first = fields(self.recipe)[0]
-        whole = max(1, min(self.d_sae, round(l0)))
-        return replace(self.recipe, **{first.name: whole})
+        return self.recipe.at_l0(max(1, min(self.d_sae, round(l0))))
 
 
 def given(

@@ -58,7 +58,7 @@ def opening(text: str) -> str:
 
 
 def position(text: str, purpose: str, *, whole: bool = False) -> float:
-    """Where `text` falls in [0, 1) by a hash of its opening, or of the `whole`, for each `purpose` anew."""
+    """Where `text` falls in [0, 1) by a hash of its opening, or of the `whole`, for each `purpose` apart."""
     counts = " ".join(text.split()).casefold() if whole else opening(text)
     state = hashlib.sha256(f"{purpose}\0{counts}".encode("utf-8", "surrogatepass"))
     return int.from_bytes(state.digest()[:6], "big") / 2**48

@@ -83,18 +83,6 @@ class CatalogueRows:
 
 
 @dataclass(frozen=True)
-class GivenRows:
-    """Texts of one's own."""
-
-    label: str
-    texts: tuple[str, ...]
-
-    def rows(self) -> tuple[list[Row], int]:
-        """All that are not blank."""
-        return [Row(opening(text), text) for text in self.texts if text.strip()], 0
-
-
-@dataclass(frozen=True)
 class Pool:
     """Classes of texts, and which end of a text is read where it is longer than the window."""
 

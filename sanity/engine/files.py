@@ -84,7 +84,7 @@ def _number_of(error: Exception) -> int | None:
 def _storage_error(number: int, where: object) -> StorageError:
     way_out = "Free some space, or set SANITY_STORE elsewhere, and run again."
     if number not in _NO_ROOM:
-        way_out = "Mend what lies there, or set SANITY_STORE or SANITY_CACHE elsewhere, and run again."
+        way_out = "Repair what is there, or set SANITY_STORE or SANITY_CACHE elsewhere, and run again."
     return StorageError(
         f"cannot use {where}: {os.strerror(number)}; what was computed before is kept. "
         f"{free_space_words(Path(str(where)))} {way_out}"

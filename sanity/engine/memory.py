@@ -1,7 +1,7 @@
 """Memory that is wanted again at once, kept by the process instead of given back in between.
 
 The C library returns large blocks to the system as soon as they are freed. A training step frees its
-pre-activations and asks for them again: the system then clears thousands of pages anew in every step, up to
+pre-activations and asks for them again: the system then clears thousands of pages in every step, up to
 a quarter of the step's time.
 """
 

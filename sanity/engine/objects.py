@@ -109,7 +109,7 @@ class Objects:
 
     def _unusable(self, doing: str, error: Exception) -> StorageError:
         refused = isinstance(error, PermissionError) or type(error).__name__ == "NoCredentialsError"
-        why = f"we may not {doing} there" if refused else f"we cannot {doing} there"
+        why = f"no permission to {doing} there" if refused else f"cannot {doing} there"
         return StorageError(
             f"{self.url}: {why} ({reason_of(error)}). Give credentials that may read, write, list and delete "
             "(for s3:// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL or a profile), or set "

@@ -18,7 +18,9 @@ log = logging.getLogger("sanity")
 
 def describe(seconds: float) -> str:
     """A duration as people say it."""
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -58,11 +58,7 @@ def detection_f1s(
     active: Bool[Tensor, "rows n_active"],
 ) -> Float[Tensor, " n_features"]:
     """The F1 of each feature's nearest latent, one by one; NaN for features that are active in no sample."""
-    if active.shape != (len(x), len(features)):
-        raise BadInputError(
-            f"`active` has shape {list(active.shape)}: it must say of each of the {len(x)} samples which of "
-            f"the {len(features)} features is active"
-        )
+    require_active(active, x, features)
     require_width("x", x.shape[1], sae.W_dec.shape[1], "the decoder")
     _, latents = nearest_latents(features, sae.W_dec)
     present = active.sum(0).double().cpu()
@@ -70,6 +66,15 @@ def detection_f1s(
         raise BadInputError(f"no feature is active in any of the {len(x)} samples: draw more samples")
     fired, both = _fired(sae, x, latents, active.to(sae.W_dec.device))
     return torch.where(present > 0, 2 * both / (fired + present), torch.nan)
+
+
+def require_active(active: Tensor, x: Tensor, features: Tensor) -> None:
+    """Refuse an `active` that is not about these samples and features."""
+    if active.shape != (len(x), len(features)):
+        raise BadInputError(
+            f"`active` has shape {list(active.shape)}: it must say of each of the {len(x)} samples which of "
+            f"the {len(features)} features is active"
+        )
 
 
 def _fired(

@@ -46,6 +46,19 @@ def spread_windows(
     return tokens, torch.cat(documents)[which] if documents else None
 
 
+def derangement(n: int, generator: torch.Generator) -> list[int]:
+    """A random order of `n` things in which each gets another's place: one round trip through all of them.
+
+    >>> derangement(2, torch.Generator())
+    [1, 0]
+    """
+    order = torch.randperm(n, generator=generator).tolist()
+    given = [0] * n
+    for here, there in zip(order, order[1:] + order[:1], strict=True):
+        given[here] = there
+    return given
+
+
 def _drawn(n: int, wanted: int, seed: int) -> Int[Tensor, " some"]:
     generator = torch.Generator().manual_seed(seed)
     return torch.randperm(n, generator=generator)[:wanted].sort().values

@@ -1,8 +1,8 @@
 """Whether a dictionary holds the true features of a synthetic world (Section 3 and Appendix B of the paper).
 
-A feature is recovered when the largest cosine of a decoder direction to it is above 0.8. Cosines are signed:
-coefficients are positive, so a decoder direction that points the other way does not stand for the feature.
-Where another library takes absolute cosines, `absolute=True` does the same.
+A feature is recovered when the largest cosine of a decoder direction to it is above `RECOVERED`. Cosines are
+signed: coefficients are positive, so a decoder direction that points the other way does not stand for the
+feature. Where another library takes absolute cosines, `absolute=True` does the same.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from sanity.errors import BadInputError
 from sanity.evals.inputs import CHUNK_ELEMENTS, require_width, unit_rows
 from sanity.evals.score import Score
 from sanity.evals.sphere import expected_max_cosine, log_any_above
+
+RECOVERED = 0.8
+"""Cosine above which a feature counts as recovered, as in the paper."""
 
 
 @checked
@@ -64,27 +67,16 @@ def recovery(
     features: Float[Tensor, "n_features d_in"],
     W_dec: Float[Tensor, "d_sae d_dec"],
     *,
-    threshold: float = 0.8,
+    threshold: float = RECOVERED,
     probabilities: Float[Tensor, " n_weights"] | None = None,
 ) -> Score:
     """Share of the features that some decoder direction matches with a cosine above `threshold`.
 
-    With `probabilities`, each feature counts as often as it is active: `frequency_weighted_recovery`. Floor:
-    the share that as many random directions would recover, exactly (practically 0 in the paper's world).
+    With `probabilities`, each feature counts as often as it is active: the share of all activations that
+    belong to recovered features, `frequency_weighted_recovery`. Floor: the share that as many random
+    directions would recover, exactly (practically 0 in the paper's world).
     """
     return recovery_of(max_cosines(features, W_dec), W_dec, threshold=threshold, probabilities=probabilities)
-
-
-@checked
-def frequency_weighted_recovery(
-    features: Float[Tensor, "n_features d_in"],
-    W_dec: Float[Tensor, "d_sae d_dec"],
-    probabilities: Float[Tensor, " n_weights"],
-    *,
-    threshold: float = 0.8,
-) -> Score:
-    """Share of all activations of features that belong to recovered ones."""
-    return recovery(features, W_dec, threshold=threshold, probabilities=probabilities)
 
 
 @checked
@@ -92,7 +84,7 @@ def recovery_of(
     cosines: Float[Tensor, " n_features"],
     W_dec: Float[Tensor, "d_sae d_dec"],
     *,
-    threshold: float = 0.8,
+    threshold: float = RECOVERED,
     probabilities: Float[Tensor, " n_weights"] | None = None,
 ) -> Score:
     """`recovery`, from the `max_cosines` of a dictionary that are known already."""
@@ -177,7 +169,7 @@ def uniqueness(
 ) -> Score:
     """Number of different features that are nearest to some latent, divided by the number of latents.
 
-    Floor: its expectation when every latent picks a feature by lot. Ceiling: no feature picked twice.
+    Floor: its expectation when every latent picks a feature at random. Ceiling: no feature picked twice.
     """
     _, picked = nearest_latents(W_dec, features, absolute=absolute)
     n, m = len(features), len(W_dec)
@@ -191,7 +183,7 @@ def recovery_by_frequency(
     cosines: Float[Tensor, " n_features"],
     probabilities: Float[Tensor, " n_features"],
     *,
-    threshold: float = 0.8,
+    threshold: float = RECOVERED,
     bins: int = 12,
     n_samples: int | None = None,
 ) -> pd.DataFrame:

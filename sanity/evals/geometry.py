@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sanity.engine.arguments import checked
 from sanity.errors import BadInputError
-from sanity.evals.feature_recovery import max_cosines
+from sanity.evals.feature_recovery import RECOVERED, max_cosines
 from sanity.evals.inputs import require_finite, require_width, unit_rows
 from sanity.evals.pursuit import orthogonal_matching_pursuit
 from sanity.evals.score import Score
@@ -105,7 +105,7 @@ def span_recovery(
     W_dec: Float[Tensor, "d_sae d_dec"],
     *,
     size: int = 2,
-    threshold: float = 0.8,
+    threshold: float = RECOVERED,
 ) -> Score:
     """Share of the features within cosine `threshold` of the plane (`size` = 2) of some latents.
 

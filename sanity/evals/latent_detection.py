@@ -14,7 +14,8 @@ from torch import Tensor
 
 from sanity.engine.arguments import checked
 from sanity.errors import BadInputError
-from sanity.evals.feature_recovery import nearest_latents
+from sanity.evals.detection import require_active
+from sanity.evals.feature_recovery import RECOVERED, nearest_latents
 from sanity.evals.inputs import CHUNK_ELEMENTS, SparseAutoencoder, require_width
 from sanity.evals.score import Score
 
@@ -34,11 +35,7 @@ def latent_f1(
     A latent that never fires rightly counts 0, dead ones too. Floor: every latent always on. `absolute`
     takes the feature of the largest absolute cosine, as sae-lens does. Parameters as in `detection_f1`.
     """
-    if active.shape != (len(x), len(features)):
-        raise BadInputError(
-            f"`active` has shape {list(active.shape)}: it must say of each of the {len(x)} samples which of "
-            f"the {len(features)} features is active"
-        )
+    require_active(active, x, features)
     require_width("x", x.shape[1], sae.W_dec.shape[1], "the decoder")
     meant = nearest_latents(sae.W_dec, features, absolute=absolute)[1].to(sae.W_dec.device)
     fired = present = both = torch.zeros(len(sae.W_dec), dtype=torch.float64)
@@ -87,7 +84,7 @@ def absorption(
     features: Float[Tensor, "n_features d_f"],
     active: Bool[Tensor, "rows n_active"],
     parents: Int[Tensor, " n_features"],
-    threshold: float = 0.8,
+    threshold: float = RECOVERED,
 ) -> Absorption | None:
     """Whether the latent that stands for a parent falls silent when a child is active (2409.14507).
 

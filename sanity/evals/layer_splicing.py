@@ -15,9 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sanity.engine.cells import Result
-from sanity.evals.inputs import reconstructed
 from sanity.evals.scrambles import MeanMixed
-from sanity.evals.splicing import LossRecovered, loss_recovered
+from sanity.evals.splicing import InPlace, LossRecovered, loss_recovered
 from sanity.sources import Hook, Layers, OneLayer, harvests_of
 from sanity.subject import Subject
 
@@ -51,32 +50,6 @@ class LayersInPlace:
         return self.subjects[self.index].logits_from(here, hook)
 
 
-@dataclass(eq=False)
-class OnLayers:
-    """A crosscoder, or an SAE of one layer, as an "autoencoder" of all layers, raw and centred."""
-
-    sae: Any
-    factors: Float[Tensor, " d_all"]
-    """By which activations are scaled for it."""
-    part: slice
-    """The columns that it reads and writes; the others stay."""
-
-    @property
-    def W_dec(self) -> Float[Tensor, "d_all d_all"]:
-        """The axes."""
-        return torch.zeros(len(self.factors), len(self.factors)).to(self.sae.W_dec)
-
-    def encode(self, x: Float[Tensor, "batch d_all"]) -> Float[Tensor, "batch d_all"]:
-        """Nothing is done."""
-        return x
-
-    def decode(self, z: Float[Tensor, "batch d_all"]) -> Float[Tensor, "batch d_all"]:
-        """The reconstruction."""
-        factors, made = self.factors.to(z)[self.part], z.clone()
-        made[:, self.part] = reconstructed(self.sae, z[:, self.part] * factors) / factors
-        return made
-
-
 def hook_of(source: OneLayer) -> Hook:
     """The hook that is one layer of several."""
     assert isinstance(source.of, Layers)
@@ -103,11 +76,13 @@ def losses_at_layer(
     start, width = sum(layers.blocks[: source.index]), layers.blocks[source.index]
     parts = {len(centre): slice(None), width: slice(start, start + width)}
     loaded = {at: at.load(device) for at in dict.fromkeys(layers.models)}
-    spliced = {
-        name: one
-        if isinstance(one, MeanMixed)
-        else OnLayers(one, factors, parts.get(one.W_dec.shape[1], slice(None)))
+    at = {
+        name: parts.get(one.W_dec.shape[1], slice(None))
         for name, one in saes.items()
+        if not isinstance(one, MeanMixed)
+    }
+    spliced = {
+        name: InPlace(one, factors, at[name], at[name]) if name in at else one for name, one in saes.items()
     }
     hooks = [hook.at.hook for hook in layers.hooks]
     return loss_recovered(

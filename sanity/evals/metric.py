@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from sanity.engine.arguments import checked
 from sanity.errors import BadInputError
 
 
@@ -43,11 +42,3 @@ METRICS: dict[str, Metric] = {}
 def declare(metrics: Mapping[str, Metric]) -> None:
     """Make metrics known. An eval's own are declared with its class; analyses declare theirs by this."""
     METRICS.update(metrics)
-
-
-@checked
-def metric_named(name: str) -> Metric:
-    """The metric called `name`; an unknown one is refused with the names that there are."""
-    if name not in METRICS:
-        raise BadInputError(f"no metric is called {name!r}; there are: {', '.join(sorted(METRICS))}")
-    return METRICS[name]

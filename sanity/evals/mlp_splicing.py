@@ -10,11 +10,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sanity.evals.inputs import reconstructed
 from sanity.evals.scrambles import MeanMixed
-from sanity.evals.splicing import LossRecovered, loss_recovered
+from sanity.evals.splicing import InPlace, LossRecovered, loss_recovered
 from sanity.subject import ActivationStore, MLPSubject, joint_normalisation
-from sanity.subject.activations import JointNormalisation
 
 
 @dataclass(eq=False)
@@ -42,33 +40,6 @@ class MLPInPlace:
         return self.subject.logits_from(self.passing + out, self.subject.after)
 
 
-@dataclass(eq=False)
-class InPlace:
-    """A transcoder as an "autoencoder" of output and input side by side, raw and centred."""
-
-    transcoder: Any
-    scale: JointNormalisation
-    """Of inputs and outputs side by side, in this order."""
-
-    @property
-    def W_dec(self) -> Float[Tensor, "two_d two_d"]:
-        """The axes."""
-        d = 2 * self.transcoder.W_dec.shape[1]
-        return torch.zeros(d, d).to(self.transcoder.W_dec)
-
-    def encode(self, x: Float[Tensor, "batch two_d"]) -> Float[Tensor, "batch two_d"]:
-        """Nothing is done."""
-        return x
-
-    def decode(self, z: Float[Tensor, "batch two_d"]) -> Float[Tensor, "batch two_d"]:
-        """What the transcoder makes of the input, in the output's place."""
-        d = self.transcoder.W_dec.shape[1]
-        factors = self.scale.factors.to(z)
-        x = z[:, d:]
-        made = reconstructed(self.transcoder, x * factors[:d]) / factors[d : 2 * d]
-        return torch.cat([made, x], dim=1)
-
-
 def losses_in_place(
     subject: MLPSubject,
     kept: ActivationStore,
@@ -78,9 +49,12 @@ def losses_in_place(
 ) -> dict[str, LossRecovered]:
     """`loss_recovered` with each transcoder in the MLP's place; floor: the mean of its output."""
     scale, d = joint_normalisation(kept), subject.d_model
-    centre = torch.cat([scale.centre[d : 2 * d], scale.centre[:d]])
+    centre, factors = (torch.cat([one[d : 2 * d], one[:d]]) for one in (scale.centre, scale.factors))
+    output, read = slice(0, d), slice(d, 2 * d)
     saes = {
-        name: MeanMixed(2 * d, one.level, one.device) if isinstance(one, MeanMixed) else InPlace(one, scale)
+        name: MeanMixed(2 * d, one.level, one.device)
+        if isinstance(one, MeanMixed)
+        else InPlace(one, factors, read, output)
         for name, one in transcoders.items()
     }
     hook = subject.hooks[0].replace("hook_in", "hook_out")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sanity.errors import BadInputError
 from sanity.evals.alignment import cosine_quantiles, row_cosines
-from sanity.evals.feature_recovery import max_cosines, mean_max_cosine_of, recovery_of
+from sanity.evals.feature_recovery import RECOVERED, max_cosines, mean_max_cosine_of, recovery_of
 from sanity.evals.inputs import SparseAutoencoder, require_finite
 from sanity.evals.reconstruction import reconstruction_scores
 
@@ -27,7 +27,7 @@ class RecoveryProbe:
 
     features: Float[Tensor, "n_features d_in"]
     probabilities: Float[Tensor, " n_features"] | None = None
-    threshold: float = 0.8
+    threshold: float = RECOVERED
     name: str = field(default="recovery", init=False)
 
     def __call__(self, sae: SparseAutoencoder, step: int) -> Mapping[str, float]:

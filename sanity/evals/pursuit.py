@@ -38,8 +38,6 @@ def orthogonal_matching_pursuit(
     x: Float[Tensor, "n d"],
     dictionary: Float[Tensor, "m d_atoms"],
     k: int,
-    *,
-    positive: bool = False,
 ) -> Pursuit:
     """Represent each row of `x` by at most `k` rows of `dictionary`, chosen greedily and fitted together.
 
@@ -51,9 +49,6 @@ def orthogonal_matching_pursuit(
         Directions of any length; the coefficients belong to the rows scaled to length 1.
     k
         Rows per sample, at most d of them.
-    positive
-        Choose only rows that the residual points along, as an SAE's latents do. The joint fit may still
-        turn a coefficient negative; that is rare and leaves the reconstruction a projection.
 
     Raises `BadInputError` for widths that differ, numbers that are not finite, and a `k` that does not fit.
     """
@@ -67,7 +62,7 @@ def orthogonal_matching_pursuit(
         )
     atoms = unit_rows("the dictionary", dictionary.detach()).to(torch.float64)
     rows = max(1, CHUNK_ELEMENTS // (2 * max(len(atoms), k * d)))
-    parts = [_pursue(part.to(torch.float64), atoms, k, positive) for part in torch.split(x, rows)]
+    parts = [_pursue(part.to(torch.float64), atoms, k) for part in torch.split(x, rows)]
     return Pursuit(
         torch.cat([p.indices for p in parts]),
         torch.cat([p.coefficients for p in parts]).to(x),
@@ -95,7 +90,7 @@ def pursuit_explained_variance(
     return replace(found, metric="pursuit_explained_variance", version="1")
 
 
-def _pursue(x: Float[Tensor, "n d"], atoms: Float[Tensor, "m d"], k: int, positive: bool) -> Pursuit:
+def _pursue(x: Float[Tensor, "n d"], atoms: Float[Tensor, "m d"], k: int) -> Pursuit:
     """Pursuit for some samples at once: Q [n, k, d] holds an orthonormal basis of the rows chosen so far."""
     n, d = x.shape
     residual = x.clone()
@@ -105,9 +100,7 @@ def _pursue(x: Float[Tensor, "n d"], atoms: Float[Tensor, "m d"], k: int, positi
     chosen = torch.full((n, k), -1, dtype=torch.int64, device=x.device)
     each = torch.arange(n, device=x.device)
     for i in range(k):
-        score = residual @ atoms.T
-        if not positive:
-            score.abs_()
+        score = (residual @ atoms.T).abs_()
         if i:
             score[each[:, None], chosen[:, :i].clamp(min=0)] = -torch.inf
         best, pick = score.max(1)

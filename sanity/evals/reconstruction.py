@@ -113,30 +113,12 @@ def explained_variance(x: Float[Tensor, "n d_in"], x_hat: Float[Tensor, "m d_hat
 
 
 @checked
-def l0(sae: SparseAutoencoder, x: Float[Tensor, "n d_in"]) -> Score:
-    """Active latents per sample, on average.
-
-    The floor is a dense code (every latent active). There is no ceiling: L0 is a quantity to match.
-    """
-    return reconstruction_scores(sae, [x], variance=False)["l0"]
-
-
-@checked
-def dead_latents(sae: SparseAutoencoder, batches: Iterable[Float[Tensor, "_ d_in"]]) -> Score:
-    """Share of the latents that are active in no sample of `batches`.
-
-    It falls with the number of samples: say on how many it was measured. Floor: all dead. Ceiling: none.
-    """
-    return reconstruction_scores(sae, batches, variance=False)["dead_latents"]
-
-
-@checked
 @torch.no_grad()
 def firing_frequency(
     sae: SparseAutoencoder, batches: Iterable[Float[Tensor, "_ d_in"]]
 ) -> Float[Tensor, " d_sae"]:
     """Share of the samples of `batches` in which each latent is active, in float64."""
-    fired, n, _ = _read(sae, batches, None)
+    fired, n = _read(sae, batches, None)
     return fired.double() / n
 
 
@@ -146,24 +128,23 @@ def reconstruction_scores(
     sae: SparseAutoencoder,
     batches: Iterable[Float[Tensor, "_ d_in"]],
     *,
-    variance: bool = True,
     targets: Iterable[Float[Tensor, "_ d_out"]] | None = None,
 ) -> dict[str, Score]:
     """Explained variance, L0 and dead latents, by name, in one pass over `batches`.
 
-    With `variance=False` without the first, which data that do not vary do not have. With `targets`, part by
-    part as the batches, it is the variance of these that is to be explained: a transcoder's.
+    The share of dead latents falls with the number of samples: say on how many it was measured. With
+    `targets`, part by part as the batches, it is the variance of these that is to be explained: a
+    transcoder's.
     """
-    total = ExplainedVariance() if variance else None
-    fired, n, total = _read(sae, batches, total, targets)
+    total = ExplainedVariance()
+    fired, n = _read(sae, batches, total, targets)
     d_sae = len(fired)
     dead = int((fired == 0).sum()) / d_sae
     scores = [
+        total.score(),
         Score("l0", int(fired.sum()) / n, float(d_sae), None, False, n=n, unit="sample", version="1"),
         Score("dead_latents", dead, 1.0, 0.0, False, n=d_sae, unit="latent", version="1"),
     ]
-    if total is not None:
-        scores.insert(0, total.score())
     return {score.metric: score for score in scores}
 
 
@@ -172,7 +153,7 @@ def _read(
     batches: Iterable[Float[Tensor, "_ d_in"]],
     total: ExplainedVariance | None,
     targets: Iterable[Float[Tensor, "_ d_out"]] | None = None,
-) -> tuple[Int[Tensor, " d_sae"], int, ExplainedVariance | None]:
+) -> tuple[Int[Tensor, " d_sae"], int]:
     """How often each latent is active and in how many samples; adds the reconstructions to `total`."""
     fired = torch.zeros(sae.W_dec.shape[0], dtype=torch.int64, device=sae.W_dec.device)
     n = 0
@@ -188,7 +169,7 @@ def _read(
         n += len(x)
     if not n:
         raise BadInputError("no samples were given: an SAE is measured on at least one")
-    return fired, n, total
+    return fired, n
 
 
 @dataclass(frozen=True)

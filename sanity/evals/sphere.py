@@ -102,24 +102,6 @@ def _quadrature() -> tuple[Array, Array]:
     return np.polynomial.legendre.leggauss(400)
 
 
-@checked
-def max_cosine_quantile(d: int, m: int, q: float) -> float:
-    """The `q`-quantile of the largest of m cosines to random unit vectors in R^d.
-
-    >>> max_cosine_quantile(100, 3200, 0.05) < expected_max_cosine(100, 3200)
-    True
-    """
-    _check(d, m)
-    if not 1e-20 <= q < 1:
-        raise BadInputError(f"the quantile {q} was asked for: give one from 1e-20 to below 1")
-
-    def excess(angle: float) -> float:
-        return m * float(_log_survival(d, np.array([angle]))[0]) - math.log(q)
-
-    low, high = _smallest_angle_range(d, m)
-    return math.cos(brentq(excess, low, high, xtol=1e-15, rtol=1e-14))
-
-
 def _smallest_angle_range(d: int, m: int) -> tuple[float, float]:
     """Angles between which the smallest of m random angles lies, but for a probability below 1e-17."""
     ends = 1e-12, math.pi - 1e-12

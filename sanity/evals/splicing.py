@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 import torch
@@ -46,6 +46,35 @@ class LossRecovered:
     per_document: pd.DataFrame
     """A row per document: document, tokens, and means over its tokens of cross_entropy and kl_divergence,
     of both with `_floor`, and of cross_entropy_ceiling (the divergence's ceiling is 0)."""
+
+
+@dataclass(eq=False)
+class InPlace:
+    """An SAE, or a transcoder, as an "autoencoder" of several activations side by side, raw and centred."""
+
+    sae: Any
+    factors: Float[Tensor, " d_all"]
+    """By which activations are scaled for it."""
+    reads: slice
+    """The columns that it reads."""
+    writes: slice
+    """The columns that are replaced by what it makes of them; the others stay."""
+
+    @property
+    def W_dec(self) -> Float[Tensor, "d_all d_all"]:
+        """The axes."""
+        return torch.zeros(len(self.factors), len(self.factors)).to(self.sae.W_dec)
+
+    def encode(self, x: Float[Tensor, "batch d_all"]) -> Float[Tensor, "batch d_all"]:
+        """Nothing is done."""
+        return x
+
+    def decode(self, z: Float[Tensor, "batch d_all"]) -> Float[Tensor, "batch d_all"]:
+        """The reconstruction, or what the transcoder makes of its input in the output's place."""
+        factors, made = self.factors.to(z), z.clone()
+        read = z[:, self.reads] * factors[self.reads]
+        made[:, self.writes] = reconstructed(self.sae, read) / factors[self.writes]
+        return made
 
 
 @checked

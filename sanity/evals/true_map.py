@@ -16,6 +16,7 @@ from typing_extensions import override
 from sanity.data.circuit import Circuit, CircuitStream
 from sanity.engine.cells import Task
 from sanity.evals.base import Candidate, Eval, Grades, Scored, Setting, graded_row
+from sanity.evals.feature_recovery import RECOVERED
 from sanity.evals.inputs import active_latents, unit_rows
 from sanity.evals.metric import Metric
 from sanity.evals.score import Score
@@ -26,8 +27,6 @@ from sanity.sources.base import FIRST_HELD_OUT_STEP
 
 _WRITTEN = {"gate": "mixed", "reference": "the true map, each direction mixed with a random one"}
 _COMPUTED = {"gate": "re-paired", "reference": "the true map, its outputs exchanged between latents"}
-RECOVERED = 0.8
-"""Cosine above which a direction counts as recovered, as for features."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from sanity.data import HarderWorld, SyntheticStream
 from sanity.evals.alignment import cosine_to_init, encoder_decoder_cosines, row_cosines
 from sanity.evals.detection import detection_f1, detection_f1s
 from sanity.evals.feature_recovery import (
-    frequency_weighted_recovery,
     mean_matched_cosine,
     mean_max_cosine,
     nearest_latents,
@@ -79,7 +78,7 @@ def truth_scores(sae: SparseAutoencoder, truth: Truth) -> list[Score]:
     scores = [
         *reconstruction_scores(sae, [truth.held_out]).values(),
         recovery(features, sae.W_dec),
-        frequency_weighted_recovery(features, sae.W_dec, truth.probabilities),
+        recovery(features, sae.W_dec, probabilities=truth.probabilities),
         mean_max_cosine(features, sae.W_dec),
         mean_matched_cosine(features, sae.W_dec),
         detection_f1(sae, truth.held_out, features=features, active=truth.active),
@@ -95,7 +94,7 @@ def recovery_scores(sae: SparseAutoencoder, truth: Truth) -> list[Score]:
     known: dict[str, Any] = {"features": features, "active": truth.active}
     return [
         recovery(features, sae.W_dec),
-        frequency_weighted_recovery(features, sae.W_dec, truth.probabilities),
+        recovery(features, sae.W_dec, probabilities=truth.probabilities),
         mean_max_cosine(features, sae.W_dec),
         mean_matched_cosine(features, sae.W_dec),
         uniqueness(features, sae.W_dec),

@@ -6,7 +6,8 @@ It compares SAEs with each other, so it is no score of one of them.
 from __future__ import annotations
 
 from sanity.engine.cells import Cell, Task, computes
-from sanity.evals.interpretability import Interpretability, frequency_matched
+from sanity.evals.interpretability import Interpretability
+from sanity.evals.interpretability.frequencies import frequency_matched
 from sanity.experiments.plans import Plan, PlannedRun
 from sanity.experiments.reading import stack
 

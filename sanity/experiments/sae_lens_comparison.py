@@ -17,13 +17,10 @@ from torch import Tensor
 
 from sanity.engine.cells import Cell, Cost, Task, computes
 from sanity.errors import BadInputError
-from sanity.evals import (
-    detection_f1,
-    latent_f1,
-    mean_matched_cosine,
-    reconstruction_scores,
-    uniqueness,
-)
+from sanity.evals.detection import detection_f1
+from sanity.evals.feature_recovery import mean_matched_cosine, uniqueness
+from sanity.evals.latent_detection import latent_f1
+from sanity.evals.reconstruction import reconstruction_scores
 from sanity.evals.truth import Truth, truth_of
 from sanity.experiments.plans import Plan, PlannedRun
 from sanity.models import Autoencoder, load_sae

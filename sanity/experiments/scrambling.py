@@ -19,9 +19,10 @@ from torch import Tensor
 
 from sanity.data import world_of
 from sanity.engine.cells import Cell, Cost, Task, computes
-from sanity.evals import SCRAMBLES, Eval, Recovery, Score
+from sanity.evals import Eval, Recovery, Score
 from sanity.evals.base import Candidate, Setting
 from sanity.evals.corrupted_truth import corrupted_truth
+from sanity.evals.scrambles import SCRAMBLES
 from sanity.experiments.plans import Plan, PlannedRun
 from sanity.models import Autoencoder, Trained, load_sae
 from sanity.profiles import built
@@ -37,7 +38,7 @@ class ScramblingFields:
     """What a profile may say of this analysis."""
 
     grids: tuple[str, ...] = ("synthetic_recovery", "real_activations", "sparse_probing")
-    """Whose trained arms are scrambled; grids that the profile leaves out are passed over."""
+    """Whose trained arms are scrambled; grids that the profile does not have are skipped."""
     seed: int = 0
 
 

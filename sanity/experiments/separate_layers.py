@@ -20,7 +20,8 @@ from torch import Tensor
 
 from sanity.engine.cells import Cell, Cost, Task, computes
 from sanity.errors import BadInputError
-from sanity.evals import Crosscoding, Eval, Reconstruction, one_to_one
+from sanity.evals import Crosscoding, Eval, Reconstruction
+from sanity.evals.feature_recovery import one_to_one
 from sanity.experiments.planner import plan_runs
 from sanity.experiments.plans import Asked, Plan, PlannedRun
 from sanity.experiments.reading import Reader, stack
@@ -96,7 +97,7 @@ def _partners(
 
 
 def _varying(z: Float[Tensor, "n d_sae"], generator: torch.Generator) -> Float[Tensor, "n d_sae"]:
-    """Activations about their means; noise for latents that never fire, which are paired by lot."""
+    """Activations about their means; noise for latents that never fire, which are paired at random."""
     noise = torch.randn(z.shape, generator=generator, dtype=z.dtype).to(z.device)
     return torch.where(z.abs().amax(0) > 0, z, noise)
 

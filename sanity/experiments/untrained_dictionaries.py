@@ -13,7 +13,8 @@ from scipy.stats import norm
 from sanity.baselines import Untrained
 from sanity.data import SyntheticSpec, SyntheticWorld
 from sanity.engine.cells import Cell, Cost, Task, computes
-from sanity.evals import pursuit_explained_variance, reconstruction_scores
+from sanity.evals.pursuit import pursuit_explained_variance
+from sanity.evals.reconstruction import reconstruction_scores
 from sanity.experiments.plans import Plan
 from sanity.experiments.steps import at_matched_l0
 from sanity.models import Architecture, Arm, Init, Iso, train

@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 
+from sanity.evals.feature_recovery import RECOVERED
 from sanity.figures.style import (
     ARCHITECTURE_COLOURS,
     ARCHITECTURE_NAMES,
     ARM_COLOURS,
     MARKS,
-    WIDE,
     arm_name,
+    bounds,
+    panel_grid,
     reference,
     with_data,
 )
@@ -26,17 +27,10 @@ if TYPE_CHECKING:
 
 
 @with_data
-def recovery_by_frequency(features: pd.DataFrame, *, null: float, threshold: float = 0.8) -> Figure:
+def recovery_by_frequency(features: pd.DataFrame, *, null: float, threshold: float = RECOVERED) -> Figure:
     """Nearest-latent cosine of every feature against how often it is active, one panel per architecture."""
     names = list(dict.fromkeys(features["architecture"]))
-    figure, axes = plt.subplots(
-        1,
-        len(names),
-        figsize=(min(WIDE, 2.9 * len(names)), 3.1),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    figure, axes = panel_grid(1, len(names), (2.9 * len(names), 3.1), sharey=True)
     for ax, architecture in zip(axes[0], names, strict=True):
         part = features[features["architecture"] == architecture]
         ax.scatter(
@@ -73,13 +67,8 @@ def dots_by_metric(
     scores: pd.DataFrame, *, metrics: Mapping[str, str], looks: Mapping[str, tuple[str, str]]
 ) -> Figure:
     """The same for arms named by a column `arm`: `looks` are their colours and marks, from top to bottom."""
-    figure, axes = plt.subplots(
-        1,
-        len(metrics),
-        figsize=(min(WIDE, 3.4 * len(metrics) + 1.2), 0.36 * len(looks) + 1.4),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
+    figure, axes = panel_grid(
+        1, len(metrics), (3.4 * len(metrics) + 1.2, 0.36 * len(looks) + 1.4), sharey=True
     )
     for ax, (metric, name) in zip(axes[0], metrics.items(), strict=True):
         part = scores[scores["metric"] == metric]
@@ -88,10 +77,7 @@ def dots_by_metric(
             ax.scatter(seen, np.full(len(seen), height), s=26, color=colour, marker=mark, alpha=0.75)
             if len(seen):
                 ax.plot([seen.mean()] * 2, [height - 0.3, height + 0.3], color=colour, linewidth=2)
-        for kind, style in (("floor", ":"), ("ceiling", "--")):
-            levels = part[kind].dropna()
-            if len(levels):
-                ax.axvline(levels.mean(), color="#555555", linestyle=style, linewidth=1.1, zorder=1)
+        bounds(ax, part["floor"].dropna().mean(), part["ceiling"].dropna().mean())
         ax.set_title(fill(name, 60 // len(metrics)), fontsize="small")
     axes[0, 0].set_yticks(range(len(looks)), list(looks))
     axes[0, 0].invert_yaxis()

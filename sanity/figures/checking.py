@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sanity.figures.style import arrow_beyond, with_data
+from sanity.figures.style import arrow_beyond, bounds, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,8 +49,7 @@ def between_floor_and_ceiling(scores: pd.DataFrame, *, given: str, labels: dict[
     for i, arm in enumerate(nulls):
         ax.scatter([], [], color=_COLOURS[i % 9], marker=_MARKS[i % 9], s=26, label=_short(arm))
     ax.plot([], [], color="black", linewidth=2.5, label=_short(given))
-    for end, style in ((0.0, ":"), (1.0, "--")):
-        ax.axvline(end, color="#555555", linestyle=style, linewidth=1.1, zorder=1)
+    bounds(ax, 0.0, 1.0)
     ax.set_xlim(_LOWEST - 0.03, _HIGHEST)
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["floor", "25 %", "50 %", "75 %", "ceiling"])
     ax.set_yticks(range(len(labels)), list(labels.values()))

@@ -17,6 +17,7 @@ from sanity.figures.style import (
     WIDE,
     arm_name,
     legend_below,
+    panel_grid,
     reference,
     with_data,
 )
@@ -39,14 +40,8 @@ def budget_curves(
     `floors` gives a metric's floor and what it is called in the figure.
     """
     worlds = list(dict.fromkeys(curves["world_or_hook"]))
-    figure, axes = plt.subplots(
-        len(metrics),
-        len(worlds),
-        figsize=(min(WIDE, 4.6 * len(worlds)), 2.5 * len(metrics) + 0.4),
-        sharex="col",
-        sharey="row",
-        squeeze=False,
-        layout="constrained",
+    figure, axes = panel_grid(
+        len(metrics), len(worlds), (4.6 * len(worlds), 2.5 * len(metrics) + 0.4), sharex="col", sharey="row"
     )
     for column, world in enumerate(worlds):
         for row, (metric, name) in enumerate(metrics.items()):
@@ -107,14 +102,7 @@ def gap_against_tokens(curves: pd.DataFrame, *, metric: str, name: str) -> Figur
 def against_l0(scores: pd.DataFrame, *, metric: str, name: str) -> Figure:
     """One panel per architecture: the metric against achieved L0, a line per arm."""
     names = list(dict.fromkeys(scores["architecture"]))
-    figure, axes = plt.subplots(
-        1,
-        len(names),
-        figsize=(min(WIDE, 3.3 * len(names)), 3.9),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    figure, axes = panel_grid(1, len(names), (3.3 * len(names), 3.9), sharey=True)
     for ax, architecture in zip(axes[0], names, strict=True):
         part = scores[scores["architecture"] == architecture]
         for (constraint, init), arm in part.groupby(["constraint", "init"], sort=False):

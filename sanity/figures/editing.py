@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sanity.figures.style import ARM_COLOURS, LINES, MARKS, WIDE, arm_name, legend_below, reference, with_data
+from sanity.figures.style import (
+    ARM_COLOURS,
+    LINES,
+    MARKS,
+    WIDE,
+    arm_name,
+    bounds,
+    legend_below,
+    reference,
+    with_data,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,8 +54,7 @@ def edits_by_arm(edits: pd.DataFrame, ends: pd.DataFrame) -> Figure:
                 )
         ax.set_xlim(-0.04, 1.04)
         ax.set_title(title, fontsize="small")
-    for value, line in ((ends["floor"].mean(), ":"), (ends["ceiling_disentanglement"].mean(), "--")):
-        axes[-1].axvline(value, color="#555555", linestyle=line, linewidth=1.1, zorder=1)
+    bounds(axes[-1], ends["floor"].mean(), ends["ceiling_disentanglement"].mean())
     axes[0].set_yticks(range(len(rows)), list(rows))
     axes[0].invert_yaxis()
     figure.supxlabel(

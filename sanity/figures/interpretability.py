@@ -7,11 +7,10 @@ from html import escape
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
 
 from sanity.evals import METRICS
-from sanity.figures.style import ARM_COLOURS, MARKS, WIDE, arm_name, with_data
+from sanity.figures.style import ARM_COLOURS, MARKS, arm_name, bounds, panel_grid, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,13 +29,8 @@ def score_quantiles(
     latents: pd.DataFrame, *, columns: Mapping[str, str], order: Sequence[tuple[str, str]], floor: float = 0.5
 ) -> Figure:
     """One panel per score: for each arm the median latent, and where 50 % and 90 % of its latents lie."""
-    figure, axes = plt.subplots(
-        1,
-        len(columns),
-        figsize=(min(WIDE, 3.4 * len(columns) + 1.2), 0.36 * len(order) + 1.4),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
+    figure, axes = panel_grid(
+        1, len(columns), (3.4 * len(columns) + 1.2, 0.36 * len(order) + 1.4), sharey=True
     )
     for ax, (column, name) in zip(axes[0], columns.items(), strict=True):
         for height, (constraint, init) in enumerate(order):
@@ -48,7 +42,7 @@ def score_quantiles(
             ax.plot([low, high], [height] * 2, color=colour, linewidth=1.2)
             ax.plot([lower, upper], [height] * 2, color=colour, linewidth=5, solid_capstyle="butt", alpha=0.6)
             ax.scatter([middle], [height], s=30, color=colour, marker=MARKS[init], zorder=3)
-        ax.axvline(floor, color="#555555", linestyle=":", linewidth=1.1, zorder=1)
+        bounds(ax, floor)
         ax.set_title(fill(name, 26), fontsize="small")
     axes[0, 0].set_yticks(range(len(order)), [arm_name(*arm) for arm in order])
     axes[0, 0].invert_yaxis()
@@ -64,13 +58,7 @@ def known_concepts(graded: pd.DataFrame, *, metrics: Mapping[str, str]) -> Figur
     """
     n_columns = min(3, len(metrics))
     n_rows = -(-len(metrics) // n_columns)
-    figure, axes = plt.subplots(
-        n_rows,
-        n_columns,
-        figsize=(min(WIDE, 3.4 * n_columns), 2.5 * n_rows + 0.5),
-        squeeze=False,
-        layout="constrained",
-    )
+    figure, axes = panel_grid(n_rows, n_columns, (3.4 * n_columns, 2.5 * n_rows + 0.5), used=len(metrics))
     for ax, (metric, name) in zip(axes.flat, metrics.items(), strict=False):
         part = graded[graded["metric"] == metric]
         for kind, rows in part.groupby("kind", sort=False):
@@ -82,12 +70,9 @@ def known_concepts(graded: pd.DataFrame, *, metrics: Mapping[str, str]) -> Figur
                 ax.vlines(
                     mean.index, by_level.min(), by_level.max(), color=KIND_COLOURS[str(kind)], linewidth=2
                 )
-        for side, line in (("floor", ":"), ("ceiling", "--")):
-            ax.axhline(part[side].mean(), color="#555555", linestyle=line, linewidth=1.1, zorder=1)
+        bounds(ax, part["floor"].mean(), part["ceiling"].mean(), across="y")
         ax.set_title(fill(name, 26), fontsize="small")
         ax.set_xticks([0, 0.5, 1], ["0", "50 %", "100 %"])
-    for ax in list(axes.flat)[len(metrics) :]:
-        ax.set_visible(False)
     for ax in list(axes.flat)[max(0, len(metrics) - n_columns) : len(metrics)]:
         ax.set_xlabel("activations moved to\na random token", fontsize="small")
     kinds = [Line2D([], [], color=colour, linewidth=2, label=kind) for kind, colour in KIND_COLOURS.items()]

@@ -17,6 +17,8 @@ from sanity.figures.style import (
     WIDE,
     arm_name,
     arrow_beyond,
+    bounds,
+    panel_grid,
     with_data,
 )
 
@@ -56,21 +58,13 @@ def places_between(shares: pd.DataFrame, *, metrics: Mapping[str, str]) -> Figur
         height += 1
     lines = -(-len(metrics) // PANELS)
     columns = -(-len(metrics) // lines)
-    figure, axes = plt.subplots(
-        lines,
-        columns,
-        figsize=(WIDE, lines * (ROW * height + 0.9) + 0.3),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
+    figure, axes = panel_grid(
+        lines, columns, (WIDE, lines * (ROW * height + 0.9) + 0.3), used=len(metrics), sharey=True
     )
-    for ax in axes.flat[len(metrics) :]:
-        ax.set_visible(False)
     for ax, (metric, name) in zip(axes.flat, metrics.items(), strict=False):
         for row in shares[shares["metric"] == metric].to_dict("records"):
             _place(ax, row, rows[row["architecture"], row["constraint"], row["init"]])
-        for level, line in ((0.0, ":"), (1.0, "--")):
-            ax.axvline(level, color="#555555", linestyle=line, linewidth=1.1, zorder=1)
+        bounds(ax, 0.0, 1.0)
         ax.set_xlim(LEFT, RIGHT)
         ax.set_xticks([0, 0.5, 1])
         ax.set_title(textwrap.fill(name, 60 // columns), fontsize="small")

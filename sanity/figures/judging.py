@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sanity.figures.style import ARM_COLOURS, MARKS, WIDE, arm_name, with_data
+from sanity.figures.style import ARM_COLOURS, MARKS, arm_name, legend_below, panel_grid, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,13 +26,8 @@ def judge_gates(gates: Mapping[str, pd.DataFrame], *, needed: float) -> Figure:
     `gates` maps a judge's name to rows with columns concept, accuracy, shuffled.
     """
     tallest = max(len(table) for table in gates.values())
-    figure, axes = plt.subplots(
-        1,
-        len(gates),
-        figsize=(min(WIDE, 4.2 * len(gates) + 1.4), 0.42 * (tallest + 1) + 1.5),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
+    figure, axes = panel_grid(
+        1, len(gates), (4.2 * len(gates) + 1.4, 0.42 * (tallest + 1) + 1.5), sharey=True
     )
     for ax, (name, table) in zip(axes[0], gates.items(), strict=True):
         heights = np.arange(len(table) + 1)
@@ -48,8 +43,7 @@ def judge_gates(gates: Mapping[str, pd.DataFrame], *, needed: float) -> Figure:
         _scale(ax, needed=needed)
         ax.set_title(fill(name, 72 // len(gates)), parse_math=False, fontsize="small")
     axes[0, 0].set_ylim(tallest + 0.6, -1.0)  # with room for the names of the lines
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    legend_below(figure, axes[0, 0], ncols=2)
     return figure
 
 

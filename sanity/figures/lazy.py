@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
-
-from sanity.figures.style import WIDE, legend_below, line_above, place_name, reference, with_data
+from sanity.figures.style import legend_below, line_above, panel_grid, place_name, reference, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,10 +106,8 @@ def _panels(
 ) -> tuple[Figure, dict[str, list[Axes]]]:
     """A column of axes for each place of a table, over the share of the steps, the rows named at the left."""
     places = list(dict.fromkeys(table["world_or_hook"]))
-    size = (min(WIDE, 3.9 * len(places)), height * len(rows) + 0.4)
-    figure, axes = plt.subplots(
-        len(rows), len(places), figsize=size, sharey="row", squeeze=False, layout="constrained"
-    )
+    size = (3.9 * len(places), height * len(rows) + 0.4)
+    figure, axes = panel_grid(len(rows), len(places), size, sharey="row")
     last = table.groupby("world_or_hook")["step"].transform("max")
     first = float((100 * table["step"] / last)[table["step"] > 0].min())
     for ax in axes.flat:

@@ -10,8 +10,9 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from sanity.baselines import FrozenDecoder, FrozenEncoder, SoftFrozenDecoder, Trained
+from sanity.evals.feature_recovery import RECOVERED
 from sanity.figures.lazy import BLACK, BLUE, GREY, ORANGE, SKY
-from sanity.figures.style import ARM_COLOURS, WIDE, place_name, reference, with_data
+from sanity.figures.style import ARM_COLOURS, WIDE, panel_grid, place_name, reference, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 PALETTE = (BLUE, ORANGE, "#009E73", BLACK, "#CC79A7", "#E69F00")
 ARMS = (Trained(), SoftFrozenDecoder(), FrozenEncoder(), FrozenDecoder())
 PAPERS_TAU = 0.8
-RECOVERED = 0.8
-"""The cosine at which a feature counts as recovered."""
 FREE = -0.25
 """Where the trained arm (tau = -1) is drawn."""
 
@@ -116,10 +115,8 @@ def quantile_bars(
     """
     places = list(dict.fromkeys(table["world_or_hook"]))
     arms = [arm for arm in ARMS if arm.spelled in set(table["constraint"])]
-    size = (min(WIDE, 4.3 * len(places)), 0.26 * len(arms) * len(columns) + 1.7)
-    figure, axes = plt.subplots(
-        1, len(places), figsize=size, sharey=True, squeeze=False, layout="constrained"
-    )
+    size = (4.3 * len(places), 0.26 * len(arms) * len(columns) + 1.7)
+    figure, axes = panel_grid(1, len(places), size, sharey=True)
     for ax, place in zip(axes[0], places, strict=True):
         here = table[table["world_or_hook"] == place]
         for row, arm in enumerate(arms):

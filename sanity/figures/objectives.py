@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
-
-from sanity.figures.style import ARCHITECTURE_NAMES, WIDE, with_data
+from sanity.figures.style import ARCHITECTURE_NAMES, panel_grid, with_data
 from sanity.models import Objective
 from sanity.models import objectives as _known
 
@@ -44,14 +42,7 @@ def recovery_by_objective(scores: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     Dots: recovery against explained variance at the end of the budget, one per objective and seed.
     """
     names = list(dict.fromkeys(scores["architecture"]))
-    figure, axes = plt.subplots(
-        1,
-        len(names),
-        figsize=(min(WIDE, 3.5 * len(names)), 4.1),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    figure, axes = panel_grid(1, len(names), (3.5 * len(names), 4.1), sharey=True)
     shown: dict[str, Artist] = {}
     for ax, architecture in zip(axes[0], names, strict=True):
         part = scores[scores["architecture"] == architecture]

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sanity.figures.style import ARM_COLOURS, LINES, MARKS, WIDE, legend_below, with_data
+from sanity.figures.style import ARM_COLOURS, LINES, MARKS, WIDE, bounds, legend_below, panel_grid, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 REFERENCE_COLOURS = {
@@ -36,20 +35,11 @@ def _rows(found: pd.DataFrame) -> list[str]:
     return [n for n in names if n not in REFERENCE_COLOURS] + [n for n in names if n in REFERENCE_COLOURS]
 
 
-def _bounds(ax: Axes, low: float | None, high: float | None) -> None:
-    for value, style in ((low, ":"), (high, "--")):
-        if value is not None:
-            ax.axvline(value, color=_GREY, linestyle=style, linewidth=1.1, zorder=1)
-
-
 @with_data
 def probing_by_arm(found: pd.DataFrame, ends: pd.DataFrame, *, ks: Sequence[int]) -> Figure:
     """One panel per k: a dot per seed for every arm and reference, its mean as a bar, floor and ceiling."""
     names = _rows(found)
-    figure, axes = plt.subplots(
-        1, len(ks), figsize=(min(WIDE, 3.6 * len(ks) + 1.8), 0.36 * len(names) + 1.3), sharey=True,
-        squeeze=False, layout="constrained",
-    )  # fmt: skip
+    figure, axes = panel_grid(1, len(ks), (3.6 * len(ks) + 1.8, 0.36 * len(names) + 1.3), sharey=True)
     for ax, k in zip(axes[0], ks, strict=True):
         at = found[found["k"] == k]
         for height, name in enumerate(names):
@@ -59,8 +49,8 @@ def probing_by_arm(found: pd.DataFrame, ends: pd.DataFrame, *, ks: Sequence[int]
             ax.plot(
                 [part["accuracy"].mean()] * 2, [height - 0.3, height + 0.3], color=look["color"], linewidth=2
             )
-        bounds = ends[ends["k"] == k]
-        _bounds(ax, bounds["floor"].mean(), bounds["ceiling"].mean())
+        of_k = ends[ends["k"] == k]
+        bounds(ax, of_k["floor"].mean(), of_k["ceiling"].mean())
         ax.set_title(f"k = {k}")
         ax.set_xlabel("accuracy")
     axes[0, 0].set_yticks(range(len(names)), names)
@@ -77,18 +67,15 @@ def probing_by_group(found: pd.DataFrame, *, groups: Sequence[str], ceiling: str
     names = [name for name in _rows(found) if name != ceiling]
     columns = min(4, len(groups))
     rows = -(-len(groups) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(min(WIDE, 2.1 * columns + 1.8), rows * (0.26 * len(names) + 1.0)),
-        sharey=True, squeeze=False, layout="constrained",
-    )  # fmt: skip
-    for ax in axes.flat[len(groups) :]:
-        ax.set_visible(False)
+    figure, axes = panel_grid(
+        rows, columns, (2.1 * columns + 1.8, rows * (0.26 * len(names) + 1.0)), used=len(groups), sharey=True
+    )
     for ax, group in zip(axes.flat, groups, strict=False):
         at = found[found["group"] == group]
         for height, name in enumerate(names):
             row = at[at["name"] == name].iloc[0]
             ax.scatter(row["accuracy"], height, s=34, **_look(row))
-        _bounds(ax, 0.5, float(at[at["name"] == ceiling]["accuracy"].mean()))
+        bounds(ax, 0.5, float(at[at["name"] == ceiling]["accuracy"].mean()))
         ax.set_title(group.replace(" and ", " and\n").replace(" language", "\nlanguage"), fontsize="small")
         ax.set_xlim(0.45, 1.02)
     axes[0, 0].set_yticks(range(len(names)), names)

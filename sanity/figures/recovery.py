@@ -1,4 +1,4 @@
-"""What synthetic worlds show: the course of recovery, collapses, references, thresholds."""
+"""What synthetic worlds show: recovery during training, collapses, references, thresholds."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from sanity.evals.feature_recovery import RECOVERED
 from sanity.figures.curves import mean_and_seeds
 from sanity.figures.style import (
     ARCHITECTURE_COLOURS,
     ARCHITECTURE_NAMES,
-    WIDE,
     legend_below,
+    panel_grid,
     reference,
     with_data,
 )
@@ -48,14 +49,8 @@ def recovery_at_a_glance(curves: pd.DataFrame, *, printed: pd.DataFrame | None =
     explained_variance, recovered_fraction), drawn as diamonds at the right end.
     """
     worlds, names = (list(dict.fromkeys(curves[c])) for c in ("world_or_hook", "architecture"))
-    figure, axes = plt.subplots(
-        len(worlds),
-        len(names),
-        figsize=(min(WIDE, 2.4 * len(names)), 2.4 * len(worlds) + 0.6),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
+    figure, axes = panel_grid(
+        len(worlds), len(names), (2.4 * len(names), 2.4 * len(worlds) + 0.6), sharex=True, sharey=True
     )
     curves = curves[curves["samples_seen"] > 0].assign(alive=1 - curves["dead_latents_held_out"])
     for row, world in enumerate(worlds):
@@ -75,7 +70,7 @@ def recovery_at_a_glance(curves: pd.DataFrame, *, printed: pd.DataFrame | None =
             if row == len(worlds) - 1:
                 ax.set_xlabel("samples seen")
         axes[row, 0].set_ylabel(f"{world} probabilities")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    legend_below(figure, axes[0, 0])
     return figure
 
 
@@ -94,10 +89,7 @@ def _panels(
     worlds: Sequence[str], *, height: float, rows: int = 1, sharey: Any = True, sharex: bool = False
 ) -> tuple[Figure, np.ndarray]:
     """Axes [row, world], a column for each world, which is named above it."""
-    size = (min(WIDE, 4.6 * len(worlds)), height)
-    figure, axes = plt.subplots(
-        rows, len(worlds), figsize=size, sharex=sharex, sharey=sharey, squeeze=False, layout="constrained"
-    )
+    figure, axes = panel_grid(rows, len(worlds), (4.6 * len(worlds), height), sharex=sharex, sharey=sharey)
     for ax, world in zip(axes[0], worlds, strict=True):
         ax.set_title(f"{world} probabilities")
     return figure, axes
@@ -168,7 +160,7 @@ def reference_ladder(
         ax.set_xlim(0, 1)
     axes[0, 0].set_yticks(range(len(kinds)), kinds)
     axes[0, 0].set_ylim(len(kinds) - 0.5, -0.5)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    legend_below(figure, axes[0, 0])
     return figure
 
 
@@ -218,7 +210,7 @@ def threshold_sweep(features: pd.DataFrame, *, null: tuple[np.ndarray, np.ndarra
             _sweep(ax, part["max_cosine"].to_numpy(), grid, name, "-")
             _sweep(ax, part["matched_cosine"].dropna().to_numpy(), grid, name, ":")
         ax.plot(*null, color="#555555", linestyle="--", linewidth=1.1, label="random dictionary (exact)")
-        ax.axvline(0.8, color="#555555", linewidth=0.8)
+        ax.axvline(RECOVERED, color="#555555", linewidth=0.8)
         ax.set_xlabel("bar on the cosine")
     axes[0, 0].set_ylabel("features above the bar")
     legend_below(figure, axes[0, -1], ncols=5)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import functools
 import zlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 
+import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.text import Text
@@ -197,6 +198,29 @@ def house_style() -> None:
             "font.family": "DejaVu Sans",
         },
     )
+
+
+def panel_grid(
+    rows: int, columns: int, size: tuple[float, float], *, used: int | None = None, **shared: Any
+) -> tuple[Figure, np.ndarray]:
+    """A figure no wider than a page, with its axes [row, column]; those after the first `used` are hidden."""
+    width, height = size
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(min(WIDE, width), height), squeeze=False, layout="constrained", **shared
+    )
+    for ax in axes.flat[rows * columns if used is None else used :]:
+        ax.set_visible(False)
+    return figure, axes
+
+
+def bounds(
+    ax: Axes, floor: float | None, ceiling: float | None = None, *, across: Literal["x", "y"] = "x"
+) -> None:
+    """Lines without names at a floor (dotted) and a ceiling (dashed), where they are known."""
+    draw = ax.axvline if across == "x" else ax.axhline
+    for value, line in ((floor, ":"), (ceiling, "--")):
+        if value is not None and np.isfinite(value):
+            draw(value, color="#555555", linestyle=line, linewidth=1.1, zorder=1)
 
 
 def reference(ax: Axes, value: float, label: str, *, kind: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sanity.figures.style import WIDE, reference, with_data
+from sanity.figures.style import WIDE, legend_below, panel_grid, reference, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,17 +35,8 @@ def graded_readings(
     metrics = [metric for metric in labels if (readings["metric"] == metric).any()]
     places = list(dict.fromkeys(readings["place"]))
     rows = -(-len(metrics) // COLUMNS)
-    figure, axes = plt.subplots(
-        rows,
-        COLUMNS,
-        figsize=(WIDE, 2.3 * rows + 0.7),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
-    for ax in axes.flat[len(metrics) :]:
-        ax.set_visible(False)
+    size = (WIDE, 2.3 * rows + 0.7)
+    figure, axes = panel_grid(rows, COLUMNS, size, used=len(metrics), sharex=True, sharey=True)
     for ax, metric in zip(axes.flat, metrics, strict=False):
         for place, colour in zip(places, PLACE_COLOURS * 9, strict=False):
             part = readings[(readings["metric"] == metric) & (readings["place"] == place)]
@@ -84,14 +75,8 @@ def truth_against_corruption(
     """One panel per corruption of the true dictionary, one line per metric, a row of panels per world."""
     places = list(dict.fromkeys(readings["place"]))
     shown = [kind for kind in kinds if (readings["kind"] == kind).any()]
-    figure, axes = plt.subplots(
-        len(places),
-        len(shown),
-        figsize=(min(WIDE, 2.9 * len(shown)), 2.5 * len(places) + 1.0),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
+    figure, axes = panel_grid(
+        len(places), len(shown), (2.9 * len(shown), 2.5 * len(places) + 1.0), sharex=True, sharey=True
     )
     for line, place in zip(axes, places, strict=True):
         for ax, kind in zip(line, shown, strict=True):
@@ -105,8 +90,7 @@ def truth_against_corruption(
             ax.set_title(fill(kinds[kind], 72 // len(shown)) if place == places[0] else "", fontsize="small")
             ax.set_xlabel("corruption" if place == places[-1] else "", fontsize="small")
         line[0].set_ylabel(f"{place} probabilities", fontsize="small")
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3)
+    legend_below(figure, axes[0, 0], ncols=3)
     return figure
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sanity.figures.style import ARM_COLOURS, MARKS, WIDE, arm_name, with_data
+from sanity.figures.style import ARM_COLOURS, MARKS, WIDE, arm_name, panel_grid, with_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,14 +27,7 @@ def recovery_against_variance(
     """
     worlds = list(dict.fromkeys(scores["world_or_hook"]))
     lines = -(-len(worlds) // COLUMNS)
-    figure, axes = plt.subplots(
-        lines,
-        COLUMNS,
-        figsize=(WIDE, 2.7 * lines + 0.6),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    figure, axes = panel_grid(lines, COLUMNS, (WIDE, 2.7 * lines + 0.6), used=len(worlds), sharey=True)
     index = ["constraint", "init", "seed"]
     for ax, world in zip(axes.flat, worlds, strict=False):
         part = scores[scores["world_or_hook"] == world]
@@ -55,8 +48,6 @@ def recovery_against_variance(
             )
         ax.set_title(world)
         ax.set_ylim(-0.04, 1.04)
-    for ax in axes.flat[len(worlds) :]:
-        ax.set_visible(False)
     for ax in axes[:, 0]:
         ax.set_ylabel(name)
     for ax in axes.flat[max(0, len(worlds) - COLUMNS) : len(worlds)]:

@@ -1,8 +1,6 @@
 """Sparse autoencoders: what they are, how they train, and how they are kept."""
 
 from sanity.models.arm import (
-    PARAMETERS,
-    AnchoredProbe,
     Arm,
     Constraint,
     Init,
@@ -13,31 +11,19 @@ from sanity.models.arm import (
     Probe,
     Stream,
     Trained,
-    gaussian_matrix,
 )
 from sanity.models.autoencoder import Autoencoder, check_sae
 from sanity.models.checkpoint import load_dictionary, load_sae, save_sae
 from sanity.models.hyperparameters import Training
 from sanity.models.learner import Learner
-from sanity.models.neurons import Neurons, neurons_of
-from sanity.models.selection import Rows
+from sanity.models.neurons import neurons_of
 from sanity.models.sharded import train_sharded
-from sanity.models.sparsity import (
-    Architecture,
-    BatchTopK,
-    JumpReLU,
-    Matryoshka,
-    ReLU,
-    TopK,
-    architecture_from_json,
-)
+from sanity.models.sparsity import Architecture, BatchTopK, JumpReLU, Matryoshka, ReLU, TopK
 from sanity.models.start import calibrated_start, initial_directions
 from sanity.models.training import Run, train
 from sanity.models.transcoder import Transcoder
 
 __all__ = [
-    "PARAMETERS",
-    "AnchoredProbe",
     "Architecture",
     "Arm",
     "Autoencoder",
@@ -48,23 +34,19 @@ __all__ = [
     "JumpReLU",
     "Learner",
     "Matryoshka",
-    "Neurons",
     "Objective",
     "PairedStream",
     "Plain",
     "Probe",
     "ReLU",
-    "Rows",
     "Run",
     "Stream",
     "TopK",
     "Trained",
     "Training",
     "Transcoder",
-    "architecture_from_json",
     "calibrated_start",
     "check_sae",
-    "gaussian_matrix",
     "initial_directions",
     "load_dictionary",
     "load_sae",

@@ -153,7 +153,7 @@ class Learner:
         architecture, weights = self.arm.architecture, self.weights
         coefficient = self.controller.coefficient if self.controller else 0.0
         spec = LossSpec(architecture, frozenset(self.learns if learn else ()), coefficient)
-        read, aim = self._read(x, target)
+        read, target = self._read(x, target)
         found = select_sparse(
             read,
             weights.W_enc_t,
@@ -163,8 +163,8 @@ class Learner:
             max_density=MAX_DENSITY,
         )
         if found is None:
-            return dense_gradients(weights, read, spec, aim)
-        return sparse_gradients(weights, read, found, spec, aim)
+            return dense_gradients(weights, read, spec, target)
+        return sparse_gradients(weights, read, found, spec, target)
 
     @property
     def passive(self) -> bool:

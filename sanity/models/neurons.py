@@ -1,4 +1,4 @@
-"""An MLP's own neurons as a dictionary that really computes its function: the reference from above."""
+"""An MLP's own neurons as a dictionary that really computes its function: the upper reference."""
 
 from __future__ import annotations
 

@@ -40,13 +40,17 @@ class Architecture(Named, family="architecture"):
 
     @property
     def l0(self) -> float:
-        """Active latents per sample that the architecture asks for."""
-        raise BadInputError(f"{type(self).__name__} does not say which L0 it wants: define l0")
+        """Active latents per sample that the architecture asks for: its first field, unless it says more."""
+        return float(getattr(self, dataclasses.fields(self)[0].name))
 
     @classmethod
     def with_l0(cls, l0: int) -> Architecture:
         """The architecture with (a target of) `l0` active latents per sample, by its first field."""
         return cls(**{dataclasses.fields(cls)[0].name: l0})
+
+    def at_l0(self, l0: int) -> Architecture:
+        """This one with another target."""
+        return dataclasses.replace(self, **{dataclasses.fields(self)[0].name: l0})
 
     @property
     @override
@@ -88,11 +92,6 @@ class TopK(Architecture):
     name: ClassVar[str] = "topk"
     title: ClassVar[str] = "TopK"
 
-    @property
-    @override
-    def l0(self) -> float:
-        return float(self.k)
-
     @override
     def training_rule(self, threshold: Threshold) -> Rule:
         return PerRow(self.k)
@@ -114,11 +113,6 @@ class BatchTopK(Architecture):
     name: ClassVar[str] = "batchtopk"
     title: ClassVar[str] = "BatchTopK"
     threshold: ClassVar[Literal["none", "averaged", "learned"]] = "averaged"
-
-    @property
-    @override
-    def l0(self) -> float:
-        return float(self.k)
 
     @override
     def training_rule(self, threshold: Threshold) -> Rule:
@@ -190,11 +184,6 @@ class JumpReLU(Architecture):
                 f"initial_threshold {self.initial_threshold}: all must be above 0"
             )
 
-    @property
-    @override
-    def l0(self) -> float:
-        return self.target_l0
-
     @override
     def training_rule(self, threshold: Threshold) -> Rule:
         return Above(threshold, margin=self.bandwidth / 2)
@@ -216,11 +205,6 @@ class ReLU(Architecture):
     name: ClassVar[str] = "relu"
     title: ClassVar[str] = "ReLU"
     penalty: ClassVar[Literal["none", "l0", "l1"]] = "l1"
-
-    @property
-    @override
-    def l0(self) -> float:
-        return self.target_l0
 
     @override
     def training_rule(self, threshold: Threshold) -> Rule:

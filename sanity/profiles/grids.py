@@ -90,11 +90,6 @@ def named_arm(spelled: str) -> tuple[Constraint, Init]:
     return Constraint.named(constraint), Init.named(init) if slash else Iso()
 
 
-def spelled_arm(constraint: Constraint, init: Init) -> str:
-    """How an arm is spelled in profiles: the inverse of `named_arm`."""
-    return constraint.spelled if init == Iso() else f"{constraint.spelled}/{init.spelled}"
-
-
 def inherited(grids: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Grids as lists of blocks, with what `like: NAME` takes over from another grid's first block.
 

@@ -108,7 +108,7 @@ class Profile(Entry):
             raise BadInputError(f"sources are made of each other: {' -> '.join((*above, name))}")
         if name not in self.sources:
             raise BadInputError(f"{above[-1]} names {name!r}, which is no source")
-        for part in getattr(self.sources[name], "parts", ()):
+        for part in self.sources[name].parts:
             self._check_parts(part, (*above, name))
 
     def eval_named(self, name: str) -> Eval:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
+from typing_extensions import override
 
 from sanity.data import CircuitSpec, HarderSpec, LayeredSpec, SyntheticSpec, named_sources
 from sanity.data.sources import SOURCES
@@ -36,7 +37,35 @@ DOCUMENT_TOKENS = 1024
 SHORT_TEXT = 5_000_000
 
 
-class _WorldEntry(Entry):
+class _SourceEntry(Entry):
+    """What is asked of every source that a profile names."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The sources that it is made of."""
+        return ()
+
+    def made(self, named: Callable[[str], Source]) -> Source:
+        """The source."""
+        raise NotImplementedError
+
+    def place(self, name: str) -> str:
+        """What tables call it."""
+        return name
+
+
+class _PartEntry(_SourceEntry):
+    """A source that is made of one other."""
+
+    of: str
+
+    @property
+    @override
+    def parts(self) -> tuple[str, ...]:
+        return (self.of,)
+
+
+class _WorldEntry(_SourceEntry):
     """A synthetic world, the same for all seeds of its arms or redrawn for each."""
 
     spec: SyntheticSpec
@@ -44,13 +73,9 @@ class _WorldEntry(Entry):
     redrawn: bool = False
     """Whether each seed of an arm has a world of its own, drawn from that seed: features and frequencies."""
 
+    @override
     def made(self, named: Callable[[str], Source]) -> Source:
-        """The source."""
         return World(self.spec, self.held_out)
-
-    def place(self, name: str) -> str:
-        """What tables call it."""
-        return name
 
 
 class WorldEntry(_WorldEntry):
@@ -69,23 +94,19 @@ class HarderWorldEntry(_WorldEntry):
     held_out: Size = 8192
 
 
-class LayeredWorldEntry(Entry):
+class LayeredWorldEntry(_SourceEntry):
     """A synthetic world of several layers, whose features are shared by all or belong to one."""
 
     kind: Literal["layered world"]
     spec: LayeredSpec = LayeredSpec()
     held_out: Size = 8192
 
+    @override
     def made(self, named: Callable[[str], Source]) -> Source:
-        """The source."""
         return World(self.spec, self.held_out)
 
-    def place(self, name: str) -> str:
-        """What tables call it."""
-        return name
 
-
-class LayersEntry(Entry):
+class LayersEntry(_SourceEntry):
     """The same tokens at several hooks, named by their sources: what a crosscoder reads."""
 
     kind: Literal["layers"]
@@ -93,64 +114,40 @@ class LayersEntry(Entry):
     """One may be named twice: the same model twice."""
 
     @property
+    @override
     def parts(self) -> tuple[str, ...]:
-        """The sources that it is made of."""
         return self.hooks
 
+    @override
     def made(self, named: Callable[[str], Source]) -> Source:
-        """The source."""
         hooks = {name: named(name) for name in self.hooks}
         if others := [name for name, one in hooks.items() if not isinstance(one, Hook)]:
             raise BadInputError(f"a crosscoder reads hooks, and {others[0]!r} is none: name other sources")
         return Layers(tuple(one for name in self.hooks if isinstance(one := hooks[name], Hook)))
 
-    def place(self, name: str) -> str:
-        """What tables call it."""
-        return name
 
-
-class ShuffledLayersEntry(Entry):
+class ShuffledLayersEntry(_PartEntry):
     """Another source's layers, each with tokens of its own: sharing without a shared cause."""
 
     kind: Literal["shuffled layers"]
-    of: str
 
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The source that it is made of."""
-        return (self.of,)
-
+    @override
     def made(self, named: Callable[[str], Source]) -> Source:
-        """The source."""
         return ShuffledLayers(named(self.of))
 
-    def place(self, name: str) -> str:
-        """What tables call it."""
-        return name
 
-
-class OneLayerEntry(Entry):
+class OneLayerEntry(_PartEntry):
     """One layer of another source, for an SAE of its own."""
 
     kind: Literal["one layer"]
-    of: str
     index: Annotated[int, Field(ge=0)] = 0
 
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The source that it is made of."""
-        return (self.of,)
-
+    @override
     def made(self, named: Callable[[str], Source]) -> Source:
-        """The source."""
         return OneLayer(named(self.of), self.index)
 
-    def place(self, name: str) -> str:
-        """What tables call it."""
-        return name
 
-
-class HookEntry(Entry):
+class HookEntry(_SourceEntry):
     """A hook in a language model, and the text that it reads."""
 
     kind: Literal["hook"]
@@ -207,6 +204,7 @@ class HookEntry(Entry):
                 f"{self.subject} reads at most {shape.context} tokens: context cannot be {self.context}"
             )
 
+    @override
     def made(self, named: Callable[[str], Source]) -> Source:
         """The source; the weights are looked up, not loaded."""
         self.check()
@@ -224,6 +222,7 @@ class HookEntry(Entry):
         fields: dict[str, Any] = {name: getattr(self, name) for name in given - {"text"}}
         return kind(at=at, text=TextSpec(sources=named_sources(self.text), document_tokens=cut), **fields)
 
+    @override
     def place(self, name: str) -> str:
         """What tables call it: the hook."""
         return self.hook
@@ -236,6 +235,7 @@ class MLPEntry(HookEntry):
     hook: Annotated[str, Field(pattern=r"^blocks\.\d+\.mlp\.hook_in$")]
     outputs: Literal["mlp", "shuffled", "random"] = "mlp"
 
+    @override
     def made(self, named: Callable[[str], Source]) -> Source:
         """The source; the weights are looked up, not loaded."""
         after = self.hook.replace("mlp.hook_in", "hook_resid_post")
@@ -246,36 +246,33 @@ class MLPEntry(HookEntry):
         kind = StreamedMLP if self.streamed else MLP
         return kind(**{**vars(plain), "at": at, "outputs": self.outputs})
 
+    @override
     def place(self, name: str) -> str:
         """What tables call it: the MLP, and whose outputs are the targets."""
         return PLACES[self.outputs].format(self.hook.removesuffix(".hook_in"))
 
 
-class CircuitEntry(Entry):
+class CircuitEntry(_SourceEntry):
     """A synthetic circuit: features in, a known map, features out."""
 
     kind: Literal["circuit"]
     spec: CircuitSpec = CircuitSpec()
     held_out: Size = 8192
 
+    @override
     def made(self, named: Callable[[str], Source]) -> Source:
-        """The source."""
         return SyntheticCircuit(self.spec, self.held_out)
 
-    def place(self, name: str) -> str:
-        """What tables call it."""
-        return name
 
-
-class NoiseEntry(Entry):
+class NoiseEntry(_SourceEntry):
     """Gaussian noise with the covariance of another source."""
 
     kind: Literal["noise"]
     like: str
     held_out: Size = 4096
 
+    @override
     def made(self, named: Callable[[str], Source]) -> Source:
-        """The source."""
         return Noise(named(self.like), self.held_out)
 
 

@@ -38,13 +38,13 @@ class Answer:
         if get_ipython() is not None:
             self._place = display(Html(PENDING), display_id=True)  # type: ignore[no-untyped-call]
 
-    def fill(self, found: str, *, sure: str, scale: str, figure: Html | None = None) -> Html:
+    def fill(self, found: str, *, sure: str, scale: str) -> Html:
         """Show the answer where its place was kept."""
         if not all(part.strip() for part in (found, sure, scale)):
             raise BadInputError("an answer says what was found, how sure that is, and at what scale")
         lines = ((None, found), ("How sure", sure), ("At what scale", scale))
         said = "".join(_line(label, text) for label, text in lines)
-        shown = Html(f'<div class="sanity-answer">{said}{figure.html if figure else ""}</div>')
+        shown = Html(f'<div class="sanity-answer">{said}</div>')
         if self._place is not None:
             self._place.update(shown)
         return shown

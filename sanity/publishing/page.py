@@ -57,7 +57,7 @@ class ChapterPage:
             f"{more if left_out else ''}</div>"
         )
 
-    def answer(self, found: str, *, sure: str, scale: str, figure: Html | None = None) -> Html | None:
+    def answer(self, found: str, *, sure: str, scale: str) -> Html | None:
         """What the page finds, in Markdown, shown on top of it, where `banner` kept a place.
 
         Parameters
@@ -68,10 +68,8 @@ class ChapterPage:
             How sure that is: seeds, intervals, verdicts, gates.
         scale
             At what scale it was found: model, tokens, latents.
-        figure
-            At most one, from `self.figure`.
         """
-        shown = self._answer.fill(found, sure=sure, scale=scale, figure=figure)
+        shown = self._answer.fill(found, sure=sure, scale=scale)
         return None if self._answer.kept else shown
 
     def verdict(self, claim: str) -> str:

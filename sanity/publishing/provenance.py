@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from sanity.engine.machine import commit, cpu, memory_bytes, versions
+from sanity.engine.reporting import describe
 
 if TYPE_CHECKING:
     from sanity.engine.cells import Result
@@ -86,8 +87,8 @@ def provenance_html(facts: Mapping[str, Any]) -> str:
         **{f"Hash of {name}": value for name, value in facts["hashes"].items()},
         "Hardware": f"{here}; {memory}",
         "Results computed on": "; ".join(facts["hardware_of_results"] if elsewhere else ()),
-        "Duration": f"{_time_words(facts['seconds']['results'])} for the results, "
-        f"{_time_words(facts['seconds']['page'])} for this page",
+        "Duration": f"{describe(facts['seconds']['results'])} for the results, "
+        f"{describe(facts['seconds']['page'])} for this page",
         "Versions": ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),
     }
     body = "".join(
@@ -97,7 +98,7 @@ def provenance_html(facts: Mapping[str, Any]) -> str:
     )
     summary = (
         f"Provenance: profile {facts['profile']}, commit {facts['commit']}, "
-        f"{f'seeds {seeds}, ' if seeds else ''}{_time_words(facts['seconds']['results'])} of computing"
+        f"{f'seeds {seeds}, ' if seeds else ''}{describe(facts['seconds']['results'])} of computing"
     )
     return (
         f'<details class="sanity-provenance"><summary>{escape(summary)}</summary>'
@@ -135,9 +136,3 @@ def _processor_words(facts: Mapping[str, Any], threads: int | None) -> str:
     flags = f", {' '.join(facts['flags'])}" if facts["flags"] else ""
     words = f"{facts['model']}, {facts['cores']} cores{flags}"
     return words if threads is None else f"{words}, {threads} threads"
-
-
-def _time_words(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

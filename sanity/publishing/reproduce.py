@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sanity.engine.leases import alone
 from sanity.engine.machine import memory_bytes
+from sanity.engine.reporting import describe
 from sanity.errors import BadInputError, StorageError
 from sanity.publishing.chapters import Execution, read_chapters, run_chapters
 from sanity.publishing.site import build_site
@@ -144,19 +145,11 @@ def cost_words(cost: Cost, device: str = "cpu", slowness: float | None = None) -
     )
     here = ""
     if slowness is not None:
-        here = (
-            f" (on this {machine}, as a calibration just measured it: {_duration(cost.seconds * slowness)})"
-        )
+        here = f" (on this {machine}, as a calibration just measured it: {describe(cost.seconds * slowness)})"
     return (
-        f"about {_duration(cost.seconds)} {where}{here}, {size_words(cost.disk_bytes)} of disk, "
+        f"about {describe(cost.seconds)} {where}{here}, {size_words(cost.disk_bytes)} of disk, "
         f"up to {size_words(cost.memory_bytes)} of memory"
     )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def size_words(size: float) -> str:

@@ -146,7 +146,7 @@ def stage(chapters: Sequence[Chapter], notebooks: Mapping[str, Path], *, profile
         place, up = chapter.source.relative_to(root).as_posix(), "../" * chapter.name.count("/")
         shown[chapter.name] = buttons(remote, ref, place, f"{up}{download}")
     config = read_settings(root / "_config.yml")
-    # The builder's own default points at the builder's repository, so that none is said outright.
+    # The builder's own default points at the builder's repository, so that none is set explicitly.
     config["repository"] = {"url": "", "branch": "", "path_to_book": ""}
     config["sphinx"]["config"]["sanity_buttons"] = shown
     (site / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=True), encoding="utf-8")

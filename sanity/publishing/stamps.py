@@ -10,7 +10,7 @@ from sanity.engine.files import is_intact, read_sealed, remove, remove_leftovers
 from sanity.errors import CorruptFileError
 
 FAILED = ".failed.ipynb"
-"""How the name of a notebook ends that did not come to its end."""
+"""How the name of a notebook ends that was not executed to its end."""
 
 
 def executed_folder(root: Path, profile: str) -> Path:

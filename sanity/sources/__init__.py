@@ -1,9 +1,9 @@
 """Where activations come from: synthetic worlds, hooks in language models, and noise like either."""
 
-from sanity.sources.base import Opened, Pace, Source, held_out_rows
+from sanity.sources.base import Opened, Pace, Source
 from sanity.sources.circuit import SyntheticCircuit
 from sanity.sources.hook import Hook, harvests_of
-from sanity.sources.hook_reading import LanguageModelHook, read_hook
+from sanity.sources.hook_reading import LanguageModelHook
 from sanity.sources.inits import SignedBasis, TrueFeatures
 from sanity.sources.layers import Layers
 from sanity.sources.layers_changed import OneLayer, ShuffledLayers
@@ -35,6 +35,4 @@ __all__ = [
     "TrueFeatures",
     "World",
     "harvests_of",
-    "held_out_rows",
-    "read_hook",
 ]

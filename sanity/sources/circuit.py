@@ -16,7 +16,7 @@ from sanity.sources.base import FIRST_CALIBRATION_STEP, FIRST_HELD_OUT_STEP, Ope
 
 @dataclass(frozen=True)
 class SyntheticCircuit(Source):
-    """Inputs and targets of a synthetic circuit, drawn anew for every batch."""
+    """Inputs and targets of a synthetic circuit, drawn again for every batch."""
 
     spec: CircuitSpec = CircuitSpec()
     held_out: int = 8192

@@ -38,7 +38,7 @@ class MLP(Hook):
 
     outputs: Literal["mlp", "shuffled", "random"] = "mlp"
     """Targets: those of the MLP; of another token (input and output then have nothing to do with each other);
-    of the same MLP with weights drawn at random (a function that nobody trained)."""
+    of the same MLP with weights drawn at random (an untrained function)."""
     name: ClassVar[str] = "mlp"
 
     @property

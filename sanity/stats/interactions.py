@@ -24,8 +24,6 @@ class Interaction:
 
     Attributes
     ----------
-    gaps
-        Level -> mean paired difference.
     p_value
         That the gap is the same at every level: repeated-measures F with the lower-bound correction of its
         degrees of freedom (1, n - 1), which needs no sphericity and is conservative for three levels or
@@ -35,7 +33,6 @@ class Interaction:
         its t-interval and test. None where the levels are names.
     """
 
-    gaps: dict[str, float]
     n_seeds: int
     p_value: float
     slope: float | None = None
@@ -64,10 +61,9 @@ def interaction(
         )
     for level in differences.columns:
         vector(differences[level], what=f"the differences at {level}")
-    gaps = {str(level): float(gap) for level, gap in differences.mean().items()}
     p_value = _same_everywhere(differences)
     if not numeric:
-        return Interaction(gaps, n_seeds, p_value)
+        return Interaction(n_seeds, p_value)
     position = vector(np.asarray(differences.columns, dtype=np.float64), what="the levels")
     if log:
         if position.min() <= 0:
@@ -76,7 +72,6 @@ def interaction(
     centred = position - position.mean()
     slopes = differences.to_numpy(dtype=np.float64) @ centred / (centred @ centred)
     return Interaction(
-        gaps,
         n_seeds,
         p_value,
         float(slopes.mean()),

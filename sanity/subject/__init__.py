@@ -5,18 +5,12 @@
 
 from __future__ import annotations
 
-from sanity.subject.activations import ActivationStore, JointNormalisation, Normalisation, Shard
+from sanity.subject.activations import ActivationStore, JointNormalisation, Normalisation
 from sanity.subject.files import assets_of, known_subjects
 from sanity.subject.forward_stream import ForwardPairs, ForwardStream, Read
 from sanity.subject.harvesting import harvest, read_at
 from sanity.subject.interface import Subject, depth_of
-from sanity.subject.loading import (
-    load_module,
-    load_subject,
-    load_tokenizer,
-    prepare,
-    weights_of,
-)
+from sanity.subject.loading import load_module, load_subject, load_tokenizer, prepare, weights_of
 from sanity.subject.mlp import MLPStream, MLPSubject, joint_normalisation
 from sanity.subject.running_on import EditablePrompts
 from sanity.subject.shape import Shape, shape_of, weights_bytes
@@ -34,7 +28,6 @@ __all__ = [
     "Normalisation",
     "Read",
     "Shape",
-    "Shard",
     "Subject",
     "assets_of",
     "depth_of",

@@ -118,7 +118,7 @@ class ActivationStore:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        if not os.path.isfile(self.folder / MANIFEST):  # which bears names that are too long, too
+        if not os.path.isfile(self.folder / MANIFEST):  # also False for a name that is too long
             raise BadInputError(
                 f"{self.folder} holds no finished harvest: run the harvest again, it goes on where it stopped"
             )

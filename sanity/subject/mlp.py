@@ -57,17 +57,7 @@ class MLPSubject:
         if not isinstance(subject, LoadedSubject):
             raise BadInputError(f"{subject.name} is no loaded transformer: its MLPs cannot be read")
         self.subject, self.layer = subject, _layer(hook, subject)
-        for name in (
-            "name",
-            "backend",
-            "d_model",
-            "n_layers",
-            "context",
-            "vocab",
-            "tokenizer",
-            "device",
-            "dtype",
-        ):
+        for name in MLPSubject.__annotations__:
             setattr(self, name, getattr(subject, name))
         self.hooks, self.widths = (hook,), (subject.d_model,) * 3
         self._block = subject._plain_blocks[self.layer]

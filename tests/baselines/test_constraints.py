@@ -20,7 +20,7 @@ from sanity.baselines import (
     project_to_cone,
 )
 from sanity.errors import BadInputError
-from sanity.models import PARAMETERS
+from sanity.models.arm import PARAMETERS
 
 DTYPES = st.sampled_from([torch.float32, torch.float64])
 COSINES = st.sampled_from([-1.0, -0.6, 0.0, 0.3, 0.8, 0.99, 1.0])

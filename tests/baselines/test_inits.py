@@ -8,7 +8,8 @@ from scipy import stats
 
 from sanity.baselines import Cov, Iso
 from sanity.errors import BadInputError
-from sanity.models import Arm, TopK, gaussian_matrix
+from sanity.models import Arm, TopK
+from sanity.models.arm import gaussian_matrix
 
 
 def unasked() -> torch.Tensor:

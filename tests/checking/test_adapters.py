@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sanity.checking import load_given
 from sanity.checking.given import GivenSAE
+from sanity.checking.loading import load_given
 from sanity.checking.saelens import read_object
 from sanity.errors import AssetError, BadInputError, SanityError
 from sanity.models import Autoencoder, BatchTopK, JumpReLU, Matryoshka, ReLU, TopK, save_sae

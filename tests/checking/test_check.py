@@ -19,7 +19,7 @@ from sanity.checking.report import Report
 from sanity.checking.request import SIZES, Request
 from sanity.engine.store import LocalStore, missing
 from sanity.errors import BadInputError
-from sanity.evals import firing_frequency
+from sanity.evals.reconstruction import firing_frequency
 from sanity.models import Autoencoder, TopK
 from sanity.sources import Hook, Pace
 

@@ -11,8 +11,8 @@ import torch
 from checked_saes import SIZE, as_saelens
 from safetensors.torch import load_file, save_file
 
-from sanity.checking import load_given
 from sanity.checking.check import Check
+from sanity.checking.loading import load_given
 from sanity.checking.report import Report
 from sanity.checking.request import OF_TRANSCODERS, Request
 from sanity.checking.target import source_of

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from given_rows import GivenRows
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sanity.data import probing
 from sanity.data.catalogues import LANGUAGES, TRANSLATIONS, parallel_messages, read_catalogue
 from sanity.data.documents import half_of, opening
-from sanity.data.probing import GROUPS, POOLS, WIDER, GivenRows, Pool, Row, Side, named_pools
+from sanity.data.probing import GROUPS, POOLS, WIDER, Pool, Row, Side, named_pools
 from sanity.data.probing_texts import RUN, SMALLEST, Part, ProbeTask, check_task, collect, make_tasks
 from sanity.data.sources import read_table
 from sanity.errors import BadInputError, CorruptFileError

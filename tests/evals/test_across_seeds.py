@@ -11,7 +11,8 @@ from scipy.optimize import linear_sum_assignment
 from sanity.baselines import FrozenDecoder
 from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
-from sanity.evals import AcrossSeeds, Grades, Recovery, agreement_scores
+from sanity.evals import AcrossSeeds, Grades, Recovery
+from sanity.evals.across_seeds import agreement_scores
 from sanity.experiments.planner import plan_runs
 from sanity.experiments.reading import Reader
 from sanity.models import Arm, TopK, Trained

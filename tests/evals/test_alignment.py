@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from sanity.errors import BadInputError
-from sanity.evals import (
+from sanity.evals import expected_max_cosine
+from sanity.evals.alignment import (
     cosine_quantiles,
     cosine_to_init,
     covariance_matched_max_cosine,
     encoder_decoder_cosine,
     encoder_decoder_cosines,
-    expected_max_cosine,
     row_cosines,
 )
 

@@ -13,17 +13,15 @@ from sanity.baselines import FrozenDecoder, SoftFrozenBlocks
 from sanity.data import LayeredSpec, SyntheticStream, world_of
 from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
-from sanity.evals import (
-    Crosscoding,
-    Grades,
+from sanity.evals import Crosscoding, Grades, max_cosines
+from sanity.evals.corrupted_truth import corrupted_truth
+from sanity.evals.crosscoding import (
     crosscoding_scores,
+    from_layer,
     layer_agreement,
     layer_cosines,
-    max_cosines,
     relative_norms,
 )
-from sanity.evals.corrupted_truth import corrupted_truth
-from sanity.evals.crosscoding import from_layer
 from sanity.experiments.planner import plan_runs
 from sanity.experiments.reading import Reader
 from sanity.models import Arm, Autoencoder, TopK, train

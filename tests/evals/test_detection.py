@@ -7,7 +7,9 @@ from sklearn.metrics import f1_score
 
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
 from sanity.errors import BadInputError
-from sanity.evals import detection_f1, detection_f1s, max_cosines, nearest_latents
+from sanity.evals import max_cosines
+from sanity.evals.detection import detection_f1, detection_f1s
+from sanity.evals.feature_recovery import nearest_latents
 from sanity.models import Autoencoder, TopK
 
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from scipy.linalg import subspace_angles
 
 from sanity.errors import BadInputError
-from sanity.evals import (
+from sanity.evals import max_cosines
+from sanity.evals.geometry import (
     antipodes,
     directions_geometry,
-    max_cosines,
     span_cosines,
     span_recovery,
     subspace_overlap,

@@ -12,15 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sanity.errors import BadInputError
-from sanity.evals.interpretability import (
-    DrawnContexts,
-    Pool,
-    collect_contexts,
-    cut_windows,
-    divided,
-    parts_of,
-    pieces_of,
-)
+from sanity.evals.interpretability.collecting import collect_contexts, divided, parts_of
+from sanity.evals.interpretability.contexts import DrawnContexts
+from sanity.evals.interpretability.windows import Pool, cut_windows, pieces_of
 
 D_IN = 6
 

@@ -15,22 +15,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from sanity.errors import BadInputError
-from sanity.evals.interpretability import (
-    COLUMNS,
-    Context,
-    Interpretability,
-    Pool,
-    PoolFeatures,
-    Scoring,
-    auroc,
-    collect_contexts,
-    corrupted,
-    graded_scores,
-    known_concepts,
-    matched_auroc,
-    score_latents,
-    summarise,
-)
+from sanity.evals.interpretability import Context, Interpretability
+from sanity.evals.interpretability.collecting import collect_contexts
+from sanity.evals.interpretability.concepts import corrupted, graded_scores, known_concepts
+from sanity.evals.interpretability.features import PoolFeatures
 from sanity.evals.interpretability.intruders import intruder_accuracy
 from sanity.evals.interpretability.lexical import (
     Firing,
@@ -39,6 +27,9 @@ from sanity.evals.interpretability.lexical import (
     lookup_scores,
     ngram_rule,
 )
+from sanity.evals.interpretability.ranking import auroc, matched_auroc
+from sanity.evals.interpretability.scoring import COLUMNS, Scoring, score_latents, summarise
+from sanity.evals.interpretability.windows import Pool
 from sanity.evals.score import Score
 
 WORDS = ["cat", "dog", "sun", "sea", "red", "old", "new", "big", "the", "of", "and", "to"]
@@ -288,7 +279,7 @@ def test_the_encoder_is_as_its_authors_use_it(assets: dict[str, Path]) -> None:
 
     from transformers import AutoModel, AutoTokenizer
 
-    from sanity.evals.interpretability import SentenceEncoder
+    from sanity.evals.interpretability.encoder import SentenceEncoder
 
     folder = assets["minilm"] / "model"
     texts = ["A cat sat on the mat.", "Stocks fell sharply.", "Shares dropped " + "a lot " * 300, "x"]

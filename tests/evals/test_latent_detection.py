@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from sanity.errors import BadInputError
-from sanity.evals import Absorption, absorption, latent_f1, mean_matched_cosine, uniqueness
+from sanity.evals.feature_recovery import mean_matched_cosine, uniqueness
+from sanity.evals.latent_detection import Absorption, absorption, latent_f1
 from sanity.models import Autoencoder, ReLU
 
 

@@ -11,16 +11,15 @@ from torch.func import jacrev, jvp
 from torch.nn import functional
 
 from sanity.errors import BadInputError
-from sanity.evals import (
+from sanity.evals.kernel_drift import kernel_drift, tangent_kernel
+from sanity.evals.laziness import (
     first_order,
     held_gradients,
     held_output,
-    kernel_drift,
     linearisation,
     overlap,
     support_overlap,
     supports,
-    tangent_kernel,
 )
 from sanity.models import Autoencoder, TopK
 

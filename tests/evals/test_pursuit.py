@@ -9,15 +9,16 @@ from sklearn.linear_model import orthogonal_mp
 from torch.nn import functional
 
 from sanity.errors import BadInputError
-from sanity.evals import explained_variance, orthogonal_matching_pursuit, pursuit_explained_variance
+from sanity.evals import explained_variance
+from sanity.evals.pursuit import orthogonal_matching_pursuit, pursuit_explained_variance
 
 
 def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def dense(x: torch.Tensor, dictionary: torch.Tensor, k: int, *, positive: bool = False) -> torch.Tensor:
-    found = orthogonal_matching_pursuit(x, dictionary, k, positive=positive)
+def dense(x: torch.Tensor, dictionary: torch.Tensor, k: int) -> torch.Tensor:
+    found = orthogonal_matching_pursuit(x, dictionary, k)
     kept = found.indices >= 0
     out = torch.zeros(len(x), len(dictionary), dtype=x.dtype)
     return out.scatter_add_(1, found.indices.clamp(min=0), found.coefficients * kept)
@@ -60,13 +61,6 @@ def test_a_direction_that_adds_nothing_is_not_counted() -> None:
     found = orthogonal_matching_pursuit(torch.tensor([[3.0, 0.0, 0.0]]), dictionary, 2)
     assert found.indices.tolist() == [[0, -1]]
     assert found.coefficients.tolist() == [[3.0, 0.0]]
-
-
-def test_only_what_points_along_is_chosen_when_asked() -> None:
-    dictionary = torch.tensor([[-1.0, 0.0], [0.6, 0.8]])
-    x = torch.tensor([[2.0, 0.1]])
-    assert orthogonal_matching_pursuit(x, dictionary, 1).indices.tolist() == [[0]]
-    assert orthogonal_matching_pursuit(x, dictionary, 1, positive=True).indices.tolist() == [[1]]
 
 
 def test_small_parts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

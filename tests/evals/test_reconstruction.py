@@ -12,14 +12,8 @@ from sklearn.metrics import r2_score
 from torch.nn import functional
 
 from sanity.errors import BadInputError
-from sanity.evals import (
-    ExplainedVariance,
-    dead_latents,
-    explained_variance,
-    firing_frequency,
-    l0,
-    reconstruction_scores,
-)
+from sanity.evals import explained_variance
+from sanity.evals.reconstruction import ExplainedVariance, firing_frequency, reconstruction_scores
 from sanity.models import Autoencoder, TopK
 
 
@@ -120,22 +114,22 @@ def test_constant_data_is_noticed_in_spite_of_rounding() -> None:
 
 def test_l0_and_dead_latents_count_what_fires() -> None:
     x = torch.tensor([[2.0, 2.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 1.0], [3.0, 0.0, 0.0]])
-    score = l0(Threshold(), x)
+    scores = reconstruction_scores(Threshold(), [x[:1], x[1:]])
+    score, dead = scores["l0"], scores["dead_latents"]
     assert float(score) == 1.0
     assert (score.floor, score.ceiling, score.n) == (4.0, None, 4)
     assert firing_frequency(Threshold(), [x[:1], x[1:]]).tolist() == [0.75, 0.25, 0.0, 0.0]
-    dead = dead_latents(Threshold(), [x[:1], x[1:]])
     assert float(dead) == 0.5
     assert dead.normalised() == 0.5
     assert dead.n == 4
 
 
-def test_one_pass_gives_what_three_give() -> None:
+def test_one_pass_over_parts_gives_what_the_whole_gives() -> None:
     x = gaussian(101, 3) * 2
     scores = reconstruction_scores(Threshold(), [x[:30], x[30:]])
     assert list(scores) == ["explained_variance", "l0", "dead_latents"]
-    assert scores["l0"] == l0(Threshold(), x)
-    assert scores["dead_latents"] == dead_latents(Threshold(), [x])
+    whole = reconstruction_scores(Threshold(), [x])
+    assert (scores["l0"], scores["dead_latents"]) == (whole["l0"], whole["dead_latents"])
     expected = explained_variance(x, Threshold().decode(Threshold().encode(x))).value
     assert scores["explained_variance"].value == pytest.approx(expected)
 
@@ -151,7 +145,7 @@ def test_an_sae_of_the_package_is_read_through_its_sparse_code() -> None:
     x = gaussian(500, 6)
     ours, dense = reconstruction_scores(sae, [x]), reconstruction_scores(Dense(), [x])
     assert {k: v.value for k, v in ours.items()} == pytest.approx({k: v.value for k, v in dense.items()})
-    assert float(l0(sae, x)) == 3.0
+    assert float(ours["l0"]) == 3.0
 
 
 def test_counting_in_small_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,11 +166,11 @@ def test_finite_numbers_whose_sum_overflows_are_finite() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: l0(Threshold(), gaussian(4, 2)), "x is 2 wide and what it reads 3"),
-        (lambda: l0(Threshold(), gaussian(0, 3)), "no samples"),
-        (lambda: l0(Threshold(), broken(math.inf)), r"\[3, 1\]"),
-        (lambda: dead_latents(Threshold(), []), "no samples"),
-        (lambda: dead_latents(Threshold(), [broken(math.nan)]), r"\[3, 1\]"),
+        (lambda: reconstruction_scores(Threshold(), [gaussian(4, 2)]), "x is 2 wide and what it reads 3"),
+        (lambda: reconstruction_scores(Threshold(), [gaussian(0, 3)]), "no samples"),
+        (lambda: reconstruction_scores(Threshold(), [broken(math.inf)]), r"\[3, 1\]"),
+        (lambda: reconstruction_scores(Threshold(), []), "no samples"),
+        (lambda: reconstruction_scores(Threshold(), [broken(math.nan)]), r"\[3, 1\]"),
     ],
 )
 def test_counts_of_nothing_are_refused(call: object, words: str) -> None:

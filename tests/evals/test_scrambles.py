@@ -10,15 +10,14 @@ from torch.nn import functional
 
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld
 from sanity.errors import BadInputError
-from sanity.evals import (
+from sanity.evals import explained_variance, recovery
+from sanity.evals.alignment import encoder_decoder_cosine
+from sanity.evals.feature_recovery import mean_max_cosine
+from sanity.evals.reconstruction import reconstruction_scores
+from sanity.evals.scrambles import (
     SCRAMBLES,
     MeanMixed,
-    dead_latents,
-    encoder_decoder_cosine,
-    explained_variance,
-    mean_max_cosine,
     mixed_directions,
-    recovery,
     repaired_latents,
     replaced_directions,
     silenced_latents,
@@ -92,10 +91,10 @@ def test_repairing_keeps_the_rows_and_moves_every_chosen_one(level: float, seed:
 
 def test_silenced_latents_never_fire_and_are_counted_as_dead() -> None:
     sae = biased()
-    alive = 1 - dead_latents(sae, [X]).value
+    alive = 1 - reconstruction_scores(sae, [X])["dead_latents"].value
     assert alive > 0.5
     for level in (0.25, 1.0):
-        dead = dead_latents(silenced_latents(sae, level, seed=3), [X]).value
+        dead = reconstruction_scores(silenced_latents(sae, level, seed=3), [X])["dead_latents"].value
         assert level <= dead <= level + (1 - alive)
 
 

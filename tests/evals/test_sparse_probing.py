@@ -18,19 +18,9 @@ from sanity.data.probing_texts import Part, ProbeTask
 from sanity.errors import BadInputError
 from sanity.evals.base import Candidate, Setting
 from sanity.evals.score import Score
-from sanity.evals.sparse_probing import (
-    DividedTexts,
-    Probing,
-    SparseProbing,
-    corrupted_reference,
-    dense_probes,
-    fit,
-    floor_of,
-    over_groups,
-    probing_scores,
-    ranked,
-    sparse_probes,
-)
+from sanity.evals.sparse_probing import Probing, SparseProbing, dense_probes, fit, over_groups, sparse_probes
+from sanity.evals.sparse_probing.eval import DividedTexts
+from sanity.evals.sparse_probing.protocol import corrupted_reference, floor_of, probing_scores, ranked
 from sanity.evals.sparse_probing.texts import TextActivations, pooled_latents
 from sanity.models import Autoencoder, TopK
 from sanity.sources import World
@@ -214,6 +204,14 @@ def sae_of(directions: np.ndarray, k: int = 4) -> Autoencoder:
     return Autoencoder(W.T.contiguous(), W, torch.zeros(n), torch.zeros(d), TopK(k=k))
 
 
+def in_memory(
+    tokens: torch.Tensor, texts: torch.Tensor, *, centre: torch.Tensor, factor: float
+) -> TextActivations:
+    """Texts numbered from 0 whose tokens are all there."""
+    part = {"activations": tokens, "texts": texts}
+    return TextActivations(int(texts.max()) + 1, [lambda: part], centre, factor)
+
+
 def activations(seed: int = 0) -> tuple[TextActivations, list[ProbeTask]]:
     """Texts of three to six tokens, whose tokens lean along axis 3 if the text is labelled."""
     rng = np.random.default_rng(seed)
@@ -227,7 +225,7 @@ def activations(seed: int = 0) -> tuple[TextActivations, list[ProbeTask]]:
     tokens[:, 3] += 2.5 * labels[texts]
     shuffled = rng.permutation(len(texts))
     given_ = torch.from_numpy(tokens[shuffled]).float(), torch.from_numpy(texts[shuffled])
-    return TextActivations.in_memory(*given_, centre=torch.ones(D), factor=2.0), tasks
+    return in_memory(*given_, centre=torch.ones(D), factor=2.0), tasks
 
 
 def test_latents_are_averaged_over_the_tokens_of_each_text() -> None:
@@ -302,7 +300,7 @@ def test_bad_input_is_refused_in_words() -> None:
         Probing(ks=())
     with pytest.raises(BadInputError, match="12 wide and the decoder 13"):
         pooled_latents(sae_of(np.eye(13)), texts)
-    gap = TextActivations.in_memory(torch.ones(2, 3), torch.tensor([0, 2]))
+    gap = in_memory(torch.ones(2, 3), torch.tensor([0, 2]), centre=torch.zeros(3), factor=1.0)
     with pytest.raises(BadInputError, match="text 1 has no tokens"):
         gap.text_means()
     bad = ProbeTask("t", "p", "g", *[Part(np.array([0]), np.array([True]))] * 3)

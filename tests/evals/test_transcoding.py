@@ -8,7 +8,8 @@ import torch
 
 from sanity.data import CircuitSpec, CircuitStream, SyntheticSpec, circuit_of
 from sanity.errors import BadInputError
-from sanity.evals import BeyondAffine, Grades, TrueMap, affine_map, map_scores, true_transcoder
+from sanity.evals import BeyondAffine, Grades, TrueMap, map_scores, true_transcoder
+from sanity.evals.beyond_affine import affine_map
 from sanity.evals.true_map import corrupted_map
 from sanity.models import PairedStream
 from sanity.sources import SyntheticCircuit, World

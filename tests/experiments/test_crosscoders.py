@@ -15,7 +15,8 @@ from sanity.engine.cells import Result
 from sanity.engine.computing import compute
 from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
-from sanity.evals import Loss, crosscoding_scores
+from sanity.evals import Loss
+from sanity.evals.crosscoding import crosscoding_scores
 from sanity.evals.drawing import spread_windows
 from sanity.evals.scrambles import tied_autoencoder
 from sanity.experiments import separate_layers

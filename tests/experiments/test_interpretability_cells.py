@@ -14,19 +14,14 @@ import torch
 from sanity.engine.store import LocalStore, require
 from sanity.errors import BadInputError
 from sanity.evals import METRICS
-from sanity.evals.interpretability import (
-    Context,
-    Contexts,
-    DrawnContexts,
-    Interpretability,
-    PoolFeatures,
-    contexts_of,
-    divided,
-    frequency_matched,
-    load_pool,
-    predicting,
-    score_latents,
-)
+from sanity.evals.interpretability import Context, Contexts, Interpretability, predicting
+from sanity.evals.interpretability.collecting import divided
+from sanity.evals.interpretability.contexts import DrawnContexts
+from sanity.evals.interpretability.drawing import contexts_of
+from sanity.evals.interpretability.features import PoolFeatures
+from sanity.evals.interpretability.frequencies import frequency_matched
+from sanity.evals.interpretability.scoring import score_latents
+from sanity.evals.interpretability.unseen_text import load_pool
 from sanity.experiments import equal_frequencies
 from sanity.experiments.reading import Reader
 from sanity.profiles import Profile, read_profile

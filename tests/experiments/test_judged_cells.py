@@ -21,22 +21,18 @@ from sanity.engine.cells import Cell, Task, computes
 from sanity.engine.computing import compute, results
 from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
-from sanity.evals.interpretability import Counts, DrawnContexts, Pool
-from sanity.evals.judging import (
-    Answer,
-    BudgetError,
-    Classified,
-    Conversation,
-    Excerpt,
-    Judged,
-    JudgedInterpretability,
-    JudgeError,
-    JudgeSpec,
-    TextMatcher,
-)
+from sanity.evals.interpretability.contexts import Counts, DrawnContexts
+from sanity.evals.interpretability.windows import Pool
+from sanity.evals.judging import JudgedInterpretability
 from sanity.evals.judging import interpretability as judging
-from sanity.evals.judging.asking import Question
+from sanity.evals.judging.asking import Classified, JudgeSpec, Question
+from sanity.evals.judging.cache import Answer
+from sanity.evals.judging.errors import BudgetError, JudgeError
+from sanity.evals.judging.gate import Excerpt
+from sanity.evals.judging.matching import TextMatcher
 from sanity.evals.judging.opinions import Opinion, scored
+from sanity.evals.judging.protocol import Conversation
+from sanity.evals.judging.scoring import Judged
 from sanity.experiments.planner import plan_grids
 from sanity.experiments.plans import Plan
 from sanity.experiments.reading import Reader

@@ -10,8 +10,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from sanity.engine.cells import in_order
 from sanity.engine.store import LocalStore
-from sanity.evals import expected_max_cosine, held_output, reachable_cosine, smallest_cosine, supports
+from sanity.evals import expected_max_cosine, reachable_cosine, smallest_cosine
+from sanity.evals.laziness import held_output, supports
 from sanity.experiments import lazy_training
 from sanity.experiments.lazy_training.following import cosine_table, frequency_groups, laziness_steps
 from sanity.experiments.lazy_training.geometry import PAPERS_SIZES, laws
@@ -95,6 +97,12 @@ def test_a_followed_training_starts_at_one_and_holds_the_papers_steps(read: Read
     asked = lazy_training.table(read, "following", "curve").dropna(subset=["jaccard"])
     assert (asked["step"] > 0).all()
     assert asked["jaccard"].between(0, 1).all()
+
+
+def test_training_needs_no_scores(read: Reader) -> None:
+    cells = [*lazy_training.cells(read.plan), *read.plan.cells]
+    needed = in_order([cell for cell in cells if cell.stage == "train"])
+    assert {cell.stage for cell in needed} == {"train"}
 
 
 def test_what_releasing_the_cone_gains_is_held_against_noise_seed_by_seed(read: Reader) -> None:

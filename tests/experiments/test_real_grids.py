@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from given_rows import GivenRows
 from tiny_profile import tiny_profile
 
-from sanity.data.probing import GROUPS, GivenRows, Pool
+from sanity.data.probing import GROUPS, Pool
 from sanity.engine.computing import compute
 from sanity.engine.store import LocalStore, require
 from sanity.errors import BadInputError

@@ -18,7 +18,8 @@ from sanity.evals.loss import losses_at
 from sanity.experiments.planner import plan_runs
 from sanity.experiments.plans import Asked
 from sanity.experiments.reading import Reader
-from sanity.models import Arm, Neurons, TopK, load_dictionary
+from sanity.models import Arm, TopK, load_dictionary
+from sanity.models.neurons import Neurons
 from sanity.models.objectives import AffineSkip
 from sanity.profiles.sources import MLPEntry
 from sanity.sources import MLP, Budget, RunSpec

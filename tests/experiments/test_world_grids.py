@@ -17,11 +17,12 @@ from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
 from sanity.evals import METRICS
 from sanity.experiments import scrambling
-from sanity.experiments.objective_gains import agreement, gains
+from sanity.experiments.objective_gains import agreement
 from sanity.experiments.planner import plan_grids
 from sanity.experiments.reading import Reader
 from sanity.experiments.untrained_dictionaries import pca_explained_variance, signed_basis_explained_variance
-from sanity.models import Arm, TopK, gaussian_matrix
+from sanity.models import Arm, TopK
+from sanity.models.arm import gaussian_matrix
 from sanity.sources import SignedBasis, TrueFeatures, World
 from sanity.stats import gates
 
@@ -124,12 +125,7 @@ def test_absorption_is_asked_in_a_hierarchy_alone(reader: Reader) -> None:
     assert "pursuit_explained_variance" not in set(scores["metric"]), "only in detail"
 
 
-def test_objectives_are_paired_with_plain_training(reader: Reader) -> None:
-    scores, curves = reader.scores("objectives"), reader.curves("objectives")
-    table = gains(scores, curves).set_index(["objective", "seed"])
-    assert table.loc["plain", ["ev_gain", "recovery_gain"]].eq(0).all(axis=None)
-    first = table.loc["topk_first"]
-    assert (first["equal_ev"] <= first["explained_variance"].clip(lower=first["equal_ev"])).all()
+def test_latents_of_plain_training_are_compared_between_seeds(reader: Reader) -> None:
     plain = [
         (r.run.arm.seed, s.W_dec) for r, s in reader.saes("objectives") if r.run.arm.objective.name == "plain"
     ]

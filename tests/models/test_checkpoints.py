@@ -12,16 +12,8 @@ import pytest
 import torch
 
 from sanity.errors import BadInputError, CorruptFileError
-from sanity.models import (
-    Architecture,
-    Arm,
-    Autoencoder,
-    ReLU,
-    architecture_from_json,
-    load_sae,
-    save_sae,
-    train,
-)
+from sanity.models import Architecture, Arm, Autoencoder, ReLU, load_sae, save_sae, train
+from sanity.models.sparsity import architecture_from_json
 
 
 @pytest.fixture

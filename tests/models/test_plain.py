@@ -10,7 +10,8 @@ import torch
 from typing_extensions import override
 
 from sanity.errors import BadInputError
-from sanity.models import Architecture, Matryoshka, TopK, check_sae, gaussian_matrix
+from sanity.models import Architecture, Matryoshka, TopK, check_sae
+from sanity.models.arm import gaussian_matrix
 from sanity.models.plain import PlainAutoencoder
 from sanity.models.selection import PerRow, Rule
 from sanity.models.sparsity import Threshold

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from sanity.engine.files import sha256_of
 from sanity.errors import SanityError
-from sanity.evals import firing_frequency, reconstruction_scores
 from sanity.evals.inputs import active_latents
+from sanity.evals.reconstruction import firing_frequency, reconstruction_scores
 from sanity.models import Architecture, Arm, TopK, check_sae, load_sae, save_sae, train
 
 D_IN, D_SAE, K = 8, 24, 3

@@ -19,7 +19,7 @@ from sanity.errors import BadInputError
 from sanity.experiments import plan
 from sanity.experiments.planner import plan_grids
 from sanity.experiments.verdicts import book_ledger
-from sanity.profiles import inherited
+from sanity.profiles.grids import inherited
 
 
 @functools.cache

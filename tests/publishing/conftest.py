@@ -11,7 +11,7 @@ import pytest
 from hostile import HOSTILE_CELLS
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from sanity.publishing import COLAB_CELL
+from sanity.publishing.remote import COLAB_CELL
 
 OPEN = 'from sanity.publishing import open_chapter\n\npage = open_chapter("{name}", profile)\npage.banner()'
 

@@ -12,9 +12,10 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from sanity.errors import BadInputError, SanityError
 from sanity.profiles import load
-from sanity.publishing import ChapterPage, ahead, cards, count, span
+from sanity.publishing import ahead, cards, count, span
 from sanity.publishing.answers import PENDING, disagreements
 from sanity.publishing.executing import own_kernel, run_notebook
+from sanity.publishing.page import ChapterPage
 
 OPENING = "from sanity.publishing import open_chapter\npage = open_chapter('one', 'smoke')\npage.banner()"
 ANSWER = "page.answer('**Nothing** <b>was</b> found.', sure='one seed', scale='small')"

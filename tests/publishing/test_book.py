@@ -22,8 +22,10 @@ import sanity.experiments
 from sanity.engine.cells import Task, computes
 from sanity.engine.store import open_store
 from sanity.errors import CorruptFileError, SanityError
-from sanity.publishing import build_book, build_site, read_chapters, reproduce_book
+from sanity.publishing import build_book, reproduce_book
+from sanity.publishing.chapters import read_chapters
 from sanity.publishing.remote import Remote
+from sanity.publishing.site import build_site
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,8 @@ from typing import Any
 import jupytext
 import pytest
 
-from sanity.publishing import COLAB_CELL, read_chapters
+from sanity.publishing.chapters import read_chapters
+from sanity.publishing.remote import COLAB_CELL
 from sanity.publishing.site import MARKS
 
 ROOT = Path(__file__).parent.parent.parent

@@ -12,8 +12,9 @@ from sanity.engine.computing import results
 from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
 from sanity.profiles import load
-from sanity.publishing import ChapterPage, open_chapter, provenance_html
-from sanity.publishing.provenance import provenance, with_inputs
+from sanity.publishing import open_chapter
+from sanity.publishing.page import ChapterPage
+from sanity.publishing.provenance import provenance, provenance_html, with_inputs
 
 
 @computes("test_provenance.echo", version=1)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sanity.errors import BadInputError
-from sanity.stats import hierarchical_bootstrap, sign_flip, t_interval, t_test
+from sanity.stats import hierarchical_bootstrap, t_interval
+from sanity.stats.intervals import sign_flip, t_test
 
 differences = st.lists(st.floats(-1, 1).map(lambda x: round(x, 3)), min_size=2, max_size=8)
 

@@ -5,16 +5,10 @@ import pytest
 from statsmodels.stats.power import TTestPower
 
 from sanity.errors import BadInputError
-from sanity.stats import (
-    difference_power,
-    equivalence_power,
-    minimum_detectable_difference,
-    minimum_margin,
-    sd_upper_limit,
-    seeds_for_margin,
-    t_test,
-    tost,
-)
+from sanity.stats import minimum_detectable_difference, minimum_margin, sd_upper_limit, seeds_for_margin
+from sanity.stats.equivalence import tost
+from sanity.stats.intervals import t_test
+from sanity.stats.power import difference_power, equivalence_power
 
 
 @pytest.mark.parametrize(("n_seeds", "effect"), [(3, 1.0), (5, 1.5), (8, 0.5), (20, 0.7)])

@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sanity.stats import best_of, sign_flip, t_interval, t_test, tost, verdict_best_of
+from sanity.stats import best_of, t_interval, verdict_best_of
+from sanity.stats.equivalence import tost
+from sanity.stats.intervals import sign_flip, t_test
 
 SEEDS = (3, 5, 8, 20)
 ROUNDS = 2000

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from sanity.errors import BadInputError
-from sanity.stats import gate, gates
+from sanity.stats import gates
+from sanity.stats.validity import gate
 
 Metric = Callable[[float, np.random.Generator], float]
 

@@ -9,19 +9,18 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from sanity.errors import BadInputError
 from sanity.stats import (
-    WORDS,
     equivalence_curve,
-    has_range,
-    holm,
     interaction,
     t_interval,
-    t_test,
-    tost,
     verdict,
     verdict_all,
     verdict_best_of,
     verdict_within,
 )
+from sanity.stats.deciding import WORDS, has_range
+from sanity.stats.equivalence import tost
+from sanity.stats.families import holm
+from sanity.stats.intervals import t_test
 
 
 def test_a_large_difference_goes_to_the_better_arm_in_the_metrics_own_direction() -> None:

@@ -22,8 +22,9 @@ from sanity.data.synthetic import SyntheticStream
 from sanity.engine.naming import parsed
 from sanity.engine.store import open_store
 from sanity.errors import SanityError
-from sanity.evals import Eval, explained_variance, reconstruction_scores
+from sanity.evals import Eval, explained_variance
 from sanity.evals.judging.settings import Endpoint
+from sanity.evals.reconstruction import reconstruction_scores
 from sanity.models import (
     Arm,
     Constraint,
@@ -37,9 +38,11 @@ from sanity.models import (
     train,
 )
 from sanity.profiles import load, read_profile
-from sanity.publishing import build_book, read_chapters
+from sanity.publishing import build_book
+from sanity.publishing.chapters import read_chapters
 from sanity.sources import Budget, World
-from sanity.stats import t_interval, tost
+from sanity.stats import t_interval
+from sanity.stats.equivalence import tost
 from sanity.subject import ActivationStore, ActivationStream, harvest, load_subject
 
 NAN, INF, HUGE = math.nan, math.inf, 2**70

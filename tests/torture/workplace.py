@@ -23,7 +23,9 @@ from sanity.engine.files import sha256_of, write_atomically, write_sealed
 from sanity.engine.store import LocalStore, require
 from sanity.experiments import plan
 from sanity.profiles import read_profile
-from sanity.publishing import build_site, chapters, read_chapters, site
+from sanity.publishing import chapters, site
+from sanity.publishing.chapters import read_chapters
+from sanity.publishing.site import build_site
 from sanity.publishing.stamps import results_folder
 from sanity.subject import ActivationStore, harvest
 

@@ -24,11 +24,6 @@ class Choice:
     fit: tuple[str, ...]
     test: tuple[str, ...]
 
-    @property
-    def unseen(self) -> bool:
-        """Whether no template for testing was fitted on."""
-        return not set(self.fit) & set(self.test)
-
 
 def answers(
     subject: Subject,

@@ -91,7 +91,6 @@ class Swap:
     changes nothing.
     """
 
-    dictionary: Dictionary
     latents: Int[Tensor, " active"]
     codes: dict[Asked, Float[Tensor, "n active"]]
     rebuilt: dict[Asked, Float[Tensor, "n d_model"]]
@@ -138,7 +137,7 @@ def read(dictionary: Dictionary, task: EditingTask) -> Swap:
     for one, x in rebuilt.items():
         require_finite(f"the reconstruction by {dictionary.name} for {one.template!r}", x)
     fired = torch.cat([codes[one] != 0 for one in task.train.asked])
-    return Swap(dictionary, latents, codes, rebuilt, directions, fired.float().mean(0))
+    return Swap(latents, codes, rebuilt, directions, fired.float().mean(0))
 
 
 def matched_in_frequency(

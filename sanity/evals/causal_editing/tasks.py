@@ -160,13 +160,6 @@ def _share(asked: Asked, edit: Edit, base: Tensor, source: Tensor, wanted: Tenso
     return right / len(base)
 
 
-def do_nothing(
-    asked: Asked, base: Int[Tensor, " n"], source: Int[Tensor, " n"]
-) -> Float[Tensor, "n d_model"]:
-    """The base's own residual."""
-    return asked.found[base]
-
-
 def swap_all(asked: Asked, base: Int[Tensor, " n"], source: Int[Tensor, " n"]) -> Float[Tensor, "n d_model"]:
     """The source's residual, whole."""
     return asked.found[source]

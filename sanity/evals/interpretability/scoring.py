@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sanity.errors import BadInputError
+from sanity.evals.drawing import derangement
 from sanity.evals.interpretability.contexts import DrawnContexts, LatentContexts, generator_for
 from sanity.evals.interpretability.features import PoolFeatures
 from sanity.evals.interpretability.intruders import SET, intruder_accuracy
@@ -80,7 +81,7 @@ def score_latents(contexts: DrawnContexts, features: PoolFeatures, scoring: Scor
     descriptions = torch.stack([describe(latent, features, scoring.examples) for latent in contexts])
     likeness = (features.centred[features.pool.test] @ descriptions.T).double().numpy()
     peaks = contexts.peak_positions.numpy()
-    others = _derangement(len(contexts), scoring.seed)
+    others = derangement(len(contexts), generator_for(scoring.seed, len(contexts)))
     rows = []
     for i, latent in enumerate(contexts):
         row: dict[str, Any] = {"latent": latent.latent, "frequency": latent.frequency}
@@ -165,15 +166,6 @@ def _one_per_document(latent: LatentContexts, features: PoolFeatures, n: int) ->
     order = order[latent.peaks[order] > 0]
     _, first = np.unique(features.document[order.numpy()], return_index=True)
     return order[torch.from_numpy(np.sort(first)[:n])]
-
-
-def _derangement(n: int, seed: int) -> list[int]:
-    """For each latent another one, whose description it is given."""
-    order = torch.randperm(n, generator=generator_for(seed, n)).tolist()
-    other = [0] * n
-    for here, there in zip(order, order[1:] + order[:1], strict=True):
-        other[here] = there
-    return other
 
 
 def summarise(table: pd.DataFrame, features: PoolFeatures, scoring: Scoring) -> list[Score]:

@@ -18,9 +18,10 @@ import torch
 
 from sanity.errors import BadInputError
 from sanity.evals.base import graded_row
+from sanity.evals.drawing import derangement
 from sanity.evals.judging.asking import MOST_UNANSWERED, Judge, Transcript, credit
 from sanity.evals.judging.protocol import VERSION
-from sanity.evals.judging.scoring import CHANCE, METRIC, derangement
+from sanity.evals.judging.scoring import CHANCE, METRIC
 from sanity.evals.score import Score
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def run_gate(
     import pandas as pd
 
     drawn = [_draw(concept, excerpts, n, seed * 1009 + i) for i, concept in enumerate(concepts)]
-    others = derangement(len(concepts), seed=seed)
+    others = derangement(len(concepts), torch.Generator().manual_seed(seed))
     transcript = Transcript()
     said = {}
     for kind, given in (("right", range(len(concepts))), ("shuffled", others)):

@@ -19,7 +19,12 @@ from typing_extensions import override
 from sanity.engine.cells import Cost, Result, Task
 from sanity.errors import BadInputError
 from sanity.evals.base import Candidate, Eval, Scored, Setting
-from sanity.evals.interpretability import Contexts, DrawnContexts, Pool, contexts_of, divided, load_pool
+from sanity.evals.interpretability import Contexts
+from sanity.evals.interpretability.collecting import divided
+from sanity.evals.interpretability.contexts import DrawnContexts
+from sanity.evals.interpretability.drawing import contexts_of
+from sanity.evals.interpretability.unseen_text import load_pool
+from sanity.evals.interpretability.windows import Pool
 from sanity.evals.judging.asking import Asker, Judge, JudgeSpec
 from sanity.evals.judging.budget import Usage
 from sanity.evals.judging.cache import AnswerCache

@@ -23,7 +23,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from sanity.evals.interpretability import SentenceEncoder, TextTokens
+from sanity.evals.interpretability.encoder import SentenceEncoder, TextTokens
 from sanity.evals.judging.asking import Asked, Classified, Question
 from sanity.evals.judging.cache import Answer
 from sanity.evals.judging.describing import SEPARATOR, Corpus, described

@@ -27,7 +27,10 @@ class Opinion:
 
 
 def why_silent(spec: JudgeSpec, passed: bool, why: str, contexts: Result) -> str:
-    """Why a judge is not asked about an SAE; empty where it is. One that is paid is not asked in vain."""
+    """Why a judge is not asked about an SAE; empty where it is.
+
+    A paid judge is not called when its answer would not count.
+    """
     if not passed and spec.kind == "endpoint":
         return f"the judge did not pass its gate ({why})"
     facts = contexts.json("facts")

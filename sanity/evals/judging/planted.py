@@ -13,7 +13,9 @@ import pandas as pd
 
 from sanity.errors import BadInputError
 from sanity.evals.base import GRADED_COLUMNS, graded_row
-from sanity.evals.interpretability import Pool, PoolWords, corrupted, known_concepts
+from sanity.evals.interpretability.concepts import corrupted, known_concepts
+from sanity.evals.interpretability.windows import Pool
+from sanity.evals.interpretability.words import PoolWords
 from sanity.evals.judging.asking import Judge
 from sanity.evals.judging.gate import LEVELS
 from sanity.evals.judging.scoring import Judged, LatentTexts, judge_latents

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from sanity.errors import BadInputError
-from sanity.evals.interpretability import DrawnContexts, LatentContexts, PoolWords
+from sanity.evals.drawing import derangement
+from sanity.evals.interpretability.contexts import DrawnContexts, LatentContexts
+from sanity.evals.interpretability.words import PoolWords
 from sanity.evals.judging.asking import (
     MOST_UNANSWERED,
     Classified,
@@ -217,7 +219,7 @@ def judge_latents(judge: Judge, latents: Sequence[LatentTexts], *, seed: int) ->
     descriptions = [description for description, _ in described]
     mixed = [latent.shuffled(seed) for latent in latents]
     pairs = [latent.shuffled_same_word(seed) for latent in latents]
-    others = [descriptions[i] for i in derangement(len(latents), seed=seed)]
+    others = [descriptions[i] for i in derangement(len(latents), torch.Generator().manual_seed(seed))]
     said = {}
     for kind, given, shown in (
         ("own", descriptions, mixed),
@@ -263,16 +265,3 @@ def _same_word_row(latent: LatentTexts, truth: list[bool], said: Classified) -> 
         "same_word": credit(said.verdicts, truth) if enough else float("nan"),
         "same_word_contexts": len(truth),
     }
-
-
-def derangement(n: int, *, seed: int) -> list[int]:
-    """A random order of `n` things in which each gets another's place: one round trip through all of them.
-
-    >>> derangement(2, seed=0)
-    [1, 0]
-    """
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
-    given = [0] * n
-    for i, who in enumerate(order):
-        given[who] = order[(i + 1) % n]
-    return given

@@ -232,7 +232,7 @@ def judges_called(model: str, *, texts_per_question: int, seed: int) -> tuple[Ju
     remote, names = endpoint_from() is not None, model_names()
     if remote and not names:
         raise BadInputError(
-            "SANITY_JUDGE_URL is set and SANITY_JUDGE_MODEL is not: name the model that shall judge"
+            "SANITY_JUDGE_URL is set and SANITY_JUDGE_MODEL is not: name the model that is to judge"
         )
     return tuple(
         JudgeSpec("endpoint", name, None, texts_per_question, seed) if remote else local(name)

@@ -37,21 +37,6 @@ class TextActivations:
     """What the references (neurons, components, dense probes) are centred by, whatever an SAE is given; by
     default nothing."""
 
-    @classmethod
-    def in_memory(
-        cls,
-        activations: Float[Tensor, "tokens d_in"],
-        texts: Int[Tensor, " tokens"],
-        *,
-        centre: Float[Tensor, " d_in"] | None = None,
-        factor: float = 1.0,
-        mean: Float[Tensor, " d_in"] | None = None,
-    ) -> TextActivations:
-        """Texts numbered from 0 whose tokens are all there."""
-        part = {"activations": activations, "texts": texts}
-        middle = activations.new_zeros(activations.shape[1]) if centre is None else centre
-        return cls(int(texts.max()) + 1, [lambda: part], middle, factor, mean)
-
     def given(self) -> Iterator[tuple[Float[Tensor, "tokens d_in"], Int[np.ndarray, " tokens"]]]:
         """What an SAE is given, some thousand tokens at a time, and the texts that these belong to."""
         for x, texts in self._raw():

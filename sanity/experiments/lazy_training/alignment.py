@@ -8,12 +8,9 @@ import pandas as pd
 import torch
 
 from sanity.engine.cells import Task, computes
-from sanity.evals import (
-    covariance_matched_max_cosine,
-    encoder_decoder_cosines,
-    max_cosines,
-    one_to_one,
-)
+from sanity.evals import max_cosines
+from sanity.evals.alignment import covariance_matched_max_cosine, encoder_decoder_cosines
+from sanity.evals.feature_recovery import one_to_one
 from sanity.models import load_sae
 from sanity.sources import RunSpec
 

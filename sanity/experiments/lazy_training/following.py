@@ -13,14 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sanity.engine.cells import Task, computes
-from sanity.evals import (
-    TangentKernel,
-    cosine_quantiles,
-    firing_frequency,
-    kernel_drift,
-    linearisation,
-    tangent_kernel,
-)
+from sanity.evals.alignment import cosine_quantiles
+from sanity.evals.kernel_drift import TangentKernel, kernel_drift, tangent_kernel
+from sanity.evals.laziness import linearisation
+from sanity.evals.reconstruction import firing_frequency
 from sanity.experiments.steps import named_curve, trained
 from sanity.models import Autoencoder, train
 from sanity.models.training import probe_steps

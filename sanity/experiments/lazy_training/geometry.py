@@ -10,19 +10,12 @@ import pandas as pd
 import torch
 
 from sanity.engine.cells import Task, computes
-from sanity.evals import (
-    log_any_above,
-    log_cap_probability,
-    log_cone_bound,
-    log_reachable,
-    reach,
-    reachable_cosine,
-    simulated_nearest,
-)
+from sanity.evals import log_any_above, reachable_cosine
+from sanity.evals.cone import log_reachable, reach, simulated_nearest
+from sanity.evals.feature_recovery import RECOVERED
+from sanity.evals.sphere import log_cap_probability, log_cone_bound
 
 PAPERS_TAU = 0.8
-BAR = 0.8
-"""The cosine at which a feature counts as recovered."""
 TAUS = tuple(float(tau) for tau in np.linspace(0.0, 1.0, 41).round(6))
 SIMULATED = tuple(float(tau) for tau in np.linspace(0.1, 0.9, 5).round(6))
 
@@ -83,7 +76,7 @@ def laws(size: Size, tau: float) -> dict[str, float]:
         "log10_one_cap": log_cap_probability(d, tau) / math.log(10),
         "log10_any_cap": log_any_above(d, m, tau) / math.log(10),
         "cone_reach": reachable_cosine(d, m, tau),
-        "reachable_share": math.exp(log_reachable(d, m, tau, BAR)),
+        "reachable_share": math.exp(log_reachable(d, m, tau, RECOVERED)),
     }
 
 

@@ -127,7 +127,6 @@ def _read(run: PlannedRun, divisor: int) -> Cell:
             **{name: run.scored[name] for name in ("reconstruction", "directions")},
         },
         label=f"the curve of {run.run.label}, read at 1/{divisor} of its steps",
-        stage="train",
         cost=Cost(0.1),
         threads=1,
     )

@@ -22,17 +22,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sanity.engine.cells import Task, computes
-from sanity.evals import (
-    explained_variance,
-    first_order,
-    held_gradients,
-    held_output,
-    kernel_drift,
-    linearisation,
-    row_cosines,
-    supports,
-    tangent_kernel,
-)
+from sanity.evals import explained_variance
+from sanity.evals.alignment import row_cosines
+from sanity.evals.kernel_drift import kernel_drift, tangent_kernel
+from sanity.evals.laziness import first_order, held_gradients, held_output, linearisation, supports
 from sanity.models import Autoencoder, train
 from sanity.sources import RunSpec
 

@@ -41,7 +41,7 @@ def keep_scripts_that_are_used(soup: BeautifulSoup, up: str) -> None:
         else:
             seen.add(what)
     for found in soup.find_all("script", string=lambda text: bool(text) and "dataset.mode" in text):
-        # Said outright, the mode that the theme takes anyway; without it every page begins with an error.
+        # Set explicitly: the mode that the theme takes anyway; without it every page begins with an error.
         found.string = str(found.string).replace('getItem("mode") || ""', 'getItem("mode") || "auto"')
     for file, users in OURS.items():
         if soup.head is not None and soup.select_one(users):

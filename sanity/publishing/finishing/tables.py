@@ -103,7 +103,7 @@ def _is_read(table: Tag) -> bool:
 
 
 def _cards(table: Any) -> None:
-    """Give each cell its column's name, and say outright what the cards' style would take from the table."""
+    """Give each cell its column's name, and set explicitly what the cards' style would inherit."""
     table["class"] = [*(table.get("class") or []), "sanity-stacked"]
     (head,) = table.select("thead > tr")
     labels = [cell.get_text(" ", strip=True) for cell in head.find_all(["th", "td"], recursive=False)]

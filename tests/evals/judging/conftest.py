@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from judge_server import SECRET, Server, serving
 
-from sanity.evals.judging import Endpoint, EndpointJudge, Key
+from sanity.evals.judging.client import EndpointJudge
+from sanity.evals.judging.settings import Endpoint, Key
 
 
 @pytest.fixture

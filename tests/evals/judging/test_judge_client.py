@@ -16,14 +16,10 @@ import pytest
 from judge_server import SECRET, Reply, Server, body, drop, half, says, silence, status
 
 from sanity.errors import BadInputError
-from sanity.evals.judging import (
-    BudgetError,
-    Conversation,
-    EndpointJudge,
-    JudgeError,
-    Message,
-    estimate,
-)
+from sanity.evals.judging.budget import estimate
+from sanity.evals.judging.client import EndpointJudge
+from sanity.evals.judging.errors import BudgetError, JudgeError
+from sanity.evals.judging.protocol import Conversation, Message
 
 Open = Callable[..., EndpointJudge]
 

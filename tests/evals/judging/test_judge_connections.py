@@ -20,7 +20,9 @@ from typing import Any
 import pytest
 from judge_server import Server, drip, late, says, status
 
-from sanity.evals.judging import Conversation, EndpointJudge, JudgeError, Message
+from sanity.evals.judging.client import EndpointJudge
+from sanity.evals.judging.errors import JudgeError
+from sanity.evals.judging.protocol import Conversation, Message
 
 Open = Callable[..., EndpointJudge]
 

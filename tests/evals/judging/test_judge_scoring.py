@@ -14,24 +14,16 @@ from judge_server import Server, judge
 
 from sanity.errors import BadInputError
 from sanity.evals.base import GRADED_COLUMNS
-from sanity.evals.interpretability import Counts, DrawnContexts, Pool
-from sanity.evals.judging import (
-    CONCEPTS,
-    Answer,
-    Asker,
-    Conversation,
-    EndpointJudge,
-    Excerpt,
-    JudgedInterpretability,
-    LatentTexts,
-    gate_verdict,
-    graded_accuracy,
-    judge_latents,
-    run_gate,
-    texts_of,
-)
-from sanity.evals.judging.gate import excerpts_from
-from sanity.evals.judging.scoring import derangement
+from sanity.evals.drawing import derangement
+from sanity.evals.interpretability.contexts import Counts, DrawnContexts
+from sanity.evals.interpretability.windows import Pool
+from sanity.evals.judging import JudgedInterpretability, gate_verdict
+from sanity.evals.judging.asking import Asker
+from sanity.evals.judging.cache import Answer
+from sanity.evals.judging.client import EndpointJudge
+from sanity.evals.judging.gate import CONCEPTS, Excerpt, excerpts_from, graded_accuracy, run_gate
+from sanity.evals.judging.protocol import Conversation
+from sanity.evals.judging.scoring import LatentTexts, judge_latents, texts_of
 
 WORDS = ("river", "castle", "engine", "violin")
 
@@ -151,7 +143,7 @@ def test_one_latent_alone_has_no_floor() -> None:
 
 @given(st.integers(2, 40), st.integers(0, 5))
 def test_nobody_keeps_his_own_description(n: int, seed: int) -> None:
-    given_to = derangement(n, seed=seed)
+    given_to = derangement(n, torch.Generator().manual_seed(seed))
     assert sorted(given_to) == list(range(n))
     assert all(i != j for i, j in enumerate(given_to))
 

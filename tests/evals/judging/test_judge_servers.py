@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 from judge_server import Reply, Server, body, late, message, packed, says, status
 
-from sanity.evals.judging import BudgetError, Conversation, EndpointJudge, JudgeError, Message, estimate
+from sanity.evals.judging.budget import estimate
+from sanity.evals.judging.client import EndpointJudge
+from sanity.evals.judging.errors import BudgetError, JudgeError
+from sanity.evals.judging.protocol import Conversation, Message
 
 Open = Callable[..., EndpointJudge]
 

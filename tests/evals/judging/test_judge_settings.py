@@ -9,16 +9,9 @@ import anyio
 import pytest
 
 from sanity.errors import BadInputError
-from sanity.evals.judging import (
-    Endpoint,
-    Key,
-    Prices,
-    endpoint_from,
-    estimate_protocol,
-    model_names,
-    settings,
-)
+from sanity.evals.judging import Prices, endpoint_from, estimate_protocol, settings
 from sanity.evals.judging.limits import RateLimit
+from sanity.evals.judging.settings import Endpoint, Key, model_names
 
 SECRET = "sk-0123456789"
 

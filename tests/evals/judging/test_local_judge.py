@@ -13,7 +13,9 @@ import torch
 from letter_model import save_letter_model
 
 from sanity.errors import BadInputError
-from sanity.evals.judging import Answer, AnswerCache, Conversation, LocalJudge, Message, open_local
+from sanity.evals.judging.cache import Answer, AnswerCache
+from sanity.evals.judging.local import LocalJudge, open_local
+from sanity.evals.judging.protocol import Conversation, Message
 
 CHOICES = ("y", "n")
 

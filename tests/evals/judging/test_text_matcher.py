@@ -13,19 +13,15 @@ from hypothesis import strategies as st
 from word_encoder import WordEncoder
 
 from sanity.errors import BadInputError
-from sanity.evals.interpretability import Counts, DrawnContexts, Pool, SentenceEncoder
-from sanity.evals.judging import (
-    Corpus,
-    Judge,
-    LatentTexts,
-    TextMatcher,
-    described,
-    judge_latents,
-    matching,
-    open_matcher,
-    planted_accuracy,
-    texts_of,
-)
+from sanity.evals.interpretability.contexts import Counts, DrawnContexts
+from sanity.evals.interpretability.encoder import SentenceEncoder
+from sanity.evals.interpretability.windows import Pool
+from sanity.evals.judging import matching
+from sanity.evals.judging.asking import Judge
+from sanity.evals.judging.describing import Corpus, described
+from sanity.evals.judging.matching import TextMatcher, open_matcher
+from sanity.evals.judging.planted import planted_accuracy
+from sanity.evals.judging.scoring import LatentTexts, judge_latents, texts_of
 
 FILLER = [
     *("the", "a", "of", "and", "to", "in", "was", "it", "for", "on"),
