@@ -191,8 +191,8 @@ def test_a_replayed_step_is_the_step(
 ) -> None:
     """The recorded operations of one step, done again on the batches after it; nothing moves meanwhile."""
     stream, arms = SmallPairs() if paired else stream, arms_of(architecture)
-    if paired:
-        arms = [dataclasses.replace(arm, objective=AffineSkip()) for arm in arms]
+    asked = [AffineSkip()] if paired else [EvenEncoder(), Incoherence(0.3), Plain()]
+    arms = [dataclasses.replace(arm, objective=asked[at % len(asked)]) for at, arm in enumerate(arms)]
     eager, replayed = (stack_of(arms, stream, training) for _ in range(2))
     replayed._repeat = Repeated(replayed._repeat._work, recorded(replayed.state), "the step of a test")
     places = [tensor.data_ptr() for tensor in tensors_of(replayed.state)]
