@@ -5,6 +5,7 @@ All that is of the session here is so once in every process that xdist runs test
 
 from __future__ import annotations
 
+import functools
 import os
 import pkgutil
 from collections.abc import Iterator
@@ -93,6 +94,18 @@ def threads() -> int:
     count = int(os.environ.get("OMP_NUM_THREADS") or "2")
     torch.set_num_threads(count)
     return count
+
+
+@pytest.fixture(scope="session", autouse=True)
+def measured_once() -> Iterator[None]:
+    """How fast this machine is: commands that tell what something costs measure it once in a process."""
+    from sanity.experiments import calibration
+
+    measure = calibration.ratios
+    with pytest.MonkeyPatch.context() as patch:
+        quickly = functools.cache(lambda device="cpu", repeats=1: measure(device, 1))
+        patch.setattr("sanity.experiments.calibration.ratios", quickly)
+        yield
 
 
 @pytest.fixture(scope="session")
