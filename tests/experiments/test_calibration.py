@@ -7,8 +7,14 @@ import torch
 
 from sanity.engine.cells import Cost
 from sanity.experiments import calibration
-from sanity.experiments.calibration import KINDS, on_average, slowness
+from sanity.experiments.calibration import KINDS, on_average, ratios, slowness
 from sanity.publishing import cost_words
+
+
+@pytest.fixture(autouse=True)
+def measured_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As everywhere but in tests, which measure once."""
+    monkeypatch.setattr("sanity.experiments.calibration.ratios", ratios)
 
 
 def test_slowness_is_the_weighted_mean_of_what_kinds_of_work_take(monkeypatch: pytest.MonkeyPatch) -> None:
