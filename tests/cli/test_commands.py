@@ -214,6 +214,7 @@ def test_clean_keeps_what_a_profile_that_is_named_reaches(
         "smoke",
         "quick",
         "calibration",
+        "controls",
         "synthetic",
         "overnight",
         "card",
