@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,11 +53,18 @@ def validated(form: type[Form], value: Any, where: str, *, context: Mapping[str,
     `context` is what the form's own validators may ask for.
     """
     try:
-        return TypeAdapter(form).validate_python(value, context=context)
+        asked: Any = form
+        found: Form = _adapter(asked).validate_python(value, context=context)
+        return found
     except ValidationError as error:
         raise BadInputError(f"{where} cannot be used: {faults(error)}") from error
     except RecursionError as error:
         raise BadInputError(f"{where} is nested too deeply to be used") from error
+
+
+@functools.lru_cache(maxsize=256)  # a profile is held against some twenty forms a hundred times
+def _adapter(form: Any) -> Any:
+    return TypeAdapter(form)
 
 
 def faults(error: ValidationError) -> str:
