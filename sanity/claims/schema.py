@@ -77,6 +77,8 @@ class Experiment(_Entry):
     grids: Annotated[tuple[Text, ...], Field(min_length=1)]
     evals: tuple[Text, ...] = ()
     """What of them is taken, by the profile's names; empty: everything."""
+    pilots: tuple[Text, ...] = ()
+    """Grids of pilot seeds, which measure the range of what is taken."""
     only_first: bool = False
     """Whether only the first of the grids whose scores count is taken; else all of them are."""
     at: Annotated[float, Field(gt=0, le=1)] | None = None

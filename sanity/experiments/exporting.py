@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from sanity.claims import Ledger
 from sanity.engine.cells import Result
 from sanity.engine.computing import compute
 from sanity.engine.config import digest
@@ -65,7 +66,7 @@ def keep_run(
     if not plan.runs:
         raise BadInputError(f"the profile {profile.name} has no runs: there is nothing to keep")
     cells = verdict_cells(plan)
-    read_by = digest(cells.scores.config.experiments)
+    read_by = _how_read(cells.ledger, profile)
     before = kept_tables(profile.name, folder)
     kept = before.runs_of(plan, read_by) if before else []
     others = [run for run in plan.runs if run not in kept]
@@ -111,6 +112,16 @@ def keep_run(
     }
     write_atomically(folder / PROVENANCE, json.dumps(facts, indent=1, sort_keys=True) + "\n")
     return folder
+
+
+def _how_read(ledger: Ledger, profile: Profile) -> str:
+    """The digest of how a ledger reads the grids of a profile, which decides what their scores are."""
+    entries = {
+        name: entry.model_dump(exclude_defaults=True)
+        for name, entry in ledger.experiments.items()
+        if profile.grids.keys() & {*entry.grids, *entry.pilots}
+    }
+    return digest(entries)
 
 
 def _curves(trained: Sequence[tuple[PlannedRun, Result]]) -> pd.DataFrame:

@@ -74,7 +74,7 @@ def _experiments_of(grid: str, one: str, ledger: Ledger) -> list[str]:
     named = [
         name
         for name, entry in ledger.experiments.items()
-        if grid in entry.grids and (not entry.evals or one in entry.evals)
+        if grid in (*entry.grids, *entry.pilots) and (not entry.evals or one in entry.evals)
     ]
     taken = any(ledger.experiments[name].at is None for name in named)
     return named if taken else [grid, *named]
@@ -96,7 +96,9 @@ def gathered(config: Gathering, results: Mapping[str, Result]) -> pd.DataFrame:
         entry = config.experiments.get(experiment, {})
         listed = [grid for grid in entry.get("grids", ()) if grid in by_grid]
         grids = [*listed, *(grid for grid in by_grid if grid not in listed)]
-        for grid in grids[:1] if entry.get("only_first") else grids:
+        pilots = [grid for grid in grids if grid in entry.get("pilots", ())]
+        judged = [grid for grid in grids if grid not in pilots]
+        for grid in [*(judged[:1] if entry.get("only_first") else judged), *pilots]:
             frames += by_grid[grid]
     if not frames:
         return pd.DataFrame(columns=[*SCORE_COLUMNS, "eval"])

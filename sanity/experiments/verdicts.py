@@ -202,7 +202,7 @@ def primary_of(profile: Profile, ledger: Ledger) -> dict[str, dict[str, Any]]:
             "learning_rate": block.learning_rates[0],
         }
     for name, entry in ledger.experiments.items():
-        there = [grid for grid in entry.grids if grid in profile.grids]
+        there = [grid for grid in (*entry.grids, *entry.pilots) if grid in profile.grids]
         if there:
             primary[name] = primary[there[0]]
     return primary
