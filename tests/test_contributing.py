@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 import sys
@@ -14,6 +15,7 @@ import yaml
 from tiny_profile import TEXT
 
 from sanity.claims import read_ledger
+from sanity.engine.naming import import_modules
 from sanity.engine.store import LocalStore
 from sanity.evals import METRICS, Eval
 from sanity.experiments.verdicts import verdict_tables
@@ -113,3 +115,24 @@ def test_a_new_eval_is_planned_scored_gated_judged_and_shown(
     )
     monkeypatch.setattr(publishing, "open_chapter", lambda name, profile: page)
     exec(python(blocks["A chapter with a claim"]), {"profile": "tiny"})
+
+
+@pytest.mark.parametrize("room", ["models", "baselines", "evals"])
+def test_a_file_that_is_put_into_a_room_is_known(
+    room: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "half_known.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from typing import ClassVar\n"
+        "from sanity.models import Constraint\n"
+        "@dataclass(frozen=True)\n"
+        "class HalfKnown(Constraint):\n"
+        "    name: ClassVar[str] = 'half_known'\n"
+    )
+    package = importlib.import_module(f"sanity.{room}")
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    try:
+        import_modules(f"sanity.{room}")
+        assert Constraint.class_named("half_known").__module__ == f"sanity.{room}.half_known"
+    finally:
+        sys.modules.pop(f"sanity.{room}.half_known", None)

@@ -19,6 +19,7 @@ from sanity.baselines.nulls import (
     random_rotation,
     rotated_decoder,
 )
+from sanity.engine.naming import import_modules
 
 __all__ = [
     "Cov",
@@ -38,3 +39,5 @@ __all__ = [
     "random_rotation",
     "rotated_decoder",
 ]
+
+import_modules(__name__)

@@ -21,10 +21,19 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import importlib
+import pkgutil
+import sys
 from typing import Any, ClassVar
 
 from sanity.engine.arguments import Checked
 from sanity.errors import BadInputError
+
+
+def import_modules(package: str) -> None:
+    """Import every module of a package: a class in a file that is put there is known, and listed nowhere."""
+    for module in pkgutil.iter_modules(sys.modules[package].__path__):
+        importlib.import_module(f"{package}.{module.name}")
 
 
 class Named(Checked):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sanity.engine.naming import import_modules
 from sanity.evals.across_seeds import AcrossSeeds
 from sanity.evals.base import Candidate, Eval, Grades, Scored, Setting
 from sanity.evals.beyond_affine import BeyondAffine
@@ -65,3 +66,5 @@ __all__ = [
     "smallest_cosine",
     "true_transcoder",
 ]
+
+import_modules(__name__)

@@ -1,5 +1,6 @@
 """Sparse autoencoders: what they are, how they train, and how they are kept."""
 
+from sanity.engine.naming import import_modules
 from sanity.models.arm import (
     Arm,
     Constraint,
@@ -55,3 +56,5 @@ __all__ = [
     "train",
     "train_sharded",
 ]
+
+import_modules(__name__)
