@@ -361,8 +361,8 @@ Markdown(
 
 # %%
 uses = {
-    "autointerp_auroc": "interpretability (AUROC)",
-    "autointerp_auroc_token_matched": "the same, same word",
+    "autointerp_auroc": "AUROC",
+    "autointerp_auroc_token_matched": "AUROC, same word",
     "sparse_probing_top1": "sparse probing, k = 1",
     "sparse_probing_top5": "sparse probing, k = 5",
 }
@@ -380,14 +380,14 @@ if len(useful):
         for metric, part in useful.groupby("metric", sort=False)
     }  # fmt: skip
     gain_words = "; ".join(
-        f"{name} {free:+.3f} from frozen to trained, {held:+.3f} of it at 0.8"
+        f"{name} {free:+.3f} from frozen to trained, {held:+.3f} at 0.8"
         for name, (free, held) in gained.items()
     )
 page.figure(
     figures.latents_over_tau(useful, labels=uses),
     finding=f"From the frozen to the trained decoder latents gain at most {max(free for free, _ in gained.values()):.3f} in use",
     alt=f"Interpretability and sparse probing against tau. {gain_words}.",
-    caption=f"Real activations, {useful['samples'].max():,} tokens, {useful['d_sae'].max():,} latents, "
+    caption=f"Real activations, {useful['samples'].max():,.0f} tokens, {useful['d_sae'].max():,} latents, "
     f"{count(useful['seed'].nunique(), 'seed')}. Dashed: the metric's floor. {gain_words[:1].upper()}{gain_words[1:]}."
     + (f" Imported: {controls.words}." if from_controls else ""),
     data=(useful, "latents_over_tau"),

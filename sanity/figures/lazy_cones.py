@@ -188,10 +188,11 @@ def _tau_axis(ax: Axes) -> None:
 def latents_over_tau(scores: pd.DataFrame, *, labels: Mapping[str, str]) -> Figure:
     """One panel per metric of latents, over tau: scores with a column `tau`, of one or more seeds."""
     shown = [name for name in labels if name in set(scores["metric"])]
-    figure, axes = plt.subplots(
-        1, len(shown), figsize=(min(WIDE, 2.9 * len(shown)), 3.2), squeeze=False, layout="constrained"
-    )
-    for ax, metric in zip(axes[0], shown, strict=True):
+    rows = -(-len(shown) // 2)
+    figure, axes = plt.subplots(rows, 2, figsize=(WIDE, 2.6 * rows), squeeze=False, layout="constrained")
+    for ax in axes.flat[len(shown) :]:
+        ax.set_axis_off()
+    for ax, metric in zip(axes.flat, shown, strict=False):
         _line(ax, scores, metric, labels[metric], BLACK)
         floor = scores.loc[scores["metric"] == metric, "floor"].mean()
         reference(ax, float(floor), "floor", kind="floor")
