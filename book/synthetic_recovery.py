@@ -366,8 +366,8 @@ if night is not None:
     display(
         page.table(
             why,
-            caption="Trained arms at the paper's size, means over seeds; the last three columns are of the first seed. *Of the "
-            "live*: recovered features per latent that fires. *Carried*: the share of all activations that the found features "
+            caption="Trained arms at the paper's size, means over seeds; the last three columns are of the first seed. Of the "
+            "live: recovered features per latent that fires. Carried: the share of all activations that the found features "
             "have, over what as many of the most frequent ones would have.",
         ),
         Markdown(
