@@ -107,8 +107,8 @@ labels = {
     if len(shares) and name in set(shares["metric"])
 }
 if "recovery" in labels:
-    size = "of the paper's size" if ("synthetic_recovery", "recovery") in judged_in else "here"
-    labels["recovery"] = f"features recovered, in the synthetic world {size}"
+    kept_in = judged_in.get(("synthetic_recovery", "recovery"), "")
+    labels["recovery"] = "features recovered, paper's size" if kept_in else "features recovered, synthetic"
 telling = shares[shares["tells"]] if len(shares) else shares
 over = (
     telling[telling["over"] == "untrained"].set_index(["metric", "constraint", "init"])["share"]
@@ -152,7 +152,8 @@ page.figure(
     caption="Filled: over an untrained dictionary. Hollow: over the metric's floor (chance). Diamonds: the paper's printed scores over "
     "chance, Gemma-2-2B layer 12, BatchTopK. Bars: 90 % intervals over seeds (Fieller), missing where there is nothing to "
     f"divide by. Grey ground: the metric cannot tell, because training adds no more than two margins there or the metric failed its "
-    f"validity gate. {' or '.join(map(str, sorted(set(shares['seeds']))))} seeds.",
+    f"validity gate. {' or '.join(map(str, sorted(set(shares['seeds']))))} seeds."
+    + (f" Features recovered: imported, run {kept_in}." if "recovery" in labels and kept_in else ""),
     data=(shares, "shares_of_lead"),
 ) if len(shares) else Markdown("No arm has been scored at this profile yet.")
 
