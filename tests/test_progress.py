@@ -87,6 +87,22 @@ def test_bars_leave_the_log_to_a_heartbeat_and_can_be_read(clock: Clock) -> None
     assert log.getvalue().startswith("alone again:  50%")
 
 
+def test_heartbeats_of_threads_end_in_any_order(clock: Clock) -> None:
+    first, second = heartbeat(lambda: None), heartbeat(lambda: None)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    quiet, log = io.StringIO(), io.StringIO()
+    for stream in (quiet, log):
+        with track(description="after it", total=2, stream=stream) as bar:
+            clock.now += 100.0
+            bar.update(1)
+        if stream is quiet:
+            second.__exit__(None, None, None)
+    assert quiet.getvalue() == "", "the other one still speaks"
+    assert log.getvalue().startswith("after it:  50%")
+
+
 def test_bars_of_processes_next_to_others_are_silent(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(BESIDE, "1")
     screen = Terminal()

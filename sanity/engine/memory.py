@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import mmap
 import os
 import platform
 import threading
@@ -19,6 +20,7 @@ from typing import Any
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
 _USUAL = {_MMAP_THRESHOLD: 1 << 25, _TRIM_THRESHOLD: 1 << 26}
 """Where glibc's own thresholds, which move, end in a process that works with large arrays."""
+_DONTNEED = 4  # madvise(2)
 _SET_BY_THE_READER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
 
@@ -55,6 +57,31 @@ def memory_kept() -> Iterator[None]:
                 for option, value in _USUAL.items():
                     libc.mallopt(option, value)
                 libc.malloc_trim(0)
+                _give_back_the_end(libc)
+
+
+class _Counts(ctypes.Structure):
+    """mallinfo2(3)."""
+
+    _fields_ = [(f"count_{n}", ctypes.c_size_t) for n in range(9)] + [("end", ctypes.c_size_t)]
+
+
+def _give_back_the_end(libc: Any) -> None:
+    """Give back the heap's last block, left by `malloc_trim` where something lies behind the heap."""
+    if not hasattr(libc, "mallinfo2"):  # before glibc 2.33
+        return
+    libc.mallinfo2.restype = _Counts
+    size = libc.mallinfo2().end - mmap.PAGESIZE
+    if size < _USUAL[_MMAP_THRESHOLD]:
+        return
+    libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+    libc.free.argtypes, libc.free.restype = [ctypes.c_void_p], None
+    block = libc.malloc(size)
+    if block:
+        begin = -(-block // mmap.PAGESIZE) * mmap.PAGESIZE
+        pages = (block + size - begin) // mmap.PAGESIZE * mmap.PAGESIZE
+        libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(pages), _DONTNEED)
+        libc.free(block)
 
 
 @functools.cache

@@ -26,7 +26,13 @@ LINE_SECONDS = 60.0
 """How long a log stays without a word while something runs."""
 
 _bars: list[weakref.ref[tqdm[Any]]] = []  # outermost first
-_spoken_for = False
+
+
+class _Beats:
+    """How many heartbeats speak for this process's bars: threads begin and end theirs in any order."""
+
+    count = 0
+    lock = threading.Lock()
 
 
 class _Lines:
@@ -75,7 +81,7 @@ def track(
     out: Any = stream if stream is not None else sys.stderr
     beside = BESIDE in os.environ
     drawn = out.isatty() and not beside
-    silent = not drawn and (beside or _spoken_for)
+    silent = not drawn and (beside or _Beats.count > 0)
     often = drawn or silent  # what is silent is read at any time, and must be up to date
     bar: tqdm[Any] = tqdm(
         items,
@@ -121,7 +127,6 @@ def _is_open(bar: tqdm[Any] | None) -> bool:
 @contextlib.contextmanager
 def heartbeat(beat: Callable[[], None], *, every: float = 5.0) -> Iterator[None]:
     """Call `beat` every few seconds meanwhile, on a thread of its own; in a log, it speaks for all bars."""
-    global _spoken_for
     ended = threading.Event()
 
     def beats() -> None:
@@ -129,11 +134,13 @@ def heartbeat(beat: Callable[[], None], *, every: float = 5.0) -> Iterator[None]
             beat()
 
     thread = threading.Thread(target=beats, name="heartbeat", daemon=True)
-    before, _spoken_for = _spoken_for, True
+    with _Beats.lock:
+        _Beats.count += 1
     thread.start()
     try:
         yield
     finally:
-        _spoken_for = before
+        with _Beats.lock:
+            _Beats.count -= 1
         ended.set()
         thread.join()

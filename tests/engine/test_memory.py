@@ -51,6 +51,30 @@ def test_the_system_has_it_back_at_the_end() -> None:
     assert process.memory_info().rss < inside - 3 * BLOCK
 
 
+@on_glibc
+def test_it_has_it_back_where_the_heap_cannot_grow() -> None:
+    """As in a process with many libraries: the C library leaves the end of a heap that lies elsewhere."""
+    script = textwrap.dedent(
+        """
+        import ctypes, mmap, psutil, torch
+        from sanity.engine.memory import memory_kept
+        libc = ctypes.CDLL(None)
+        libc.sbrk.restype = libc.mmap.restype = ctypes.c_void_p
+        libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+        behind = -(-libc.sbrk(0) // mmap.PAGESIZE) * mmap.PAGESIZE
+        private, anonymous, in_this_place = 0x02, 0x20, 0x100000
+        assert libc.mmap(behind, mmap.PAGESIZE, 0, private | anonymous | in_this_place, -1, 0) == behind
+        for _ in range(3):
+            with memory_kept():
+                torch.ones(200_000_000, dtype=torch.uint8)
+                inside = psutil.Process().memory_info().rss
+            given_back = inside - psutil.Process().memory_info().rss
+            assert given_back > 150_000_000, given_back
+        """
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_settings_of_the_reader_stay_and_other_systems_have_nothing_to_set() -> None:
     script = textwrap.dedent(
         """
