@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 import yaml
-from tiny_profile import TEXT
+from tiny_profile import story_texts, tiny_text
 
 from sanity.claims import read_ledger
 from sanity.engine.naming import import_modules
@@ -74,6 +74,7 @@ def test_one_class_and_its_check(
 def test_a_new_eval_is_planned_scored_gated_judged_and_shown(
     blocks: dict[str, list[tuple[str, str]]],
     tmp_path: Path,
+    tiny_llama: Path,
     repository: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -83,23 +84,33 @@ def test_a_new_eval_is_planned_scored_gated_judged_and_shown(
     ):
         definition = next(text for language, text in blocks[title] if language == "python")
         from_file(definition, tmp_path, name)
-    grid, claim = (text for language, text in blocks["A chapter with a claim"] if language == "yaml")
-    profile = read_profile("tiny", TEXT.replace("grids:\n", f"grids:\n  {grid}", 1), only=["crowding"])
+    grid, entry = (text for language, text in blocks["A chapter with a claim"] if language == "yaml")
+    # The same on a small world and on a letter model, each with a gate and a verdict of its own.
+    grid = grid.replace("sources: constant", "sources: [constant, letters]")
+    tiny = tiny_text(tiny_llama, story_texts(tmp_path / "text"))
+    profile = read_profile("tiny", tiny.replace("grids:\n", f"grids:\n  {grid}", 1), only=["crowding"])
+    claim, hook = yaml.safe_load(entry), "blocks.1.hook_resid_post"
+    on_letters = {**claim, "id": "on-letters", "scope": {**claim["scope"], "world_or_hook": hook}}
 
     book = yaml.safe_load((repository / "book" / "claims.yml").read_text(encoding="utf-8"))
     ledger_file = tmp_path / "claims.yml"
-    ledger_file.write_text(yaml.safe_dump({**book, "claims": [yaml.safe_load(claim)]}), encoding="utf-8")
+    ledger_file.write_text(yaml.safe_dump({**book, "claims": [claim, on_letters]}), encoding="utf-8")
     store = LocalStore(tmp_path / "store")
     found = verdict_tables(profile, store, ledger=read_ledger(ledger_file), compute_missing=True)
 
     assert found.missing == 0
-    (gate,) = found.gates[found.gates["metric"] == "crowding"].to_dict("records")
-    assert gate["state"] == "passed", gate["reason"]
-    (result,) = found.results
-    assert result["n_seeds"] == 2
-    assert result["verdict"] in ("equivalent", "inconclusive", "trained better", "baseline better")
-    scores = found.scores[found.scores["metric"] == "crowding"]
-    assert set(scores["constraint"]) == {"trained", "half_frozen_decoder", "untrained"}
+    gates = found.gates[found.gates["metric"] == "crowding"].set_index("place")
+    assert dict(gates["state"]) == {"constant": "passed", hook: "passed"}, list(gates["reason"])
+    assert [result["id"] for result in found.results] == [claim["id"], "on-letters"]
+    for place, result in zip(("constant", hook), found.results, strict=True):
+        assert result["n_seeds"] == 2
+        assert result["verdict"] in ("equivalent", "inconclusive", "trained better", "baseline better")
+        crowding = found.scores["metric"].eq("crowding") & found.scores["world_or_hook"].eq(place)
+        scores = found.scores[crowding].set_index("constraint")["value"]
+        assert set(scores.index) == {"trained", "half_frozen_decoder", "untrained"}
+        assert scores.nunique() == len(scores) == 3 * 2, "each SAE has a value of its own"
+        lead = scores["trained"].mean() - scores["untrained"].mean()
+        assert result["value"] == pytest.approx(lead)
 
     # The chapter's cell, as a reader's notebook would run it.
     from sanity import publishing
@@ -110,9 +121,8 @@ def test_a_new_eval_is_planned_scored_gated_judged_and_shown(
     page = ChapterPage("crowding", profile, tmp_path)
     monkeypatch.setattr(ChapterPage, "read", Reader(profile, store))
     monkeypatch.setattr(ChapterPage, "gates", lambda self, *metrics: metrics)
-    monkeypatch.setattr(
-        ChapterPage, "verdict", lambda self, claim: {result["id"]: verdict_words(result)}[claim]
-    )
+    words = {result["id"]: verdict_words(result) for result in found.results}
+    monkeypatch.setattr(ChapterPage, "verdict", lambda self, claim: words[claim])
     monkeypatch.setattr(publishing, "open_chapter", lambda name, profile: page)
     exec(python(blocks["A chapter with a claim"]), {"profile": "tiny"})
 

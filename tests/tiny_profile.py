@@ -98,17 +98,20 @@ REAL = """
 """
 
 
+def tiny_text(model: Path, text: Path, *, hook: dict[str, Any] | None = None) -> str:
+    """The profile with a model's activations in it; `hook` says more of the model's."""
+    of_model = {
+        "kind": "hook", "subject": str(model), "hook": "blocks.1.hook_resid_post", "d_model": 32,
+        "context": 16, "text": str(text), "train_tokens": 1600, "held_out_tokens": 480,
+        "shard_tokens": 400, **(hook or {}),
+    }  # fmt: skip
+    letters = f"sources:\n  letters: {json.dumps(of_model)}\n"
+    return TEXT.replace("sources:\n", letters, 1).replace("\nevals:", f"{REAL}evals:", 1)
+
+
 def tiny_profile(
     model: Path | None = None, text: Path | None = None, *, hook: dict[str, Any] | None = None, **changes: Any
 ) -> Profile:
     """The profile; without a model, the grids on synthetic worlds alone. `hook` says more of the model's."""
-    made = TEXT
-    if model is not None and text is not None:
-        of_model = {
-            "kind": "hook", "subject": str(model), "hook": "blocks.1.hook_resid_post", "d_model": 32,
-            "context": 16, "text": str(text), "train_tokens": 1600, "held_out_tokens": 480,
-            "shard_tokens": 400, **(hook or {}),
-        }  # fmt: skip
-        letters = f"sources:\n  letters: {json.dumps(of_model)}\n"
-        made = TEXT.replace("sources:\n", letters, 1).replace("\nevals:", f"{REAL}evals:", 1)
+    made = TEXT if model is None or text is None else tiny_text(model, text, hook=hook)
     return read_profile("tiny", made, **changes)
