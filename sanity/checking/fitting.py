@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -191,19 +191,20 @@ def _untrained(arm: Arm, opened: Opened, l0: int) -> Autoencoder:
 
 
 @dataclass(frozen=True)
-class MakingNull:
+class NullSpec:
     """A null of a given SAE on a source."""
 
     null: Null
     seed: int
     source: Source
     device: str
+    known_as: ClassVar[str] = "MakingNull"
 
 
 @computes("null of given sae", version=1)
 def make_null(task: Task) -> None:
     """The null, as `sae`."""
-    config: MakingNull = task.config
+    config: NullSpec = task.config
     opened = config.source.open(task.inputs, batch_size=1024, seed=config.seed, device="cpu")
     fit = task.inputs["fit"]
     given = ONLY_HERE.get(fit.key) or load_sae(fit.folder("sae"))
@@ -235,7 +236,7 @@ def null_cell(null: Null, run: RunSpec, fit: Cell) -> Cell:
     """The cell that makes a null of a given SAE."""
     source = run.source
     return make_null.cell(
-        MakingNull(null, run.arm.seed, source, run.device),
+        NullSpec(null, run.arm.seed, source, run.device),
         inputs={"fit": fit, **source.cells(run.device, Pace())},
         label=f"{source.where}: {null.label} seed {run.arm.seed}",
         stage="given",
