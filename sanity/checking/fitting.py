@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sanity.baselines import Untrained
 from sanity.checking.arms import Null
-from sanity.checking.given import GivenSAE, Scale
+from sanity.checking.given import GivenSAE, InputScale
 from sanity.engine.cells import Cell, Cost, Task, computes
 from sanity.engine.store import LocalStore, require
 from sanity.errors import SanityError
@@ -28,7 +28,7 @@ from sanity.models import Arm, Autoencoder, Transcoder, load_sae, save_sae, trai
 from sanity.sources import MLP, Opened, Pace, RunSpec, Source
 from sanity.subject import MLPStream, MLPSubject, Normalisation
 
-SCALES: tuple[Scale, ...] = ("raw", "expected norm", "centred")
+SCALES: tuple[InputScale, ...] = ("raw", "expected norm", "centred")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Fitting:
     """A given SAE, and the source whose activations it is to take."""
 
     source: Source
-    scales: tuple[Scale, ...]
+    scales: tuple[InputScale, ...]
     recipe: Arm
     """What it is held against: an untrained arm of its kind, at its L0."""
     device: str
@@ -83,7 +83,7 @@ def fit_given(task: Task) -> None:
     raw = ONLY_HERE.get(key) or load_sae(task.inputs["given"].folder("sae")).to(device=config.device)
     subject = config.source.at.load(config.device) if isinstance(config.source, MLP) else None
     if isinstance(raw, Transcoder) and isinstance(subject, MLPSubject):
-        tried: dict[Scale, Any] = dict(transcoder_scales(raw, opened, subject))
+        tried: dict[InputScale, Any] = dict(transcoder_scales(raw, opened, subject))
     else:
         tried = {scale: _on(opened, raw, scale) for scale in SCALES}
     target = opened.sample if opened.sample_targets is None else opened.sample_targets
@@ -134,12 +134,12 @@ class Rescaled:
         return (x_hat - self.offset) / self.gain
 
 
-def _on(opened: Opened, sae: Any, scale: Scale) -> Any:
+def _on(opened: Opened, sae: Any, scale: InputScale) -> Any:
     assert opened.kept is not None
     return rescaled(sae, scale, opened.kept.normalisation, opened.sample)
 
 
-def rescaled(sae: Any, scale: Scale, normal: Normalisation, sample: Float[Tensor, "n d_in"]) -> Any:
+def rescaled(sae: Any, scale: InputScale, normal: Normalisation, sample: Float[Tensor, "n d_in"]) -> Any:
     """The SAE for (x - centre) * factor, such as `sample`, where it takes x in a scale."""
     if scale == "centred":
         return sae
@@ -157,7 +157,7 @@ def rescaled(sae: Any, scale: Scale, normal: Normalisation, sample: Float[Tensor
 
 def transcoder_scales(
     raw: Transcoder, opened: Opened, subject: MLPSubject
-) -> Iterator[tuple[Scale, Transcoder]]:
+) -> Iterator[tuple[InputScale, Transcoder]]:
     """A transcoder in every scale of its input: as given, of raw activations, and before the gain."""
     stream = opened.stream
     assert isinstance(stream, MLPStream)
@@ -211,7 +211,7 @@ def make_null(task: Task) -> None:
     save_sae(config.null.made(given, opened, config.seed), task.folder / "sae")
 
 
-def stand_in(fit: Cell, given: GivenSAE, store: LocalStore, scale: Scale) -> None:
+def stand_in(fit: Cell, given: GivenSAE, store: LocalStore, scale: InputScale) -> None:
     """Let the cell of an object's fit stand for the object in this process, in the scale that was found."""
     config: Fitting = fit.config
     inputs = {name: require(cell, store) for name, cell in fit.inputs}
@@ -219,7 +219,9 @@ def stand_in(fit: Cell, given: GivenSAE, store: LocalStore, scale: Scale) -> Non
     ONLY_HERE[fit.key] = _on(opened, given.sae, scale)
 
 
-def fit_cell(given: Cell, weights: GivenSAE, source: Source, scales: tuple[Scale, ...], device: str) -> Cell:
+def fit_cell(
+    given: Cell, weights: GivenSAE, source: Source, scales: tuple[InputScale, ...], device: str
+) -> Cell:
     """The cell that fits a given SAE to a source."""
     arm = Arm(weights.recipe_at(1), weights.d_sae)
     seconds = 5.0 + 4 * 4096 * arm.d_sae * source.d_in * 1e-10

@@ -3,7 +3,7 @@
 from sanity.claims.budget import flat_metrics, rises, trajectory
 from sanity.claims.choosing import Chosen, chosen
 from sanity.claims.comparing import Paired, comparisons
-from sanity.claims.evaluation import Result, evaluate, evaluate_all, evaluate_with
+from sanity.claims.evaluation import Finding, evaluate, evaluate_all, evaluate_with
 from sanity.claims.factors import along, leads, paired_levels
 from sanity.claims.fragility import flips_at
 from sanity.claims.gates import (
@@ -33,11 +33,11 @@ __all__ = [
     "Chosen",
     "Claim",
     "Experiment",
+    "Finding",
     "Imported",
     "Ledger",
     "Paired",
     "Primary",
-    "Result",
     "Shares",
     "along",
     "best_of_table",

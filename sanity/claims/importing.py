@@ -19,7 +19,7 @@ import pandas as pd
 
 from sanity.claims.budget import flat_metrics, trajectory
 from sanity.claims.choosing import Chosen, chosen
-from sanity.claims.evaluation import Result, evaluate_with
+from sanity.claims.evaluation import Finding, evaluate_with
 from sanity.claims.gates import failed_metrics
 from sanity.claims.ledger import Ledger
 from sanity.claims.selection import Primary
@@ -47,7 +47,7 @@ class Imported:
         )
 
 
-def with_imported(own: Sequence[Result], ledger: Ledger, imported: Sequence[Imported]) -> list[Result]:
+def with_imported(own: Sequence[Finding], ledger: Ledger, imported: Sequence[Imported]) -> list[Finding]:
     """The results, each replaced by that of the first imported run that can judge its claim as made."""
     results = list(own)
     for run in imported:
@@ -110,9 +110,9 @@ def _controls(scores: pd.DataFrame, there: pd.DataFrame, ledger: Ledger) -> pd.D
     return rows[fits]
 
 
-def _needed(own: Result) -> bool:
+def _needed(own: Finding) -> bool:
     return own.imported == "" and (own.verdict.verdict == "open" or bool(own.elsewhere))
 
 
-def _fits(other: Result) -> bool:
+def _fits(other: Finding) -> bool:
     return other.verdict.verdict != "open" and not other.elsewhere

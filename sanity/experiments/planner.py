@@ -17,7 +17,7 @@ from sanity.engine.cells import Cell, Cost
 from sanity.errors import BadInputError
 from sanity.evals.base import Eval
 from sanity.experiments.own_neurons import take_neurons
-from sanity.experiments.plans import Asked, Plan, PlannedRun, Shared, on_its_threads, training_cost
+from sanity.experiments.plans import Plan, PlannedRun, RunRequest, Shared, on_its_threads, training_cost
 from sanity.experiments.snapshots import keep_snapshots
 from sanity.experiments.steps import (
     EvalOnSource,
@@ -29,7 +29,7 @@ from sanity.experiments.steps import (
     train_arms,
     without_grades,
 )
-from sanity.profiles import Block, Profile
+from sanity.profiles import GridBlock, Profile
 from sanity.sources import Noise, Pace, RunSpec, Snapshot, Source
 
 
@@ -43,7 +43,7 @@ def plan_grids(profile: Profile) -> Plan:
 
 
 def plan_runs(
-    runs: Sequence[RunSpec | Asked],
+    runs: Sequence[RunSpec | RunRequest],
     evals: Mapping[str, Eval],
     *,
     grid: str = "runs",
@@ -53,7 +53,7 @@ def plan_runs(
 
     >>> plan = plan_runs([run], {"reconstruction": Reconstruction()})          # doctest: +SKIP
     """
-    asked = [one if isinstance(one, Asked) else Asked(one) for one in runs]
+    asked = [one if isinstance(one, RunRequest) else RunRequest(one) for one in runs]
     planner = _Planner(Plan(None), asked[0].run.device if asked else "cpu", pace or Pace())
     seeds = sorted({one.run.arm.seed for one in asked})
     for one in asked:
@@ -78,7 +78,7 @@ class _Planner:
             self._of_source[source] = source.cells(self.device, self.pace)
         return self._of_source[source]
 
-    def add_block(self, profile: Profile, grid: str, block: Block) -> None:
+    def add_block(self, profile: Profile, grid: str, block: GridBlock) -> None:
         """The runs of one block of a grid, and their scores; none where no eval of it can be asked here."""
         named = {name: profile.eval_named(name).in_environment() for name in block.evals}
         evals = {name: one for name, one in named.items() if one is not None}
@@ -265,7 +265,7 @@ def _cost(given: float | Cost) -> Cost:
     return given if isinstance(given, Cost) else Cost(given)
 
 
-def runs_of(profile: Profile, block: Block) -> Iterator[tuple[str, RunSpec]]:
+def runs_of(profile: Profile, block: GridBlock) -> Iterator[tuple[str, RunSpec]]:
     """Every combination of a block with the name of its place, seeds innermost."""
     for source in block.sources:
         of_seed = {seed: profile.source_named(source, seed) for seed in block.seeds}

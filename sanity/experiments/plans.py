@@ -77,7 +77,7 @@ class Plan:
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class RunRequest:
     """A run that is asked for by itself: what keeps its SAE where it is not trained, where it is scored."""
 
     run: RunSpec

@@ -25,7 +25,7 @@ from sanity.models.autoencoder import Autoencoder
 from sanity.models.card import ALONE, Alone, Stack, stacked
 from sanity.models.hyperparameters import Training
 from sanity.models.learner import Learner, Precision
-from sanity.models.resume import Pace, Saved, load_progress, save_progress
+from sanity.models.resume import CheckpointTimer, Saved, load_progress, save_progress
 from sanity.models.start import Start, calibrated_start, initial_directions, paired_start
 
 log = logging.getLogger("sanity")
@@ -70,7 +70,7 @@ class Loop:
         start = min(self._step(learner) for learner in learners)
         words = f"training {len(arms)} arm{'s' if len(arms) > 1 else ''}"
         bar: tqdm[int] = track(description=words, total=self.last, unit="step", initial=start)
-        pace = Pace(self.checkpoint_every_s)
+        pace = CheckpointTimer(self.checkpoint_every_s)
         with bar, memory_kept(), heeding_sigterm() as told_to_stop:
             for step in range(start, self.last):
                 current = [learner for learner in learners if self._step(learner) == step]

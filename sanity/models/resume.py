@@ -103,7 +103,7 @@ class Saved:
                 learner.optimiser.state[named[name]] = moments
 
 
-class Pace:
+class CheckpointTimer:
     """When to write a checkpoint: every so many seconds, or as often as costs little of the time."""
 
     SHARE = 0.02

@@ -18,12 +18,12 @@ from sanity.evals.base import GRADED_COLUMNS, Candidate, Eval, Grades, Scored, S
 from sanity.evals.causal_editing.asking import AskedSubject, EditedPair, FactQuestions
 from sanity.evals.causal_editing.choosing import generator, shares_known
 from sanity.evals.causal_editing.dictionaries import Dictionary, neurons, principal_components, sae_dictionary
-from sanity.evals.causal_editing.fitting import Fitting, fit_rotation
+from sanity.evals.causal_editing.fitting import FitSettings, fit_rotation
 from sanity.evals.causal_editing.scoring import (
     CEILING,
     DROPPED,
     PLANTED,
-    Row,
+    ScoreRow,
     graded_dictionary,
     masked_edits,
     mean_scores,
@@ -122,8 +122,8 @@ class CausalEditing(FactQuestions, Eval):
         return 1
 
     @property
-    def _mask_fitting(self) -> Fitting:
-        return Fitting(self.steps, self.prompts, self.learning_rate, l1=self.l1)
+    def _mask_fitting(self) -> FitSettings:
+        return FitSettings(self.steps, self.prompts, self.learning_rate, l1=self.l1)
 
     @override
     def open(self, setting: Setting) -> AskedSubject:
@@ -162,7 +162,7 @@ class CausalEditing(FactQuestions, Eval):
         basis = fit_rotation(
             task,
             rank=self.rotation_rank,
-            fitting=Fitting(self.rotation_steps, self.prompts, self.rotation_learning_rate),
+            fitting=FitSettings(self.rotation_steps, self.prompts, self.rotation_learning_rate),
             generator=generator(setting.seed, "rotation"),
         )
         ends = reach(task, basis, scored_pairs(task, self.scored_pairs, seed=setting.seed))
@@ -197,7 +197,7 @@ class CausalEditing(FactQuestions, Eval):
         through: str,
         seed: int,
         readings: Sequence[bool] = (False,),
-    ) -> dict[str, list[Row]]:
+    ) -> dict[str, list[ScoreRow]]:
         found = masked_edits(
             task,
             dictionary,
@@ -252,7 +252,7 @@ class CausalEditing(FactQuestions, Eval):
         """Corrupted dictionaries with masks of their own, for the first pair of which enough is known."""
         assert self.grades is not None
         bases = setting.inputs["references"].tensors("bases")
-        rows: list[Row] = []
+        rows: list[ScoreRow] = []
         for number in sorted(bases, key=int)[:1]:
             rows = graded_dictionary(
                 self.open(setting).task(self.pairs[int(number)]),

@@ -17,7 +17,7 @@ from sanity.subject import EditablePrompts, Subject
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class AskedTemplate:
     """One template, put to a subject for several entities and stopped at each entity's last token."""
 
     attribute: str
@@ -52,7 +52,7 @@ class Asked:
             order.append(here)
         return torch.cat(parts)[torch.cat(order).argsort()]
 
-    def only(self, entities: Sequence[str]) -> Asked:
+    def only(self, entities: Sequence[str]) -> AskedTemplate:
         """The same for some of the entities, in the order given."""
         place = {name: i for i, name in enumerate(self.entities)}
         at = torch.tensor([place[name] for name in entities], dtype=torch.long, device=self.answers.device)
@@ -70,7 +70,7 @@ def ask(
     *,
     hook: str,
     most_tokens: int,
-) -> Asked:
+) -> AskedTemplate:
     """Put `template` to `subject` for those of `entities` that can be asked.
 
     Left out are entities of more than `most_tokens` tokens or without the attribute, those that the
@@ -115,7 +115,7 @@ def ask(
             greedy[name], found[name], group[name], row[name] = best[i], prompts.found[i], number, i
         groups.append(prompts)
     device = subject.device
-    return Asked(
+    return AskedTemplate(
         attribute,
         template,
         tuple(names),

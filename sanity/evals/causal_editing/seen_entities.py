@@ -15,7 +15,7 @@ from sanity.evals.base import Grades, Scored, Setting
 from sanity.evals.causal_editing.asking import AskedSubject, EditedPair, FactQuestions
 from sanity.evals.causal_editing.choosing import generator
 from sanity.evals.causal_editing.eval import CausalEditing
-from sanity.evals.causal_editing.tasks import EditingTask, Side
+from sanity.evals.causal_editing.tasks import EditingTask, SplitQuestions
 
 SEEN = "_seen"
 """What ends the names of metrics that are read on entities that were fitted on."""
@@ -76,7 +76,7 @@ def divided(task: EditingTask, share: float, *, seed: int) -> EditingTask:
     n = len(side.entities)
     drawn = torch.rand(n, n, generator=generator(seed, "pairs to fit on")).triu(1)
     fitted = (drawn + drawn.T).to(side.allowed.device) < share
-    parts = [Side(side.target, side.others, side.allowed & which) for which in (fitted, ~fitted)]
+    parts = [SplitQuestions(side.target, side.others, side.allowed & which) for which in (fitted, ~fitted)]
     if not all(bool(part.allowed.any()) for part in parts):
         raise BadInputError(
             f"{int(side.allowed.sum())} pairs cannot be divided at {share:g}: give more entities"

@@ -19,7 +19,7 @@ from sanity.evals.interpretability.contexts import DrawnContexts
 from sanity.evals.interpretability.drawing import Contexts, contexts_of
 from sanity.evals.interpretability.encoder import SentenceEncoder
 from sanity.evals.interpretability.features import PoolFeatures
-from sanity.evals.interpretability.scoring import Scoring, score_latents, summarise
+from sanity.evals.interpretability.scoring import ScoringSettings, score_latents, summarise
 from sanity.evals.interpretability.unseen_text import load_pool
 from sanity.evals.metric import Metric
 from sanity.sources import Hook, Pace, RunSpec, Source
@@ -172,8 +172,8 @@ class Interpretability(Eval):
         embeddings = setting.inputs["prepared"].tensors("embeddings")["contexts"]
         return PoolFeatures(divided(pool, seed=seed), embeddings)
 
-    def _scoring(self, seed: int) -> Scoring:
-        return Scoring(examples=self.examples, intruder_sets=self.intruder_sets, seed=seed)
+    def _scoring(self, seed: int) -> ScoringSettings:
+        return ScoringSettings(examples=self.examples, intruder_sets=self.intruder_sets, seed=seed)
 
 
 def strongest_contexts(contexts: DrawnContexts, latents: int) -> pd.DataFrame:

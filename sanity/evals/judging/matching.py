@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sanity.evals.interpretability.encoder import SentenceEncoder, TextTokens
-from sanity.evals.judging.asking import Asked, Classified, Question
+from sanity.evals.judging.asking import Classified, Exchange, Question
 from sanity.evals.judging.cache import Answer
 from sanity.evals.judging.describing import SEPARATOR, Corpus, described
 from sanity.evals.judging.protocol import Conversation, Message, shown
@@ -71,7 +71,7 @@ class TextMatcher:
         self._texts, self._holding = len(corpus), pieces
         self._known: dict[str, TextTokens] = {}
 
-    def describe(self, excerpts: Sequence[Sequence[str]]) -> list[tuple[str | None, Asked]]:
+    def describe(self, excerpts: Sequence[Sequence[str]]) -> list[tuple[str | None, Exchange]]:
         """The words that stand out in each set of marked excerpts."""
         texts = [described(some, self._corpus) for some in excerpts]
         return [
@@ -155,8 +155,8 @@ class TextMatcher:
         asked = self._asked(f"Description: {description}", "\n".join(lines))
         return Classified(tuple(i in yes for i in range(len(texts))), tuple(fits), (asked,))
 
-    def _asked(self, question: str, answer: str) -> Asked:
-        return Asked(Conversation((Message("user", question),), 0), (Answer(answer, model=self.name),))
+    def _asked(self, question: str, answer: str) -> Exchange:
+        return Exchange(Conversation((Message("user", question),), 0), (Answer(answer, model=self.name),))
 
 
 def _places(names: Sequence[str]) -> dict[str, int]:

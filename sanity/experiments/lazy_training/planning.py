@@ -34,7 +34,7 @@ TENTH = 10
 PAIRED: tuple[Constraint, ...] = (Trained(), SoftFrozenDecoder(), FrozenEncoder(), FrozenDecoder())
 """Arms of which one seed's latents are compared with another's."""
 
-Part = list[tuple[str, Cell]]
+LabelledCells = list[tuple[str, Cell]]
 """Cells, each with the world, hook or size that it is about."""
 
 
@@ -66,7 +66,7 @@ def fields_of(profile: Profile) -> LazyFields:
     return fields
 
 
-def parts(plan: Plan) -> dict[str, Part]:
+def parts(plan: Plan) -> dict[str, LabelledCells]:
     """The cells of each part; none where the profile does not ask for the analysis."""
     fields, asked = fields_of(plan.profile), NAME in plan.profile.analyses
     toy, real = (primary_runs(plan, TOY), real_runs(plan)) if asked else ([], [])
@@ -197,7 +197,7 @@ def _geometry(size: DictionarySize, fields: LazyFields) -> Cell:
     )
 
 
-def _pairs(plan: Plan, runs: Sequence[PlannedRun], fields: LazyFields) -> Part:
+def _pairs(plan: Plan, runs: Sequence[PlannedRun], fields: LazyFields) -> LabelledCells:
     """The first two seeds of each arm, place by place."""
     made = []
     for place in dict.fromkeys(run.place for run in runs):
