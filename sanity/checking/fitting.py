@@ -25,7 +25,7 @@ from sanity.evals.inputs import reconstructed
 from sanity.evals.reconstruction import firing_frequency
 from sanity.experiments.steps import ONLY_HERE, at_matched_l0
 from sanity.models import Arm, Autoencoder, Transcoder, load_sae, save_sae, train
-from sanity.sources import MLP, Opened, Pace, RunSpec, Source
+from sanity.sources import MLP, OpenedSource, Pace, RunSpec, Source
 from sanity.subject import MLPStream, MLPSubject, Normalisation
 
 SCALES: tuple[InputScale, ...] = ("raw", "expected norm", "centred")
@@ -108,7 +108,7 @@ def fit_given(task: Task) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Rescaled:
+class RescaledSAE:
     """An object that takes x * gain + offset, as an SAE that takes x."""
 
     sae: Any
@@ -134,7 +134,7 @@ class Rescaled:
         return (x_hat - self.offset) / self.gain
 
 
-def _on(opened: Opened, sae: Any, scale: InputScale) -> Any:
+def _on(opened: OpenedSource, sae: Any, scale: InputScale) -> Any:
     assert opened.kept is not None
     return rescaled(sae, scale, opened.kept.normalisation, opened.sample)
 
@@ -147,7 +147,7 @@ def rescaled(sae: Any, scale: InputScale, normal: Normalisation, sample: Float[T
     if not isinstance(sae, Autoencoder):
         norm = float((sample / factor + centre).norm(dim=1).mean())
         more = sae.W_dec.shape[1] ** 0.5 / norm if scale == "expected norm" else 1.0
-        return Rescaled(sae, more / factor, centre * more)
+        return RescaledSAE(sae, more / factor, centre * more)
     if scale == "expected norm":
         norm = float((sample / factor + centre).norm(dim=1).mean())
         sae = sae.fold_normalisation(torch.zeros_like(sae.b_dec), sae.d_in**0.5 / norm)
@@ -156,7 +156,7 @@ def rescaled(sae: Any, scale: InputScale, normal: Normalisation, sample: Float[T
 
 
 def transcoder_scales(
-    raw: Transcoder, opened: Opened, subject: MLPSubject
+    raw: Transcoder, opened: OpenedSource, subject: MLPSubject
 ) -> Iterator[tuple[InputScale, Transcoder]]:
     """A transcoder in every scale of its input: as given, of raw activations, and before the gain."""
     stream = opened.stream
@@ -184,7 +184,7 @@ def transcoder_scales(
     yield "before the gain", scaled(moved)
 
 
-def _untrained(arm: Arm, opened: Opened, l0: int) -> Autoencoder:
+def _untrained(arm: Arm, opened: OpenedSource, l0: int) -> Autoencoder:
     architecture = arm.architecture.at_l0(min(l0, arm.d_sae))
     arm = dataclasses.replace(arm, architecture=architecture, constraint=Untrained())
     return at_matched_l0(train([arm], opened.stream, steps=0)[0].sae, opened.calibration, l0)

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from sanity.claims.budget import rising_lead
-from sanity.claims.choosing import Chosen, chosen
-from sanity.claims.comparing import Paired, cone_note, paired
+from sanity.claims.choosing import ScoreChoice, chosen
+from sanity.claims.comparing import PairedComparison, cone_note, paired
 from sanity.claims.fragility import flips_at
 from sanity.claims.ledger import Claim, Ledger
 from sanity.claims.schema import AllMetrics, Value, is_blind
@@ -131,7 +131,7 @@ def evaluate_all(
     )
 
 
-def evaluate_with(choice: Chosen) -> list[Finding]:
+def evaluate_with(choice: ScoreChoice) -> list[Finding]:
     """The same with scores that are checked."""
     results = []
     for claim in choice.ledger.claims:
@@ -169,7 +169,7 @@ def evaluate(
     return _evaluated(claim, chosen(scores, ledger, primary=primary, failed_gates=failed_gates))
 
 
-def _evaluated(claim: Claim, choice: Chosen) -> Finding:
+def _evaluated(claim: Claim, choice: ScoreChoice) -> Finding:
     """The claim's result, open where scores are missing or are of another scale than it is about."""
     try:
         result = _judged(claim, choice)
@@ -183,7 +183,7 @@ def _evaluated(claim: Claim, choice: Chosen) -> Finding:
     return replace(result, verdict=found, elsewhere=elsewhere, flips_at=flips)
 
 
-def _judged(claim: Claim, choice: Chosen) -> Finding:
+def _judged(claim: Claim, choice: ScoreChoice) -> Finding:
     """The claim's result, whatever the scale at which it was measured."""
     if isinstance(claim, Value):
         return Finding(claim, _value(claim, choice))
@@ -219,16 +219,18 @@ def _noted(found: Verdict, note: str) -> Verdict:
     return replace(found, qualifier=qualifier, words=f"{found.words}; {note}")
 
 
-def _all_metrics(claim: AllMetrics, choice: Chosen) -> Callable[[float], Verdict]:
+def _all_metrics(claim: AllMetrics, choice: ScoreChoice) -> Callable[[float], Verdict]:
     """The joint verdict at a margin."""
-    found: dict[str, Paired | Verdict] = {}  # by the metric's label, which the verdict's words repeat
+    found: dict[
+        str, PairedComparison | Verdict
+    ] = {}  # by the metric's label, which the verdict's words repeat
     for metric in claim.metrics:
         label = choice.ledger.metrics[metric].label
         try:
             found[label] = paired(claim, metric, choice)
         except NoRowsError as error:
             found[label] = open_verdict("no result", str(error))
-    ranges = {label: one.span.for_margin for label, one in found.items() if isinstance(one, Paired)}
+    ranges = {label: one.span.for_margin for label, one in found.items() if isinstance(one, PairedComparison)}
 
     def verdict_at(fraction: float) -> Verdict:
         parts = {
@@ -239,7 +241,7 @@ def _all_metrics(claim: AllMetrics, choice: Chosen) -> Callable[[float], Verdict
     return verdict_at
 
 
-def _value(claim: Value, choice: Chosen) -> Verdict:
+def _value(claim: Value, choice: ScoreChoice) -> Verdict:
     values = choice.judged(claim, claim.judged, claim.metric)
     low = -math.inf if claim.expected.low is None else claim.expected.low
     high = math.inf if claim.expected.high is None else claim.expected.high

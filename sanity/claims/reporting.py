@@ -10,7 +10,7 @@ import pandas as pd
 
 from sanity.claims.evaluation import Finding
 from sanity.claims.gates import gate_state
-from sanity.claims.importing import Imported
+from sanity.claims.importing import ImportedRun
 from sanity.claims.ledger import Ledger
 from sanity.claims.schema import ANY_SCALE, Value, is_blind, metrics_of
 
@@ -20,7 +20,7 @@ def result_rows(
     *,
     profile: str,
     gates: pd.DataFrame,
-    imported: Sequence[Imported] = (),
+    imported: Sequence[ImportedRun] = (),
 ) -> list[dict[str, Any]]:
     """Every claim as JSON data: `id`, `verdict`, `value`, `interval`, its metrics' `gate`, and more.
 
@@ -43,7 +43,7 @@ def claims_table(
     profile: str = "",
     gates: pd.DataFrame | None = None,
     printed: Mapping[str, str] | None = None,
-    imported: Sequence[Imported] = (),
+    imported: Sequence[ImportedRun] = (),
 ) -> pd.DataFrame:
     """The front page's table: one row per claim, in words.
 

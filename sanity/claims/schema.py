@@ -150,7 +150,7 @@ class Control(_LedgerEntry):
         return arm.constraint == self.arm.constraint and elsewhere in (None, arm.experiment)
 
 
-class Expected(_LedgerEntry):
+class ExpectedRange(_LedgerEntry):
     """A range in which a score should lie; an end that the metric has anyway is left out."""
 
     low: float | None = None
@@ -159,7 +159,7 @@ class Expected(_LedgerEntry):
     blind: bool
 
     @model_validator(mode="after")
-    def _rises(self) -> Expected:
+    def _rises(self) -> ExpectedRange:
         if self.low is None and self.high is None:
             raise ValueError("an expected range needs at least one end")
         if self.low is not None and self.high is not None and not self.low < self.high:
@@ -227,7 +227,7 @@ class Value(_Claim):
     """Without a default: whether an expected value holds at any scale is a decision."""
     metric: Text
     judged: ArmOf
-    expected: Expected
+    expected: ExpectedRange
     exact: bool = False
     """Whether the number is computed and not measured: one row decides, without an interval."""
 

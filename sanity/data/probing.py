@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, Protocol, runtime_checkable
 
-from sanity.assets.packaged import Packaged, packaged
+from sanity.assets.packaged import PackagedFile, packaged
 from sanity.data.catalogues import parallel_messages
 from sanity.data.documents import half_of, opening
 from sanity.data.sources import read_table
@@ -100,7 +100,7 @@ class ProbingPool:
             )
 
 
-class _PoolEntry(Packaged):
+class _PoolEntry(PackagedFile):
     """How `pools.yaml` writes a pool."""
 
     table: str | None = None
@@ -119,7 +119,7 @@ class _PoolEntry(Packaged):
         return ProbingPool(name, group, tuple(classes), self.keep)
 
 
-class _Pools(Packaged):
+class _Pools(PackagedFile):
     groups: Mapping[str, Mapping[str, _PoolEntry]]
 
     def by_name(self) -> dict[str, ProbingPool]:

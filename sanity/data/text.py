@@ -27,7 +27,7 @@ from sanity.data.local import TextFolder, files_below
 from sanity.data.packing import Packer
 from sanity.data.packing import Windows as Windows
 from sanity.data.sources import SOURCES
-from sanity.engine.arguments import Checked, Seed
+from sanity.engine.arguments import CheckedDataclass, Seed
 from sanity.engine.progress import track
 from sanity.errors import BadInputError
 
@@ -43,7 +43,7 @@ _CHARACTERS_PER_TOKEN, _SPARE = 8, 128
 
 
 @dataclass(frozen=True)
-class TextSpec(Checked):
+class TextSpec(CheckedDataclass):
     """Which text, in which order; part of the key of everything computed from it.
 
     Raises `BadInputError` for values that define no text.

@@ -17,7 +17,7 @@ from sanity.engine.cells import Cell, Cost
 from sanity.errors import BadInputError
 from sanity.evals.base import Eval
 from sanity.experiments.own_neurons import take_neurons
-from sanity.experiments.plans import Plan, PlannedRun, RunRequest, Shared, on_its_threads, training_cost
+from sanity.experiments.plans import Plan, PlannedRun, RunRequest, SharedCell, on_its_threads, training_cost
 from sanity.experiments.snapshots import keep_snapshots
 from sanity.experiments.steps import (
     EvalOnSource,
@@ -68,7 +68,7 @@ class _Planner:
 
     def __init__(self, plan: Plan, device: str, pace: Pace) -> None:
         self.plan, self.device, self.pace = plan, device, pace
-        self._shared: dict[str, Shared] = {}
+        self._shared: dict[str, SharedCell] = {}
         # Hundreds of runs share what is prepared for them: made once, and hashed once.
         self._of_source: dict[Source, dict[str, Cell]] = {}
         self._of_eval: dict[tuple[object, ...], dict[str, Cell]] = {}
@@ -187,7 +187,7 @@ class _Planner:
                 cost=_cost(one.seconds("prepare", source, None, self.pace)),
                 threads=one.prepare_threads,
             )
-            inputs["prepared"] = self._once(self.plan.prepared, Shared(name, place, source, cell)).cell
+            inputs["prepared"] = self._once(self.plan.prepared, SharedCell(name, place, source, cell)).cell
         return inputs
 
     def _reference(self, name: str, one: Eval, run: RunSpec, source: Source, place: str) -> Cell:
@@ -205,7 +205,9 @@ class _Planner:
             threads=one.threads(source),
         )
         cell = _as_told(cell, one, source)
-        known["references"] = self._once(self.plan.references, Shared(name, place, source, cell, seed)).cell
+        known["references"] = self._once(
+            self.plan.references, SharedCell(name, place, source, cell, seed)
+        ).cell
         return known["references"]
 
     def _graded(self, name: str, one: Eval, run: RunSpec, source: Source, place: str) -> None:
@@ -228,12 +230,12 @@ class _Planner:
             threads=one.threads(source),
         )
         cell = _as_told(cell, one, source)
-        self._once(self.plan.graded, Shared(name, at, source, cell))
+        self._once(self.plan.graded, SharedCell(name, at, source, cell))
 
     def _on_source(self, one: Eval, source: Source) -> EvalOnSource:
         return EvalOnSource(one, one.version, source, self.device)
 
-    def _once(self, kept: list[Shared], made: Shared) -> Shared:
+    def _once(self, kept: list[SharedCell], made: SharedCell) -> SharedCell:
         if made.cell.key not in self._shared:
             self._shared[made.cell.key] = made
             kept.append(made)

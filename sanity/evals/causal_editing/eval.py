@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from sanity.engine.cells import Cost, Task
 from sanity.engine.files import kept_json
-from sanity.evals.base import GRADED_COLUMNS, Candidate, Eval, Grades, Scored, Setting
+from sanity.evals.base import GRADED_COLUMNS, Candidate, Eval, EvalResult, Grades, Setting
 from sanity.evals.causal_editing.asking import AskedSubject, EditedPair, FactQuestions
 from sanity.evals.causal_editing.choosing import generator, shares_known
 from sanity.evals.causal_editing.dictionaries import Dictionary, neurons, principal_components, sae_dictionary
@@ -214,7 +214,7 @@ class CausalEditing(FactQuestions, Eval):
     @override
     def score(
         self, candidates: Sequence[Candidate], shared: AskedSubject, setting: Setting
-    ) -> Iterator[Scored]:
+    ) -> Iterator[EvalResult]:
         """Masks of every SAE, pair by pair: the prompts of a pair are made once for all SAEs."""
         references = setting.inputs["references"]
         every = pd.concat([one.table("pairs") for one in setting.references_of_all_seeds])
@@ -237,15 +237,15 @@ class CausalEditing(FactQuestions, Eval):
         found = self._masked(task, through, pair, "arm", setting.seed, self._readings(setting.seed))
         return {**found, "cpu_seconds": time.process_time() - began}
 
-    def _scored(self, parts: Sequence[dict[str, Any]], pairs: pd.DataFrame) -> Scored:
+    def _scored(self, parts: Sequence[dict[str, Any]], pairs: pd.DataFrame) -> EvalResult:
         """The scores of one SAE, of what it did in every pair that was not refused."""
         if not parts:
-            return Scored(refused="; ".join(pairs["refused"]))
+            return EvalResult(refused="; ".join(pairs["refused"]))
         edits, mask = (pd.DataFrame([line for one in parts for line in one[name]]) for name in _TABLES)
         scores = mean_scores(edits, pairs, version=str(self.version))
         why = f"in no pair is the learned rotation ahead of the floor by {self.least_range:g}"
         facts = {"pairs": len(parts), "cpu_seconds": sum(one["cpu_seconds"] for one in parts)}
-        return Scored(scores, {"edits": edits, "mask": mask}, facts, refused="" if scores else why)
+        return EvalResult(scores, {"edits": edits, "mask": mask}, facts, refused="" if scores else why)
 
     @override
     def grade(self, task: Task, setting: Setting) -> pd.DataFrame:

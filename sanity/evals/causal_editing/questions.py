@@ -129,7 +129,7 @@ def ask(
 
 
 @dataclass(frozen=True)
-class _Placed:
+class _PlacedPrompt:
     """A prompt's tokens, and where in them the entity ends."""
 
     tokens: list[int]
@@ -137,7 +137,7 @@ class _Placed:
     entity_tokens: int
 
 
-def _placed(subject: Subject, template: str, entity: str) -> _Placed | None:
+def _placed(subject: Subject, template: str, entity: str) -> _PlacedPrompt | None:
     """None where a token holds the entity's end and something of what follows."""
     begin = template.index("%s")
     end, text = begin + len(entity), template.replace("%s", entity)
@@ -151,7 +151,7 @@ def _placed(subject: Subject, template: str, entity: str) -> _Placed | None:
     inside = [i for i, (a, b) in enumerate(spans) if a < end and b > begin and b > a]
     if not inside or spans[inside[-1]][1] != end:
         return None
-    return _Placed(tokens, inside[-1], len(inside))
+    return _PlacedPrompt(tokens, inside[-1], len(inside))
 
 
 def _first_token(subject: Subject, prompt: str, value: str) -> int:

@@ -20,7 +20,7 @@ from sanity.evals.causal_editing.dictionaries import (
     read,
 )
 from sanity.evals.causal_editing.fitting import FitSettings, fit_mask, subspace_edit
-from sanity.evals.causal_editing.tasks import Edited, EditingTask, edited, swap_all
+from sanity.evals.causal_editing.tasks import EditingTask, EditScores, edited, swap_all
 from sanity.evals.score import Score
 
 CEILING = "rotation"
@@ -47,9 +47,9 @@ def scored_pairs(task: EditingTask, n: int, *, seed: int) -> Pairs:
 class Reach:
     """The two ends of the scale for one task and one set of pairs."""
 
-    nothing: Edited
-    everything: Edited
-    rotation: Edited
+    nothing: EditScores
+    everything: EditScores
+    rotation: EditScores
 
     @property
     def floor(self) -> float:
@@ -67,10 +67,10 @@ def reach(task: EditingTask, rotation: Float[Tensor, "d_model rank"], pairs: Pai
     """Both ends, measured."""
     everything, turned = (edited(task.test, edit, *pairs) for edit in (swap_all, subspace_edit(rotation)))
     # Only what is answered rightly is asked about: without an edit every answer stays.
-    return Reach(Edited(0.0, 1.0, len(pairs[0])), everything, turned)
+    return Reach(EditScores(0.0, 1.0, len(pairs[0])), everything, turned)
 
 
-def row(name: str, found: Edited, **more: Any) -> ScoreRow:
+def row(name: str, found: EditScores, **more: Any) -> ScoreRow:
     """One row of a tidy table."""
     return {"what": name, **{part: getattr(found, part) for part in PARTS}, "pairs": found.pairs, **more}
 

@@ -11,7 +11,7 @@ import torch
 from typing_extensions import override
 
 from sanity.errors import BadInputError
-from sanity.evals.base import Grades, Scored, Setting
+from sanity.evals.base import EvalResult, Grades, Setting
 from sanity.evals.causal_editing.asking import AskedSubject, EditedPair, FactQuestions
 from sanity.evals.causal_editing.choosing import generator
 from sanity.evals.causal_editing.eval import CausalEditing
@@ -52,15 +52,15 @@ class SeenEntities(CausalEditing):
 
     @override
     def open(self, setting: Setting) -> AskedSubject:
-        return _AskedOfSeen(self, setting, self.fitted_share)
+        return _SeenSubject(self, setting, self.fitted_share)
 
     @override
-    def _scored(self, parts: Sequence[dict[str, Any]], pairs: pd.DataFrame) -> Scored:
+    def _scored(self, parts: Sequence[dict[str, Any]], pairs: pd.DataFrame) -> EvalResult:
         found = super()._scored(parts, pairs)
         return replace(found, scores=[replace(one, metric=f"{one.metric}{SEEN}") for one in found.scores])
 
 
-class _AskedOfSeen(AskedSubject):
+class _SeenSubject(AskedSubject):
     def __init__(self, questions: FactQuestions, setting: Setting, share: float) -> None:
         super().__init__(questions, setting)
         self._share, self._seed = share, setting.seed

@@ -126,7 +126,7 @@ def too_few(about: str, remaining: int, asked: int, least: int, where: str) -> T
 
 
 @dataclass(frozen=True)
-class Edited:
+class EditScores:
     """Shares of pairs, 0 to 1."""
 
     cause: float
@@ -144,14 +144,14 @@ class Edited:
 @torch.no_grad()
 def edited(
     side: SplitQuestions, edit: PairEdit, base: Int[Tensor, " n"], source: Int[Tensor, " n"]
-) -> Edited:
+) -> EditScores:
     """How often `edit` of the pairs changes the target's answer and leaves the others'."""
     cause = [_share(one, edit, base, source, one.answers[source]) for one in side.target]
     stay = [
         sum(_share(one, edit, base, source, one.answers[base]) for one in several) / len(several)
         for several in side.others.values()
     ]
-    return Edited(sum(cause) / len(cause), sum(stay) / len(stay), len(base))
+    return EditScores(sum(cause) / len(cause), sum(stay) / len(stay), len(base))
 
 
 def _share(asked: AskedTemplate, edit: PairEdit, base: Tensor, source: Tensor, wanted: Tensor) -> float:

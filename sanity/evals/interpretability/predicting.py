@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from sanity.engine.cells import Cost, Task
 from sanity.errors import BadInputError
-from sanity.evals.base import GRADED_COLUMNS, Candidate, Eval, Scored, Setting
+from sanity.evals.base import GRADED_COLUMNS, Candidate, Eval, EvalResult, Setting
 from sanity.evals.interpretability.collecting import divided
 from sanity.evals.interpretability.concepts import graded_scores
 from sanity.evals.interpretability.contexts import DrawnContexts
@@ -129,16 +129,16 @@ class Interpretability(Eval):
     @override
     def score(
         self, candidates: Sequence[Candidate], shared: PoolFeatures, setting: Setting
-    ) -> Iterator[Scored]:
+    ) -> Iterator[EvalResult]:
         scoring = self._scoring(self.drawn.seed + setting.seed)
         for one in candidates:
             contexts = contexts_of(shared.pool, one.inputs["contexts"])
             if contexts is None:
-                yield Scored(refused=one.inputs["contexts"].json("facts")["refused"])
+                yield EvalResult(refused=one.inputs["contexts"].json("facts")["refused"])
                 continue
             latents = score_latents(contexts, shared, scoring)
             tables = {"latents": latents, "examples": strongest_contexts(contexts, self.shown)}
-            yield Scored(summarise(latents, shared, scoring), tables)
+            yield EvalResult(summarise(latents, shared, scoring), tables)
 
     @override
     def grade(self, task: Task, setting: Setting) -> pd.DataFrame:

@@ -101,7 +101,7 @@ class Transcript:
 
 
 @dataclass(frozen=True)
-class Classified:
+class Classification:
     """What a judge said about some texts."""
 
     verdicts: Verdicts
@@ -125,7 +125,7 @@ class Judge(Protocol):
     def describe(self, excerpts: Sequence[Sequence[str]]) -> list[tuple[str | None, Exchange]]:
         """A description of each set of marked excerpts; `None` where there is none."""
 
-    def classify(self, questions: Sequence[Question]) -> list[Classified]:
+    def classify(self, questions: Sequence[Question]) -> list[Classification]:
         """Which texts fit which description; all unanswered without one."""
 
 
@@ -151,7 +151,7 @@ class Asker:
         )
         return [(read_description(one.answers[-1].text), one) for one in asked]
 
-    def classify(self, questions: Sequence[Question]) -> list[Classified]:
+    def classify(self, questions: Sequence[Question]) -> list[Classification]:
         """Which texts fit which description; all unanswered without one."""
         parts: list[tuple[int, Conversation, int]] = []
         for i, (description, texts) in enumerate(questions):
@@ -198,13 +198,13 @@ def _merged(asked: Exchange, n: int) -> Verdicts:
     return tuple(b if b is not None else a for a, b in zip(first, last, strict=True))
 
 
-def _joined(parts: Sequence[tuple[Verdicts, Exchange]], n: int) -> Classified:
+def _joined(parts: Sequence[tuple[Verdicts, Exchange]], n: int) -> Classification:
     if not parts:
-        return Classified((None,) * n, (None,) * n, ())
+        return Classification((None,) * n, (None,) * n, ())
     odds: list[float | None] = []
     for verdicts, one in parts:
         odds += [one.answers[-1].log_odds] * len(verdicts)
-    return Classified(
+    return Classification(
         tuple(v for verdicts, _ in parts for v in verdicts), tuple(odds), tuple(a for _, a in parts)
     )
 
