@@ -1,6 +1,7 @@
 """Canonical configurations: equal meaning, equal text; what has no canonical form is refused."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,17 @@ class Dog:
     lives: int = 9
 
 
+@dataclass(frozen=True)
+class Feline:
+    lives: int = 9
+    known_as: ClassVar[str] = "Cat"
+
+
+@dataclass(frozen=True)
+class Lion(Feline):
+    pass
+
+
 @dataclass
 class Changing:
     value: int
@@ -29,6 +41,11 @@ def test_classes_with_equal_fields_differ() -> None:
     assert digest(Cat()) != digest(Dog())
     cat = to_json(Cat(3))
     assert (cat["kind"], cat["lives"]) == ("Cat", 3)
+
+
+def test_a_renamed_class_keeps_its_name_in_keys_and_gives_it_to_no_subclass() -> None:
+    assert to_json(Feline(3))["kind"] == to_json(Cat(3))["kind"]
+    assert to_json(Lion(3))["kind"] == "Lion"
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers() | st.booleans() | st.text(max_size=5), max_size=6))

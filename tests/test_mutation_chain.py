@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from sanity.baselines import FrozenDecoder, Untrained
 from sanity.claims import (
+    Finding,
     Ledger,
-    Result,
     chosen,
     comparisons,
     evaluate_all,
@@ -145,7 +145,7 @@ def good() -> Arms:
     return planted(4, lambda stream, seed: oracle(stream, corruption=0.2 + 0.02 * seed, seed=seed))
 
 
-def words(results: list[Result]) -> dict[str, str]:
+def words(results: list[Finding]) -> dict[str, str]:
     return {result.claim.id: result.verdict.verdict for result in results}
 
 

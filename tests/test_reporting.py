@@ -9,7 +9,7 @@ from test_progress import Clock, Terminal, clock
 
 from sanity.engine.cells import Cell, Cost, Task, computes
 from sanity.engine.progress import track
-from sanity.engine.reporting import Report
+from sanity.engine.reporting import ProgressReport
 
 __all__ = ["clock"]
 
@@ -44,7 +44,7 @@ def test_a_long_group_is_named_once_a_minute_with_its_share_and_the_time_left(
     clock: Clock, said: pytest.LogCaptureFixture
 ) -> None:
     first, second = group("topk", 3, 100.0), group("relu", 1, 60.0)
-    report = Report([*first, *second], in_turn, clock=clock)
+    report = ProgressReport([*first, *second], in_turn, clock=clock)
     report.begins(first)
     with track(description="training 3 arms", total=100, stream=io.StringIO()) as bar:
         for _ in range(240):
@@ -63,7 +63,7 @@ def test_a_long_group_is_named_once_a_minute_with_its_share_and_the_time_left(
 
 def test_the_estimate_keeps_to_the_pace_so_far(clock: Clock, said: pytest.LogCaptureFixture) -> None:
     first, second = group("topk", 1, 100.0), group("relu", 1, 300.0)
-    report = Report([*first, *second], in_turn, clock=clock)
+    report = ProgressReport([*first, *second], in_turn, clock=clock)
     report.begins(first)
     clock.now += 200.0
     report.ended(first)
@@ -81,7 +81,7 @@ def test_the_estimate_keeps_to_the_pace_so_far(clock: Clock, said: pytest.LogCap
 
 def test_what_other_processes_compute_is_named_too(clock: Clock, said: pytest.LogCaptureFixture) -> None:
     groups = [group("topk", 2, 120.0), group("relu", 1, 200.0), group("jumprelu", 1, 300.0)]
-    report = Report([cell for cells in groups for cell in cells], at_the_same_time, clock=clock)
+    report = ProgressReport([cell for cells in groups for cell in cells], at_the_same_time, clock=clock)
     report.begins(groups[0])
     clock.now += 30.0
     report.begins(groups[1])
@@ -97,7 +97,7 @@ def test_what_has_nothing_left_to_run_next_to_is_told_whole(
     clock: Clock, said: pytest.LogCaptureFixture
 ) -> None:
     only = group("topk", 2, 600.0)
-    report = Report(only, at_the_same_time, clock=clock)
+    report = ProgressReport(only, at_the_same_time, clock=clock)
     report.begins(only)
     assert said.messages == ["topk seed 0 and 1 with it: about 20 min; 20 min left in all"]
 
@@ -106,7 +106,7 @@ def test_a_log_that_spoke_within_the_minute_is_left_alone(
     clock: Clock, said: pytest.LogCaptureFixture
 ) -> None:
     cells = [group(name, 1, 10.0) for name in ("a", "b", "c")]
-    report = Report([cell for one in cells for cell in one], in_turn, clock=clock)
+    report = ProgressReport([cell for one in cells for cell in one], in_turn, clock=clock)
     for one in cells:
         report.begins(one)
         clock.now += 50.0
@@ -119,7 +119,7 @@ def test_a_log_that_spoke_within_the_minute_is_left_alone(
 
 def test_nothing_is_written_across_a_bar_on_a_terminal(clock: Clock, said: pytest.LogCaptureFixture) -> None:
     cells = group("topk", 1, 600.0)
-    report = Report(cells, in_turn, clock=clock)
+    report = ProgressReport(cells, in_turn, clock=clock)
     report.begins(cells)
     with track(description="training", total=10, stream=Terminal()):
         clock.now += 100.0

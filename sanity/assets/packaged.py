@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict
 from sanity.engine.yamlfile import parse_yaml, validated
 
 
-class Packaged(BaseModel):
+class PackagedFile(BaseModel):
     """What such a file holds: the fields of a subclass, and no others."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-Form = TypeVar("Form", bound=Packaged)
+Form = TypeVar("Form", bound=PackagedFile)
 
 
 def packaged(file: str, form: type[Form]) -> Form:

@@ -5,11 +5,11 @@ The pins are data, in `pins.yaml`, which also says how to move one.
 
 from __future__ import annotations
 
-from sanity.assets.packaged import Packaged, packaged
+from sanity.assets.packaged import PackagedFile, packaged
 from sanity.assets.records import Asset, HubAsset, WheelAsset
 
 
-class _Pins(Packaged):
+class _Pins(PackagedFile):
     from_wheels: tuple[WheelAsset, ...]
     from_the_hub: tuple[HubAsset, ...]
 

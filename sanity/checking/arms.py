@@ -23,10 +23,10 @@ from sanity.models import (
     JumpReLU,
     initial_directions,
 )
-from sanity.sources import Opened
+from sanity.sources import OpenedSource
 
 
-class NotTrained(Constraint, family="arm that is not trained"):
+class NoTraining(Constraint, family="arm that is not trained"):
     """Nothing learns; profiles, whose arms are trained, do not know these names."""
 
     @property
@@ -36,7 +36,7 @@ class NotTrained(Constraint, family="arm that is not trained"):
 
 
 @dataclass(frozen=True)
-class Given(NotTrained):
+class Given(NoTraining):
     """The SAE was trained elsewhere."""
 
     name: ClassVar[str] = "given"
@@ -51,13 +51,13 @@ class GivenObject(Given):
     name: ClassVar[str] = "given_object"
 
 
-class Null(NotTrained):
+class Null(NoTraining):
     """A dictionary that is wrong on purpose, made from the given one without training."""
 
     latents_too: ClassVar[bool] = False
     """Whether its latents differ from those of the given SAE, and not its decoder alone."""
 
-    def made(self, given: Any, opened: Opened, seed: int) -> Autoencoder:
+    def made(self, given: Any, opened: OpenedSource, seed: int) -> Autoencoder:
         """The dictionary of a seed; `given` may be any object where `latents_too`."""
         raise BadInputError(f"{type(self).__name__} does not say what it is made of: define made")
 
@@ -69,7 +69,7 @@ class PermutedDecoder(Null):
     name: ClassVar[str] = "permuted_decoder"
 
     @override
-    def made(self, given: Any, opened: Opened, seed: int) -> Autoencoder:
+    def made(self, given: Any, opened: OpenedSource, seed: int) -> Autoencoder:
         return permuted_decoder(given, seed=seed)
 
 
@@ -80,7 +80,7 @@ class RotatedDecoder(Null):
     name: ClassVar[str] = "rotated_decoder"
 
     @override
-    def made(self, given: Any, opened: Opened, seed: int) -> Autoencoder:
+    def made(self, given: Any, opened: OpenedSource, seed: int) -> Autoencoder:
         lengths = torch.linalg.vector_norm(given.W_dec, dim=1, keepdim=True)
         turned = rotated_decoder(given, seed=seed)
         return dataclasses.replace(turned, W_dec=turned.W_dec * lengths)
@@ -95,7 +95,7 @@ class RandomLatents(Null):
     latents_too: ClassVar[bool] = True
 
     @override
-    def made(self, given: Any, opened: Opened, seed: int) -> Autoencoder:
+    def made(self, given: Any, opened: OpenedSource, seed: int) -> Autoencoder:
         d_sae, d_in = given.W_dec.shape
         arm = Arm(JumpReLU(1.0), d_sae, init=Cov(), seed=seed)
         directions = initial_directions(arm, d_in, opened.stream.covariance)

@@ -23,9 +23,9 @@ from sanity.checking.request import (
     BASELINES,
     OF_TRANSCODERS,
     CheckedArm,
+    CheckSize,
     Recipe,
     Request,
-    Size,
     asked_arms,
     budget_of,
     measured_pace,
@@ -99,7 +99,7 @@ class Check:
         return measured_pace()
 
     @cached_property
-    def size(self) -> Size:
+    def size(self) -> CheckSize:
         """The largest size that fits into the minutes that there are; what is computed already is free."""
         for size in self.request.sizes:
             if self.request.minutes is None or self._cost_of(size).seconds <= 60 * self.request.minutes:
@@ -111,10 +111,10 @@ class Check:
         )  # fmt: skip
         return smallest
 
-    def _cost_of(self, size: Size) -> Cost:
+    def _cost_of(self, size: CheckSize) -> Cost:
         return total_cost(missing(self._cells(size, _GUESSED_L0), self.store))
 
-    def _source(self, size: Size) -> Hook:
+    def _source(self, size: CheckSize) -> Hook:
         assert self.model is not None
         assert self.hook is not None
         return source_of(self.model, self.hook, self.request.text, tokens=size.tokens, held_out=size.held_out)
@@ -124,7 +124,7 @@ class Check:
         """Where activations come from."""
         return self._source(self.size)
 
-    def _fits(self, size: Size) -> list[Cell]:
+    def _fits(self, size: CheckSize) -> list[Cell]:
         source = self._source(size)
         return [
             fit_cell(
@@ -139,7 +139,7 @@ class Check:
         """Of each given SAE: its scale, its L0, and how well it reconstructs."""
         return self._fits(self.size)
 
-    def _arms(self, size: Size, l0: float) -> list[CheckedArm]:
+    def _arms(self, size: CheckSize, l0: float) -> list[CheckedArm]:
         first = self.givens[0]
         recipe = Recipe(
             first.recipe_at(l0),
@@ -154,17 +154,17 @@ class Check:
         fits = self._fits(size)
         return list(asked_arms(recipe, fits, self.baselines, evals, self.request.seeds, can_be_kept=kept))
 
-    def _plan(self, size: Size, l0: float) -> Plan:
+    def _plan(self, size: CheckSize, l0: float) -> Plan:
         asked = [arm.asked for arm in self._arms(size, l0)]
         return plan_runs(asked, self._evals(size), grid=GRID, pace=self.pace)
 
-    def _evals(self, size: Size) -> dict[str, Eval]:
+    def _evals(self, size: CheckSize) -> dict[str, Eval]:
         """What is asked; of a transcoder also what it explains beyond an affine map."""
         evals = self.request.eval_fields(size)
         more = BeyondAffine(samples=size.tokens) if self.givens[0].is_transcoder else None
         return evals if more is None else {**evals, more.name: more}
 
-    def _cells(self, size: Size, l0: float) -> list[Cell]:
+    def _cells(self, size: CheckSize, l0: float) -> list[Cell]:
         return in_order([*self._fits(size), *self._plan(size, l0).cells])
 
     @property

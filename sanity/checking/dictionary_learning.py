@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sanity.checking.given import GivenSAE, Parts, given, no_crosscoder, required
+from sanity.checking.given import GivenSAE, SAEParts, given, no_crosscoder, required
 from sanity.checking.saelens import gated, top_k
 from sanity.errors import BadInputError
 from sanity.models import Architecture, BatchTopK, JumpReLU, Matryoshka, ReLU, TopK
@@ -49,7 +49,7 @@ def read(config: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str) ->
     )
 
 
-def _parts(kind: str, trainer: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str) -> Parts:
+def _parts(kind: str, trainer: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str) -> SAEParts:
     # `nn.Linear` keeps [out, in]; the newer classes keep plain parameters.
     W_enc = tensors["W_enc"] if "W_enc" in tensors else required(tensors, name, "encoder.weight").T
     W_dec = tensors["W_dec"] if "W_dec" in tensors else required(tensors, name, "decoder.weight").T
@@ -64,10 +64,10 @@ def _parts(kind: str, trainer: Mapping[str, Any], tensors: Mapping[str, Tensor],
         "W_enc": W_enc, "W_dec": W_dec, "b_enc": b_enc, "b_dec": b_dec, "subtracts": subtracts,
     }  # fmt: skip
     if kind == "AutoEncoderTopK":
-        return Parts(**parts, k=top_k(tensors.get("k", trainer.get("k")), name))
+        return SAEParts(**parts, k=top_k(tensors.get("k", trainer.get("k")), name))
     if kind in ("AutoEncoder", "AutoEncoderNew"):
-        return Parts(**parts)
-    return Parts(**parts, threshold=required(tensors, name, "threshold").to(b_enc).expand_as(b_enc))
+        return SAEParts(**parts)
+    return SAEParts(**parts, threshold=required(tensors, name, "threshold").to(b_enc).expand_as(b_enc))
 
 
 def _recipe(kind: str, tensors: Mapping[str, Tensor]) -> Architecture:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sanity.baselines import Untrained
 from sanity.checking.arms import Null
-from sanity.checking.given import GivenSAE, Scale
+from sanity.checking.given import GivenSAE, InputScale
 from sanity.engine.cells import Cell, Cost, Task, computes
 from sanity.engine.store import LocalStore, require
 from sanity.errors import SanityError
@@ -25,10 +25,10 @@ from sanity.evals.inputs import reconstructed
 from sanity.evals.reconstruction import firing_frequency
 from sanity.experiments.steps import ONLY_HERE, at_matched_l0
 from sanity.models import Arm, Autoencoder, Transcoder, load_sae, save_sae, train
-from sanity.sources import MLP, Opened, Pace, RunSpec, Source
+from sanity.sources import MLP, OpenedSource, Pace, RunSpec, Source
 from sanity.subject import MLPStream, MLPSubject, Normalisation
 
-SCALES: tuple[Scale, ...] = ("raw", "expected norm", "centred")
+SCALES: tuple[InputScale, ...] = ("raw", "expected norm", "centred")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Fitting:
     """A given SAE, and the source whose activations it is to take."""
 
     source: Source
-    scales: tuple[Scale, ...]
+    scales: tuple[InputScale, ...]
     recipe: Arm
     """What it is held against: an untrained arm of its kind, at its L0."""
     device: str
@@ -83,7 +83,7 @@ def fit_given(task: Task) -> None:
     raw = ONLY_HERE.get(key) or load_sae(task.inputs["given"].folder("sae")).to(device=config.device)
     subject = config.source.at.load(config.device) if isinstance(config.source, MLP) else None
     if isinstance(raw, Transcoder) and isinstance(subject, MLPSubject):
-        tried: dict[Scale, Any] = dict(transcoder_scales(raw, opened, subject))
+        tried: dict[InputScale, Any] = dict(transcoder_scales(raw, opened, subject))
     else:
         tried = {scale: _on(opened, raw, scale) for scale in SCALES}
     target = opened.sample if opened.sample_targets is None else opened.sample_targets
@@ -108,7 +108,7 @@ def fit_given(task: Task) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Rescaled:
+class RescaledSAE:
     """An object that takes x * gain + offset, as an SAE that takes x."""
 
     sae: Any
@@ -134,12 +134,12 @@ class Rescaled:
         return (x_hat - self.offset) / self.gain
 
 
-def _on(opened: Opened, sae: Any, scale: Scale) -> Any:
+def _on(opened: OpenedSource, sae: Any, scale: InputScale) -> Any:
     assert opened.kept is not None
     return rescaled(sae, scale, opened.kept.normalisation, opened.sample)
 
 
-def rescaled(sae: Any, scale: Scale, normal: Normalisation, sample: Float[Tensor, "n d_in"]) -> Any:
+def rescaled(sae: Any, scale: InputScale, normal: Normalisation, sample: Float[Tensor, "n d_in"]) -> Any:
     """The SAE for (x - centre) * factor, such as `sample`, where it takes x in a scale."""
     if scale == "centred":
         return sae
@@ -147,7 +147,7 @@ def rescaled(sae: Any, scale: Scale, normal: Normalisation, sample: Float[Tensor
     if not isinstance(sae, Autoencoder):
         norm = float((sample / factor + centre).norm(dim=1).mean())
         more = sae.W_dec.shape[1] ** 0.5 / norm if scale == "expected norm" else 1.0
-        return Rescaled(sae, more / factor, centre * more)
+        return RescaledSAE(sae, more / factor, centre * more)
     if scale == "expected norm":
         norm = float((sample / factor + centre).norm(dim=1).mean())
         sae = sae.fold_normalisation(torch.zeros_like(sae.b_dec), sae.d_in**0.5 / norm)
@@ -156,8 +156,8 @@ def rescaled(sae: Any, scale: Scale, normal: Normalisation, sample: Float[Tensor
 
 
 def transcoder_scales(
-    raw: Transcoder, opened: Opened, subject: MLPSubject
-) -> Iterator[tuple[Scale, Transcoder]]:
+    raw: Transcoder, opened: OpenedSource, subject: MLPSubject
+) -> Iterator[tuple[InputScale, Transcoder]]:
     """A transcoder in every scale of its input: as given, of raw activations, and before the gain."""
     stream = opened.stream
     assert isinstance(stream, MLPStream)
@@ -184,33 +184,34 @@ def transcoder_scales(
     yield "before the gain", scaled(moved)
 
 
-def _untrained(arm: Arm, opened: Opened, l0: int) -> Autoencoder:
+def _untrained(arm: Arm, opened: OpenedSource, l0: int) -> Autoencoder:
     architecture = arm.architecture.at_l0(min(l0, arm.d_sae))
     arm = dataclasses.replace(arm, architecture=architecture, constraint=Untrained())
     return at_matched_l0(train([arm], opened.stream, steps=0)[0].sae, opened.calibration, l0)
 
 
 @dataclass(frozen=True)
-class MakingNull:
+class NullSpec:
     """A null of a given SAE on a source."""
 
     null: Null
     seed: int
     source: Source
     device: str
+    known_as: ClassVar[str] = "MakingNull"
 
 
 @computes("null of given sae", version=1)
 def make_null(task: Task) -> None:
     """The null, as `sae`."""
-    config: MakingNull = task.config
+    config: NullSpec = task.config
     opened = config.source.open(task.inputs, batch_size=1024, seed=config.seed, device="cpu")
     fit = task.inputs["fit"]
     given = ONLY_HERE.get(fit.key) or load_sae(fit.folder("sae"))
     save_sae(config.null.made(given, opened, config.seed), task.folder / "sae")
 
 
-def stand_in(fit: Cell, given: GivenSAE, store: LocalStore, scale: Scale) -> None:
+def stand_in(fit: Cell, given: GivenSAE, store: LocalStore, scale: InputScale) -> None:
     """Let the cell of an object's fit stand for the object in this process, in the scale that was found."""
     config: Fitting = fit.config
     inputs = {name: require(cell, store) for name, cell in fit.inputs}
@@ -218,7 +219,9 @@ def stand_in(fit: Cell, given: GivenSAE, store: LocalStore, scale: Scale) -> Non
     ONLY_HERE[fit.key] = _on(opened, given.sae, scale)
 
 
-def fit_cell(given: Cell, weights: GivenSAE, source: Source, scales: tuple[Scale, ...], device: str) -> Cell:
+def fit_cell(
+    given: Cell, weights: GivenSAE, source: Source, scales: tuple[InputScale, ...], device: str
+) -> Cell:
     """The cell that fits a given SAE to a source."""
     arm = Arm(weights.recipe_at(1), weights.d_sae)
     seconds = 5.0 + 4 * 4096 * arm.d_sae * source.d_in * 1e-10
@@ -235,7 +238,7 @@ def null_cell(null: Null, run: RunSpec, fit: Cell) -> Cell:
     """The cell that makes a null of a given SAE."""
     source = run.source
     return make_null.cell(
-        MakingNull(null, run.arm.seed, source, run.device),
+        NullSpec(null, run.arm.seed, source, run.device),
         inputs={"fit": fit, **source.cells(run.device, Pace())},
         label=f"{source.where}: {null.label} seed {run.arm.seed}",
         stage="given",

@@ -20,7 +20,7 @@ from sanity.errors import BadInputError
 from sanity.models import Architecture, Autoencoder, JumpReLU, ReLU, TopK, Transcoder
 from sanity.models.validation import check_weights
 
-Scale = Literal["raw", "expected norm", "centred", "before the gain"]
+InputScale = Literal["raw", "expected norm", "centred", "before the gain"]
 """What an SAE takes: activations as they are; times sqrt(d_in) / E||x||; or less their mean, and times one
 factor, as the arms of this package do. A transcoder also: its MLP's input before the gain of the norm."""
 
@@ -28,7 +28,7 @@ _UNIT = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class SAEParts:
     """The tensors of an SAE as they were found, and how its library uses them.
 
     `autoencoder` checks their shapes (W_enc [d_in, d_sae], W_dec [d_sae, d_in]) and makes one form of all:
@@ -114,7 +114,7 @@ class GivenSAE:
     model: str | None = None
     hook: str | None = None
     notes: tuple[str, ...] = ()
-    scales: tuple[Scale, ...] = ("raw",)
+    scales: tuple[InputScale, ...] = ("raw",)
     """What it may take, where its configuration leaves that open: the one it explains most in is taken."""
     path: str = ""
     """Where it was found, as given; empty for an object."""
@@ -162,7 +162,7 @@ class GivenSAE:
 
 
 def given(
-    parts: Parts, recipe: Architecture | None, *, name: str, library: str, notes: list[str], **more: Any
+    parts: SAEParts, recipe: Architecture | None, *, name: str, library: str, notes: list[str], **more: Any
 ) -> GivenSAE:
     """A `GivenSAE` of these parts; without a recipe, what the parts look like."""
     sae, done = parts.autoencoder(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sanity.checking.fitting import rescaled
-from sanity.checking.given import GivenSAE, Scale
+from sanity.checking.given import GivenSAE, InputScale
 from sanity.engine.store import LocalStore, require
 from sanity.evals import explained_variance
 from sanity.evals.inputs import reconstructed
@@ -17,7 +17,7 @@ SEQUENCES = 4
 
 
 def hooks_that_fit(
-    given: GivenSAE, source: Hook, store: LocalStore, *, scale: Scale, above: float, device: str
+    given: GivenSAE, source: Hook, store: LocalStore, *, scale: InputScale, above: float, device: str
 ) -> dict[str, float]:
     """Hooks at which the SAE explains more than `above` of the variance, the best first, at most three."""
     inputs = {name: require(cell, store) for name, cell in source.cells(device, Pace()).items()}

@@ -11,12 +11,12 @@ import torch
 from sanity.baselines import SkipOnly, Trained
 from sanity.checking.arms import NULLS, Given, GivenObject
 from sanity.checking.fitting import null_cell
-from sanity.checking.given import Scale
+from sanity.checking.given import InputScale
 from sanity.engine.cells import Cell
 from sanity.engine.products import product
 from sanity.errors import BadInputError
 from sanity.evals.base import Eval
-from sanity.experiments.plans import Asked
+from sanity.experiments.plans import RunRequest
 from sanity.models import Architecture, Arm, Objective, Plain
 from sanity.models.objectives import AffineSkip
 from sanity.profiles import load, named_arm
@@ -38,7 +38,7 @@ LEARNING_RATE, BATCH, EPOCHS = 1e-3, 512, 2
 
 
 @dataclass(frozen=True)
-class Size:
+class CheckSize:
     """How much is read and trained on, and whose evals are taken."""
 
     tokens: int
@@ -49,10 +49,10 @@ class Size:
 
 
 SIZES = (
-    Size(163_840, 20_480, "quick"),
-    Size(81_920, 20_480, "quick"),
-    Size(40_960, 8_192, "smoke"),
-    Size(16_384, 4_096, "smoke"),
+    CheckSize(163_840, 20_480, "quick"),
+    CheckSize(81_920, 20_480, "quick"),
+    CheckSize(40_960, 8_192, "smoke"),
+    CheckSize(16_384, 4_096, "smoke"),
 )
 """From large to small; a limit on minutes takes the first that fits."""
 
@@ -70,7 +70,7 @@ class Request:
     minutes: float | None = None
     """At most about so long; a smaller check is made for it."""
     text: tuple[str, ...] = ("registry",)
-    scale: Scale | None = None
+    scale: InputScale | None = None
     """What the SAE takes, where that is known better than its configuration says."""
     device: str = "cpu"
 
@@ -98,14 +98,14 @@ class Request:
             )
 
     @property
-    def sizes(self) -> tuple[Size, ...]:
+    def sizes(self) -> tuple[CheckSize, ...]:
         """The sizes that may be taken."""
         if self.tokens is None:
             return SIZES if self.minutes is not None else SIZES[:1]
         like = next((size for size in SIZES if size.tokens <= self.tokens), SIZES[-1])
         return (replace(like, tokens=self.tokens),)
 
-    def eval_fields(self, size: Size) -> dict[str, Eval]:
+    def eval_fields(self, size: CheckSize) -> dict[str, Eval]:
         """The evals, with the fields that the size gives them."""
         profile = load(size.profile, only=[])
         found = {name: profile.eval_named(name).in_environment() for name in self.evals}
@@ -141,7 +141,7 @@ class Recipe:
         return RunSpec(arm, source, self.budget, self.device)  # type: ignore[arg-type]
 
 
-def budget_of(size: Size) -> Budget:
+def budget_of(size: CheckSize) -> Budget:
     """How long arms train."""
     return Budget(max(1, round(EPOCHS * size.tokens / BATCH)), BATCH)
 
@@ -153,7 +153,7 @@ class CheckedArm:
     name: str
     kind: str
     """Arms of a kind differ about as much between seeds."""
-    asked: Asked
+    asked: RunRequest
 
 
 def asked_arms(
@@ -172,7 +172,7 @@ def asked_arms(
     """
     for seed in range(seeds if len(fits) == 1 else len(fits)):
         arm = Given() if can_be_kept else GivenObject()
-        asked = Asked(recipe.run(seed, constraint=arm), made=fits[seed % len(fits)])
+        asked = RunRequest(recipe.run(seed, constraint=arm), made=fits[seed % len(fits)])
         yield CheckedArm(Given().label, "given", asked)
     for name in baselines:
         for seed in range(len(fits) if name in NULLS and len(fits) > 1 else seeds):
@@ -183,25 +183,27 @@ def _null(name: str, recipe: Recipe, fit: Cell, evals: Sequence[str], seed: int)
     source = recipe.source
     if name == "noise":
         run = recipe.run(seed, source=Noise(source))
-        return CheckedArm("trained on noise of its covariance", "trained", Asked(run, scored_on=source))
+        return CheckedArm("trained on noise of its covariance", "trained", RunRequest(run, scored_on=source))
     if name in OF_TRANSCODERS:
         return _null_of_transcoder(name, recipe, evals, seed)
     if name == "random_model":
         other = replace(source, at=replace(source.at, random_weights=True))
-        return CheckedArm("trained on a random model", "random model", Asked(recipe.run(seed, source=other)))
+        return CheckedArm(
+            "trained on a random model", "random model", RunRequest(recipe.run(seed, source=other))
+        )
     if name in NULLS:
         null = NULLS[name]
         run = recipe.run(seed, constraint=null)
         chosen = [one for one in evals if null.latents_too or one not in READ_LATENTS_ALONE]
         kind = "untrained" if null.latents_too else WRONG_DECODER
-        return CheckedArm(null.label, kind, Asked(run, made=null_cell(null, run, fit), evals=chosen))
+        return CheckedArm(null.label, kind, RunRequest(run, made=null_cell(null, run, fit), evals=chosen))
     constraint, init = named_arm(name)
     words = constraint.label if init.name == "iso" else f"{constraint.label} ({init.label})"
     if constraint == Trained():
         words, kind = f"{words} for as long as the nulls", ORDINARY
     else:
         kind = "trained" if constraint.learns else "untrained"
-    return CheckedArm(words, kind, Asked(recipe.run(seed, constraint=constraint, init=init)))
+    return CheckedArm(words, kind, RunRequest(recipe.run(seed, constraint=constraint, init=init)))
 
 
 def _null_of_transcoder(name: str, recipe: Recipe, evals: Sequence[str], seed: int) -> CheckedArm:
@@ -210,13 +212,15 @@ def _null_of_transcoder(name: str, recipe: Recipe, evals: Sequence[str], seed: i
         raise BadInputError(f"{name} is a baseline of transcoders, and an SAE was given")
     if name == "skip_only":
         run = recipe.run(seed, constraint=SkipOnly(), objective=AffineSkip())
-        return CheckedArm("an affine map without latents", "trained", Asked(run, evals=_that_decode(evals)))
+        return CheckedArm(
+            "an affine map without latents", "trained", RunRequest(run, evals=_that_decode(evals))
+        )
     if name == "other_tokens":
         run = recipe.run(seed, source=replace(source, outputs="shuffled"))
-        return CheckedArm("trained on outputs of other tokens", "trained", Asked(run, scored_on=source))
+        return CheckedArm("trained on outputs of other tokens", "trained", RunRequest(run, scored_on=source))
     run = recipe.run(seed, source=replace(source, outputs="random"))
     decoding = [one for one in _that_decode(evals) if one != "loss"]
-    return CheckedArm("trained on the MLP with drawn weights", "random MLP", Asked(run, evals=decoding))
+    return CheckedArm("trained on the MLP with drawn weights", "random MLP", RunRequest(run, evals=decoding))
 
 
 def _that_decode(evals: Sequence[str]) -> list[str]:

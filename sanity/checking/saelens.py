@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sanity.checking.given import GivenSAE, Parts, Scale, given, no_crosscoder, required
+from sanity.checking.given import GivenSAE, InputScale, SAEParts, given, no_crosscoder, required
 from sanity.errors import BadInputError
 from sanity.models import Architecture, BatchTopK, JumpReLU, Matryoshka, ReLU, TopK
 
@@ -69,7 +69,7 @@ def _architecture(config: Mapping[str, Any], about: Mapping[str, Any], name: str
     return kind
 
 
-def mlp_hook(hook: Any, out: Any, name: str) -> tuple[str | None, tuple[Scale, ...]]:
+def mlp_hook(hook: Any, out: Any, name: str) -> tuple[str | None, tuple[InputScale, ...]]:
     """The MLP that a transcoder reads and writes, and in which scale it may read it.
 
     Refused where input and output are not those of one MLP: their latents would compute something else.
@@ -89,7 +89,7 @@ def mlp_hook(hook: Any, out: Any, name: str) -> tuple[str | None, tuple[Scale, .
     return f"blocks.{read[1]}.mlp.hook_in", ("before the gain", "raw") if "ln2" in read[2] else ("raw",)
 
 
-def _normalisation(config: Mapping[str, Any], name: str) -> tuple[list[str], tuple[Scale, ...]]:
+def _normalisation(config: Mapping[str, Any], name: str) -> tuple[list[str], tuple[InputScale, ...]]:
     """What the configuration says of the input's scale, in words, and in which it may be."""
     said = config.get("normalize_activations") or "none"
     if said in ("layer_norm", "constant_norm_rescale"):
@@ -108,7 +108,7 @@ def _normalisation(config: Mapping[str, Any], name: str) -> tuple[list[str], tup
 
 def _parts(
     kind: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str, notes: list[str]
-) -> Parts:
+) -> SAEParts:
     W_enc, W_dec, b_dec = (required(tensors, name, key) for key in ("W_enc", "W_dec", "b_dec"))
     factor = tensors.get("scaling_factor", tensors.get("finetuning_scaling_factor"))
     if factor is not None and not bool((factor == 1).all()):
@@ -128,20 +128,20 @@ def _parts(
     if kind in TRANSCODERS:
         skip = required(tensors, name, "W_skip").T if "skip" in kind else None
         threshold = required(tensors, name, "threshold") if "jumprelu" in kind else None
-        return Parts(**common, threshold=threshold, transcoder=True, W_skip=skip)
+        return SAEParts(**common, threshold=threshold, transcoder=True, W_skip=skip)
     if kind == "standard":
-        return Parts(**common)
+        return SAEParts(**common)
     if kind == "topk":
-        return Parts(**common, k=top_k(config.get("k", _old_k(config)), name), by_length=by_length)
+        return SAEParts(**common, k=top_k(config.get("k", _old_k(config)), name), by_length=by_length)
     if kind == "jumprelu":
         threshold = tensors["log_threshold"].exp() if "log_threshold" in tensors else None
-        return Parts(
+        return SAEParts(
             **common, threshold=required(tensors, name, "threshold") if threshold is None else threshold
         )
     # Kept as it trains: SAELens makes a JumpReLU of it for inference, with one threshold for all latents.
     threshold = required(tensors, name, "topk_threshold", "threshold").to(common["b_enc"])
     notes.append(f"a training checkpoint of a {kind} SAE: read as the JumpReLU that it is at inference")
-    return Parts(**common, threshold=threshold.expand_as(common["b_enc"]), by_length=by_length)
+    return SAEParts(**common, threshold=threshold.expand_as(common["b_enc"]), by_length=by_length)
 
 
 def gated(
@@ -153,14 +153,14 @@ def gated(
     b_mag: Tensor,
     r_mag: Tensor,
     subtracts: bool = True,
-) -> Parts:
+) -> SAEParts:
     """A gated SAE as a JumpReLU, exactly.
 
     Gate and magnitude read one product p = x W_enc: z = e^r p + b_mag where that is positive and p > -b_gate.
     In terms of the magnitude the gate is open above b_mag - e^r b_gate.
     """
     factor = r_mag.double().exp()
-    return Parts(
+    return SAEParts(
         W_enc=W_enc.double() * factor,
         W_dec=W_dec,
         b_enc=b_mag,

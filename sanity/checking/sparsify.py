@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sanity.checking.given import GivenSAE, Parts, given, required
+from sanity.checking.given import GivenSAE, SAEParts, given, required
 from sanity.checking.saelens import top_k
 from sanity.errors import BadInputError
 
@@ -28,7 +28,7 @@ def read(
             f"{name} has the activation {activation!r}; supported is topk. Anything else with encode, decode "
             "and W_dec can be given as an object: sanity.check(sae, ...)"
         )
-    parts = Parts(
+    parts = SAEParts(
         W_enc=required(tensors, name, "encoder.weight").T,
         W_dec=required(tensors, name, "W_dec"),
         b_enc=required(tensors, name, "encoder.bias"),

@@ -1,9 +1,9 @@
 """The ledger: what the paper said, what we expect, what we found, and how sure we are."""
 
 from sanity.claims.budget import flat_metrics, rises, trajectory
-from sanity.claims.choosing import Chosen, chosen
-from sanity.claims.comparing import Paired, comparisons
-from sanity.claims.evaluation import Result, evaluate, evaluate_all, evaluate_with
+from sanity.claims.choosing import ScoreChoice, chosen
+from sanity.claims.comparing import PairedComparison, comparisons
+from sanity.claims.evaluation import Finding, evaluate, evaluate_all, evaluate_with
 from sanity.claims.factors import along, leads, paired_levels
 from sanity.claims.fragility import flips_at
 from sanity.claims.gates import (
@@ -14,7 +14,7 @@ from sanity.claims.gates import (
     gate_table,
     worst_state,
 )
-from sanity.claims.importing import Imported, choices_of, with_imported, with_references
+from sanity.claims.importing import ImportedRun, choices_of, with_imported, with_references
 from sanity.claims.ledger import Claim, Ledger, book_folder, ledger_of, read_ledger
 from sanity.claims.margins import MARGINS, best_of_table, margin_sweep, power_table, sensitivity_table
 from sanity.claims.papernumbers import on_printed_numbers, printed_gaps, printed_score
@@ -30,14 +30,14 @@ __all__ = [
     "MARGINS",
     "RUN_COLUMNS",
     "SCORE_COLUMNS",
-    "Chosen",
     "Claim",
     "Experiment",
-    "Imported",
+    "Finding",
+    "ImportedRun",
     "Ledger",
-    "Paired",
+    "PairedComparison",
     "Primary",
-    "Result",
+    "ScoreChoice",
     "Shares",
     "along",
     "best_of_table",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from sanity.claims.choosing import Chosen
+from sanity.claims.choosing import ScoreChoice
 from sanity.claims.schema import ArmOf, BestOfSeveral, Comparison
 from sanity.claims.selection import NoRowsError
 from sanity.errors import BadInputError
@@ -22,7 +22,7 @@ RECONSTRUCTION = (READ, "ce_recovered", "kl_recovered")
 """Metrics whose verdicts say how the lead in explained variance moved over the last doubling of samples."""
 
 
-def rising_lead(claim: Comparison | BestOfSeveral, against: ArmOf, choice: Chosen) -> str:
+def rising_lead(claim: Comparison | BestOfSeveral, against: ArmOf, choice: ScoreChoice) -> str:
     """What to say where the lead grew between half of the samples and their end, on the same curves.
 
     Empty where it did not (the 90 % interval of its growth over seeds holds 0), or where no curve was read.
@@ -45,7 +45,9 @@ def rising_lead(claim: Comparison | BestOfSeveral, against: ArmOf, choice: Chose
     )
 
 
-def _lead(claim: Comparison | BestOfSeveral, against: ArmOf, at: float, choice: Chosen) -> pd.Series | None:
+def _lead(
+    claim: Comparison | BestOfSeveral, against: ArmOf, at: float, choice: ScoreChoice
+) -> pd.Series | None:
     """Judged minus other arm in explained variance after a share of the samples, seed by seed."""
     experiments = choice.ledger.experiments
     here = experiments.get(str(claim.scope.experiment))

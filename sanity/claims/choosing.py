@@ -38,7 +38,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ScoreChoice:
     """The scores and what decides which of them a claim reads."""
 
     scores: pd.DataFrame
@@ -146,8 +146,8 @@ def chosen(
     failed_gates: Mapping[str, str] | None = None,
     on_shared_seeds: bool = False,
     flat: Mapping[str, str] | None = None,
-) -> Chosen:
+) -> ScoreChoice:
     """`scores`, checked, and what decides which of them are read."""
-    return Chosen(
+    return ScoreChoice(
         check_scores(scores), ledger, primary or {}, failed_gates or {}, on_shared_seeds, flat or {}
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from sanity.baselines import SoftFrozenDecoder
-from sanity.claims.choosing import Chosen, Span
+from sanity.claims.choosing import ScoreChoice, Span
 from sanity.claims.schema import AllMetrics, ArmOf, BestOfSeveral, Comparison
 from sanity.claims.selection import NoRowsError
 from sanity.claims.sensitivity import LeadOverControl, if_sensitive, leads_over_controls
@@ -18,7 +18,7 @@ from sanity.stats import Verdict, paired_differences, verdict, verdict_best_of
 
 
 @dataclass(frozen=True)
-class Paired:
+class PairedComparison:
     """The judged arm against one other, or against the best of several, on one metric.
 
     Attributes
@@ -100,7 +100,9 @@ class Paired:
         )
 
 
-def paired(claim: Comparison | BestOfSeveral | AllMetrics, metric: str, chosen: Chosen) -> Paired:
+def paired(
+    claim: Comparison | BestOfSeveral | AllMetrics, metric: str, chosen: ScoreChoice
+) -> PairedComparison:
     """The claim's comparison on `metric`; raises `NoRowsError` where scores are missing."""
     others = claim.against if isinstance(claim, BestOfSeveral) else (claim.against,)
     judged = chosen.judged(claim, claim.judged, metric)
@@ -112,7 +114,7 @@ def paired(claim: Comparison | BestOfSeveral | AllMetrics, metric: str, chosen: 
         judged, against = judged[shared], {label: one[shared] for label, one in against.items()}
     what = f"claim {claim.id!r}, {metric}: the scores"
     differences = {label: paired_differences(judged, one, what=what) for label, one in against.items()}
-    return Paired(
+    return PairedComparison(
         claim,
         metric,
         pd.DataFrame(differences),
@@ -127,7 +129,7 @@ def paired(claim: Comparison | BestOfSeveral | AllMetrics, metric: str, chosen: 
     )
 
 
-def cone_note(claim: Comparison | BestOfSeveral, chosen: Chosen) -> str:
+def cone_note(claim: Comparison | BestOfSeveral, chosen: ScoreChoice) -> str:
     """What to say where the trained arm itself stays inside the cones of the soft-frozen one: nothing binds.
 
     Then the two arms are nearly one, and their sameness says nothing about random directions.
@@ -146,7 +148,7 @@ def cone_note(claim: Comparison | BestOfSeveral, chosen: Chosen) -> str:
     return f"hardly constrained: trained directions keep a cosine of {cosine:.2f} to their start"
 
 
-def comparisons(choices: Mapping[str, Chosen], judged_by: Mapping[str, str]) -> list[Paired]:
+def comparisons(choices: Mapping[str, ScoreChoice], judged_by: Mapping[str, str]) -> list[PairedComparison]:
     """Every comparison of the ledger, on one metric each, that the scores can speak to.
 
     Parameters

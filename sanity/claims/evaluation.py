@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from sanity.claims.budget import rising_lead
-from sanity.claims.choosing import Chosen, chosen
-from sanity.claims.comparing import Paired, cone_note, paired
+from sanity.claims.choosing import ScoreChoice, chosen
+from sanity.claims.comparing import PairedComparison, cone_note, paired
 from sanity.claims.fragility import flips_at
 from sanity.claims.ledger import Claim, Ledger
 from sanity.claims.schema import AllMetrics, Value, is_blind
@@ -34,7 +34,7 @@ ANOTHER_SCALE = "another scale"
 
 
 @dataclass(frozen=True)
-class Result:
+class Finding:
     """What was found about a claim.
 
     Attributes
@@ -118,7 +118,7 @@ def evaluate_all(
     primary: Primary | None = None,
     failed_gates: Mapping[str, str] | None = None,
     on_shared_seeds: bool = False,
-) -> list[Result]:
+) -> list[Finding]:
     """A result for every claim of the ledger, in its order.
 
     Scores that cannot be judged (unpaired seeds, two rows for one cell, NaN) leave their own claim open
@@ -131,14 +131,14 @@ def evaluate_all(
     )
 
 
-def evaluate_with(choice: Chosen) -> list[Result]:
+def evaluate_with(choice: ScoreChoice) -> list[Finding]:
     """The same with scores that are checked."""
     results = []
     for claim in choice.ledger.claims:
         try:
             results.append(_evaluated(claim, choice))
         except BadInputError as error:
-            results.append(Result(claim, open_verdict("refused", str(error))))
+            results.append(Finding(claim, open_verdict("refused", str(error))))
     return results
 
 
@@ -149,7 +149,7 @@ def evaluate(
     *,
     primary: Primary | None = None,
     failed_gates: Mapping[str, str] | None = None,
-) -> Result:
+) -> Finding:
     """Judge one claim.
 
     Parameters
@@ -169,12 +169,12 @@ def evaluate(
     return _evaluated(claim, chosen(scores, ledger, primary=primary, failed_gates=failed_gates))
 
 
-def _evaluated(claim: Claim, choice: Chosen) -> Result:
+def _evaluated(claim: Claim, choice: ScoreChoice) -> Finding:
     """The claim's result, open where scores are missing or are of another scale than it is about."""
     try:
         result = _judged(claim, choice)
     except NoRowsError as error:
-        return Result(claim, open_verdict("no result", str(error)))
+        return Finding(claim, open_verdict("no result", str(error)))
     elsewhere, found = choice.elsewhere(claim), result.verdict
     if elsewhere and (isinstance(claim, Value) or claim.only_at_scale) and found.verdict != "open":
         words = f"{elsewhere}: the claim is about that scale, so nothing is concluded from it"
@@ -183,19 +183,19 @@ def _evaluated(claim: Claim, choice: Chosen) -> Result:
     return replace(result, verdict=found, elsewhere=elsewhere, flips_at=flips)
 
 
-def _judged(claim: Claim, choice: Chosen) -> Result:
+def _judged(claim: Claim, choice: ScoreChoice) -> Finding:
     """The claim's result, whatever the scale at which it was measured."""
     if isinstance(claim, Value):
-        return Result(claim, _value(claim, choice))
+        return Finding(claim, _value(claim, choice))
     if isinstance(claim, AllMetrics):
         verdict_at = _all_metrics(claim, choice)
         declared = claim.margin.fraction
-        return Result(claim, verdict_at(declared), flips_at=flips_at(verdict_at, declared))
+        return Finding(claim, verdict_at(declared), flips_at=flips_at(verdict_at, declared))
     one = paired(claim, claim.metric, choice)
     found, other, alike = one.verdict(), one.nearest_arm, {"equivalent", *WITHOUT_TRAINING}
     found = _noted(found, cone_note(claim, choice) if found.verdict in alike else "")
     found = _noted(found, rising_lead(claim, other, choice))
-    return Result(
+    return Finding(
         claim,
         found,
         means=(one.judged_mean, one.against_mean),
@@ -219,16 +219,18 @@ def _noted(found: Verdict, note: str) -> Verdict:
     return replace(found, qualifier=qualifier, words=f"{found.words}; {note}")
 
 
-def _all_metrics(claim: AllMetrics, choice: Chosen) -> Callable[[float], Verdict]:
+def _all_metrics(claim: AllMetrics, choice: ScoreChoice) -> Callable[[float], Verdict]:
     """The joint verdict at a margin."""
-    found: dict[str, Paired | Verdict] = {}  # by the metric's label, which the verdict's words repeat
+    found: dict[
+        str, PairedComparison | Verdict
+    ] = {}  # by the metric's label, which the verdict's words repeat
     for metric in claim.metrics:
         label = choice.ledger.metrics[metric].label
         try:
             found[label] = paired(claim, metric, choice)
         except NoRowsError as error:
             found[label] = open_verdict("no result", str(error))
-    ranges = {label: one.span.for_margin for label, one in found.items() if isinstance(one, Paired)}
+    ranges = {label: one.span.for_margin for label, one in found.items() if isinstance(one, PairedComparison)}
 
     def verdict_at(fraction: float) -> Verdict:
         parts = {
@@ -239,7 +241,7 @@ def _all_metrics(claim: AllMetrics, choice: Chosen) -> Callable[[float], Verdict
     return verdict_at
 
 
-def _value(claim: Value, choice: Chosen) -> Verdict:
+def _value(claim: Value, choice: ScoreChoice) -> Verdict:
     values = choice.judged(claim, claim.judged, claim.metric)
     low = -math.inf if claim.expected.low is None else claim.expected.low
     high = math.inf if claim.expected.high is None else claim.expected.high

@@ -18,15 +18,15 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from sanity.claims.budget import flat_metrics, trajectory
-from sanity.claims.choosing import Chosen, chosen
-from sanity.claims.evaluation import Result, evaluate_with
+from sanity.claims.choosing import ScoreChoice, chosen
+from sanity.claims.evaluation import Finding, evaluate_with
 from sanity.claims.gates import failed_metrics
 from sanity.claims.ledger import Ledger
 from sanity.claims.selection import Primary
 
 
 @dataclass(frozen=True, eq=False)
-class Imported:
+class ImportedRun:
     """A run's scores and gates, and where they come from."""
 
     name: str
@@ -36,7 +36,7 @@ class Imported:
     gates: pd.DataFrame
     primary: Primary
 
-    def choice(self, ledger: Ledger) -> Chosen:
+    def choice(self, ledger: Ledger) -> ScoreChoice:
         """The run's scores, as they judge a ledger's claims."""
         return chosen(
             self.scores,
@@ -47,7 +47,7 @@ class Imported:
         )
 
 
-def with_imported(own: Sequence[Result], ledger: Ledger, imported: Sequence[Imported]) -> list[Result]:
+def with_imported(own: Sequence[Finding], ledger: Ledger, imported: Sequence[ImportedRun]) -> list[Finding]:
     """The results, each replaced by that of the first imported run that can judge its claim as made."""
     results = list(own)
     for run in imported:
@@ -64,8 +64,8 @@ def choices_of(
     gates: pd.DataFrame,
     ledger: Ledger,
     primary: Primary,
-    imported: Sequence[Imported],
-) -> dict[str, Chosen]:
+    imported: Sequence[ImportedRun],
+) -> dict[str, ScoreChoice]:
     """The reader's own scores as they judge claims, by "", and those of imported runs, by their names.
 
     Among the own ones, a metric that does not rise along training decides nothing.
@@ -81,7 +81,7 @@ _OF_ONE_SIZE = ("metric", "seed", "architecture", "learning_rate", "l0_target", 
 """What a control shares with the trained arm that it is held against."""
 
 
-def with_references(scores: pd.DataFrame, ledger: Ledger, imported: Sequence[Imported]) -> pd.DataFrame:
+def with_references(scores: pd.DataFrame, ledger: Ledger, imported: Sequence[ImportedRun]) -> pd.DataFrame:
     """The scores with what judges nothing and was run elsewhere; its rows name the run in `imported`.
 
     That is pilot seeds of the experiments that have none among the scores, and controls that were not run,
@@ -110,9 +110,9 @@ def _controls(scores: pd.DataFrame, there: pd.DataFrame, ledger: Ledger) -> pd.D
     return rows[fits]
 
 
-def _needed(own: Result) -> bool:
+def _needed(own: Finding) -> bool:
     return own.imported == "" and (own.verdict.verdict == "open" or bool(own.elsewhere))
 
 
-def _fits(other: Result) -> bool:
+def _fits(other: Finding) -> bool:
     return other.verdict.verdict != "open" and not other.elsewhere

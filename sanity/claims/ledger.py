@@ -17,7 +17,7 @@ from sanity.claims.schema import (
     Comparison,
     Control,
     Experiment,
-    Parts,
+    LedgerFile,
     Scale,
     Value,
     metrics_of,
@@ -77,7 +77,7 @@ def read_ledger(path: Path | str | None = None) -> Ledger:
     if not file.exists():
         raise BadInputError(f"there is no ledger at {file}: run in the project's folder or give its path")
     content = read_yaml(file)
-    validated(Parts, content, str(file))
+    validated(LedgerFile, content, str(file))
     return ledger_of(content, str(file))
 
 

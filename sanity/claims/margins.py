@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sanity.claims.comparing import Paired
+from sanity.claims.comparing import PairedComparison
 from sanity.claims.sensitivity import BAR, CONFIDENCE
 from sanity.stats import (
     best_of,
@@ -24,7 +24,7 @@ from sanity.stats import (
 MARGINS = sorted({*np.geomspace(0.005, 0.45, 60).tolist(), 0.05, 0.1})
 
 
-def margin_sweep(compared: Iterable[Paired], margins: Iterable[float] = MARGINS) -> pd.DataFrame:
+def margin_sweep(compared: Iterable[PairedComparison], margins: Iterable[float] = MARGINS) -> pd.DataFrame:
     """The verdict on every comparison at every margin: one row each.
 
     Columns: `claim`, `metric`, `margin` (a fraction of the metric's range), `verdict`, `p_equivalence`,
@@ -53,7 +53,7 @@ def margin_sweep(compared: Iterable[Paired], margins: Iterable[float] = MARGINS)
     return pd.DataFrame(rows)
 
 
-def sensitivity_table(compared: Iterable[Paired]) -> pd.DataFrame:
+def sensitivity_table(compared: Iterable[PairedComparison]) -> pd.DataFrame:
     """Whether metrics see what training adds: a row for every metric, setting and control.
 
     Columns: `metric`, `experiment`, `architecture`, `control`, `seeds`, `lead` of the trained arm with its
@@ -87,7 +87,7 @@ def sensitivity_table(compared: Iterable[Paired]) -> pd.DataFrame:
     return largest.sort_index().reset_index(drop=True)
 
 
-def power_table(compared: Iterable[Paired], *, power: float = 0.8) -> pd.DataFrame:
+def power_table(compared: Iterable[PairedComparison], *, power: float = 0.8) -> pd.DataFrame:
     """What the seeds that there are can show, and how many a claim's margin needs; in fractions of the range.
 
     `sd` is that of the paired differences (to the nearest arm, where there are several), `sd_high` its
@@ -126,7 +126,7 @@ def power_table(compared: Iterable[Paired], *, power: float = 0.8) -> pd.DataFra
     return pd.DataFrame(rows, columns=[*columns.split(), "seeds_needed", "seeds_needed_high"])
 
 
-def best_of_table(compared: Iterable[Paired]) -> pd.DataFrame:
+def best_of_table(compared: Iterable[PairedComparison]) -> pd.DataFrame:
     """Comparisons with the best of several baselines: as if it had been named in advance, and corrected.
 
     Columns: `claim`, `metric`, `baselines` (how many), `best`, `seeds`, `gap` (judged minus best), its

@@ -8,19 +8,19 @@ from typing import Any
 
 import pandas as pd
 
-from sanity.claims.evaluation import Result
+from sanity.claims.evaluation import Finding
 from sanity.claims.gates import gate_state
-from sanity.claims.importing import Imported
+from sanity.claims.importing import ImportedRun
 from sanity.claims.ledger import Ledger
 from sanity.claims.schema import ANY_SCALE, Value, is_blind, metrics_of
 
 
 def result_rows(
-    results: Sequence[Result],
+    results: Sequence[Finding],
     *,
     profile: str,
     gates: pd.DataFrame,
-    imported: Sequence[Imported] = (),
+    imported: Sequence[ImportedRun] = (),
 ) -> list[dict[str, Any]]:
     """Every claim as JSON data: `id`, `verdict`, `value`, `interval`, its metrics' `gate`, and more.
 
@@ -38,12 +38,12 @@ def result_rows(
 
 
 def claims_table(
-    results: Sequence[Result],
+    results: Sequence[Finding],
     *,
     profile: str = "",
     gates: pd.DataFrame | None = None,
     printed: Mapping[str, str] | None = None,
-    imported: Sequence[Imported] = (),
+    imported: Sequence[ImportedRun] = (),
 ) -> pd.DataFrame:
     """The front page's table: one row per claim, in words.
 
@@ -127,7 +127,7 @@ def ledger_metrics(ledger: Ledger) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _number(result: Result) -> str:
+def _number(result: Finding) -> str:
     found = result.verdict
     if found.value is None:
         return ""
@@ -142,7 +142,7 @@ def _number(result: Result) -> str:
     return f"{other_name} {against:.3f}, {judged_name} {judged:.3f}: difference {number}"
 
 
-def _place(result: Result, profile: str) -> str:
+def _place(result: Finding, profile: str) -> str:
     if result.verdict.value is None:
         return ""
     scale = "" if result.claim.scale == ANY_SCALE else "another scale" if result.elsewhere else "same scale"
@@ -150,13 +150,13 @@ def _place(result: Result, profile: str) -> str:
     return ", ".join(part for part in (run, scale) if part)
 
 
-def _stands(result: Result) -> str:
+def _stands(result: Finding) -> str:
     if result.supported is None:
         return "undecided"
     return ("yes" if result.supported else "no") + (", at another scale" if result.elsewhere else "")
 
 
-def _margin(result: Result) -> str:
+def _margin(result: Finding) -> str:
     """The expected range, or the margin in the metric's units: its share of the range, and whose that is."""
     if isinstance(result.claim, Value):
         low, high = result.claim.expected.low, result.claim.expected.high

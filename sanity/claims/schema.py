@@ -31,11 +31,11 @@ Share = Annotated[float, Field(ge=0, lt=0.5)]
 ANY_SCALE = "any"
 
 
-class _Entry(BaseModel):
+class _LedgerEntry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Parts(_Entry):
+class LedgerFile(_LedgerEntry):
     """What a ledger's file holds; each claim is validated by itself, so that all faults are listed."""
 
     pilot_seeds: tuple[Annotated[StrictInt, Field(ge=0, lt=2**63)], ...]
@@ -48,7 +48,7 @@ class Parts(_Entry):
     claims: tuple[Any, ...]
 
 
-class Margin(_Entry):
+class Margin(_LedgerEntry):
     """How large a difference still counts as the same."""
 
     fraction: Share
@@ -58,7 +58,7 @@ class Margin(_Entry):
     """Whether it was chosen before anything was known about the results."""
 
 
-class Scale(_Entry):
+class Scale(_LedgerEntry):
     """A size at which claims were made. What is left out may be anything; L0 on real text is in the scope."""
 
     label: Text
@@ -71,7 +71,7 @@ class Scale(_Entry):
     """Seen in training, repeats counted."""
 
 
-class Experiment(_Entry):
+class Experiment(_LedgerEntry):
     """Where the scores of an experiment come from, if not from the grid of its name alone."""
 
     grids: Annotated[tuple[Text, ...], Field(min_length=1)]
@@ -93,7 +93,7 @@ class Experiment(_Entry):
         return self
 
 
-class Scope(_Entry):
+class Scope(_LedgerEntry):
     """Where a claim is made. What is left out is filled from the first block of the experiment's grid.
 
     The experiment may be left out where a single one measures the metric.
@@ -106,7 +106,7 @@ class Scope(_Entry):
     learning_rate: Annotated[float, Field(gt=0)] | None = None
 
 
-class ArmOf(_Entry):
+class ArmOf(_LedgerEntry):
     """An arm of a comparison; what it says about the scope overrides the claim's own scope."""
 
     constraint: ConstraintName
@@ -132,7 +132,7 @@ class ArmOf(_Entry):
         return f"{Constraint.named(self.constraint).label} ({', '.join(parts)})"
 
 
-class Control(_Entry):
+class Control(_LedgerEntry):
     """An arm that an equivalence has to be told from: see `sanity.claims.sensitivity`."""
 
     label: Text
@@ -150,7 +150,7 @@ class Control(_Entry):
         return arm.constraint == self.arm.constraint and elsewhere in (None, arm.experiment)
 
 
-class Expected(_Entry):
+class ExpectedRange(_LedgerEntry):
     """A range in which a score should lie; an end that the metric has anyway is left out."""
 
     low: float | None = None
@@ -159,7 +159,7 @@ class Expected(_Entry):
     blind: bool
 
     @model_validator(mode="after")
-    def _rises(self) -> Expected:
+    def _rises(self) -> ExpectedRange:
         if self.low is None and self.high is None:
             raise ValueError("an expected range needs at least one end")
         if self.low is not None and self.high is not None and not self.low < self.high:
@@ -167,7 +167,7 @@ class Expected(_Entry):
         return self
 
 
-class _Claim(_Entry):
+class _Claim(_LedgerEntry):
     id: Slug
     by: Literal["paper", "ours"]
     statement: Text
@@ -227,7 +227,7 @@ class Value(_Claim):
     """Without a default: whether an expected value holds at any scale is a decision."""
     metric: Text
     judged: ArmOf
-    expected: Expected
+    expected: ExpectedRange
     exact: bool = False
     """Whether the number is computed and not measured: one row decides, without an interval."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from sanity.claims.choosing import Chosen
+from sanity.claims.choosing import ScoreChoice
 from sanity.claims.schema import AllMetrics, ArmOf, BestOfSeveral, Comparison, Control, scope_of
 from sanity.claims.selection import NoRowsError
 from sanity.stats import ALIKE_RANDOM, HOLLOW, Verdict, Word, t_interval
@@ -49,7 +49,7 @@ class LeadOverControl:
 
 
 def leads_over_controls(
-    claim: Comparison | BestOfSeveral | AllMetrics, metric: str, choice: Chosen, seeds: pd.Index
+    claim: Comparison | BestOfSeveral | AllMetrics, metric: str, choice: ScoreChoice, seeds: pd.Index
 ) -> tuple[LeadOverControl, ...]:
     """The trained arm's lead over every control that says something about `metric`; none where exempt."""
     others = claim.against if isinstance(claim, BestOfSeveral) else (claim.against,)
@@ -78,7 +78,11 @@ def leads_over_controls(
 
 
 def _on(
-    seeds: pd.Index, claim: Comparison | BestOfSeveral | AllMetrics, arm: ArmOf, metric: str, choice: Chosen
+    seeds: pd.Index,
+    claim: Comparison | BestOfSeveral | AllMetrics,
+    arm: ArmOf,
+    metric: str,
+    choice: ScoreChoice,
 ) -> pd.Series | None:
     """An arm's scores on the seeds of a comparison; None where they are not all there."""
     try:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sanity.claims.choosing import Chosen
+from sanity.claims.choosing import ScoreChoice
 from sanity.claims.papernumbers import printed_numbers
 from sanity.claims.papertables import CHANCE
 from sanity.claims.schema import ArmOf, BestOfSeveral, Comparison, Scope
@@ -39,7 +39,7 @@ class Shares(NamedTuple):
         return ", ".join(f"{one.value:.0%} {over}" for over, one in parts if one is not None)
 
 
-def shares_of_lead(claim: Comparison | BestOfSeveral, other: ArmOf, choice: Chosen) -> Shares | None:
+def shares_of_lead(claim: Comparison | BestOfSeveral, other: ArmOf, choice: ScoreChoice) -> Shares | None:
     """The share that `other`, an arm of the claim, has of the trained arm's lead; None for other claims."""
     elsewhere = {claim.judged.experiment, other.experiment} - {None}
     if claim.judged.constraint != "trained" or other.constraint == "trained" or elsewhere:
@@ -83,7 +83,7 @@ def _share(trained: pd.Series, other: pd.Series, base: pd.Series | None) -> Rati
     return None if np.isnan(ratio.value) else ratio
 
 
-def lead_table(metrics: Mapping[str, tuple[str, Chosen]], arms: list[tuple[str, str]]) -> pd.DataFrame:
+def lead_table(metrics: Mapping[str, tuple[str, ScoreChoice]], arms: list[tuple[str, str]]) -> pd.DataFrame:
     """Every baseline's share of the trained lead, metric by metric, next to the paper's.
 
     Parameters
@@ -129,7 +129,7 @@ def lead_table(metrics: Mapping[str, tuple[str, Chosen]], arms: list[tuple[str, 
     return pd.DataFrame(rows)
 
 
-def _rows_of(choice: Chosen, metric: str, experiment: str, arm: ArmOf) -> pd.DataFrame | None:
+def _rows_of(choice: ScoreChoice, metric: str, experiment: str, arm: ArmOf) -> pd.DataFrame | None:
     try:
         scope = Scope(experiment=experiment)
         rows = rows_of(choice.of(metric), scope=scope, arm=arm, metric=metric, primary=choice.primary)
@@ -140,7 +140,7 @@ def _rows_of(choice: Chosen, metric: str, experiment: str, arm: ArmOf) -> pd.Dat
 
 
 def _tells(
-    choice: Chosen, metric: str, trained: pd.DataFrame, untrained: pd.DataFrame | None, margin: float
+    choice: ScoreChoice, metric: str, trained: pd.DataFrame, untrained: pd.DataFrame | None, margin: float
 ) -> dict[str, Any]:
     """Whether a metric can tell arms apart here, and why not."""
     entry = choice.ledger.metrics[metric]

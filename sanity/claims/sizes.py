@@ -15,14 +15,14 @@ import pandas as pd
 
 from sanity.claims.schema import Scale
 
-Size = Mapping[str, int | str]
+MeasuredSize = Mapping[str, int | str]
 """What a result was measured on, by the names of the fields of `Scale`."""
 
 # Budgets are multiples of a batch: 500 million tokens are 122,070 batches of 4,096.
 SAME = 0.01
 
 
-def size_of(rows: pd.DataFrame) -> Size:
+def size_of(rows: pd.DataFrame) -> MeasuredSize:
     """What rows of scores were measured on; what they do not say, or in what they differ, is left out."""
     size: dict[str, int | str] = {}
     for field in Scale.model_fields:
@@ -33,7 +33,7 @@ def size_of(rows: pd.DataFrame) -> Size:
     return size
 
 
-def at_another_scale(scale: Scale, size: Size) -> str:
+def at_another_scale(scale: Scale, size: MeasuredSize) -> str:
     """In what `size` differs from `scale`, in words; empty where they agree in all that the scale names."""
     claimed = scale.model_dump(exclude={"label"}, exclude_none=True)
     if not size:

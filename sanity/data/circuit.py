@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from sanity.data.synthetic import SyntheticSpec, SyntheticStream, SyntheticWorld, seed_of
 from sanity.data.worlds import world_of
-from sanity.engine.arguments import Checked
+from sanity.engine.arguments import CheckedDataclass
 from sanity.engine.config import digest
 from sanity.errors import BadInputError
 
@@ -30,7 +30,7 @@ _MOMENT_SAMPLES = 65_536
 
 
 @dataclass(frozen=True)
-class CircuitSpec(Checked):
+class CircuitSpec(CheckedDataclass):
     """Everything that defines a circuit."""
 
     world: SyntheticSpec = SyntheticSpec(d_in=32, n_features=384, expected_l0=5.0)

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sanity.data.synthetic import seed_of
-from sanity.engine.arguments import Checked
+from sanity.engine.arguments import CheckedDataclass
 from sanity.errors import BadInputError
 
 # Of a row of F; what is left to a feature's own part keeps thresholds finite (sae-lens caps there, too).
@@ -28,7 +28,7 @@ _TERMS, _SMALL = 2000, 1e-13
 
 
 @dataclass(frozen=True)
-class Correlation(Checked):
+class Correlation(CheckedDataclass):
     """A low-rank Gaussian copula between features."""
 
     rank: int = 16
@@ -92,7 +92,7 @@ class Copula:
 
 
 @dataclass(frozen=True)
-class Hierarchy(Checked):
+class Hierarchy(CheckedDataclass):
     """Trees of features, all of one shape; roots come first, then their children, and so on."""
 
     branching: int = 4

@@ -32,7 +32,7 @@ class Document:
 
 
 @runtime_checkable
-class Source(Protocol):
+class DocumentSource(Protocol):
     """Anything that gives documents: a frozen dataclass of JSON values, as it is part of a cell's key."""
 
     @property

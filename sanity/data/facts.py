@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sanity import assets
-from sanity.assets.packaged import Packaged, packaged
+from sanity.assets.packaged import PackagedFile, packaged
 from sanity.errors import BadInputError
 
 TRAIN, TEST = "train", "test"
@@ -75,7 +75,7 @@ class Facts:
         return bool(seen)
 
 
-class _Cities(Packaged):
+class _Cities(PackagedFile):
     templates: Mapping[str, tuple[str, ...]]
     languages: Mapping[str, str]
     continents: Mapping[str, str]

@@ -80,7 +80,7 @@ class Places:
 
 
 @dataclass(frozen=True, eq=False)
-class Placed:
+class PlacedCoefficients:
     """Places with the coefficients in them: 0 in those that are not needed."""
 
     places: Places
@@ -106,7 +106,7 @@ class SyntheticBatch:
     """Samples with the features that made them: x = coefficients @ features."""
 
     x: Float[Tensor, "n d_in"]
-    made_of: Coefficients | Placed
+    made_of: Coefficients | PlacedCoefficients
 
     @cached_property
     def coefficients(self) -> Coefficients:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, Protocol, runtime_checkable
 
-from sanity.assets.packaged import Packaged, packaged
+from sanity.assets.packaged import PackagedFile, packaged
 from sanity.data.catalogues import parallel_messages
 from sanity.data.documents import half_of, opening
 from sanity.data.sources import read_table
@@ -83,7 +83,7 @@ class CatalogueRows:
 
 
 @dataclass(frozen=True)
-class Pool:
+class ProbingPool:
     """Classes of texts, and which end of a text is read where it is longer than the window."""
 
     name: str
@@ -100,7 +100,7 @@ class Pool:
             )
 
 
-class _PoolEntry(Packaged):
+class _PoolEntry(PackagedFile):
     """How `pools.yaml` writes a pool."""
 
     table: str | None = None
@@ -112,29 +112,29 @@ class _PoolEntry(Packaged):
     languages: tuple[str, ...] = ()
     keep: Side = "start"
 
-    def pool(self, name: str, group: str) -> Pool:
+    def pool(self, name: str, group: str) -> ProbingPool:
         classes: list[ClassRows] = [TableRows(k, self.table or name, t) for k, t in self.classes.items()]
         classes += [TableRows(label, table, ("1",)) for label, table in self.tables.items()]
         classes += [CatalogueRows(language, language) for language in self.languages]
-        return Pool(name, group, tuple(classes), self.keep)
+        return ProbingPool(name, group, tuple(classes), self.keep)
 
 
-class _Pools(Packaged):
+class _Pools(PackagedFile):
     groups: Mapping[str, Mapping[str, _PoolEntry]]
 
-    def by_name(self) -> dict[str, Pool]:
+    def by_name(self) -> dict[str, ProbingPool]:
         return {
             name: entry.pool(name, group) for group, of in self.groups.items() for name, entry in of.items()
         }
 
 
-POOLS: Mapping[str, Pool] = MappingProxyType(packaged("data/pools.yaml", _Pools).by_name())
+POOLS: Mapping[str, ProbingPool] = MappingProxyType(packaged("data/pools.yaml", _Pools).by_name())
 """Pools by name: those of the five concept groups first."""
 
 
-def named_pools(names: Sequence[str]) -> tuple[Pool, ...]:
+def named_pools(names: Sequence[str]) -> tuple[ProbingPool, ...]:
     """Pools by name; "groups" stands for all of the five concept groups, "wider" for all others."""
-    chosen: dict[str, Pool] = {}
+    chosen: dict[str, ProbingPool] = {}
     for name in names:
         if name in ("groups", "wider"):
             chosen |= {p.name: p for p in POOLS.values() if (p.group == WIDER) == (name == "wider")}

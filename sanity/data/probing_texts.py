@@ -17,7 +17,7 @@ import pandas as pd
 from jaxtyping import Bool, Int
 
 from sanity.data.documents import in_seeded_order, opening
-from sanity.data.probing import Pool, Row
+from sanity.data.probing import ProbingPool, Row
 from sanity.data.text import token_ids
 from sanity.errors import BadInputError
 
@@ -44,7 +44,7 @@ class ProbingTexts:
 
 
 def collect(
-    pools: Sequence[Pool], tokenizer: Any, *, per_class: int, window: int, seed: int = 0
+    pools: Sequence[ProbingPool], tokenizer: Any, *, per_class: int, window: int, seed: int = 0
 ) -> ProbingTexts:
     """Up to `per_class` texts of every class of every pool, as windows of at most `window` tokens.
 
@@ -84,7 +84,7 @@ class _Window(NamedTuple):
 
 
 def _without_duplicates(
-    pool: Pool, tokenizer: Any, per_class: int, window: int, seed: int
+    pool: ProbingPool, tokenizer: Any, per_class: int, window: int, seed: int
 ) -> tuple[list[_Window], list[dict[str, Any]]]:
     """The texts of a pool that are used, and for each class what became of its rows."""
     found = {one.label: one.rows() for one in pool.classes}
@@ -163,7 +163,7 @@ def _taken_in_turns(
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class LabelledTexts:
     """Some texts with their labels."""
 
     rows: Int[np.ndarray, " n"]
@@ -178,12 +178,12 @@ class ProbeTask:
     name: str
     pool: str
     group: str
-    train: Part
-    validation: Part
-    test: Part
+    train: LabelledTexts
+    validation: LabelledTexts
+    test: LabelledTexts
 
     @property
-    def parts(self) -> tuple[Part, Part, Part]:
+    def parts(self) -> tuple[LabelledTexts, LabelledTexts, LabelledTexts]:
         """Training, validation, test."""
         return self.train, self.validation, self.test
 
@@ -241,11 +241,11 @@ def _divided(texts: pd.DataFrame, seed: int) -> dict[tuple[str, str], list[int]]
     return cells
 
 
-def _balanced(rows: dict[str, list[int]], label: str) -> Part:
+def _balanced(rows: dict[str, list[int]], label: str) -> LabelledTexts:
     """The texts of `label`, and as many of the other classes, taken from these in turns."""
     others = [own for other, own in rows.items() if other != label]
     longest = max(map(len, others), default=0)
     turns = [own[i] for i in range(longest) for own in others if i < len(own)]
     n = min(len(rows[label]), len(turns))
     chosen = np.array([*rows[label][:n], *turns[:n]], dtype=np.int64)
-    return Part(chosen, np.arange(2 * n) < n)
+    return LabelledTexts(chosen, np.arange(2 * n) < n)

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from sanity import assets
-from sanity.data.documents import Document, Source, half_of, in_seeded_order, opening
+from sanity.data.documents import Document, DocumentSource, half_of, in_seeded_order, opening
 from sanity.data.hub import HubText
 from sanity.errors import BadInputError
 
@@ -97,7 +97,7 @@ _WEB = (
     "64_wikidata_occupation_isresearcher",
 )
 
-SOURCES: Mapping[str, Source] = MappingProxyType(
+SOURCES: Mapping[str, DocumentSource] = MappingProxyType(
     {
         "speeches": Speeches(weight=0.20),
         "news": Tables("news", ("100_news_fake",), weight=0.20),

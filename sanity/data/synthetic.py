@@ -19,8 +19,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from sanity.data.places import Coefficients, Placed, Places, SyntheticBatch
-from sanity.engine.arguments import Checked, Seed, checked, usable_device
+from sanity.data.places import Coefficients, PlacedCoefficients, Places, SyntheticBatch
+from sanity.engine.arguments import CheckedDataclass, Seed, checked, usable_device
 from sanity.engine.config import digest
 from sanity.engine.progress import track
 from sanity.errors import BadInputError
@@ -30,7 +30,7 @@ _SEEDS = 2**32
 
 
 @dataclass(frozen=True)
-class SyntheticSpec(Checked):
+class SyntheticSpec(CheckedDataclass):
     """Everything that defines a world.
 
     Raises `BadInputError` for values that define none.
@@ -133,7 +133,7 @@ class SyntheticWorld:
         """Draw `n` samples, on a card without a read; `generator` must live on the world's device."""
         if self.in_places:
             places, values, x = self._drawn_in_places(n, generator)
-            return SyntheticBatch(x, Placed(places, values, self.spec.n_features))
+            return SyntheticBatch(x, PlacedCoefficients(places, values, self.spec.n_features))
         rows, features, row_starts = self._support(n, generator)
         values = self._values(len(rows), generator)
         x = self._finished(self._sums(features, row_starts[:-1], values), generator)

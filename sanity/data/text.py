@@ -21,13 +21,13 @@ from typing import Any, Literal
 import torch
 from tqdm import tqdm
 
-from sanity.data.documents import Document, Source, position
+from sanity.data.documents import Document, DocumentSource, position
 from sanity.data.hub import HubText
 from sanity.data.local import TextFolder, files_below
 from sanity.data.packing import Packer
 from sanity.data.packing import Windows as Windows
 from sanity.data.sources import SOURCES
-from sanity.engine.arguments import Checked, Seed
+from sanity.engine.arguments import CheckedDataclass, Seed
 from sanity.engine.progress import track
 from sanity.errors import BadInputError
 
@@ -43,13 +43,13 @@ _CHARACTERS_PER_TOKEN, _SPARE = 8, 128
 
 
 @dataclass(frozen=True)
-class TextSpec(Checked):
+class TextSpec(CheckedDataclass):
     """Which text, in which order; part of the key of everything computed from it.
 
     Raises `BadInputError` for values that define no text.
     """
 
-    sources: tuple[Source, ...] = field(default_factory=lambda: named_sources(REGISTRY_MIX))
+    sources: tuple[DocumentSource, ...] = field(default_factory=lambda: named_sources(REGISTRY_MIX))
     seed: Seed = 0
     """Of the order of the documents; the splits do not depend on it."""
     held_out: float = 0.1
@@ -79,7 +79,7 @@ class TextSpec(Checked):
         return "held_out" if place < self.held_out else "train"
 
 
-def named_sources(names: Sequence[str]) -> tuple[Source, ...]:
+def named_sources(names: Sequence[str]) -> tuple[DocumentSource, ...]:
     """Sources by name: "registry" (the default mix), names in `SOURCES`, or local text.
 
     Local text is a text file, a folder of .txt files, or one of the hub's formats (parquet, jsonl).
@@ -87,7 +87,7 @@ def named_sources(names: Sequence[str]) -> tuple[Source, ...]:
     >>> [source.name for source in named_sources(["news", "code"])]
     ['news', 'code']
     """
-    found: list[Source] = []
+    found: list[DocumentSource] = []
     for name in names:
         if name == "registry":
             found += (SOURCES[each] for each in REGISTRY_MIX)
@@ -195,7 +195,7 @@ def _interleaved(spec: TextSpec, tokenizer: Any, split: Split) -> Iterator[tuple
 
 
 def _tokenised(
-    spec: TextSpec, source: Source, tokenizer: Any, split: Split
+    spec: TextSpec, source: DocumentSource, tokenizer: Any, split: Split
 ) -> Iterator[tuple[Document, list[int]]]:
     documents = (
         document

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sanity import assets
-from sanity.assets.packaged import Packaged, packaged
+from sanity.assets.packaged import PackagedFile, packaged
 from sanity.data.facts import Facts, split_of
 from sanity.engine.config import digest
 from sanity.errors import BadInputError
 
 
-class _Kind(Packaged):
+class _Kind(PackagedFile):
     category: str
     column: int
     attribute: str
@@ -27,7 +27,7 @@ class _Kind(Packaged):
     templates: tuple[str, ...]
 
 
-class _Kinds(Packaged):
+class _Kinds(PackagedFile):
     nouns: _Kind
     verbs: _Kind
     initial: tuple[str, ...]

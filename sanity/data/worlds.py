@@ -22,12 +22,12 @@ from sanity.data.dependence import Copula, Correlation, Hierarchy
 from sanity.data.layered import LayeredSpec
 from sanity.data.places import Places
 from sanity.data.synthetic import SyntheticSpec, SyntheticWorld
-from sanity.engine.arguments import Checked
+from sanity.engine.arguments import CheckedDataclass
 from sanity.errors import BadInputError
 
 
 @dataclass(frozen=True)
-class Zipf(Checked):
+class Zipf(CheckedDataclass):
     """Frequencies that fall with rank as a power law, from `highest` to `lowest`."""
 
     exponent: float = 1.0

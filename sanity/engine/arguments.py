@@ -43,16 +43,16 @@ R = TypeVar("R")
 
 
 @dataclasses.dataclass(frozen=True)
-class Within:
-    """Ends of a range, both of which belong to it: `Annotated[int, Within(1)]`."""
+class Range:
+    """Ends of a range, both of which belong to it: `Annotated[int, Range(1)]`."""
 
     lowest: float
     highest: float = math.inf
 
 
-Seed = Annotated[int, Within(0, 2**64 - 1)]
+Seed = Annotated[int, Range(0, 2**64 - 1)]
 """What random number generators take."""
-Count = Annotated[int, Within(1)]
+Count = Annotated[int, Range(1)]
 
 _PLAIN = {int: "a whole number", float: "a finite number", str: "text", bool: "True or False"}
 _MANY = (collections.abc.Sequence, collections.abc.Iterable)
@@ -76,8 +76,8 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     return refusing
 
 
-class Checked:
-    """A dataclass whose fields are looked at before anything is done with them: `class Arm(Checked)`."""
+class CheckedDataclass:
+    """A dataclass whose fields are looked at before anything is done with them, as `Arm` is."""
 
     if not TYPE_CHECKING:  # static checkers read the dataclass
 
@@ -124,7 +124,7 @@ def fits(value: Any, hint: Any) -> bool:
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if origin is Annotated:
-        ranges = [one for one in parts[1:] if isinstance(one, Within)]
+        ranges = [one for one in parts[1:] if isinstance(one, Range)]
         return fits(value, parts[0]) and all(one.lowest <= value <= one.highest for one in ranges)
     if origin in (Union, types.UnionType):
         return any(fits(value, part) for part in parts)
@@ -166,7 +166,7 @@ def _words(hint: Any) -> str:
     """A type as a reader sees it."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        ends = " ".join(_ends(one) for one in parts[1:] if isinstance(one, Within))
+        ends = " ".join(_ends(one) for one in parts[1:] if isinstance(one, Range))
         return f"{_words(parts[0])} {ends}".strip()
     if origin in (Union, types.UnionType):
         return " or ".join(_words(part) for part in parts)
@@ -183,7 +183,7 @@ def _words(hint: Any) -> str:
     return _PLAIN.get(hint) or str(hint if parts else getattr(hint, "__name__", hint))
 
 
-def _ends(within: Within) -> str:
+def _ends(within: Range) -> str:
     return (
         f"of at least {within.lowest}"
         if within.highest == math.inf

@@ -20,10 +20,10 @@ from sanity.engine.files import disk_errors
 from sanity.engine.leases import card_alone
 from sanity.engine.memory import memory_kept
 from sanity.engine.progress import heartbeat
-from sanity.engine.reporting import Report, describe
+from sanity.engine.reporting import ProgressReport, describe
 from sanity.engine.shortage import give_back_card, shortage_told
 from sanity.engine.store import LocalStore, missing, open_store, require
-from sanity.engine.waiting import Waiting
+from sanity.engine.waiting import CellQueue
 from sanity.engine.workers import Workers, memory_for_results, on_threads, places
 from sanity.errors import BadInputError, SanityError, reason_of
 
@@ -186,7 +186,7 @@ def compute(
         len(in_order(cells)),
         describe(total_cost(absent).seconds),
     )
-    waiting, report = Waiting(absent), Report(absent, _shares)
+    waiting, report = CellQueue(absent), ProgressReport(absent, _shares)
     with heartbeat(report.beat):
         if scheduler is None:
             _compute_all(waiting, store, report)
@@ -196,7 +196,7 @@ def compute(
     return store
 
 
-def _compute_on(cluster: Cluster, waiting: Waiting, store: LocalStore, report: Report) -> None:
+def _compute_on(cluster: Cluster, waiting: CellQueue, store: LocalStore, report: ProgressReport) -> None:
     """Give the workers of a cluster what can run, as much as they have places for, until all is computed."""
 
     def suits(group: list[Cell]) -> bool:
@@ -216,7 +216,7 @@ def _compute_on(cluster: Cluster, waiting: Waiting, store: LocalStore, report: R
             report.ended(done)
 
 
-def _compute_all(waiting: Waiting, store: LocalStore, report: Report) -> None:
+def _compute_all(waiting: CellQueue, store: LocalStore, report: ProgressReport) -> None:
     """Compute what is waiting, group by group."""
     while waiting:
         group = waiting.take()
@@ -242,7 +242,7 @@ def _at_once(group: Sequence[Cell]) -> int:
 
 
 def _compute_beside(
-    first: list[list[Cell]], at_once: int, waiting: Waiting, store: LocalStore, report: Report
+    first: list[list[Cell]], at_once: int, waiting: CellQueue, store: LocalStore, report: ProgressReport
 ) -> None:
     """Compute the groups `first`, and whatever else of their kind is or becomes ready, side by side.
 

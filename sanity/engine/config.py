@@ -4,6 +4,8 @@ A configuration is a frozen dataclass whose fields are JSON scalars, tuples, map
 dataclasses. Its canonical form names the class under `"kind"`, so that `TopK(k=32)` and
 `BatchTopK(k=32)` never share a key. A class that is not part of this package also names its `version`, or
 else a hash of its source: a definition that was changed in a notebook is another configuration.
+
+A class that is given another name declares the old one as `known_as`, and its results are still found.
 """
 
 from __future__ import annotations
@@ -85,7 +87,7 @@ def to_json(value: Any) -> Any:
     if (fields := _fields_of(value.__class__)) is not None:
         stated = {field.name: getattr(value, field.name) for field in fields if _stated(field, value)}
         spelled = {name: to_json(item) for name, item in stated.items()}
-        return {"kind": type(value).__name__, **definition_of(value.__class__), **spelled}
+        return {"kind": _name_of(value.__class__), **definition_of(value.__class__), **spelled}
     if isinstance(value, Mapping):
         if not all(isinstance(name, str) for name in value):
             raise BadInputError(f"a configuration's mapping needs names as keys, not {list(value)}")
@@ -101,6 +103,11 @@ def to_json(value: Any) -> Any:
 def _stated(field: dataclasses.Field[Any], value: Any) -> bool:
     """Whether a field of a configuration is part of its canonical form."""
     return field.metadata != STATED_IF_CHANGED or getattr(value, field.name) != field.default
+
+
+def _name_of(kind: type) -> str:
+    """Of a class, in keys: its own `known_as`, never that of a base, which is another configuration."""
+    return str(vars(kind).get("known_as", kind.__name__))
 
 
 def is_ours(kind: type) -> bool:

@@ -26,7 +26,7 @@ KEPT_DAMAGED = 3
 """How many damaged results are kept for inspection; the oldest go first."""
 
 
-class Superseded(SanityError):
+class SupersededError(SanityError):
     """Another process took this work over, because this one was stopped for too long; it has the result."""
 
 
@@ -89,14 +89,14 @@ class LocalStore:
     def put(self, task: Task, *, seconds: float, threads: int | None = None) -> Result:
         """Publish `task`: hash its files, write the manifest last, and rename the folder into place.
 
-        Raises `Superseded` when another process has taken the attempt over.
+        Raises `SupersededError` when another process has taken the attempt over.
         """
         # Whoever only reads results does not wait for torch to load.
         from torch import get_num_threads
 
         with disk_errors(self.root):
             if task.superseded:
-                raise Superseded(f"{task.cell.label} was taken over by another process")
+                raise SupersededError(f"{task.cell.label} was taken over by another process")
             cell = task.cell
             made = write_manifest(
                 task.folder,

@@ -5,7 +5,7 @@ defined; that alone makes it known, also in a notebook. Its name with the fields
 defaults is how it is spelled in profiles, claims, tables and figures.
 
 >>> from dataclasses import dataclass
->>> class Shape(Named, family="shape"):
+>>> class Shape(FamilyMember, family="shape"):
 ...     pass
 >>> @dataclass(frozen=True)
 ... class Circle(Shape):
@@ -26,7 +26,7 @@ import pkgutil
 import sys
 from typing import Any, ClassVar
 
-from sanity.engine.arguments import Checked
+from sanity.engine.arguments import CheckedDataclass
 from sanity.errors import BadInputError
 
 
@@ -36,7 +36,7 @@ def import_modules(package: str) -> None:
         importlib.import_module(f"{package}.{module.name}")
 
 
-class Named(Checked):
+class FamilyMember(CheckedDataclass):
     """The base of all families; a direct subclass with `family=` opens one."""
 
     name: ClassVar[str] = ""

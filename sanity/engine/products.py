@@ -32,11 +32,11 @@ def product(
         return _onednn(x, weight, bias)
     if not fast or weight.requires_grad or (bias is not None and bias.requires_grad):
         return functional.linear(x, weight, bias)
-    found: Tensor = _ToX.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+    found: Tensor = _OneDNNProduct.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     return found
 
 
-class _ToX(torch.autograd.Function):
+class _OneDNNProduct(torch.autograd.Function):
     """oneDNN's operator, which has no gradient by itself, with the one for `x`."""
 
     @staticmethod

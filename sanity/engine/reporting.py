@@ -48,7 +48,7 @@ class _Group:
         return self.share / self.alone if self.alone else 1.0
 
 
-class Report:
+class ProgressReport:
     """Logs what is under way among `cells`, and what is left at the pace so far.
 
     `cost` says what several cells add to the whole: of two calls, the sum. `clock` gives seconds.

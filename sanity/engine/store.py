@@ -9,11 +9,11 @@ from pathlib import Path
 from sanity.engine.cells import Cell, Result, in_order
 from sanity.engine.config import digest
 from sanity.engine.files import folder_named, free_space_words
-from sanity.engine.local_store import KEPT_DAMAGED, LocalStore, Superseded
+from sanity.engine.local_store import KEPT_DAMAGED, LocalStore, SupersededError
 from sanity.engine.remote_store import RemoteStore
 from sanity.errors import BadInputError, SanityError
 
-__all__ = ["KEPT_DAMAGED", "LocalStore", "Superseded", "home", "missing", "open_store", "require"]
+__all__ = ["KEPT_DAMAGED", "LocalStore", "SupersededError", "home", "missing", "open_store", "require"]
 
 
 def home() -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from sanity.engine.cells import Cell
 
 
-class Waiting:
+class CellQueue:
     """Cells still to be computed, given out in groups for one call each, inputs before what needs them."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sanity.engine.naming import import_modules
 from sanity.evals.across_seeds import AcrossSeeds
-from sanity.evals.base import Candidate, Eval, Grades, Scored, Setting
+from sanity.evals.base import Candidate, Eval, EvalResult, Grades, Setting
 from sanity.evals.beyond_affine import BeyondAffine
 from sanity.evals.causal_editing import CausalEditing
 from sanity.evals.cone import reach_of_anchors
@@ -37,6 +37,7 @@ __all__ = [
     "Crosscoding",
     "Directions",
     "Eval",
+    "EvalResult",
     "Geometry",
     "Grades",
     "HeldOutEVProbe",
@@ -49,7 +50,6 @@ __all__ = [
     "Recovery",
     "RecoveryProbe",
     "Score",
-    "Scored",
     "Setting",
     "SparseProbing",
     "TrueMap",

@@ -25,7 +25,7 @@ from sanity.engine.arguments import checked
 from sanity.engine.cells import Task
 from sanity.engine.config import digest
 from sanity.errors import BadInputError
-from sanity.evals.base import Candidate, Eval, Grades, Scored, Setting, graded_row
+from sanity.evals.base import Candidate, Eval, EvalResult, Grades, Setting, graded_row
 from sanity.evals.feature_recovery import max_cosines, one_to_one
 from sanity.evals.geometry import leading_directions, subspace_overlap, written_moment
 from sanity.evals.inputs import active_latents, unit_rows
@@ -127,7 +127,7 @@ class AcrossSeeds(Eval):
     }  # fmt: skip
 
     @override
-    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[Scored]:
+    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[EvalResult]:
         opened = setting.opened
         for one in candidates:
             if one.other is None:
@@ -148,7 +148,7 @@ class AcrossSeeds(Eval):
             if opened.truth is not None:
                 found = max_cosines(a.W_dec[chosen], opened.truth.world.features)
                 table["feature_cosine"] = found.cpu().numpy()
-            yield Scored(scores, {"pairs": table})
+            yield EvalResult(scores, {"pairs": table})
 
     @override
     def grade(self, task: Task, setting: Setting) -> pd.DataFrame:

@@ -3,7 +3,7 @@
     prepare   once for a source: texts read, facts asked           -> files
     refer     once for a source and seed: floors, ceilings, untrained references  -> files
     open      once for each call: live objects, such as a language model
-    score     many SAEs of one seed in one call, so that reference passes are shared -> `Scored`
+    score     many SAEs of one seed in one call, so that reference passes are shared -> `EvalResult`
     grade     the task's own reference, corrupted in steps: what its validity gate reads -> rows
 
 All but `score` may be left out. The planner turns each into a cell (see `sanity.experiments.planner`); a new
@@ -22,18 +22,18 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from sanity.engine.arguments import Checked
+from sanity.engine.arguments import CheckedDataclass
 from sanity.engine.cells import Cost, Result, Task
-from sanity.engine.naming import Named
+from sanity.engine.naming import FamilyMember
 from sanity.errors import BadInputError
 from sanity.evals.metric import Metric, declare
 from sanity.evals.score import Score
 from sanity.models import PairedStream, initial_directions
-from sanity.sources import Opened, Pace, RunSpec, Source
+from sanity.sources import OpenedSource, Pace, RunSpec, Source
 
 
 @dataclass(frozen=True)
-class Grades(Checked):
+class Grades(CheckedDataclass):
     """How a reference is corrupted for the validity gate."""
 
     levels: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -67,7 +67,7 @@ class Setting:
     inputs: Mapping[str, Result]
 
     @cached_property
-    def opened(self) -> Opened:
+    def opened(self) -> OpenedSource:
         """The source, ready to be read: opened once."""
         return self.source.open(self.inputs, batch_size=self.batch_size, seed=self.seed, device=self.device)
 
@@ -98,7 +98,7 @@ class Candidate:
         """In words."""
         return self.run.arm.label if self.run is not None else type(self.sae).__name__
 
-    def start(self, opened: Opened) -> Float[Tensor, "d_sae d_in"] | None:
+    def start(self, opened: OpenedSource) -> Float[Tensor, "d_sae d_in"] | None:
         """The unit rows with which its decoder began; None where nobody knows."""
         if self.run is None:
             return None
@@ -111,7 +111,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
+class EvalResult:
     """What an eval says of one SAE: scores, tables and tensors with the detail behind them, and facts.
 
     With `refused`, in words, there is nothing to score. With the fact `counts` False the scores are shown and
@@ -136,7 +136,7 @@ def graded_row(score: Score, kind: str, level: float, seed: int) -> dict[str, An
 
 
 @dataclass(frozen=True)
-class Eval(Named, family="eval"):
+class Eval(FamilyMember, family="eval"):
     """The base of all evals. A new one gives a `name`, its `metrics` and `score`; the rest as it needs."""
 
     version: ClassVar[int] = 1
@@ -196,7 +196,7 @@ class Eval(Named, family="eval"):
         """Live objects that `score` shares between the SAEs of one call."""
         return None
 
-    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterable[Scored]:
+    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterable[EvalResult]:
         """What is found of each SAE, in order."""
         raise BadInputError(f"{type(self).__name__} does not say how it scores: define score")
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from sanity.engine.cells import Task
-from sanity.evals.base import Candidate, Eval, Grades, Scored, Setting, graded_row
+from sanity.evals.base import Candidate, Eval, EvalResult, Grades, Setting, graded_row
 from sanity.evals.inputs import reconstructed
 from sanity.evals.metric import Metric
 from sanity.evals.reconstruction import ExplainedVariance
@@ -61,7 +61,7 @@ class BeyondAffine(Eval):
         return {name: value.to(setting.device) for name, value in found.items()}
 
     @override
-    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[Scored]:
+    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[EvalResult]:
         for one in candidates:
             own, affine = ExplainedVariance(), ExplainedVariance()
             assert setting.opened.pairs is not None
@@ -69,7 +69,7 @@ class BeyondAffine(Eval):
                 own.update(target, reconstructed(one.sae, x))
                 affine.update(target, (x @ shared["weights"] + shared["bias"]).to(target))
             floor = affine.score()
-            yield Scored([_beyond(own.score(), floor)], facts={"affine_explained_variance": floor.value})
+            yield EvalResult([_beyond(own.score(), floor)], facts={"affine_explained_variance": floor.value})
 
     @override
     def grade(self, task: Task, setting: Setting) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from typing_extensions import override
 
-from sanity.evals.base import Candidate, Eval, Scored, Setting
+from sanity.evals.base import Candidate, Eval, EvalResult, Setting
 from sanity.evals.cone import reach_of_anchors
 from sanity.evals.directions import smallest_cosine
 from sanity.evals.feature_recovery import mean_max_cosine_of, recovery_of
@@ -43,16 +43,16 @@ class Cones(Eval):
         return "" if isinstance(source, World) else "nobody knows its true features"
 
     @override
-    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[Scored]:
+    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[EvalResult]:
         truth = setting.opened.truth
         assert truth is not None
         for one in candidates:
             start = one.start(setting.opened)
             if one.run is None or start is None:
-                yield Scored(refused="nobody knows where its decoder began")
+                yield EvalResult(refused="nobody knows where its decoder began")
                 continue
             reached = reach_of_anchors(truth.world.features, start, smallest_cosine(one.run.arm.constraint))
-            yield Scored(
+            yield EvalResult(
                 [
                     replace(recovery_of(reached, start), metric="reachable_recovery"),
                     replace(mean_max_cosine_of(reached, start), metric="reachable_cosine"),

@@ -25,7 +25,7 @@ from sanity.data import LayeredSpec, world_of
 from sanity.engine.arguments import checked
 from sanity.engine.cells import Task
 from sanity.errors import BadInputError
-from sanity.evals.base import Candidate, Eval, Grades, Scored, Setting, graded_row
+from sanity.evals.base import Candidate, Eval, EvalResult, Grades, Setting, graded_row
 from sanity.evals.corrupted_truth import corrupted_truth
 from sanity.evals.drawing import drawn_rows
 from sanity.evals.feature_recovery import nearest_latents
@@ -238,7 +238,7 @@ class Crosscoding(Eval):
         return isinstance(source, World) and isinstance(source.spec, LayeredSpec)
 
     @override
-    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[Scored]:
+    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[EvalResult]:
         opened, blocks = setting.opened, setting.source.blocks
         for one in candidates:
             scores, tables = crosscoding_scores(one.sae, opened.batches, blocks)
@@ -247,7 +247,7 @@ class Crosscoding(Eval):
                 tables["latents"]["feature"] = feature.cpu().numpy()
                 tables["latents"]["feature_cosine"] = cosine.cpu().numpy()
                 tables["latents"]["feature_layer"] = spec.layer_of[feature.cpu()].numpy()
-            yield Scored(scores, tables)
+            yield EvalResult(scores, tables)
 
     @override
     def grade(self, task: Task, setting: Setting) -> pd.DataFrame:

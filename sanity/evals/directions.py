@@ -11,7 +11,7 @@ from typing_extensions import override
 from sanity.baselines import SoftFrozenDecoder
 from sanity.engine.arguments import checked
 from sanity.evals.alignment import cosine_to_init, encoder_decoder_cosine
-from sanity.evals.base import Candidate, Eval, Scored, Setting
+from sanity.evals.base import Candidate, Eval, EvalResult, Setting
 from sanity.evals.cone import share_on_edge
 from sanity.evals.metric import Metric
 from sanity.models import Constraint
@@ -43,7 +43,7 @@ class Directions(Eval):
     }  # fmt: skip
 
     @override
-    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[Scored]:
+    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[EvalResult]:
         for one in candidates:
             scores = [encoder_decoder_cosine(one.sae)]
             start = one.start(setting.opened)
@@ -54,7 +54,7 @@ class Directions(Eval):
                     replace(turned, metric="encoder_cosine_to_init"),
                     share_on_edge(one.sae.W_dec, start, smallest_cosine(one.run.arm.constraint)),
                 ]
-            yield Scored(scores)
+            yield EvalResult(scores)
 
     @override
     def seconds(self, step: str, source: Source, run: RunSpec | None, pace: Pace) -> float:

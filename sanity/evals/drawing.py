@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sanity.sources import Opened
+from sanity.sources import OpenedSource
 from sanity.subject import ActivationStore
 
 
-def drawn_rows(opened: Opened, n: int, *, seed: int) -> Float[Tensor, "rows d_in"]:
+def drawn_rows(opened: OpenedSource, n: int, *, seed: int) -> Float[Tensor, "rows d_in"]:
     """`n` held-out activations (all, if there are fewer) in their order, which ones drawn by `seed`.
 
     Of transcoders the targets.

@@ -15,8 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sanity.engine.cells import Result
-from sanity.evals.scrambles import MeanMixed
-from sanity.evals.splicing import InPlace, LossRecovered, loss_recovered
+from sanity.evals.scrambles import MeanMixture
+from sanity.evals.splicing import LossRecovered, SAEInPlace, loss_recovered
 from sanity.sources import Hook, Layers, OneLayer, harvests_of
 from sanity.subject import Subject
 
@@ -79,10 +79,11 @@ def losses_at_layer(
     at = {
         name: parts.get(one.W_dec.shape[1], slice(None))
         for name, one in saes.items()
-        if not isinstance(one, MeanMixed)
+        if not isinstance(one, MeanMixture)
     }
     spliced = {
-        name: InPlace(one, factors, at[name], at[name]) if name in at else one for name, one in saes.items()
+        name: SAEInPlace(one, factors, at[name], at[name]) if name in at else one
+        for name, one in saes.items()
     }
     hooks = [hook.at.hook for hook in layers.hooks]
     return loss_recovered(

@@ -11,13 +11,13 @@ from torch import Tensor
 from typing_extensions import override
 
 from sanity.engine.cells import Result, Task
-from sanity.evals.base import Candidate, Eval, Grades, Scored, Setting, graded_row
+from sanity.evals.base import Candidate, Eval, EvalResult, Grades, Setting, graded_row
 from sanity.evals.drawing import drawn_windows, spread_windows
 from sanity.evals.layer_splicing import hook_of, losses_at_layer
 from sanity.evals.metric import Metric
 from sanity.evals.mlp_splicing import losses_in_place
 from sanity.evals.score import Score
-from sanity.evals.scrambles import MeanMixed
+from sanity.evals.scrambles import MeanMixture
 from sanity.evals.splicing import LossRecovered, loss_recovered
 from sanity.sources import Hook, Layers, OneLayer, Pace, RunSpec, Source, harvests_of
 from sanity.subject import MLPSubject
@@ -56,7 +56,7 @@ class Loss(Eval):
         return "there is no language model to splice an SAE into"
 
     @override
-    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[Scored]:
+    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[EvalResult]:
         hook, inputs = _at(setting)
         _, held_out = harvests_of(inputs)
         tokens, documents = spread_windows(held_out, self.tokens, among=hook.scored(held_out))
@@ -65,7 +65,7 @@ class Loss(Eval):
         for i, _ in enumerate(candidates):
             loss = found[str(i)]
             scores = [loss.cross_entropy, loss.kl_divergence, *recovered_shares(loss)]
-            yield Scored(scores, tables={"per_document": loss.per_document})
+            yield EvalResult(scores, tables={"per_document": loss.per_document})
 
     @override
     def grade(self, task: Task, setting: Setting) -> pd.DataFrame:
@@ -73,7 +73,7 @@ class Loss(Eval):
         kept, held_out = harvests_of(_at(setting)[1])
         one = setting.source
         width = one.of.d_in if isinstance(one, OneLayer) else kept.d_in
-        mixed = {f"{level:g}": MeanMixed(width, level, setting.device) for level in self.grades.levels}
+        mixed = {f"{level:g}": MeanMixture(width, level, setting.device) for level in self.grades.levels}
         rows = []
         for seed in self.grades.seeds:
             found = losses_at(setting, mixed, drawn_windows(held_out, self.grades.size, seed=seed))

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sanity.evals.scrambles import MeanMixed
-from sanity.evals.splicing import InPlace, LossRecovered, loss_recovered
+from sanity.evals.scrambles import MeanMixture
+from sanity.evals.splicing import LossRecovered, SAEInPlace, loss_recovered
 from sanity.subject import ActivationStore, MLPSubject, joint_normalisation
 
 
@@ -52,9 +52,9 @@ def losses_in_place(
     centre, factors = (torch.cat([one[d : 2 * d], one[:d]]) for one in (scale.centre, scale.factors))
     output, read = slice(0, d), slice(d, 2 * d)
     saes = {
-        name: MeanMixed(2 * d, one.level, one.device)
-        if isinstance(one, MeanMixed)
-        else InPlace(one, factors, read, output)
+        name: MeanMixture(2 * d, one.level, one.device)
+        if isinstance(one, MeanMixture)
+        else SAEInPlace(one, factors, read, output)
         for name, one in transcoders.items()
     }
     hook = subject.hooks[0].replace("hook_in", "hook_out")

@@ -22,7 +22,7 @@ from typing_extensions import override
 from sanity.engine.arguments import checked
 from sanity.engine.cells import Task
 from sanity.errors import BadInputError
-from sanity.evals.base import Candidate, Eval, Grades, Scored, Setting, graded_row
+from sanity.evals.base import Candidate, Eval, EvalResult, Grades, Setting, graded_row
 from sanity.evals.drawing import drawn_rows
 from sanity.evals.inputs import SparseAutoencoder, coded, require_finite
 from sanity.evals.metric import Metric
@@ -205,11 +205,11 @@ class Reconstruction(Eval):
         return isinstance(source, Hook)
 
     @override
-    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[Scored]:
+    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[EvalResult]:
         for one in candidates:
             opened = setting.opened
             targets = opened.targets() if opened.pairs else None
-            yield Scored(list(reconstruction_scores(one.sae, opened.batches(), targets=targets).values()))
+            yield EvalResult(list(reconstruction_scores(one.sae, opened.batches(), targets=targets).values()))
 
     @override
     def grade(self, task: Task, setting: Setting) -> pd.DataFrame:

@@ -91,7 +91,7 @@ def tied_autoencoder(
 
 
 @dataclasses.dataclass(frozen=True)
-class MeanMixed:
+class MeanMixture:
     """An "autoencoder" whose reconstruction is the (centred) activation itself, moved towards its mean.
 
     At level 0 it is the identity, at level 1 mean ablation: a graded reference for every metric that reads

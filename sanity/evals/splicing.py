@@ -49,7 +49,7 @@ class LossRecovered:
 
 
 @dataclass(eq=False)
-class InPlace:
+class SAEInPlace:
     """An SAE, or a transcoder, as an "autoencoder" of several activations side by side, raw and centred."""
 
     sae: Any

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from sanity.data import SyntheticStream, world_of
 from sanity.engine.cells import Task
-from sanity.evals.base import Candidate, Eval, Grades, Scored, Setting, graded_row
+from sanity.evals.base import Candidate, Eval, EvalResult, Grades, Setting, graded_row
 from sanity.evals.corrupted_truth import KINDS, corrupted_truth
 from sanity.evals.metric import Metric
 from sanity.evals.truth import (
@@ -82,7 +82,7 @@ class Recovery(Eval):
         return truth_of(stream, source.held_out)
 
     @override
-    def score(self, candidates: Sequence[Candidate], shared: Truth, setting: Setting) -> Iterator[Scored]:
+    def score(self, candidates: Sequence[Candidate], shared: Truth, setting: Setting) -> Iterator[EvalResult]:
         stream = setting.opened.truth
         assert stream is not None
         times_seen = functools.cache(stream.times_active)
@@ -95,7 +95,7 @@ class Recovery(Eval):
                 tables["features"] = feature_table(one.sae, shared, times_seen(one.run.steps))
                 tables["latents"] = latents
                 tables["geometry"] = geometry_table(one.sae, latents)
-            yield Scored(scores, {name: table for name, table in tables.items() if len(table)})
+            yield EvalResult(scores, {name: table for name, table in tables.items() if len(table)})
 
     @override
     def grade(self, task: Task, setting: Setting) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from sanity.data.circuit import Circuit, CircuitStream
 from sanity.engine.cells import Task
-from sanity.evals.base import Candidate, Eval, Grades, Scored, Setting, graded_row
+from sanity.evals.base import Candidate, Eval, EvalResult, Grades, Setting, graded_row
 from sanity.evals.feature_recovery import RECOVERED
 from sanity.evals.inputs import active_latents, unit_rows
 from sanity.evals.metric import Metric
@@ -63,9 +63,9 @@ class TrueMap(Eval):
         return _held_out(setting.opened.circuit, setting.source.held_out)
 
     @override
-    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[Scored]:
+    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[EvalResult]:
         for one in candidates:
-            yield Scored(map_scores(one.sae, *shared))
+            yield EvalResult(map_scores(one.sae, *shared))
 
     @override
     def grade(self, task: Task, setting: Setting) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from sanity.engine.arguments import Seed, checked, usable_device
 from sanity.engine.computing import results
 from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
-from sanity.evals.base import Candidate, Eval, Scored, Setting
+from sanity.evals.base import Candidate, Eval, EvalResult, Setting
 from sanity.experiments.planner import plan_runs
 from sanity.experiments.readiness import make_ready
 from sanity.experiments.reading import stack
@@ -87,7 +87,7 @@ def evaluate(
     return stack(frames)
 
 
-def _scored(one: Eval, sae: Any, setting: Setting, scratch: Path) -> Scored:
+def _scored(one: Eval, sae: Any, setting: Setting, scratch: Path) -> EvalResult:
     if needed := one.needs():
         raise BadInputError(
             f"the eval {one.name} reads what {', '.join(needed)} found of the same SAE: score it in a grid"

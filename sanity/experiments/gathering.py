@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -15,7 +15,7 @@ from sanity.experiments.reading import stack
 
 
 @dataclass(frozen=True)
-class Part:
+class ScoreTable:
     """A table of scores, and the experiment that it belongs to. An analysis has no grid and no eval."""
 
     experiment: str
@@ -26,13 +26,14 @@ class Part:
     """Key of the result with the table."""
     curve: str = ""
     """Key of the run, where the scores are those before the end of its training."""
+    known_as: ClassVar[str] = "Part"
 
 
 @dataclass(frozen=True)
 class Gathering:
     """Which tables of scores there are, and how the ledger reads them."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[ScoreTable, ...]
     experiments: Mapping[str, Mapping[str, Any]]
     """Fields of `sanity.claims.Experiment` by name; the others are simply the grids of their name."""
 
@@ -45,7 +46,7 @@ def gather_scores(task: Task) -> None:
 
 def gathering_cell(plan: Plan, ledger: Ledger, analyses: Iterable[tuple[str, str, Cell]]) -> Cell:
     """The cell that gathers a plan's scores, with those of `analyses`: experiment, world or hook, cell."""
-    parts: list[Part] = []
+    parts: list[ScoreTable] = []
     cells: dict[str, Cell] = {}
     for run in plan.runs:
         for one, cell in run.scored.items():
@@ -54,10 +55,10 @@ def gathering_cell(plan: Plan, ledger: Ledger, analyses: Iterable[tuple[str, str
                 entry = ledger.experiments.get(experiment)
                 early = entry is not None and entry.at is not None
                 curve = run.trained.key if early else ""
-                parts.append(Part(experiment, run.grid, run.place, one, cell.key, curve))
+                parts.append(ScoreTable(experiment, run.grid, run.place, one, cell.key, curve))
                 cells |= {run.trained.key: run.trained} if early else {}
     for experiment, place, cell in analyses:
-        parts.append(Part(experiment, "", place, "", cell.key))
+        parts.append(ScoreTable(experiment, "", place, "", cell.key))
         cells[cell.key] = cell
     experiments = {name: entry.model_dump() for name, entry in ledger.experiments.items()}
     return gather_scores.cell(
@@ -109,7 +110,7 @@ def gathered(config: Gathering, results: Mapping[str, Result]) -> pd.DataFrame:
     return scores.drop_duplicates([c for c in scores if c != "eval"], ignore_index=True)
 
 
-def _rows(part: Part, entry: Mapping[str, Any], results: Mapping[str, Result]) -> pd.DataFrame:
+def _rows(part: ScoreTable, entry: Mapping[str, Any], results: Mapping[str, Result]) -> pd.DataFrame:
     """The scores of a part; none where they are missing or do not count."""
     result, curve = results.get(part.scores), results.get(part.curve)
     nothing = pd.DataFrame()

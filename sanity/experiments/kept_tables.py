@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from sanity.claims import Imported
+from sanity.claims import ImportedRun
 from sanity.engine.cells import Result
 from sanity.engine.files import read_json, sha256_of
 from sanity.engine.store import home
@@ -160,11 +160,11 @@ def kept_runs(*, but: str) -> Iterator[tuple[str, str]]:
 
 
 @functools.lru_cache(maxsize=8)
-def imported_run(name: str, sha256: str) -> Imported:
+def imported_run(name: str, sha256: str) -> ImportedRun:
     """A kept run as the ledger reads it; refused where its provenance is not that of this hash any more."""
     path = results_folder() / name / PROVENANCE
     kept = kept_tables(name)
     if kept is None or sha256_of(path) != sha256:
         raise BadInputError(f"{path.parent} changed while verdicts were computed: run the same command again")
     facts = kept.provenance
-    return Imported(name, kept.words, kept.tables["scores"], kept.tables["gates"], facts["primary"])
+    return ImportedRun(name, kept.words, kept.tables["scores"], kept.tables["gates"], facts["primary"])

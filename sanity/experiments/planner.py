@@ -17,7 +17,7 @@ from sanity.engine.cells import Cell, Cost
 from sanity.errors import BadInputError
 from sanity.evals.base import Eval
 from sanity.experiments.own_neurons import take_neurons
-from sanity.experiments.plans import Asked, Plan, PlannedRun, Shared, on_its_threads, training_cost
+from sanity.experiments.plans import Plan, PlannedRun, RunRequest, SharedCell, on_its_threads, training_cost
 from sanity.experiments.snapshots import keep_snapshots
 from sanity.experiments.steps import (
     EvalOnSource,
@@ -29,7 +29,7 @@ from sanity.experiments.steps import (
     train_arms,
     without_grades,
 )
-from sanity.profiles import Block, Profile
+from sanity.profiles import GridBlock, Profile
 from sanity.sources import Noise, Pace, RunSpec, Snapshot, Source
 
 
@@ -43,7 +43,7 @@ def plan_grids(profile: Profile) -> Plan:
 
 
 def plan_runs(
-    runs: Sequence[RunSpec | Asked],
+    runs: Sequence[RunSpec | RunRequest],
     evals: Mapping[str, Eval],
     *,
     grid: str = "runs",
@@ -53,7 +53,7 @@ def plan_runs(
 
     >>> plan = plan_runs([run], {"reconstruction": Reconstruction()})          # doctest: +SKIP
     """
-    asked = [one if isinstance(one, Asked) else Asked(one) for one in runs]
+    asked = [one if isinstance(one, RunRequest) else RunRequest(one) for one in runs]
     planner = _Planner(Plan(None), asked[0].run.device if asked else "cpu", pace or Pace())
     seeds = sorted({one.run.arm.seed for one in asked})
     for one in asked:
@@ -68,7 +68,7 @@ class _Planner:
 
     def __init__(self, plan: Plan, device: str, pace: Pace) -> None:
         self.plan, self.device, self.pace = plan, device, pace
-        self._shared: dict[str, Shared] = {}
+        self._shared: dict[str, SharedCell] = {}
         # Hundreds of runs share what is prepared for them: made once, and hashed once.
         self._of_source: dict[Source, dict[str, Cell]] = {}
         self._of_eval: dict[tuple[object, ...], dict[str, Cell]] = {}
@@ -78,7 +78,7 @@ class _Planner:
             self._of_source[source] = source.cells(self.device, self.pace)
         return self._of_source[source]
 
-    def add_block(self, profile: Profile, grid: str, block: Block) -> None:
+    def add_block(self, profile: Profile, grid: str, block: GridBlock) -> None:
         """The runs of one block of a grid, and their scores; none where no eval of it can be asked here."""
         named = {name: profile.eval_named(name).in_environment() for name in block.evals}
         evals = {name: one for name, one in named.items() if one is not None}
@@ -187,7 +187,7 @@ class _Planner:
                 cost=_cost(one.seconds("prepare", source, None, self.pace)),
                 threads=one.prepare_threads,
             )
-            inputs["prepared"] = self._once(self.plan.prepared, Shared(name, place, source, cell)).cell
+            inputs["prepared"] = self._once(self.plan.prepared, SharedCell(name, place, source, cell)).cell
         return inputs
 
     def _reference(self, name: str, one: Eval, run: RunSpec, source: Source, place: str) -> Cell:
@@ -205,7 +205,9 @@ class _Planner:
             threads=one.threads(source),
         )
         cell = _as_told(cell, one, source)
-        known["references"] = self._once(self.plan.references, Shared(name, place, source, cell, seed)).cell
+        known["references"] = self._once(
+            self.plan.references, SharedCell(name, place, source, cell, seed)
+        ).cell
         return known["references"]
 
     def _graded(self, name: str, one: Eval, run: RunSpec, source: Source, place: str) -> None:
@@ -228,12 +230,12 @@ class _Planner:
             threads=one.threads(source),
         )
         cell = _as_told(cell, one, source)
-        self._once(self.plan.graded, Shared(name, at, source, cell))
+        self._once(self.plan.graded, SharedCell(name, at, source, cell))
 
     def _on_source(self, one: Eval, source: Source) -> EvalOnSource:
         return EvalOnSource(one, one.version, source, self.device)
 
-    def _once(self, kept: list[Shared], made: Shared) -> Shared:
+    def _once(self, kept: list[SharedCell], made: SharedCell) -> SharedCell:
         if made.cell.key not in self._shared:
             self._shared[made.cell.key] = made
             kept.append(made)
@@ -265,7 +267,7 @@ def _cost(given: float | Cost) -> Cost:
     return given if isinstance(given, Cost) else Cost(given)
 
 
-def runs_of(profile: Profile, block: Block) -> Iterator[tuple[str, RunSpec]]:
+def runs_of(profile: Profile, block: GridBlock) -> Iterator[tuple[str, RunSpec]]:
     """Every combination of a block with the name of its place, seeds innermost."""
     for source in block.sources:
         of_seed = {seed: profile.source_named(source, seed) for seed in block.seeds}

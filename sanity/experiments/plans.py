@@ -33,7 +33,7 @@ class PlannedRun:
 
 
 @dataclass(frozen=True, eq=False)
-class Shared:
+class SharedCell:
     """What an eval computes once for a source (and seed): its cell, and the names that readers know it by."""
 
     eval: str
@@ -50,9 +50,9 @@ class Plan:
     made_from: Profile | None
     """None for runs that are not from a profile."""
     runs: list[PlannedRun] = field(default_factory=list)
-    prepared: list[Shared] = field(default_factory=list)
-    references: list[Shared] = field(default_factory=list)
-    graded: list[Shared] = field(default_factory=list)
+    prepared: list[SharedCell] = field(default_factory=list)
+    references: list[SharedCell] = field(default_factory=list)
+    graded: list[SharedCell] = field(default_factory=list)
 
     @property
     def profile(self) -> Profile:
@@ -77,7 +77,7 @@ class Plan:
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class RunRequest:
     """A run that is asked for by itself: what keeps its SAE where it is not trained, where it is scored."""
 
     run: RunSpec

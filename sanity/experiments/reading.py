@@ -17,7 +17,7 @@ from sanity.engine.store import LocalStore
 from sanity.errors import BadInputError
 from sanity.evals.base import GRADED_COLUMNS
 from sanity.experiments.planner import plan_grids
-from sanity.experiments.plans import Plan, PlannedRun, Shared
+from sanity.experiments.plans import Plan, PlannedRun, SharedCell
 from sanity.experiments.readiness import make_ready
 from sanity.models import Autoencoder, load_sae
 from sanity.profiles import Profile
@@ -106,11 +106,11 @@ class Reader:
         runs = self.runs(grid)
         return list(zip(runs, self.results([run.trained for run in runs]), strict=True))
 
-    def prepared(self, one: str) -> list[tuple[Shared, Result]]:
+    def prepared(self, one: str) -> list[tuple[SharedCell, Result]]:
         """What an eval prepared, one result per source."""
         return self._shared(self.plan.prepared, one)
 
-    def references(self, one: str) -> list[tuple[Shared, Result]]:
+    def references(self, one: str) -> list[tuple[SharedCell, Result]]:
         """An eval's floors, ceilings and untrained references, one result per source and seed."""
         return self._shared(self.plan.references, one)
 
@@ -135,7 +135,7 @@ class Reader:
             raise BadInputError(f"there is no grid {grid!r} here; there are: {', '.join(there)}")
         return runs
 
-    def _shared(self, kept: Sequence[Shared], one: str) -> list[tuple[Shared, Result]]:
+    def _shared(self, kept: Sequence[SharedCell], one: str) -> list[tuple[SharedCell, Result]]:
         asked = [shared for shared in kept if shared.eval == one]
         return list(zip(asked, self.results([shared.cell for shared in asked]), strict=True))
 

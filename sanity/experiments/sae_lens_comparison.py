@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import torch
@@ -41,12 +41,13 @@ class ComparisonFields:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class LibraryComparison:
     """One SAE, evaluated by both libraries on the same samples."""
 
     run: RunSpec
     sae_lens: str
     """Its version."""
+    known_as: ClassVar[str] = "Comparison"
 
 
 def sae_lens_version() -> str | None:
@@ -76,7 +77,7 @@ def chosen(plan: Plan) -> list[tuple[PlannedRun, Cell]]:
 
 def _cell(run: PlannedRun, version: str) -> Cell:
     return compare_with_sae_lens.cell(
-        Comparison(run.run, version),
+        LibraryComparison(run.run, version),
         inputs={"sae": run.trained},
         label=f"{run.run.label}: scored by sae-lens too",
         stage="sae-lens",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import torch
@@ -43,7 +43,7 @@ class ScramblingFields:
 
 
 @dataclass(frozen=True)
-class Scrambled:
+class ScrambledScoring:
     """A trained SAE and an eval. The version of the eval is part of the key."""
 
     eval: Eval
@@ -51,12 +51,13 @@ class Scrambled:
     source: Source
     run: RunSpec
     seed: int
+    known_as: ClassVar[str] = "Scrambled"
 
 
 @computes("scramble", version=1)
 def scramble(task: Task) -> None:
     """Every metric of an eval on an SAE, intact and under each scramble: the table `scrambled`."""
-    config: Scrambled = task.config
+    config: ScrambledScoring = task.config
     run = config.run
     setting = Setting(config.source, run.arm.seed, run.budget.batch_size, run.device, task.inputs)
     shared = config.eval.open(setting)
@@ -111,7 +112,7 @@ def _cell(run: PlannedRun, name: str, scored: Cell, seed: int) -> Cell:
     config = scored.config
     asked = replace(config.eval, detail=False) if isinstance(config.eval, Recovery) else config.eval
     return scramble.cell(
-        Scrambled(asked, config.version, config.source, config.run, seed),
+        ScrambledScoring(asked, config.version, config.source, config.run, seed),
         inputs=dict(scored.inputs),
         label=f"{run.run.label}, scrambled: {name.replace('_', ' ')}",
         stage="scramble",

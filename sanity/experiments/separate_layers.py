@@ -23,7 +23,7 @@ from sanity.errors import BadInputError
 from sanity.evals import Crosscoding, Eval, Reconstruction
 from sanity.evals.feature_recovery import one_to_one
 from sanity.experiments.planner import plan_runs
-from sanity.experiments.plans import Asked, Plan, PlannedRun
+from sanity.experiments.plans import Plan, PlannedRun, RunRequest
 from sanity.experiments.reading import Reader, stack
 from sanity.experiments.steps import at_matched_l0
 from sanity.models import Autoencoder, load_sae, save_sae
@@ -115,7 +115,7 @@ def paired_runs(plan: Plan) -> list[tuple[str, str, PlannedRun]]:
         evals = _evals(plan)
         for by in PAIRED_BY:
             cell = _cell(plan, Pairing(whole, by), layers)
-            (planned,) = plan_runs([Asked(whole, made=cell)], evals, pace=plan.profile.pace).runs
+            (planned,) = plan_runs([RunRequest(whole, made=cell)], evals, pace=plan.profile.pace).runs
             found.append((f"separate_layers_{by}", _place(plan, whole), planned))
     return found
 

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from sanity.engine.cells import Cell, Result, Task, computes
 from sanity.errors import BadInputError
-from sanity.evals.base import Candidate, Eval, Scored, Setting
+from sanity.evals.base import Candidate, Eval, EvalResult, Setting
 from sanity.evals.probes import CosineToInitProbe, HeldOutEVProbe, RecoveryProbe
 from sanity.evals.score import Score
 from sanity.models import Autoencoder, Plain, Probe, Run, load_dictionary, save_sae, train
 from sanity.models.footprint import parts_that_fit, room_for_arms
-from sanity.sources import Opened, RunSpec, Source
+from sanity.sources import OpenedSource, RunSpec, Source
 
 log = logging.getLogger("sanity")
 
@@ -58,14 +58,14 @@ def train_arms(tasks: Sequence[Task]) -> None:
         _train_part(tasks[some], opened)
 
 
-def _train_part(tasks: Sequence[Task], opened: Opened) -> None:
+def _train_part(tasks: Sequence[Task], opened: OpenedSource) -> None:
     """Train and keep some arms; when it returns, nothing holds their memory."""
     runs = trained([task.config for task in tasks], opened, folders=[task.scratch for task in tasks])
     for task, run in zip(tasks, runs, strict=True):
         keep_run(task, run, opened)
 
 
-def keep_run(task: Task, run: Run, opened: Opened) -> Autoencoder:
+def keep_run(task: Task, run: Run, opened: OpenedSource) -> Autoencoder:
     """Keep a run's curve and data, and its SAE brought to the L0 that it was asked for."""
     spec: RunSpec = task.config
     sae = at_matched_l0(run.sae, opened.calibration, spec.l0)
@@ -89,7 +89,7 @@ def keep_run(task: Task, run: Run, opened: Opened) -> Autoencoder:
 
 
 def trained(
-    specs: Sequence[RunSpec], opened: Opened, *, folders: Sequence[Path], more: Sequence[Probe] = ()
+    specs: Sequence[RunSpec], opened: OpenedSource, *, folders: Sequence[Path], more: Sequence[Probe] = ()
 ) -> list[Run]:
     """Train arms that share source and budget, and fit into memory, with their source's probes and `more`."""
     budget = specs[0].budget
@@ -104,7 +104,7 @@ def trained(
     )
 
 
-def probes_of(opened: Opened) -> list[Probe]:
+def probes_of(opened: OpenedSource) -> list[Probe]:
     """What is measured along training: explained variance, turning, and recovery where there is a truth."""
     probes: list[Probe] = [HeldOutEVProbe(opened.sample, opened.sample_targets), CosineToInitProbe()]
     if opened.truth is not None:
@@ -238,7 +238,7 @@ def score_saes(tasks: Sequence[Task]) -> None:
         keep_scores(task, scored, {**task.config.run.columns(), **first.source.columns()})
 
 
-def keep_scores(task: Task, scored: Scored, about: Mapping[str, Any]) -> None:
+def keep_scores(task: Task, scored: EvalResult, about: Mapping[str, Any]) -> None:
     """Keep what an eval found of one SAE, with the columns that say which SAE it is."""
     task.save_table("scores", score_table(scored.scores, about))
     for name, table in scored.tables.items():

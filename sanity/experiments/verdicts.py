@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 
 from sanity.claims import (
-    Chosen,
     Ledger,
+    ScoreChoice,
     book_folder,
     choices_of,
     chosen,
@@ -224,7 +224,7 @@ class VerdictTables:
     """Tables of scores and of gates that are not computed yet; what depends on them is open."""
     ledger: Ledger
     primary: Mapping[str, Mapping[str, Any]]
-    choices: Mapping[str, Chosen]
+    choices: Mapping[str, ScoreChoice]
     """The scores as they judge claims: the reader's own by "", those of imported runs by their names."""
     imports: Mapping[str, str]
     """Commit, machine and date of the imported runs, by their names."""

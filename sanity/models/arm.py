@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
-from sanity.engine.arguments import Checked, Seed
+from sanity.engine.arguments import CheckedDataclass, Seed
 from sanity.engine.config import digest
-from sanity.engine.naming import Named
+from sanity.engine.naming import FamilyMember
 from sanity.errors import BadInputError
 from sanity.models.autoencoder import Autoencoder
 from sanity.models.hyperparameters import Training
@@ -69,7 +69,7 @@ class PairedStream(Stream, Protocol):
 
 
 @dataclass(frozen=True)
-class Constraint(Named, family="constraint"):
+class Constraint(FamilyMember, family="constraint"):
     """What may move while an arm trains. By default everything may."""
 
     @property
@@ -105,7 +105,7 @@ class Constraint(Named, family="constraint"):
 
 
 @dataclass(frozen=True)
-class Init(Named, family="init"):
+class Init(FamilyMember, family="init"):
     """Where the directions start."""
 
     def on(self, source: Any) -> Init:
@@ -122,7 +122,7 @@ class Init(Named, family="init"):
 
 
 @dataclass(frozen=True)
-class Objective(Named, family="objective"):
+class Objective(FamilyMember, family="objective"):
     """What is asked for next to reconstruction. By default nothing; see `sanity.models.objectives`.
 
     An objective may change the hyper-parameters, add to the gradient, interfere after a step, or spend a
@@ -221,7 +221,7 @@ class Iso(Init):
 
 
 @dataclass(frozen=True)
-class Arm(Checked):
+class Arm(CheckedDataclass):
     """One sparse autoencoder of an experiment.
 
     Arms of one seed and size share the Gaussian matrix behind their init, and on one stream the batches.

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sanity.engine.arguments import Checked, checked, usable_device
+from sanity.engine.arguments import CheckedDataclass, checked, usable_device
 from sanity.engine.products import product
 from sanity.errors import BadInputError, SanityError, reason_of
 from sanity.models.encoding import select
@@ -25,7 +25,7 @@ _ROWS = 4096
 
 
 @dataclass(eq=False)
-class Autoencoder(Checked):
+class Autoencoder(CheckedDataclass):
     """z = select((x - b_dec) W_enc + b_enc),  x_hat = z W_dec + b_dec, with unit rows in W_dec.
 
     Attributes

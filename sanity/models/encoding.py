@@ -53,7 +53,7 @@ def select_sparse(
     # Of weights in 16 bits there is nothing to round.
     rounded = precision == "bf16" and torch.finfo(x.dtype).bits > 16
     rounded = rounded and (x.device.type != "cpu" or multiplies_bf16())
-    encoder = _Rounded(x, W_enc_t, b_enc) if rounded else _Exact(x, W_enc_t, b_enc)
+    encoder = _RoundedProduct(x, W_enc_t, b_enc) if rounded else _ExactProduct(x, W_enc_t, b_enc)
     block = block_rows(batch, d_sae, x.device)
     if batch == 0:
         nothing = b_enc.new_zeros(0)
@@ -135,7 +135,7 @@ def multiplies_bf16() -> bool:
 
 
 @dataclass
-class _Exact:
+class _ExactProduct:
     """The encoder product in the type of its factors: bounds and values hold as they are."""
 
     x: Float[Tensor, "batch d_in"]
@@ -156,7 +156,7 @@ class _Exact:
 
 
 @dataclass
-class _Rounded(_Exact):
+class _RoundedProduct(_ExactProduct):
     """The encoder product in bf16, with how far below an exact bound its entries may lie.
 
     Bounds are lowered by 2^-7 of |bound| and by `rounding_error`; the exact values decide afterwards.

@@ -6,13 +6,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
-from sanity.engine.arguments import Checked
+from sanity.engine.arguments import CheckedDataclass
 from sanity.engine.config import STATED_IF_CHANGED
 from sanity.errors import BadInputError
 
 
 @dataclass(frozen=True)
-class Training(Checked):
+class Training(CheckedDataclass):
     """Hyper-parameters that all arms of a run share (the learning rate is the arm's own).
 
     AdamW as in the paper, Section 4; what the paper does not state is chosen here.

@@ -22,10 +22,10 @@ from sanity.engine.stopping import EXIT_CODE, heeding_sigterm
 from sanity.errors import BadInputError, CorruptFileError
 from sanity.models.arm import AnchoredProbe, Arm, PairedStream, Plain, Probe, Stream
 from sanity.models.autoencoder import Autoencoder
-from sanity.models.card import ALONE, Alone, Stack, stacked
+from sanity.models.card import ALONE, SingleShard, Stack, stacked
 from sanity.models.hyperparameters import Training
 from sanity.models.learner import Learner, Precision
-from sanity.models.resume import Pace, Saved, load_progress, save_progress
+from sanity.models.resume import Checkpoint, CheckpointTimer, load_progress, save_progress
 from sanity.models.start import Start, calibrated_start, initial_directions, paired_start
 
 log = logging.getLogger("sanity")
@@ -49,7 +49,7 @@ class Loop:
     precision: Precision = "float32"
     card: bool | None = None
     """Whether arms are stacked and take static steps: None, where they are on a card."""
-    shards: Alone = ALONE
+    shards: SingleShard = ALONE
     """Those that hold the rest of the arms' latents."""
     first: int = 0
     _directions: dict[str, Tensor] = field(default_factory=dict, init=False)
@@ -70,7 +70,7 @@ class Loop:
         start = min(self._step(learner) for learner in learners)
         words = f"training {len(arms)} arm{'s' if len(arms) > 1 else ''}"
         bar: tqdm[int] = track(description=words, total=self.last, unit="step", initial=start)
-        pace = Pace(self.checkpoint_every_s)
+        pace = CheckpointTimer(self.checkpoint_every_s)
         with bar, memory_kept(), heeding_sigterm() as told_to_stop:
             for step in range(start, self.last):
                 current = [learner for learner in learners if self._step(learner) == step]
@@ -120,7 +120,7 @@ class Loop:
             return self._made(arm, self._start(arm, self._batch(begin)))
         return self._resumed(arm, saved)
 
-    def _resumed(self, arm: Arm, saved: Saved) -> Learner:
+    def _resumed(self, arm: Arm, saved: Checkpoint) -> Learner:
         """An arm that goes on from a checkpoint, on the stream's device."""
         if (at := self._begin(arm) + saved.step) < self.last:
             saved = saved.on(self._batch(at).device)
@@ -132,7 +132,7 @@ class Loop:
         steps = self.last - self._begin(arm)
         return Learner(arm, start, steps=steps, training=self.training, precision=self.precision)
 
-    def _saved(self, arm: Arm, folder: Path) -> Saved | None:
+    def _saved(self, arm: Arm, folder: Path) -> Checkpoint | None:
         """An arm's checkpoint; one that was damaged is not used, and the arm starts again."""
         try:
             return load_progress(folder, self._identity(arm))
@@ -255,7 +255,7 @@ class Loop:
         for learner in learners:
             folder = self.folder_of(learner.arm)
             if folder is not None:
-                save_progress(folder, Saved.of(learner), self._identity(learner.arm))
+                save_progress(folder, Checkpoint.of(learner), self._identity(learner.arm))
 
 
 def probe_steps(steps: int, points: int) -> set[int]:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sanity.engine.arguments import Checked
+from sanity.engine.arguments import CheckedDataclass
 from sanity.errors import BadInputError
 
 _TANH = functools.partial(functional.gelu, approximate="tanh")
@@ -36,7 +36,7 @@ _NAMES = (
 
 
 @dataclass(eq=False)
-class Neurons(Checked):
+class Neurons(CheckedDataclass):
     """z = the k largest of act(x W_gate + b_gate) (x W_up + b_up), without a gate act(x W_up + b_up) alone.
 
     t_hat = z W_dec + b_dec. A neuron is as large as what it adds, since rows of W_dec have length 1. Unlike

@@ -34,14 +34,14 @@ _STATE, _TENSORS = "state.json", "state.safetensors"
 
 
 @dataclass(eq=False)
-class Saved:
+class Checkpoint:
     """A checkpoint: what was read, or what is to be written."""
 
     state: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
 
     @classmethod
-    def of(cls, learner: Learner) -> Saved:
+    def of(cls, learner: Learner) -> Checkpoint:
         """All of a learner, as it is now; its own tensors, not copies."""
         named = learner.weights.by_name()
         tensors = {"directions": learner.anchor, "last_fired": learner.last_fired}
@@ -67,9 +67,9 @@ class Saved:
         """Updates that had been made."""
         return int(self.state["step"])
 
-    def on(self, device: torch.device) -> Saved:
+    def on(self, device: torch.device) -> Checkpoint:
         """The same on another device."""
-        return Saved(self.state, {name: value.to(device) for name, value in self.tensors.items()})
+        return Checkpoint(self.state, {name: value.to(device) for name, value in self.tensors.items()})
 
     def start(self) -> Start:
         """What a learner begins with."""
@@ -103,7 +103,7 @@ class Saved:
                 learner.optimiser.state[named[name]] = moments
 
 
-class Pace:
+class CheckpointTimer:
     """When to write a checkpoint: every so many seconds, or as often as costs little of the time."""
 
     SHARE = 0.02
@@ -130,7 +130,7 @@ class Pace:
             self._wait = (self._saved - began) * (1 / self.SHARE - 1)
 
 
-def save_progress(folder: Path, saved: Saved, identity: Mapping[str, Json]) -> None:
+def save_progress(folder: Path, saved: Checkpoint, identity: Mapping[str, Json]) -> None:
     """Write a checkpoint into `folder`, and remove the one before."""
     state = {"identity": identity, **saved.state}
 
@@ -144,7 +144,7 @@ def save_progress(folder: Path, saved: Saved, identity: Mapping[str, Json]) -> N
             remove(older)
 
 
-def load_progress(folder: Path, identity: Mapping[str, Json]) -> Saved | None:
+def load_progress(folder: Path, identity: Mapping[str, Json]) -> Checkpoint | None:
     """The last checkpoint in `folder`, or None when there is none.
 
     Raises `CorruptFileError` for a damaged one, `BadInputError` for one of another run.
@@ -156,7 +156,7 @@ def load_progress(folder: Path, identity: Mapping[str, Json]) -> Saved | None:
     verified(newest)
     state = read_json(newest / _STATE)
     _same_run(newest, state.get("identity"), identity)
-    return Saved(state, load_tensors(newest / _TENSORS))
+    return Checkpoint(state, load_tensors(newest / _TENSORS))
 
 
 def _same_run(folder: Path, found: object, wanted: Mapping[str, Json]) -> None:

@@ -42,7 +42,7 @@ from sanity.models.card.stack import why_not
 from sanity.models.hyperparameters import Training
 from sanity.models.learner import Learner, Precision
 from sanity.models.loop import Loop
-from sanity.models.resume import Saved, save_progress
+from sanity.models.resume import Checkpoint, save_progress
 from sanity.models.training import Run, check_run, folders_of
 
 
@@ -129,19 +129,19 @@ class _ShardedLoop(Loop):
             self.stream, self.last, self.training, folders=self.folders, precision=self.precision, card=False
         )
 
-    def _whole(self, learner: Learner) -> Saved | None:
+    def _whole(self, learner: Learner) -> Checkpoint | None:
         """A learner with all its latents, in the first process."""
-        own = Saved.of(learner)
+        own = Checkpoint.of(learner)
         tensors = self.shards.gathered(own.tensors)
-        return None if tensors is None else Saved(own.state, tensors)
+        return None if tensors is None else Checkpoint(own.state, tensors)
 
     @override
     def _learner(self, arm: Arm) -> Learner:
         """This process's shard of what the first one starts, or finds in a checkpoint."""
-        made: list[Saved] = []
-        self.shards.from_first(lambda: made.append(Saved.of(self._host()._learner(arm))))
+        made: list[Checkpoint] = []
+        self.shards.from_first(lambda: made.append(Checkpoint.of(self._host()._learner(arm))))
         state: dict[str, Any] = self.shards.from_first(lambda: dict(made[0].state))
-        saved = Saved(state, self.shards.dealt(made.pop().tensors if made else None))
+        saved = Checkpoint(state, self.shards.dealt(made.pop().tensors if made else None))
         learner = self._resumed(arm, saved)
         if reason := why_not(learner, self.shards):
             raise BadInputError(

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from sanity.engine.naming import Named
+from sanity.engine.naming import FamilyMember
 from sanity.errors import BadInputError
 from sanity.models.selection import Above, PerBatch, PerRow, Rule
 
@@ -27,7 +27,7 @@ Threshold = Float[Tensor, " d_sae"] | None
 
 
 @dataclass(frozen=True)
-class Architecture(Named, family="architecture"):
+class Architecture(FamilyMember, family="architecture"):
     """What every architecture answers; the defaults are those of a plain TopK.
 
     A new one is a subclass with a `name` (for profiles and tables) and a `title` (for readers).

@@ -5,7 +5,7 @@ for the paper's synthetic worlds alone, `gpu` and `paper` for a graphics card; e
 this module, validated when it is loaded.
 """
 
-from sanity.profiles.grids import Block, named_arm
+from sanity.profiles.grids import GridBlock, named_arm
 from sanity.profiles.schema import Profile, built, load, name_of, names, read_profile
 
-__all__ = ["Block", "Profile", "built", "load", "name_of", "named_arm", "names", "read_profile"]
+__all__ = ["GridBlock", "Profile", "built", "load", "name_of", "named_arm", "names", "read_profile"]

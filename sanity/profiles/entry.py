@@ -32,7 +32,7 @@ _List = (BeforeValidator(_several), AfterValidator(_different))
 Names = Annotated[tuple[str, ...], *_List, Field(min_length=1)]
 Sizes = Annotated[tuple[Size, ...], *_List, Field(min_length=1)]
 Rates = Annotated[tuple[Rate, ...], *_List, Field(min_length=1)]
-Shares = Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], *_List, Field(min_length=1)]
+RunShares = Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], *_List, Field(min_length=1)]
 Seeds = Annotated[tuple[Seed, ...], *_List, Field(min_length=1)]
 """One value or a list of them, each once."""
 NamesOrNone = Annotated[tuple[str, ...], *_List]

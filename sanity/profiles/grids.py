@@ -11,13 +11,13 @@ from pydantic import Field, model_validator
 from sanity.baselines import Iso
 from sanity.errors import BadInputError
 from sanity.models import Architecture, Arm, Constraint, Init, Objective, Training, objectives
-from sanity.profiles.entry import Entry, Names, NamesOrNone, Positive, Rates, Seeds, Shares, Size, Sizes
+from sanity.profiles.entry import Entry, Names, NamesOrNone, Positive, Rates, RunShares, Seeds, Size, Sizes
 from sanity.sources import Budget
 
 assert objectives  # importing them makes their names known
 
 
-class Block(Entry):
+class GridBlock(Entry):
     """All combinations of what is listed; everything may be one value or several.
 
     An arm is spelled `constraint` or `constraint/init`, such as `soft_frozen_decoder(cosine=0.6)/cov`.
@@ -35,14 +35,14 @@ class Block(Entry):
     learning_rates: Rates
     batch_size: Size
     steps: Positive
-    at: Shares = (1.0,)
+    at: RunShares = (1.0,)
     """After which shares of the steps arms are taken and scored; 1 is their end."""
     training: dict[str, Any] = Field(default_factory=dict)
     """What differs from the usual hyper-parameters."""
     evals: NamesOrNone = ()
 
     @model_validator(mode="after")
-    def _names_are_known(self) -> Block:
+    def _names_are_known(self) -> GridBlock:
         for l0, d_sae in itertools.product(self.l0, self.d_sae):
             if l0 > d_sae:
                 raise ValueError(f"an L0 of {l0} does not fit into d_sae {d_sae}")

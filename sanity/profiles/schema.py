@@ -16,7 +16,7 @@ from sanity.engine.yamlfile import parse_yaml, read_yaml, validated
 from sanity.errors import BadInputError
 from sanity.evals.base import Eval
 from sanity.profiles.entry import Entry, FileName
-from sanity.profiles.grids import Block, inherited
+from sanity.profiles.grids import GridBlock, inherited
 from sanity.profiles.sources import HarderWorldEntry, NoiseEntry, SourceEntry, WorldEntry
 from sanity.sources import Pace, Source
 
@@ -35,7 +35,7 @@ class Profile(Entry):
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Literal["float32", "bf16"] = "float32"
     sources: dict[str, SourceEntry]
-    grids: dict[str, tuple[Block, ...]]
+    grids: dict[str, tuple[GridBlock, ...]]
     """By name; every row of a table of scores says which grid it is from."""
     evals: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Fields of evals by name; `kind` names the eval where the entry has a name of its own."""
@@ -117,7 +117,7 @@ class Profile(Entry):
         made: Eval = built(Eval.class_named(str(fields.pop("kind", name))), fields, f"the eval {name}")
         return made
 
-    def grid(self, name: str) -> Block:
+    def grid(self, name: str) -> GridBlock:
         """The first block of a grid, which is what chapters describe; unknown grids are refused."""
         if not self.grids.get(name):
             raise BadInputError(

@@ -19,7 +19,7 @@ PENDING = '<p class="sanity-pending">This page opens with its answer once it has
 _NUMBER = "application/papermill.record/text/plain"
 
 
-class Answer:
+class PageAnswer:
     """The place of a page's short answer; outside a notebook nothing is shown."""
 
     def __init__(self) -> None:

@@ -155,27 +155,27 @@ def shared_digest(root: Path, profile: str, result_keys: Sequence[str]) -> str:
     return state.hexdigest()
 
 
-class _Entry(BaseModel):
+class _TocEntry(BaseModel):
     """A page of the table of contents, and those below it; what else the builder knows is its business."""
 
     file: str | None = None
-    sections: tuple[_Entry, ...] = ()
+    sections: tuple[_TocEntry, ...] = ()
 
 
 class _Part(BaseModel):
-    chapters: tuple[_Entry, ...] = ()
+    chapters: tuple[_TocEntry, ...] = ()
 
 
 class _Contents(_Part):
     root: str
     parts: tuple[_Part, ...] = ()
-    sections: tuple[_Entry, ...] = ()
+    sections: tuple[_TocEntry, ...] = ()
 
 
 def _files_of(toc: _Contents) -> Iterator[str]:
     """Every file of a table of contents, in order, without suffix."""
 
-    def below(entries: Sequence[_Entry]) -> Iterator[str]:
+    def below(entries: Sequence[_TocEntry]) -> Iterator[str]:
         for entry in entries:
             yield from filter(None, [entry.file])
             yield from below(entry.sections)

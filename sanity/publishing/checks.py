@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sanity.checking.check import Check
-from sanity.checking.given import GivenSAE, Scale
+from sanity.checking.given import GivenSAE, InputScale
 from sanity.checking.loading import given_of
 from sanity.checking.report import Report
 from sanity.checking.request import BASELINES, EVALS, Request
@@ -32,7 +32,7 @@ def check(
     seeds: int = 3,
     tokens: int | None = None,
     minutes: float | None = None,
-    scale: Scale | None = None,
+    scale: InputScale | None = None,
     out: str | Path | None = None,
     store: LocalStore | None = None,
 ) -> Report:

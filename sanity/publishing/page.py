@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sanity.engine.files import write_atomically, write_sealed
 from sanity.errors import BadInputError
-from sanity.publishing.answers import Answer, glue_numbers
+from sanity.publishing.answers import PageAnswer, glue_numbers
 from sanity.publishing.display import Html, as_columns, figure_html, table_html
 from sanity.publishing.log import log_to_stderr
 from sanity.publishing.provenance import provenance, provenance_html, with_inputs
@@ -42,7 +42,7 @@ class ChapterPage:
         self._results: list[Result] = []
         self._read: Reader | None = None
         self._tables: dict[str, str] = {}
-        self._answer = Answer()
+        self._answer = PageAnswer()
         self._numbers: dict[str, float] = {}
         self._verdicts: dict[str, dict[str, Any]] | None = None
 

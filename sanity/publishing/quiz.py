@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sanity.publishing.widgets import Question
+from sanity.publishing.widgets import QuizQuestion
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,7 @@ TRAINED = "trained"
 
 def questions_of(
     examples: pd.DataFrame, latents: pd.DataFrame, *, others: Sequence[str], each: int, seed: int
-) -> list[Question]:
+) -> list[QuizQuestion]:
     """`each` questions for every arm of `others`, their order and sides drawn from `seed`.
 
     `examples` has the columns arm, seed, latent and those of a context, one row per context; `latents` has
@@ -38,7 +38,9 @@ def questions_of(
         for (run, _, latent, html), (_, _, against, contrast) in pairs[:each]:
             first = bool(draw.random() < 0.5)
             points = _points(scores.get((TRAINED, run, latent)), scores.get((other, run, against)))
-            found.append(Question(*((html, contrast) if first else (contrast, html)), first, other, points))
+            found.append(
+                QuizQuestion(*((html, contrast) if first else (contrast, html)), first, other, points)
+            )
     return [found[i] for i in draw.permutation(len(found))]
 
 

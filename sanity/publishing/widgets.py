@@ -74,7 +74,7 @@ def slider_html(
 
 
 @dataclass(frozen=True)
-class Question:
+class QuizQuestion:
     """Two latents to be told apart: HTML of their contexts, in the order in which they are shown."""
 
     first: str
@@ -86,7 +86,9 @@ class Question:
     """What the judge gets for this pair: 1 for right, 0 for wrong, a half for a tie; None without a score."""
 
 
-def quiz_html(questions: Sequence[Question], *, caption: str, judge: str, all_pairs: Sequence[float]) -> str:
+def quiz_html(
+    questions: Sequence[QuizQuestion], *, caption: str, judge: str, all_pairs: Sequence[float]
+) -> str:
     """Pairs of latents, one of them trained: the reader says which, and learns the outcome at the end.
 
     `judge` names who is compared, and `all_pairs` is what it gets on every pair that there is.
@@ -103,7 +105,7 @@ def quiz_html(questions: Sequence[Question], *, caption: str, judge: str, all_pa
     )
 
 
-def _question(number: int, one: Question, count: int) -> str:
+def _question(number: int, one: QuizQuestion, count: int) -> str:
     sides = "".join(
         f'<div role="group" aria-label="Latent {name}"><p><strong>{name}</strong></p>{contexts}'
         f'<button type="button" data-say="{name}">{name} was trained</button></div>'

@@ -1,6 +1,6 @@
 """Where activations come from: synthetic worlds, hooks in language models, and noise like either."""
 
-from sanity.sources.base import Opened, Pace, Source
+from sanity.sources.base import OpenedSource, Pace, Source
 from sanity.sources.circuit import SyntheticCircuit
 from sanity.sources.hook import Hook, harvests_of
 from sanity.sources.hook_reading import LanguageModelHook
@@ -22,7 +22,7 @@ __all__ = [
     "MLPHook",
     "Noise",
     "OneLayer",
-    "Opened",
+    "OpenedSource",
     "Pace",
     "RunSpec",
     "ShuffledLayers",

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sanity.engine.cells import Cell, Result
-from sanity.engine.naming import Named
+from sanity.engine.naming import FamilyMember
 from sanity.errors import BadInputError
 from sanity.models import Stream
 
@@ -44,7 +44,7 @@ class Pace:
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
+class OpenedSource:
     """A source that is ready to be read, for one seed and batch size.
 
     Attributes
@@ -85,7 +85,7 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Source(Named, family="source"):
+class Source(FamilyMember, family="source"):
     """Where batches of activations come from. A new one is a subclass with a `name`."""
 
     threads: ClassVar[int | None] = None
@@ -149,7 +149,7 @@ class Source(Named, family="source"):
         """What has to be computed before it can be opened, by the name under which `open` wants it."""
         return {}
 
-    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
+    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> OpenedSource:
         """The source, ready to be read; `inputs` are the results of `cells`."""
         raise BadInputError(f"{type(self).__name__} cannot be opened: define open")
 

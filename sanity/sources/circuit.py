@@ -11,7 +11,13 @@ from typing_extensions import override
 
 from sanity.data.circuit import CircuitSpec, CircuitStream, circuit_of
 from sanity.engine.cells import Result
-from sanity.sources.base import FIRST_CALIBRATION_STEP, FIRST_HELD_OUT_STEP, Opened, Source, held_out_rows
+from sanity.sources.base import (
+    FIRST_CALIBRATION_STEP,
+    FIRST_HELD_OUT_STEP,
+    OpenedSource,
+    Source,
+    held_out_rows,
+)
 
 
 @dataclass(frozen=True)
@@ -44,12 +50,12 @@ class SyntheticCircuit(Source):
         return {**super().columns(), "n_features": self.spec.n_out}
 
     @override
-    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
+    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> OpenedSource:
         stream = CircuitStream(circuit_of(self.spec, device), batch_size=batch_size, seed=seed)
         steps = range(FIRST_HELD_OUT_STEP, FIRST_HELD_OUT_STEP - (-self.held_out // batch_size))
         sample = held_out_rows(stream, self.held_out)
         targets = torch.cat([stream.targets(step) for step in steps])[: self.held_out]
-        return Opened(
+        return OpenedSource(
             stream,
             sample,
             held_out_rows(stream, self.held_out, first_step=FIRST_CALIBRATION_STEP),

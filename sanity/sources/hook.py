@@ -14,7 +14,7 @@ from typing_extensions import override
 from sanity.data.text import TextSpec
 from sanity.engine.cells import Cell, Cost, Result
 from sanity.errors import BadInputError
-from sanity.sources.base import Opened, Pace, Source
+from sanity.sources.base import OpenedSource, Pace, Source
 from sanity.sources.hook_reading import HookReading, LanguageModelHook, read_hook
 from sanity.subject import (
     ActivationStore,
@@ -114,7 +114,7 @@ class Hook(Source):
         }
 
     @override
-    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
+    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> OpenedSource:
         kept, held_out = harvests_of(inputs)
         if kept.d_in != self.d_model:
             raise BadInputError(f"{self.at.subject} is {kept.d_in} wide: d_model cannot be {self.d_model}")
@@ -122,7 +122,7 @@ class Hook(Source):
         scale = Normalisation(stream.centre, stream.factor)
 
         scored = self.scored(held_out)
-        return Opened(
+        return OpenedSource(
             stream,
             spread_rows(held_out, scored, scale),
             spread_rows(held_out, ~scored, scale),

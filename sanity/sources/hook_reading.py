@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from sanity.data.text import TextSpec, Windows, window_blocks
-from sanity.engine.arguments import Checked
+from sanity.engine.arguments import CheckedDataclass
 from sanity.engine.cells import Cell, Task, computes
 from sanity.subject import Subject, assets_of, harvest, load_subject, load_tokenizer
 
@@ -23,7 +23,7 @@ _PACED = 11
 
 
 @dataclass(frozen=True)
-class LanguageModelHook(Checked):
+class LanguageModelHook(CheckedDataclass):
     """A language model and the hook at which it is read."""
 
     subject: str

@@ -25,7 +25,7 @@ from sanity.engine.cells import Cell, Result
 from sanity.engine.config import digest
 from sanity.errors import BadInputError
 from sanity.models import Stream
-from sanity.sources.base import Opened, Pace, Source
+from sanity.sources.base import OpenedSource, Pace, Source
 from sanity.sources.hook import Hook, harvests_of
 from sanity.sources.hook_reading import LanguageModelHook
 from sanity.sources.mlp import MLP
@@ -67,13 +67,13 @@ class ChangedStream:
         return (total / (steps * self.batch_size)).float()
 
 
-def changed(parts: Sequence[Opened], change: Change, name: str) -> Opened:
+def changed(parts: Sequence[OpenedSource], change: Change, name: str) -> OpenedSource:
     """Opened sources as one, whatever `change` makes of the same rows of each."""
 
     def batches() -> Iterator[Tensor]:
         return (change(some) for some in zip(*(part.batches() for part in parts), strict=True))
 
-    return Opened(
+    return OpenedSource(
         ChangedStream([part.stream for part in parts], change, name),
         change([part.sample for part in parts]),
         change([part.calibration for part in parts]),
@@ -209,7 +209,7 @@ class Layers(Source):
         ]
 
     @override
-    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
+    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> OpenedSource:
         own, shares = self.inputs_by_hook(inputs), self.shares
         for part in (0, 1):
             texts = [harvests_of(some)[part].manifest["tokens_sha256"] for some in own]

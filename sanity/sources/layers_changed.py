@@ -12,12 +12,12 @@ from typing_extensions import override
 
 from sanity.engine.cells import Cell, Result
 from sanity.errors import BadInputError
-from sanity.sources.base import Opened, Pace, Source
+from sanity.sources.base import OpenedSource, Pace, Source
 from sanity.sources.layers import changed
 
 
 @dataclass(frozen=True)
-class _Changed(Source):
+class _ChangedLayers(Source):
     """The base of sources that are made of a source with several blocks."""
 
     of: Source = Source()
@@ -57,7 +57,7 @@ class _Changed(Source):
 
 
 @dataclass(frozen=True)
-class ShuffledLayers(_Changed):
+class ShuffledLayers(_ChangedLayers):
     """Layers of different tokens: nothing that a latent could find in two of them has a shared cause.
 
     Rows of every layer but the first move by a share of the batch, whose rows are in random order.
@@ -86,7 +86,7 @@ class ShuffledLayers(_Changed):
         return f"{self.of.where}, layers shuffled across tokens"
 
     @override
-    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
+    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> OpenedSource:
         def shuffled(parts: Sequence[Tensor]) -> Tensor:
             layers = torch.split(parts[0], list(self.blocks), dim=1)
             return torch.cat([x.roll(i * len(x) // len(layers), 0) for i, x in enumerate(layers)], dim=1)
@@ -96,7 +96,7 @@ class ShuffledLayers(_Changed):
 
 
 @dataclass(frozen=True)
-class OneLayer(_Changed):
+class OneLayer(_ChangedLayers):
     """One layer of a source of several, on the same tokens in the same order: for an SAE of its own."""
 
     index: int = 0
@@ -120,7 +120,7 @@ class OneLayer(_Changed):
         return f"layer {self.index} of {self.of.where}"
 
     @override
-    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
+    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> OpenedSource:
         def one(parts: Sequence[Tensor]) -> Tensor:
             return torch.split(parts[0], list(self.of.blocks), dim=1)[self.index].contiguous()
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from sanity.engine.cells import Result
-from sanity.sources.base import Opened
+from sanity.sources.base import OpenedSource
 from sanity.sources.hook import Hook, harvests_of, rows_of, spread_rows
 from sanity.sources.hook_reading import LanguageModelHook
 from sanity.subject import MLPStream, MLPSubject, joint_normalisation
@@ -62,7 +62,7 @@ class MLP(Hook):
         return 3 * super().bytes_per_token
 
     @override
-    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
+    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> OpenedSource:
         plain = super().open(inputs, batch_size=batch_size, seed=seed, device=device)
         kept, held_out = harvests_of(inputs)
         stream = MLPStream(kept, outputs=self.outputs, batch_size=batch_size, seed=seed, device=device)
@@ -77,7 +77,7 @@ class MLP(Hook):
 
         sample = spread_rows(held_out, scored, scale, joint=True)
         targets = sample[:, part].contiguous()
-        return Opened(
+        return OpenedSource(
             stream,
             sample[:, :d_in].contiguous(),
             plain.calibration,

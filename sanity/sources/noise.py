@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from sanity.data.gaussian import GaussianStream
 from sanity.engine.cells import Cell, Result
-from sanity.sources.base import FIRST_CALIBRATION_STEP, Opened, Pace, Source, held_out_rows
+from sanity.sources.base import FIRST_CALIBRATION_STEP, OpenedSource, Pace, Source, held_out_rows
 from sanity.sources.world import World
 
 
@@ -50,9 +50,9 @@ class Noise(Source):
         return self.like.cells(device, pace)
 
     @override
-    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
+    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> OpenedSource:
         stream = self.like.open(inputs, batch_size=batch_size, seed=seed, device=device).stream
         noise = GaussianStream(stream.covariance(), batch_size=batch_size, seed=seed, name=stream.key)
         sample = held_out_rows(noise, self.held_out)
         calibration = held_out_rows(noise, self.held_out, first_step=FIRST_CALIBRATION_STEP)
-        return Opened(noise, sample, calibration, lambda: iter([sample]))
+        return OpenedSource(noise, sample, calibration, lambda: iter([sample]))

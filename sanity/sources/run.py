@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from typing_extensions import override
 
-from sanity.engine.arguments import Checked, Count, Within
+from sanity.engine.arguments import CheckedDataclass, Count, Range
 from sanity.models import Arm, Training
 from sanity.models.footprint import Footprint, footprint
 from sanity.models.training import probe_steps
@@ -16,10 +16,10 @@ from sanity.sources.noise import Noise
 
 
 @dataclass(frozen=True)
-class Budget(Checked):
+class Budget(CheckedDataclass):
     """How long arms train, and on how much at a time."""
 
-    steps: Annotated[int, Within(0)]
+    steps: Annotated[int, Range(0)]
     batch_size: Count
     training: Training = Training()
     precision: Literal["float32", "bf16"] = "float32"
@@ -31,7 +31,7 @@ class Budget(Checked):
 
 
 @dataclass(frozen=True)
-class RunSpec(Checked):
+class RunSpec(CheckedDataclass):
     """One arm on one source with one budget: everything that decides which SAE comes out."""
 
     arm: Arm

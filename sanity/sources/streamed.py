@@ -23,7 +23,7 @@ from sanity.engine.cells import Cell, Cost, Result, Task, computes
 from sanity.engine.machine import memory_bytes
 from sanity.errors import BadInputError
 from sanity.models.footprint import free_on_card
-from sanity.sources.base import Opened, Pace, Source
+from sanity.sources.base import OpenedSource, Pace, Source
 from sanity.sources.hook import Hook
 from sanity.sources.hook_reading import HookReading, LanguageModelHook
 from sanity.sources.mlp import MLP
@@ -108,12 +108,14 @@ class StreamedHook(Hook):
         )
         return {**super().cells(device, pace), "train": tokens}
 
-    def open_sample(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
+    def open_sample(
+        self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str
+    ) -> OpenedSource:
         """The sample of it that is on disk, ready to be read like any hook."""
         return super().open(inputs, batch_size=batch_size, seed=seed, device=device)
 
     @override
-    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
+    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> OpenedSource:
         require_room(self, [self], device)
         plain = self.open_sample(inputs, batch_size=batch_size, seed=seed, device=device)
         kept = plain.kept
@@ -159,7 +161,7 @@ class StreamedMLP(StreamedHook, MLP):
         return 2 * self.bytes_per_token // 3  # the input, and one of the two outputs
 
     @override
-    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
+    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> OpenedSource:
         require_room(self, [self], device)
         plain = self.open_sample(inputs, batch_size=batch_size, seed=seed, device=device)
         kept = plain.kept

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from sanity.data import LayeredSpec, SyntheticSpec, SyntheticStream, world_of
 from sanity.engine.cells import Result
-from sanity.sources.base import FIRST_CALIBRATION_STEP, Opened, Source, held_out_rows
+from sanity.sources.base import FIRST_CALIBRATION_STEP, OpenedSource, Source, held_out_rows
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class World(Source):
         return replace(self, spec=replace(self.spec, seed=seed))
 
     @override
-    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> Opened:
+    def open(self, inputs: Mapping[str, Result], *, batch_size: int, seed: int, device: str) -> OpenedSource:
         stream = SyntheticStream(world_of(self.spec, device=device), batch_size=batch_size, seed=seed)
         sample = held_out_rows(stream, self.held_out)
         calibration = held_out_rows(stream, self.held_out, first_step=FIRST_CALIBRATION_STEP)
-        return Opened(stream, sample, calibration, lambda: iter([sample]), truth=stream)
+        return OpenedSource(stream, sample, calibration, lambda: iter([sample]), truth=stream)

@@ -118,7 +118,7 @@ def has_range(metric_range: float, *, reseed_sd: float | None, margin: float) ->
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """A comparison's numbers, from which the verdict is read."""
 
     value: float
@@ -169,7 +169,7 @@ def coincidence(values: Float[np.ndarray, " seeds"]) -> bool:
 
 
 def decide(
-    measured: Measured, margin: float, higher_is_better: bool, alpha: float, note: str
+    measured: Measurement, margin: float, higher_is_better: bool, alpha: float, note: str
 ) -> tuple[Word, str]:
     """The word and its qualifier, from the two tests."""
     notes = [note] if note else []
@@ -188,7 +188,7 @@ def decide(
 
 
 def finish(
-    measured: Measured,
+    measured: Measurement,
     word: Word,
     qualifier: str,
     n_seeds: int,

@@ -29,7 +29,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class BestOf:
+class LeadOverBest:
     """The judged arm against the best of several baselines.
 
     Attributes
@@ -74,7 +74,9 @@ class BestOf:
         return max(none_better, min(1.0, len(columns) * one_near))
 
 
-def best_of(differences: pd.DataFrame, *, alpha: float = 0.05, draws: int = 9_999, seed: int = 0) -> BestOf:
+def best_of(
+    differences: pd.DataFrame, *, alpha: float = 0.05, draws: int = 9_999, seed: int = 0
+) -> LeadOverBest:
     """Compare the judged arm with the best of several baselines, corrected for having chosen it.
 
     Parameters
@@ -103,7 +105,7 @@ def best_of(differences: pd.DataFrame, *, alpha: float = 0.05, draws: int = 9_99
     extreme = np.abs(_flipped_means(table, draws, seed) / scale).max(1)
     observed = max(abs(mean) / size for mean, size in zip(means.values(), scale, strict=True))
     centred = np.stack([column - column.mean() for column in columns.values()], axis=1)
-    return BestOf(
+    return LeadOverBest(
         best=best,
         gap=means[best],
         optimism=float(-_flipped_means(centred, draws, seed).min(1).mean()),

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from scipy import stats
 
 from sanity.errors import BadInputError
-from sanity.stats.deciding import Measured, Verdict, decide, refusal
+from sanity.stats.deciding import Measurement, Verdict, decide, refusal
 from sanity.stats.equivalence import check_margin
 from sanity.stats.intervals import Interval
 from sanity.stats.pairing import Numbers, vector
@@ -121,12 +121,12 @@ def place(
 
 def _measured(
     value: float, values: Float[np.ndarray, " seeds"], spread: Spread, margin: float, alpha: float
-) -> Measured:
+) -> Measurement:
     """The prediction interval of the lead over a further seed, and its two tests."""
     scale = spread.sd * math.sqrt(1 + 1 / values.size)
     if scale == 0:
         outside = 0.0 if value else 1.0
-        return Measured(value, Interval(value, value), Interval(value, value), outside,
+        return Measurement(value, Interval(value, value), Interval(value, value), outside,
                         float(abs(value) >= margin), None)  # fmt: skip
     t = stats.t(spread.df)
 
@@ -134,7 +134,7 @@ def _measured(
         half = float(t.ppf(0.5 + confidence / 2)) * scale
         return Interval(value - half, value + half)
 
-    return Measured(
+    return Measurement(
         value,
         around(1 - alpha),
         around(1 - 2 * alpha),

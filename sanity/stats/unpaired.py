@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
-from sanity.stats.deciding import Measured, Verdict, decide, finish, refusal
+from sanity.stats.deciding import Measurement, Verdict, decide, finish, refusal
 from sanity.stats.equivalence import check_margin
 from sanity.stats.intervals import Interval
 from sanity.stats.pairing import Numbers, constant, vector
@@ -54,7 +54,7 @@ def verdict_unpaired(
         else float(np.sqrt(ours.var(ddof=1) / ours.size + theirs.var(ddof=1) / theirs.size))
     )
     t = stats.t(float(found.df))
-    measured = Measured(
+    measured = Measurement(
         value,
         Interval(*map(float, found.confidence_interval(1 - alpha))),
         Interval(*map(float, found.confidence_interval(1 - 2 * alpha))),

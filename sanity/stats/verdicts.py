@@ -14,7 +14,16 @@ import pandas as pd
 from jaxtyping import Float
 
 from sanity.errors import BadInputError
-from sanity.stats.deciding import NO_VARIANCE, Measured, Verdict, Word, coincidence, decide, finish, refusal
+from sanity.stats.deciding import (
+    NO_VARIANCE,
+    Measurement,
+    Verdict,
+    Word,
+    coincidence,
+    decide,
+    finish,
+    refusal,
+)
 from sanity.stats.equivalence import check_margin, tost, tost_between
 from sanity.stats.families import best_of
 from sanity.stats.intervals import Interval, sign_flip, t_interval, t_test
@@ -65,7 +74,7 @@ def verdict(
     if refused is not None:
         return refused
     same = identical(values)
-    measured = Measured(
+    measured = Measurement(
         value=float(values.mean()),
         interval=t_interval(values, confidence=1 - alpha),
         tight=t_interval(values, confidence=1 - 2 * alpha),
@@ -109,7 +118,7 @@ def verdict_best_of(
     found = best_of(oriented, alpha=alpha)
     sign = 1.0 if higher_is_better else -1.0
     same = identical(oriented.to_numpy(dtype=np.float64))
-    measured = Measured(
+    measured = Measurement(
         value=sign * found.gap,
         interval=_orient(found.interval, sign),
         tight=_orient(found.tight, sign),
@@ -158,7 +167,7 @@ def verdict_within(
     refused = refusal(numbers, 0.0, None, None, gate_failure)
     if refused is not None:
         return refused
-    measured = Measured(
+    measured = Measurement(
         value=float(numbers.mean()),
         interval=t_interval(numbers, confidence=1 - alpha),
         tight=t_interval(numbers, confidence=1 - 2 * alpha),
@@ -184,7 +193,7 @@ def verdict_within(
 
 
 def _place(
-    numbers: Float[np.ndarray, " seeds"], measured: Measured, low: float, high: float, alpha: float
+    numbers: Float[np.ndarray, " seeds"], measured: Measurement, low: float, high: float, alpha: float
 ) -> Literal["inside", "above", "below", "unknown"]:
     """Where the mean has been shown to lie, the ends of the range belonging to it."""
     if constant(numbers) and low <= measured.value <= high:

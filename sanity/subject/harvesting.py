@@ -27,7 +27,7 @@ from sanity.errors import BadInputError
 from sanity.subject.activations import ActivationStore
 from sanity.subject.harvest_folder import HarvestFolder, Record
 from sanity.subject.interface import Subject, depth_of
-from sanity.subject.sequences import Block, Chunks, blocks_of, raw_bytes
+from sanity.subject.sequences import Chunks, SequenceBlock, blocks_of, raw_bytes
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -147,7 +147,7 @@ class _Rows:
         self.sums += exact.sum(0)
         self.squares.addmm_(exact.T, exact)
 
-    def tensors(self, block: Block) -> dict[str, Tensor]:
+    def tensors(self, block: SequenceBlock) -> dict[str, Tensor]:
         """What a shard's file holds."""
         found = {
             "activations": self.activations,
@@ -171,7 +171,7 @@ class _Passes:
     """First position that is kept."""
     batch_sequences: int
 
-    def run(self, blocks: Iterator[Block], total: int | None) -> None:
+    def run(self, blocks: Iterator[SequenceBlock], total: int | None) -> None:
         """Compute the shards that are missing, then the statistics and the manifests."""
         kept = [folder.intact_shards() for folder in self.folders]
         records: list[list[Record]] = [[] for _ in self.folders]
@@ -197,7 +197,7 @@ class _Passes:
             folder.finish(found, text.hexdigest())
 
     def _compute(
-        self, index: int, block: Block, before: int, folders: Sequence[HarvestFolder], bar: Any
+        self, index: int, block: SequenceBlock, before: int, folders: Sequence[HarvestFolder], bar: Any
     ) -> dict[str, Record]:
         """Run the model on the sequences of one shard, and write it to each folder: the records by hook."""
         n = len(block) * (block.tokens.shape[1] - self.first)

@@ -16,7 +16,7 @@ Chunks = Tensor | Iterable[Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class SequenceBlock:
     """Some sequences [n, context], and the document ids of each ([n]) or of each token ([n, context])."""
 
     tokens: Tensor
@@ -25,8 +25,8 @@ class Block:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def __getitem__(self, rows: slice) -> Block:
-        return Block(self.tokens[rows], None if self.documents is None else self.documents[rows])
+    def __getitem__(self, rows: slice) -> SequenceBlock:
+        return SequenceBlock(self.tokens[rows], None if self.documents is None else self.documents[rows])
 
     def sha256(self) -> str:
         """Of tokens and document ids."""
@@ -35,7 +35,7 @@ class Block:
             state.update(raw_bytes(self.documents))
         return state.hexdigest()
 
-    def followed_by(self, other: Block) -> Block:
+    def followed_by(self, other: SequenceBlock) -> SequenceBlock:
         """Both in one."""
         if other.tokens.shape[1] != self.tokens.shape[1]:
             raise BadInputError(
@@ -45,12 +45,12 @@ class Block:
         documents = None
         if self.documents is not None and other.documents is not None:
             documents = torch.cat([self.documents, other.documents])
-        return Block(torch.cat([self.tokens, other.tokens]), documents)
+        return SequenceBlock(torch.cat([self.tokens, other.tokens]), documents)
 
 
-def blocks_of(sequences: Chunks, document_ids: Chunks | None, block_tokens: int) -> Iterator[Block]:
+def blocks_of(sequences: Chunks, document_ids: Chunks | None, block_tokens: int) -> Iterator[SequenceBlock]:
     """All sequences in order, `block_tokens` tokens at a time (whole sequences, at least one)."""
-    held: Block | None = None
+    held: SequenceBlock | None = None
     for piece in _pieces(sequences, document_ids):
         held = piece if held is None or not len(held) else held.followed_by(piece)
         size = max(1, block_tokens // held.tokens.shape[1])
@@ -61,7 +61,7 @@ def blocks_of(sequences: Chunks, document_ids: Chunks | None, block_tokens: int)
         yield held
 
 
-def _pieces(sequences: Chunks, document_ids: Chunks | None) -> Iterator[Block]:
+def _pieces(sequences: Chunks, document_ids: Chunks | None) -> Iterator[SequenceBlock]:
     tokens_given = [sequences] if isinstance(sequences, Tensor) else sequences
     if document_ids is None:
         pairs: Iterable[tuple[Tensor, Tensor | None]] = zip(tokens_given, repeat(None), strict=False)
@@ -79,7 +79,7 @@ def _pieces(sequences: Chunks, document_ids: Chunks | None) -> Iterator[Block]:
                 "give one per sequence or one per token"
             )
         if len(tokens):
-            yield Block(tokens, documents)
+            yield SequenceBlock(tokens, documents)
 
 
 def raw_bytes(ids: Tensor) -> bytes:

@@ -16,7 +16,7 @@ from sanity.subject.activations import ActivationStore, Normalisation, Shard
 
 
 @dataclass(frozen=True)
-class _Pool:
+class _ShufflePool:
     """Shards that are shuffled together, and where in an epoch their rows end."""
 
     shards: tuple[int, ...]
@@ -76,7 +76,7 @@ class ActivationStream:
         self.factor = own.factor
         by = None if normalisation is None else [own.factor, *own.centre.tolist()]
         self.key = f"{store.key}-stream-{digest([batch_size, seed, pool_shards, by])}"
-        self._pools: tuple[int, list[_Pool]] = (-1, [])
+        self._pools: tuple[int, list[_ShufflePool]] = (-1, [])
         self._loaded: tuple[tuple[int, ...], Tensor] = ((), torch.empty(0))
         self._order: tuple[tuple[int, int], Tensor] = ((-1, -1), torch.empty(0))
 
@@ -105,7 +105,7 @@ class ActivationStream:
         chosen = self._order_of(epoch, number, pool)[offset : offset + most]
         return self._load(pool)[chosen]
 
-    def _pools_of(self, epoch: int) -> list[_Pool]:
+    def _pools_of(self, epoch: int) -> list[_ShufflePool]:
         """The pools of an epoch, in the order in which they are read."""
         if self._pools[0] != epoch:
             sizes = self.store.shard_sizes
@@ -113,17 +113,17 @@ class ActivationStream:
             starts = range(0, len(sizes), self.pool_shards)
             dealt = [tuple(sorted(shuffled[i : i + self.pool_shards])) for i in starts]
             rows = [sum(sizes[index] for index in shards) for shards in dealt]
-            pools = [_Pool(*entry) for entry in zip(dealt, accumulate(rows), rows, strict=True)]
+            pools = [_ShufflePool(*entry) for entry in zip(dealt, accumulate(rows), rows, strict=True)]
             self._pools = (epoch, pools)
         return self._pools[1]
 
-    def _order_of(self, epoch: int, number: int, pool: _Pool) -> Tensor:
+    def _order_of(self, epoch: int, number: int, pool: _ShufflePool) -> Tensor:
         if self._order[0] != (epoch, number):
             order = torch.randperm(pool.rows, generator=self._generator(epoch, number)).to(self.device)
             self._order = ((epoch, number), order)
         return self._order[1]
 
-    def _load(self, pool: _Pool) -> Tensor:
+    def _load(self, pool: _ShufflePool) -> Tensor:
         """The raw rows of a pool; the one before it is let go first."""
         if self._loaded[0] != pool.shards:
             self._loaded = ((), torch.empty(0))

@@ -11,13 +11,13 @@ import torch
 from sanity.experiments.steps import at_matched_l0
 from sanity.models import Architecture, Arm, Constraint, Init, Run, TopK, load_sae, save_sae, train
 from sanity.models import initial_directions as start_of
-from sanity.sources import Opened
+from sanity.sources import OpenedSource
 from sanity.testing.contract import SMALL_WORLD, check_name, require
 
 D_SAE, L0, STEPS = 32, 3, 40
 
 
-def _opened(seed: int = 0) -> Opened:
+def _opened(seed: int = 0) -> OpenedSource:
     return SMALL_WORLD.open({}, batch_size=128, seed=seed, device="cpu")
 
 

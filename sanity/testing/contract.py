@@ -6,7 +6,7 @@ import dataclasses
 
 from sanity.data import SyntheticSpec
 from sanity.engine.config import canonical_json
-from sanity.engine.naming import Named
+from sanity.engine.naming import FamilyMember
 from sanity.errors import SanityError
 from sanity.sources import World
 
@@ -24,7 +24,7 @@ def require(holds: bool, what: str) -> None:
         raise ContractError(what)
 
 
-def check_name(thing: Named) -> None:
+def check_name(thing: FamilyMember) -> None:
     """It is a frozen dataclass, found again by its spelling, and has a canonical form for keys."""
     kind = type(thing)
     where = f"{kind.__module__}.{kind.__qualname__}"

@@ -75,11 +75,11 @@ def _check_scores(one: Eval, scores: pd.DataFrame, runs: int) -> None:
 def _check_keys(one: Eval, runs: list[RunSpec]) -> None:
     """Another version of the eval is another key for its scores, and none for the SAEs."""
 
-    class Later(type(one)):  # type: ignore[misc]
+    class NextVersion(type(one)):  # type: ignore[misc]
         name = ""
         version = one.version + 1
 
-    later = Later(**{field.name: getattr(one, field.name) for field in dataclasses.fields(one)})
+    later = NextVersion(**{field.name: getattr(one, field.name) for field in dataclasses.fields(one)})
     now, then = (plan_runs(runs[:1], {"it": made}).runs[0] for made in (one, later))
     require(now.trained.key == then.trained.key, "the version of an eval is part of the key of SAEs")
     require(now.scored["it"].key != then.scored["it"].key, "its version is no part of its scores' key")

@@ -10,7 +10,7 @@ import pytest
 
 from sanity.claims import (
     GATE_TABLE_COLUMNS,
-    Imported,
+    ImportedRun,
     Ledger,
     claims_table,
     evaluate_all,
@@ -52,11 +52,11 @@ def frame(judged: list[float], **more: Any) -> pd.DataFrame:
     )
 
 
-def run(scores: pd.DataFrame) -> Imported:
-    return Imported("elsewhere", "commit 1", scores, GATES, {})
+def run(scores: pd.DataFrame) -> ImportedRun:
+    return ImportedRun("elsewhere", "commit 1", scores, GATES, {})
 
 
-def found(ledger: Ledger, own: pd.DataFrame, *runs: Imported) -> Any:
+def found(ledger: Ledger, own: pd.DataFrame, *runs: ImportedRun) -> Any:
     results = with_imported(evaluate_all(ledger, own), ledger, runs)
     return next(one for one in results if one.claim.id == CLAIM)
 
@@ -102,7 +102,7 @@ def test_an_imported_run_of_another_scale_replaces_nothing(ledger: Ledger) -> No
 
 
 def test_the_first_run_that_can_judge_a_claim_does(ledger: Ledger) -> None:
-    first, second = run(frame([0.9, 0.92, 0.91])), Imported("later", "", frame([0.1, 0.2, 0.3]), GATES, {})
+    first, second = run(frame([0.9, 0.92, 0.91])), ImportedRun("later", "", frame([0.1, 0.2, 0.3]), GATES, {})
     assert found(ledger, frame([0.5, 0.5], d_in=40), first, second).imported == "elsewhere"
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from sanity import claims, figures
-from sanity.claims import Ledger, Paired
+from sanity.claims import Ledger, PairedComparison
 from sanity.experiments.verdicts import book_ledger
 from sanity.stats import HOLLOW, interaction, t_interval
 
@@ -48,7 +48,7 @@ def five(seeds: int = 5, untrained: float = 0.1) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def compared(ledger: Ledger, frame: pd.DataFrame, **more: Any) -> dict[str, Paired]:
+def compared(ledger: Ledger, frame: pd.DataFrame, **more: Any) -> dict[str, PairedComparison]:
     choice = claims.chosen(frame, ledger, **{"primary": PRIMARY} | more)
     return {one.claim.id: one for one in claims.comparisons({"": choice}, {})}
 

@@ -10,8 +10,8 @@ import pytest
 
 from sanity.claims import (
     GATE_TABLE_COLUMNS,
+    Finding,
     Ledger,
-    Result,
     choices_of,
     chosen,
     claims_table,
@@ -46,11 +46,11 @@ def rows(values: list[float], **more: Any) -> pd.DataFrame:
     return frame.assign(**{**USUAL, **PROBING, **more})
 
 
-def judge(ledger: Ledger, claim: str, *frames: pd.DataFrame) -> Result:
+def judge(ledger: Ledger, claim: str, *frames: pd.DataFrame) -> Finding:
     return evaluate(ledger.claim(claim), pd.concat(frames, ignore_index=True), ledger)
 
 
-def probed(ledger: Ledger, *controls: pd.DataFrame) -> Result:
+def probed(ledger: Ledger, *controls: pd.DataFrame) -> Finding:
     frozen = rows(FROZEN, constraint="frozen_decoder", init="cov")
     return judge(ledger, SOFT, rows(TRAINED), frozen, *controls)
 

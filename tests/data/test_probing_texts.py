@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from sanity.data import probing
 from sanity.data.catalogues import LANGUAGES, TRANSLATIONS, parallel_messages, read_catalogue
 from sanity.data.documents import half_of, opening
-from sanity.data.probing import GROUPS, POOLS, WIDER, Pool, Row, Side, named_pools
-from sanity.data.probing_texts import RUN, SMALLEST, Part, ProbeTask, check_task, collect, make_tasks
+from sanity.data.probing import GROUPS, POOLS, WIDER, ProbingPool, Row, Side, named_pools
+from sanity.data.probing_texts import RUN, SMALLEST, LabelledTexts, ProbeTask, check_task, collect, make_tasks
 from sanity.data.sources import read_table
 from sanity.errors import BadInputError, CorruptFileError
 
@@ -39,9 +39,9 @@ def text(kind: str, number: int, words: int = 20) -> str:
     return " ".join(f"{kind}{number}x{i}" for i in range(words))
 
 
-def pool_of(keep: Side = "start", **kinds: list[str]) -> Pool:
+def pool_of(keep: Side = "start", **kinds: list[str]) -> ProbingPool:
     kinds = kinds or {k: [text(k, i) for i in range(20)] for k in ("a", "b", "c")}
-    return Pool("mine", WIDER, tuple(GivenRows(k, tuple(texts)) for k, texts in kinds.items()), keep)
+    return ProbingPool("mine", WIDER, tuple(GivenRows(k, tuple(texts)) for k, texts in kinds.items()), keep)
 
 
 def test_texts_longer_than_the_window_are_cut_at_the_end_that_is_not_kept() -> None:
@@ -129,12 +129,12 @@ def test_texts_that_are_all_copies_are_refused() -> None:
 
 
 def test_parts_that_share_texts_are_refused() -> None:
-    part = Part(np.array([0, 1]), np.array([True, False]))
-    other = Part(np.array([2, 3]), np.array([True, False]))
+    part = LabelledTexts(np.array([0, 1]), np.array([True, False]))
+    other = LabelledTexts(np.array([2, 3]), np.array([True, False]))
     with pytest.raises(BadInputError, match="share texts"):
         check_task(ProbeTask("t", "p", "g", part, other, part))
     with pytest.raises(BadInputError, match="1 texts that are it and 0 that are not"):
-        check_task(ProbeTask("t", "p", "g", Part(np.array([4]), np.array([True])), other, part))
+        check_task(ProbeTask("t", "p", "g", LabelledTexts(np.array([4]), np.array([True])), other, part))
 
 
 def test_pools_by_name() -> None:

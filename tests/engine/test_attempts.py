@@ -15,7 +15,7 @@ import pytest
 from sanity.engine.cells import Cell, Task, computes
 from sanity.engine.computing import compute
 from sanity.engine.results import MANIFEST
-from sanity.engine.store import KEPT_DAMAGED, LocalStore, Superseded, require
+from sanity.engine.store import KEPT_DAMAGED, LocalStore, SupersededError, require
 from sanity.errors import CorruptFileError, SanityError
 
 
@@ -50,13 +50,13 @@ def test_who_was_taken_over_cannot_publish(store: LocalStore, cell: Cell) -> Non
     assert [path.name for path in second.scratch.iterdir()] == ["checkpoint"]
     assert not list(second.folder.iterdir())
     first.save_json("b", {"value": 2})  # it does not know yet
-    with pytest.raises(Superseded):
+    with pytest.raises(SupersededError):
         store.put(first, seconds=1.0)
     second.save_json("a", {"value": 1})
     second.save_json("b", {"value": 2})
     store.put(second, seconds=1.0)
     assert sorted(require(cell, store).files) == ["a.json", "b.json"]
-    with pytest.raises(Superseded):
+    with pytest.raises(SupersededError):
         store.put(first, seconds=1.0)
 
 

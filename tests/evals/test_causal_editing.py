@@ -23,8 +23,8 @@ from sanity.evals.causal_editing.dictionaries import (
     sae_dictionary,
 )
 from sanity.evals.causal_editing.eval import CausalEditing
-from sanity.evals.causal_editing.fitting import Fitting, fit_mask, fit_rotation
-from sanity.evals.causal_editing.questions import Asked, ask
+from sanity.evals.causal_editing.fitting import FitSettings, fit_mask, fit_rotation
+from sanity.evals.causal_editing.questions import AskedTemplate, ask
 from sanity.evals.causal_editing.scoring import (
     PARTS,
     graded_dictionary,
@@ -38,7 +38,7 @@ from sanity.evals.causal_editing.scoring import (
 from sanity.evals.causal_editing.seen_entities import SEEN, SeenEntities, divided
 from sanity.evals.causal_editing.tasks import (
     EditingTask,
-    Side,
+    SplitQuestions,
     TooFewKnownError,
     make_side,
     swap_all,
@@ -60,8 +60,8 @@ class Linear(EditablePrompts):
         return 4 * edited[:, self.first : self.first + VALUES]  # type: ignore[attr-defined, no-any-return]
 
 
-def readable(n: int, attribute: str, first: int, x: Tensor, values: Tensor) -> Asked:
-    return Asked(
+def readable(n: int, attribute: str, first: int, x: Tensor, values: Tensor) -> AskedTemplate:
+    return AskedTemplate(
         attribute=attribute,
         template=f"{attribute} of %s",
         entities=tuple(f"e{i}" for i in range(n)),
@@ -74,7 +74,7 @@ def readable(n: int, attribute: str, first: int, x: Tensor, values: Tensor) -> A
     )
 
 
-def side(n: int, seed: int) -> Side:
+def side(n: int, seed: int) -> SplitQuestions:
     """Units 0 to 4 hold the country, 5 to 9 the initial, the rest noise."""
     generator = torch.Generator().manual_seed(seed)
     country, initial = (torch.randint(0, VALUES, (n,), generator=generator) for _ in range(2))
@@ -103,7 +103,7 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-FITTING = Fitting(steps=40, prompts=32, learning_rate=0.1)
+FITTING = FitSettings(steps=40, prompts=32, learning_rate=0.1)
 
 
 def test_the_mask_finds_the_units_that_hold_the_attribute(task: EditingTask) -> None:
@@ -134,7 +134,7 @@ def test_the_mask_is_the_same_for_the_same_seed_and_l1_makes_it_smaller(task: Ed
     swap = read(neurons(WIDTH), task)
     once, again = (fit_mask(task, swap, fitting=FITTING, generator=seeded(3)) for _ in range(2))
     assert torch.equal(once, again)
-    costly = Fitting(steps=40, prompts=32, learning_rate=0.1, l1=1.0)
+    costly = FitSettings(steps=40, prompts=32, learning_rate=0.1, l1=1.0)
     assert int((fit_mask(task, swap, fitting=costly, generator=seeded(3)) > 0).sum()) < int((once > 0).sum())
 
 
@@ -152,7 +152,7 @@ def test_the_largest_latents_are_among_those_that_were_fitted(task: EditingTask)
 
 
 def test_the_rotation_finds_the_subspace(task: EditingTask) -> None:
-    fitting = Fitting(steps=60, prompts=32, learning_rate=0.05)
+    fitting = FitSettings(steps=60, prompts=32, learning_rate=0.05)
     basis = fit_rotation(task, rank=VALUES, fitting=fitting, generator=seeded())
     torch.testing.assert_close(basis.T @ basis, torch.eye(VALUES), atol=1e-5, rtol=0)
     ends = reach(task, basis, pairs(task))
@@ -173,7 +173,7 @@ def test_the_rotation_finds_the_subspace(task: EditingTask) -> None:
         fit_rotation(task, rank=17, fitting=fitting, generator=seeded())
 
 
-def do_nothing(asked: Asked, base: Tensor, source: Tensor) -> Tensor:
+def do_nothing(asked: AskedTemplate, base: Tensor, source: Tensor) -> Tensor:
     """The base's own residual."""
     return asked.found[base]
 
@@ -315,7 +315,7 @@ def test_what_cannot_be_edited_is_refused_in_words(task: EditingTask) -> None:
     with pytest.raises(BadInputError, match="13 wide and the decoder 16"):
         sae_dictionary(random_sae(), centre=torch.zeros(13), factor=1.0)
     with pytest.raises(BadInputError, match="learns nothing"):
-        Fitting(steps=0, prompts=2, learning_rate=0.1)
+        FitSettings(steps=0, prompts=2, learning_rate=0.1)
 
 
 # ------------------------------------------------------------------------------- on a tiny language model
@@ -395,7 +395,7 @@ def test_backends_give_the_same_edits(subjects: dict[str, Subject], facts: Facts
         logits.append(asked.logits(edit(asked, base, source), base))
     torch.testing.assert_close(*logits, atol=1e-4, rtol=1e-4)
     fits = [
-        fit_mask(t, read(dictionary, t), fitting=Fitting(3, 8, 0.1), generator=seeded())
+        fit_mask(t, read(dictionary, t), fitting=FitSettings(3, 8, 0.1), generator=seeded())
         for t in (lens, sight)
     ]
     torch.testing.assert_close(*fits, atol=1e-3, rtol=1e-3)

@@ -28,7 +28,7 @@ from sanity.evals.interpretability.lexical import (
     ngram_rule,
 )
 from sanity.evals.interpretability.ranking import auroc, matched_auroc
-from sanity.evals.interpretability.scoring import COLUMNS, Scoring, score_latents, summarise
+from sanity.evals.interpretability.scoring import COLUMNS, ScoringSettings, score_latents, summarise
 from sanity.evals.interpretability.windows import Pool
 from sanity.evals.score import Score
 
@@ -100,7 +100,7 @@ def test_one_kind_of_context_alone_has_no_auroc() -> None:
 def scored(features: PoolFeatures, level: float, seed: int = 0) -> pd.DataFrame:
     concepts = known_concepts(features, fewest=5, seed=0)
     contexts = corrupted(concepts, features, level=level, fewest=5, seed=seed)
-    return score_latents(contexts, features, Scoring()).assign(kind=[c.kind for c in concepts])
+    return score_latents(contexts, features, ScoringSettings()).assign(kind=[c.kind for c in concepts])
 
 
 def test_intact_concepts_are_seen_for_what_they_are(features: PoolFeatures) -> None:
@@ -124,7 +124,7 @@ def test_nothing_is_left_of_wholly_corrupted_concepts(features: PoolFeatures) ->
 
 def test_scores_fall_as_the_concepts_they_are_gated_by_are_corrupted(features: PoolFeatures) -> None:
     gates = {name: metric.gate for name, metric in Interpretability.metrics.items() if metric.gate}
-    graded = graded_scores(features, Scoring(), metrics=gates, fewest=5, seeds=[0, 1, 2])
+    graded = graded_scores(features, ScoringSettings(), metrics=gates, fewest=5, seeds=[0, 1, 2])
     assert set(graded["metric"]) == set(gates)
     mine = graded[graded["metric"].map(gates) == graded["kind"]]
     assert mine.groupby(["metric", "level", "seed"]).size().max() == 1
@@ -230,8 +230,8 @@ def test_an_sae_is_scored_from_draw_to_mean(features: PoolFeatures) -> None:
 
     def scored() -> dict[str, Score]:
         contexts = collect_contexts(Words(), features.pool, lambda: [x], n=8, fewest=5, seed=0)
-        table = score_latents(contexts, features, Scoring())
-        return {score.metric: score for score in summarise(table, features, Scoring())}
+        table = score_latents(contexts, features, ScoringSettings())
+        return {score.metric: score for score in summarise(table, features, ScoringSettings())}
 
     scores = scored()
     assert scores["autointerp_lookup_auroc"].value == 1
@@ -246,7 +246,7 @@ def test_an_sae_is_scored_from_draw_to_mean(features: PoolFeatures) -> None:
 def test_means_leave_out_latents_without_the_score(features: PoolFeatures) -> None:
     table = pd.DataFrame({column: [0.6, 0.8] for column in COLUMNS})
     table["token_matched"] = [0.7, np.nan]
-    scores = {s.metric: s for s in summarise(table, features, Scoring())}
+    scores = {s.metric: s for s in summarise(table, features, ScoringSettings())}
     matched = scores["autointerp_auroc_token_matched"]
     assert (matched.value, matched.n) == (0.7, 1)
 

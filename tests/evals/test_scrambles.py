@@ -16,7 +16,7 @@ from sanity.evals.feature_recovery import mean_max_cosine
 from sanity.evals.reconstruction import reconstruction_scores
 from sanity.evals.scrambles import (
     SCRAMBLES,
-    MeanMixed,
+    MeanMixture,
     mixed_directions,
     repaired_latents,
     replaced_directions,
@@ -114,7 +114,7 @@ def test_the_tied_oracle_has_the_scale_at_which_it_reconstructs_best() -> None:
 @given(LEVELS)
 def test_mixing_with_the_mean_explains_one_minus_the_level_squared(level: float) -> None:
     centred = X - X.mean(0)
-    mixed = MeanMixed(24, level)
+    mixed = MeanMixture(24, level)
     value = explained_variance(centred, mixed.decode(mixed.encode(centred))).value
     assert value == pytest.approx(1 - level**2, abs=1e-5)
 
@@ -124,7 +124,7 @@ def test_a_level_outside_its_range_is_refused() -> None:
         with pytest.raises(BadInputError, match=r"from 0 to 1|a finite number"):
             mixed_directions(WORLD.features, level, seed=0)
         with pytest.raises(BadInputError, match=r"from 0 to 1|a finite number"):
-            MeanMixed(24, level)
+            MeanMixture(24, level)
 
 
 def test_scrambles_touch_what_they_name_and_nothing_else() -> None:

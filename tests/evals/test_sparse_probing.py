@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from sanity.data.probing import WIDER
-from sanity.data.probing_texts import Part, ProbeTask
+from sanity.data.probing_texts import LabelledTexts, ProbeTask
 from sanity.errors import BadInputError
 from sanity.evals.base import Candidate, Setting
 from sanity.evals.score import Score
@@ -36,7 +36,7 @@ def halves(rng: np.random.Generator, labels: np.ndarray) -> ProbeTask:
         ends = [len(rows) // 2, len(rows) * 7 // 10]
         for kept, some in zip(parts, np.split(rows, ends), strict=True):
             kept += some.tolist()
-    made = [Part(np.array(rows), labels[rows]) for rows in parts]
+    made = [LabelledTexts(np.array(rows), labels[rows]) for rows in parts]
     return ProbeTask("task", "pool", "group", *made)
 
 
@@ -101,7 +101,7 @@ def plainly(x: np.ndarray, task: ProbeTask, k: int, probing: Probing) -> tuple[f
     columns = np.argsort(-np.abs(gap), kind="stable")[:k]
     scaler = StandardScaler().fit(x[train.rows][:, columns])
 
-    def features(part: Part) -> np.ndarray:
+    def features(part: LabelledTexts) -> np.ndarray:
         scaled: np.ndarray = scaler.transform(x[part.rows][:, columns])
         return scaled
 
@@ -303,6 +303,6 @@ def test_bad_input_is_refused_in_words() -> None:
     gap = in_memory(torch.ones(2, 3), torch.tensor([0, 2]), centre=torch.zeros(3), factor=1.0)
     with pytest.raises(BadInputError, match="text 1 has no tokens"):
         gap.text_means()
-    bad = ProbeTask("t", "p", "g", *[Part(np.array([0]), np.array([True]))] * 3)
+    bad = ProbeTask("t", "p", "g", *[LabelledTexts(np.array([0]), np.array([True]))] * 3)
     with pytest.raises(BadInputError, match="a probe needs both"):
         DividedTexts(texts, [*tasks, bad], {1: 0.5}, 0.9)

@@ -25,14 +25,14 @@ from sanity.evals.interpretability.contexts import Counts, DrawnContexts
 from sanity.evals.interpretability.windows import Pool
 from sanity.evals.judging import JudgedInterpretability
 from sanity.evals.judging import interpretability as judging
-from sanity.evals.judging.asking import Classified, JudgeSpec, Question
+from sanity.evals.judging.asking import Classification, JudgeSpec, Question
 from sanity.evals.judging.cache import Answer
 from sanity.evals.judging.errors import BudgetError, JudgeError
 from sanity.evals.judging.gate import Excerpt
 from sanity.evals.judging.matching import TextMatcher
 from sanity.evals.judging.opinions import Opinion, scored
 from sanity.evals.judging.protocol import Conversation
-from sanity.evals.judging.scoring import Judged
+from sanity.evals.judging.scoring import Judgement
 from sanity.experiments.planner import plan_grids
 from sanity.experiments.plans import Plan
 from sanity.experiments.reading import Reader
@@ -221,7 +221,7 @@ def test_the_text_matcher_resumes_and_scores_alone_as_in_company(
     left = [2]
 
     class Mortal(TextMatcher):
-        def classify(self, questions: Sequence[Question]) -> list[Classified]:
+        def classify(self, questions: Sequence[Question]) -> list[Classification]:
             left[0] -= 1
             if left[0] < 0:
                 raise KeyboardInterrupt
@@ -310,7 +310,7 @@ def test_the_first_judge_that_passed_gives_the_score() -> None:
             }
         )
         spec = JudgeSpec("local", name, "weights", 1)
-        return Opinion(spec, passed, f"{name}'s gate", Judged(latents, pd.DataFrame()), silent)
+        return Opinion(spec, passed, f"{name}'s gate", Judgement(latents, pd.DataFrame()), silent)
 
     failed, first, second = opinion("a", 0.9, passed=False), opinion("b", 0.8, passed=True), opinion(
         "c", 0.7, passed=True

@@ -17,7 +17,7 @@ import torch
 from given_rows import GivenRows
 from tiny_profile import tiny_profile
 
-from sanity.data.probing import GROUPS, Pool
+from sanity.data.probing import GROUPS, ProbingPool
 from sanity.engine.computing import compute
 from sanity.engine.store import LocalStore, require
 from sanity.errors import BadInputError
@@ -31,7 +31,7 @@ from sanity.sources import harvests_of
 ALPHABETS = {"low": "abcdefgh ", "middle": "ijklmnop ", "high": "qrstuvwx "}
 
 
-def own_pools() -> tuple[Pool, ...]:
+def own_pools() -> tuple[ProbingPool, ...]:
     """A pool for each group: strings over alphabets that differ in most letters."""
     rng = np.random.default_rng(0)
 
@@ -40,7 +40,7 @@ def own_pools() -> tuple[Pool, ...]:
         return tuple("".join(rng.choice(list(mixed), rng.integers(10, 30))).strip() + "." for _ in range(n))
 
     return tuple(
-        Pool(
+        ProbingPool(
             f"pool of {group}",
             group,
             tuple(GivenRows(label, texts(letters, 24)) for label, letters in ALPHABETS.items()),

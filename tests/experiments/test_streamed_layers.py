@@ -15,7 +15,7 @@ from sanity.engine.store import LocalStore, require
 from sanity.errors import BadInputError
 from sanity.models import Arm, PairedStream, TopK, train
 from sanity.profiles.sources import HookEntry, MLPEntry
-from sanity.sources import Hook, Layers, OneLayer, Opened, Pace, ShuffledLayers, Source, StreamedMLP
+from sanity.sources import Hook, Layers, OneLayer, OpenedSource, Pace, ShuffledLayers, Source, StreamedMLP
 from sanity.sources.streamed import model_bytes
 from sanity.subject import ForwardStream
 from sanity.subject.interface import LoadedSubject
@@ -62,7 +62,7 @@ class Sources:
         compute(list(cells.values()), self._store)
         return {name: require(cell, self._store) for name, cell in cells.items()}
 
-    def opened(self, source: Source, *, batch_size: int = 60) -> Opened:
+    def opened(self, source: Source, *, batch_size: int = 60) -> OpenedSource:
         return source.open(self.results(source), batch_size=batch_size, seed=0, device="cpu")
 
 
@@ -79,7 +79,7 @@ def sources(letters_and_text: tuple[Path, Path], store: LocalStore) -> Sources:
     return Sources(*letters_and_text, store)
 
 
-def epoch(opened: Opened) -> Tensor:
+def epoch(opened: OpenedSource) -> Tensor:
     """Every row of an epoch, with its target where it has one, in an order that they have by themselves."""
     stream = opened.stream
     assert EPOCH % stream.batch_size == 0

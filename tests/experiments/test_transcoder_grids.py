@@ -16,7 +16,7 @@ from sanity.evals import BeyondAffine, Interpretability, Loss, Reconstruction
 from sanity.evals.base import Grades, Setting
 from sanity.evals.loss import losses_at
 from sanity.experiments.planner import plan_runs
-from sanity.experiments.plans import Asked
+from sanity.experiments.plans import RunRequest
 from sanity.experiments.reading import Reader
 from sanity.models import Arm, TopK, load_dictionary
 from sanity.models.neurons import Neurons
@@ -55,7 +55,7 @@ def reader(source: MLP, store: LocalStore) -> Reader:
         return Arm(TopK(6), NEURONS, constraint, learning_rate=3e-3, **more)  # type: ignore[arg-type]
 
     skip = AffineSkip()
-    runs: list[RunSpec | Asked] = [
+    runs: list[RunSpec | RunRequest] = [
         RunSpec(one, source, BUDGET)
         for one in (
             arm(Trained()), arm(FrozenDecoder()), arm(OwnNeurons()),
@@ -65,7 +65,7 @@ def reader(source: MLP, store: LocalStore) -> Reader:
     for outputs in ("shuffled", "random"):
         scored_on = source if outputs == "shuffled" else None
         run = RunSpec(arm(Trained()), other(source, outputs), BUDGET)
-        runs.append(Asked(run, scored_on=scored_on, evals=("reconstruction", "beyond_affine")))
+        runs.append(RunRequest(run, scored_on=scored_on, evals=("reconstruction", "beyond_affine")))
     return Reader(plan_runs(runs, EVALS), store)
 
 

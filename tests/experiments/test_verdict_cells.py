@@ -17,7 +17,7 @@ from sanity.cli import app
 from sanity.engine.cells import Result
 from sanity.engine.store import LocalStore
 from sanity.experiments import plan
-from sanity.experiments.gathering import Gathering, Part, gathered, scores_before_the_end
+from sanity.experiments.gathering import Gathering, ScoreTable, gathered, scores_before_the_end
 from sanity.experiments.planner import plan_grids
 from sanity.experiments.verdicts import VerdictTables, book_ledger, primary_of, verdict_cells, verdict_tables
 from sanity.profiles import Profile, load
@@ -259,8 +259,8 @@ def test_of_alternative_grids_the_first_whose_scores_count_is_taken(
     named: dict[str, Any], bundled: dict[str, Any], judged: list[float]
 ) -> None:
     config = Gathering(
-        (Part("judged", "bundled", "layer", "a", "1"), Part("judged", "named", "layer", "b", "2"),
-         Part("own", "own", "layer", "c", "3")),
+        (ScoreTable("judged", "bundled", "layer", "a", "1"), ScoreTable("judged", "named", "layer", "b", "2"),
+         ScoreTable("own", "own", "layer", "c", "3")),
         {"judged": {"grids": ("named", "bundled"), "only_first": True}},
     )  # fmt: skip
     results: dict[str, Result] = {"1": Kept(0.6, **bundled), "2": Kept(0.9, **named), "3": Kept(0.1)}

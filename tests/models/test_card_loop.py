@@ -20,7 +20,7 @@ from sanity.data.circuit import Circuit, CircuitSpec, CircuitStream
 from sanity.errors import BadInputError
 from sanity.models import Architecture, Arm, Plain, TopK, Training, train
 from sanity.models.card import plain
-from sanity.models.card.capture import WARM_UP, Repeated, cuda_graph
+from sanity.models.card.capture import WARM_UP, RepeatedWork, cuda_graph
 from sanity.models.card.stack import Stack, operations
 from sanity.models.card.step import step as step_of
 from sanity.models.loop import Loop
@@ -141,7 +141,7 @@ def test_a_step_that_cannot_be_captured_is_called(caplog: Any) -> None:
 
     for capture, replayed in ((refuses, False), (lambda work: lambda: done.append("replay"), True)):
         done.clear()
-        repeat = Repeated(lambda: done.append("call"), capture, "the step of an arm")
+        repeat = RepeatedWork(lambda: done.append("call"), capture, "the step of an arm")
         with caplog.at_level(logging.WARNING):
             for _ in range(WARM_UP + 2):
                 repeat()
@@ -175,7 +175,7 @@ def test_a_capture_that_fails_leaves_the_stream_and_no_graph(monkeypatch: Any, c
     monkeypatch.setattr(torch.cuda, "graph", Refused)
     monkeypatch.setattr("sanity.models.card.capture._pool", lambda: None)
     used: list[str] = []
-    repeat = Repeated(lambda: used.append(Refused.streams[-1]), cuda_graph, "the step of an arm")
+    repeat = RepeatedWork(lambda: used.append(Refused.streams[-1]), cuda_graph, "the step of an arm")
     for _ in range(WARM_UP + 2):
         repeat()
     before, after = ["the usual one"] * WARM_UP, ["the usual one"] * 2
@@ -194,7 +194,7 @@ def test_a_replayed_step_is_the_step(
     asked = [AffineSkip()] if paired else [EvenEncoder(), Incoherence(0.3), Plain()]
     arms = [dataclasses.replace(arm, objective=asked[at % len(asked)]) for at, arm in enumerate(arms)]
     eager, replayed = (stack_of(arms, stream, training) for _ in range(2))
-    replayed._repeat = Repeated(replayed._repeat._work, recorded(replayed.state), "the step of a test")
+    replayed._repeat = RepeatedWork(replayed._repeat._work, recorded(replayed.state), "the step of a test")
     places = [tensor.data_ptr() for tensor in tensors_of(replayed.state)]
     views = [one.weights.W_dec.data_ptr() for one in replayed.learners]
     with torch.no_grad():

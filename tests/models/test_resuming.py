@@ -18,7 +18,7 @@ import torch
 from sanity.baselines import FrozenDecoder, FrozenEncoder, SoftFrozenDecoder, Untrained
 from sanity.errors import BadInputError
 from sanity.models import Arm, BatchTopK, JumpReLU, ReLU, Run, TopK, Training, train
-from sanity.models.resume import Pace
+from sanity.models.resume import CheckpointTimer
 
 SETTINGS = Training(curve_points=6, auxiliary=0.1, auxiliary_k=4, dead_after_tokens=100)
 ARMS = [
@@ -187,9 +187,9 @@ torch.set_num_threads({threads})
 from conftest import SmallStream
 from test_resuming import ARMS, SETTINGS
 from sanity.models import train
-from sanity.models.resume import Pace
+from sanity.models.resume import CheckpointTimer
 
-Pace.FIRST_S = {first_s}
+CheckpointTimer.FIRST_S = {first_s}
 
 class SlowStream(SmallStream):
     def batch(self, step):
@@ -228,7 +228,7 @@ def test_a_short_run_that_is_ended_has_made_progress(
 def test_checkpoints_take_a_fiftieth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now, saving = 0.0, 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    pace = Pace(None)
+    pace = CheckpointTimer(None)
     for _ in range(100_000):
         now += 0.01
         if pace.due():

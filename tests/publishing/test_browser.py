@@ -11,7 +11,7 @@ from browser.chrome import Tab, browser, why_not
 from browser.measure import WIDE, axe_source, broken_rules
 from statsmodels.stats.proportion import proportion_confint
 
-from sanity.publishing.widgets import Question, quiz_html, slider_html
+from sanity.publishing.widgets import QuizQuestion, quiz_html, slider_html
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not() or "a browser")]
 
@@ -25,7 +25,8 @@ MARGINS = pd.DataFrame(
     columns=["margin", "claim", "verdict", "share"],
 )
 QUESTIONS = [
-    Question(f"<p>a{i}</p>", f"<p>b{i}</p>", i % 3 > 0, "frozen", [1.0, 0.5, None][i % 3]) for i in range(6)
+    QuizQuestion(f"<p>a{i}</p>", f"<p>b{i}</p>", i % 3 > 0, "frozen", [1.0, 0.5, None][i % 3])
+    for i in range(6)
 ]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from sanity import sources
-from sanity.evals import Candidate, Eval, Metric, Score, Scored, Setting
+from sanity.evals import Candidate, Eval, EvalResult, Metric, Score, Setting
 from sanity.models import Architecture, Constraint, Init
 from sanity.sources import Noise
 from sanity.testing import (
@@ -93,9 +93,9 @@ class Moody(Eval):
     metrics: ClassVar = {"mood": Metric("mood", "higher", 1.0, "bad", "good")}
 
     @override
-    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[Scored]:
+    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[EvalResult]:
         for i, _ in enumerate(candidates):
-            yield Scored([Score("mood", 0.1 * (len(candidates) + i), 0.0, 1.0, True, 1, "day", "1")])
+            yield EvalResult([Score("mood", 0.1 * (len(candidates) + i), 0.0, 1.0, True, 1, "day", "1")])
 
 
 def test_what_breaks_a_contract_is_noticed() -> None:

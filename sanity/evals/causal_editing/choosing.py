@@ -12,7 +12,7 @@ import torch
 from sanity.data.facts import TEST, TRAIN, Facts
 from sanity.engine.progress import track
 from sanity.errors import BadInputError
-from sanity.evals.causal_editing.questions import Asked, ask
+from sanity.evals.causal_editing.questions import AskedTemplate, ask
 from sanity.evals.causal_editing.tasks import EditingTask, make_side, too_few
 from sanity.subject import Subject
 
@@ -157,7 +157,7 @@ def make_task(
             split: str = split,
             names: list[str] = names,
             used: Mapping[str, Sequence[str]] = used,
-        ) -> list[Asked]:
+        ) -> list[AskedTemplate]:
             return [
                 ask(subject, facts, attribute, t, names, hook=hook, most_tokens=most_tokens)
                 for t in used[attribute]

@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sanity.errors import BadInputError
-from sanity.evals.causal_editing.questions import Asked
-from sanity.evals.causal_editing.tasks import Edit, EditingTask
+from sanity.evals.causal_editing.questions import AskedTemplate
+from sanity.evals.causal_editing.tasks import EditingTask, PairEdit
 from sanity.evals.inputs import SparseAutoencoder, require_finite, require_width
 
 
@@ -92,26 +92,26 @@ class Swap:
     """
 
     latents: Int[Tensor, " active"]
-    codes: dict[Asked, Float[Tensor, "n active"]]
-    rebuilt: dict[Asked, Float[Tensor, "n d_model"]]
+    codes: dict[AskedTemplate, Float[Tensor, "n active"]]
+    rebuilt: dict[AskedTemplate, Float[Tensor, "n d_model"]]
     directions: Float[Tensor, "active d_model"]
     frequency: Float[Tensor, " active"]
     """How often each latent is active at the entities of the training questions."""
 
-    def edit(self, mask: Tensor, *, with_error: bool) -> Edit:
+    def edit(self, mask: Tensor, *, with_error: bool) -> PairEdit:
         """Swap the latents where `mask` [active] is 1; gradients flow to `mask`.
 
         With the error term, what the dictionary does not reconstruct of the base stays in place.
         """
 
-        def apply(asked: Asked, base: Tensor, source: Tensor) -> Tensor:
+        def apply(asked: AskedTemplate, base: Tensor, source: Tensor) -> Tensor:
             codes = self.codes[asked]
             start = asked.found[base] if with_error else self.rebuilt[asked][base]
             return start + ((codes[source] - codes[base]) * mask) @ self.directions
 
         return apply
 
-    def edit_only(self, chosen: Bool[Tensor, " active"], *, with_error: bool) -> Edit:
+    def edit_only(self, chosen: Bool[Tensor, " active"], *, with_error: bool) -> PairEdit:
         """The same for a set of latents."""
         return self.edit(chosen.to(self.directions), with_error=with_error)
 

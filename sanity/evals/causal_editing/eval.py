@@ -14,16 +14,16 @@ from typing_extensions import override
 
 from sanity.engine.cells import Cost, Task
 from sanity.engine.files import kept_json
-from sanity.evals.base import GRADED_COLUMNS, Candidate, Eval, Grades, Scored, Setting
+from sanity.evals.base import GRADED_COLUMNS, Candidate, Eval, EvalResult, Grades, Setting
 from sanity.evals.causal_editing.asking import AskedSubject, EditedPair, FactQuestions
 from sanity.evals.causal_editing.choosing import generator, shares_known
 from sanity.evals.causal_editing.dictionaries import Dictionary, neurons, principal_components, sae_dictionary
-from sanity.evals.causal_editing.fitting import Fitting, fit_rotation
+from sanity.evals.causal_editing.fitting import FitSettings, fit_rotation
 from sanity.evals.causal_editing.scoring import (
     CEILING,
     DROPPED,
     PLANTED,
-    Row,
+    ScoreRow,
     graded_dictionary,
     masked_edits,
     mean_scores,
@@ -122,8 +122,8 @@ class CausalEditing(FactQuestions, Eval):
         return 1
 
     @property
-    def _mask_fitting(self) -> Fitting:
-        return Fitting(self.steps, self.prompts, self.learning_rate, l1=self.l1)
+    def _mask_fitting(self) -> FitSettings:
+        return FitSettings(self.steps, self.prompts, self.learning_rate, l1=self.l1)
 
     @override
     def open(self, setting: Setting) -> AskedSubject:
@@ -162,7 +162,7 @@ class CausalEditing(FactQuestions, Eval):
         basis = fit_rotation(
             task,
             rank=self.rotation_rank,
-            fitting=Fitting(self.rotation_steps, self.prompts, self.rotation_learning_rate),
+            fitting=FitSettings(self.rotation_steps, self.prompts, self.rotation_learning_rate),
             generator=generator(setting.seed, "rotation"),
         )
         ends = reach(task, basis, scored_pairs(task, self.scored_pairs, seed=setting.seed))
@@ -197,7 +197,7 @@ class CausalEditing(FactQuestions, Eval):
         through: str,
         seed: int,
         readings: Sequence[bool] = (False,),
-    ) -> dict[str, list[Row]]:
+    ) -> dict[str, list[ScoreRow]]:
         found = masked_edits(
             task,
             dictionary,
@@ -214,7 +214,7 @@ class CausalEditing(FactQuestions, Eval):
     @override
     def score(
         self, candidates: Sequence[Candidate], shared: AskedSubject, setting: Setting
-    ) -> Iterator[Scored]:
+    ) -> Iterator[EvalResult]:
         """Masks of every SAE, pair by pair: the prompts of a pair are made once for all SAEs."""
         references = setting.inputs["references"]
         every = pd.concat([one.table("pairs") for one in setting.references_of_all_seeds])
@@ -237,22 +237,22 @@ class CausalEditing(FactQuestions, Eval):
         found = self._masked(task, through, pair, "arm", setting.seed, self._readings(setting.seed))
         return {**found, "cpu_seconds": time.process_time() - began}
 
-    def _scored(self, parts: Sequence[dict[str, Any]], pairs: pd.DataFrame) -> Scored:
+    def _scored(self, parts: Sequence[dict[str, Any]], pairs: pd.DataFrame) -> EvalResult:
         """The scores of one SAE, of what it did in every pair that was not refused."""
         if not parts:
-            return Scored(refused="; ".join(pairs["refused"]))
+            return EvalResult(refused="; ".join(pairs["refused"]))
         edits, mask = (pd.DataFrame([line for one in parts for line in one[name]]) for name in _TABLES)
         scores = mean_scores(edits, pairs, version=str(self.version))
         why = f"in no pair is the learned rotation ahead of the floor by {self.least_range:g}"
         facts = {"pairs": len(parts), "cpu_seconds": sum(one["cpu_seconds"] for one in parts)}
-        return Scored(scores, {"edits": edits, "mask": mask}, facts, refused="" if scores else why)
+        return EvalResult(scores, {"edits": edits, "mask": mask}, facts, refused="" if scores else why)
 
     @override
     def grade(self, task: Task, setting: Setting) -> pd.DataFrame:
         """Corrupted dictionaries with masks of their own, for the first pair of which enough is known."""
         assert self.grades is not None
         bases = setting.inputs["references"].tensors("bases")
-        rows: list[Row] = []
+        rows: list[ScoreRow] = []
         for number in sorted(bases, key=int)[:1]:
             rows = graded_dictionary(
                 self.open(setting).task(self.pairs[int(number)]),

@@ -13,12 +13,12 @@ from torch.nn import functional
 
 from sanity.errors import BadInputError
 from sanity.evals.causal_editing.dictionaries import Swap
-from sanity.evals.causal_editing.questions import Asked
-from sanity.evals.causal_editing.tasks import Edit, EditingTask
+from sanity.evals.causal_editing.questions import AskedTemplate
+from sanity.evals.causal_editing.tasks import EditingTask, PairEdit
 
 
 @dataclass(frozen=True)
-class Fitting:
+class FitSettings:
     """How a mask or a rotation is fitted."""
 
     steps: int
@@ -39,7 +39,12 @@ class Fitting:
 
 
 def fit_mask(
-    task: EditingTask, swap: Swap, *, fitting: Fitting, generator: torch.Generator, with_error: bool = False
+    task: EditingTask,
+    swap: Swap,
+    *,
+    fitting: FitSettings,
+    generator: torch.Generator,
+    with_error: bool = False,
 ) -> Float[Tensor, " active"]:
     """The mask's logits: latents above 0 are swapped.
 
@@ -49,7 +54,7 @@ def fit_mask(
     """
     logits = torch.zeros(len(swap.latents), device=swap.directions.device, requires_grad=True)
 
-    def edit() -> Edit:
+    def edit() -> PairEdit:
         soft = torch.sigmoid(logits / fitting.temperature)
         binary = (logits > 0).to(soft) + soft - soft.detach()
         return swap.edit(binary, with_error=with_error)
@@ -62,7 +67,7 @@ def fit_mask(
 
 
 def fit_rotation(
-    task: EditingTask, *, rank: int, fitting: Fitting, generator: torch.Generator
+    task: EditingTask, *, rank: int, fitting: FitSettings, generator: torch.Generator
 ) -> Float[Tensor, "d_model rank"]:
     """An orthonormal basis whose span is to be swapped (distributed alignment search, Geiger et al. 2024).
 
@@ -74,7 +79,7 @@ def fit_rotation(
     free = torch.randn(d_model, rank, generator=generator).to(task.train.target[0].found) / d_model**0.5
     free.requires_grad_()
 
-    def edit() -> Edit:
+    def edit() -> PairEdit:
         return subspace_edit(torch.linalg.qr(free)[0])
 
     _minimise([free], edit, lambda: free.new_zeros(()), task, fitting, generator)
@@ -82,10 +87,10 @@ def fit_rotation(
     return basis
 
 
-def subspace_edit(basis: Float[Tensor, "d_model rank"]) -> Edit:
+def subspace_edit(basis: Float[Tensor, "d_model rank"]) -> PairEdit:
     """Swap what lies in the span of `basis`."""
 
-    def apply(asked: Asked, base: Tensor, source: Tensor) -> Tensor:
+    def apply(asked: AskedTemplate, base: Tensor, source: Tensor) -> Tensor:
         x = asked.found
         return x[base] + (x[source] - x[base]) @ basis @ basis.T
 
@@ -94,10 +99,10 @@ def subspace_edit(basis: Float[Tensor, "d_model rank"]) -> Edit:
 
 def _minimise(
     parameters: list[Tensor],
-    edit: Callable[[], Edit],
+    edit: Callable[[], PairEdit],
     cost: Callable[[], Tensor],
     task: EditingTask,
-    fitting: Fitting,
+    fitting: FitSettings,
     generator: torch.Generator,
 ) -> None:
     """Adam on both losses, its rate falling to nothing over the last half."""
@@ -121,7 +126,7 @@ def _minimise(
         optimiser.step()
 
 
-def _turns(task: EditingTask) -> Iterator[tuple[Asked, Asked]]:
+def _turns(task: EditingTask) -> Iterator[tuple[AskedTemplate, AskedTemplate]]:
     """The target's questions and the others', each in turn."""
     others = [one for several in zip(*task.train.others.values(), strict=False) for one in several]
     return zip(cycle(task.train.target), cycle(others), strict=False)

@@ -17,7 +17,7 @@ from sanity.subject import EditablePrompts, Subject
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class AskedTemplate:
     """One template, put to a subject for several entities and stopped at each entity's last token."""
 
     attribute: str
@@ -52,7 +52,7 @@ class Asked:
             order.append(here)
         return torch.cat(parts)[torch.cat(order).argsort()]
 
-    def only(self, entities: Sequence[str]) -> Asked:
+    def only(self, entities: Sequence[str]) -> AskedTemplate:
         """The same for some of the entities, in the order given."""
         place = {name: i for i, name in enumerate(self.entities)}
         at = torch.tensor([place[name] for name in entities], dtype=torch.long, device=self.answers.device)
@@ -70,7 +70,7 @@ def ask(
     *,
     hook: str,
     most_tokens: int,
-) -> Asked:
+) -> AskedTemplate:
     """Put `template` to `subject` for those of `entities` that can be asked.
 
     Left out are entities of more than `most_tokens` tokens or without the attribute, those that the
@@ -115,7 +115,7 @@ def ask(
             greedy[name], found[name], group[name], row[name] = best[i], prompts.found[i], number, i
         groups.append(prompts)
     device = subject.device
-    return Asked(
+    return AskedTemplate(
         attribute,
         template,
         tuple(names),
@@ -129,7 +129,7 @@ def ask(
 
 
 @dataclass(frozen=True)
-class _Placed:
+class _PlacedPrompt:
     """A prompt's tokens, and where in them the entity ends."""
 
     tokens: list[int]
@@ -137,7 +137,7 @@ class _Placed:
     entity_tokens: int
 
 
-def _placed(subject: Subject, template: str, entity: str) -> _Placed | None:
+def _placed(subject: Subject, template: str, entity: str) -> _PlacedPrompt | None:
     """None where a token holds the entity's end and something of what follows."""
     begin = template.index("%s")
     end, text = begin + len(entity), template.replace("%s", entity)
@@ -151,7 +151,7 @@ def _placed(subject: Subject, template: str, entity: str) -> _Placed | None:
     inside = [i for i, (a, b) in enumerate(spans) if a < end and b > begin and b > a]
     if not inside or spans[inside[-1]][1] != end:
         return None
-    return _Placed(tokens, inside[-1], len(inside))
+    return _PlacedPrompt(tokens, inside[-1], len(inside))
 
 
 def _first_token(subject: Subject, prompt: str, value: str) -> int:

@@ -19,8 +19,8 @@ from sanity.evals.causal_editing.dictionaries import (
     planted_dictionary,
     read,
 )
-from sanity.evals.causal_editing.fitting import Fitting, fit_mask, subspace_edit
-from sanity.evals.causal_editing.tasks import Edited, EditingTask, edited, swap_all
+from sanity.evals.causal_editing.fitting import FitSettings, fit_mask, subspace_edit
+from sanity.evals.causal_editing.tasks import EditingTask, EditScores, edited, swap_all
 from sanity.evals.score import Score
 
 CEILING = "rotation"
@@ -35,7 +35,7 @@ PARTS = ("disentanglement", "cause", "isolation")
 """Of the score of an edit: the columns of every table of edits."""
 
 Pairs = tuple[Int[Tensor, " n"], Int[Tensor, " n"]]
-Row = dict[str, Any]
+ScoreRow = dict[str, Any]
 
 
 def scored_pairs(task: EditingTask, n: int, *, seed: int) -> Pairs:
@@ -47,16 +47,16 @@ def scored_pairs(task: EditingTask, n: int, *, seed: int) -> Pairs:
 class Reach:
     """The two ends of the scale for one task and one set of pairs."""
 
-    nothing: Edited
-    everything: Edited
-    rotation: Edited
+    nothing: EditScores
+    everything: EditScores
+    rotation: EditScores
 
     @property
     def floor(self) -> float:
         """The better of doing nothing and swapping everything: both know nothing about attributes."""
         return max(self.nothing.disentanglement, self.everything.disentanglement)
 
-    def row(self) -> Row:
+    def row(self) -> ScoreRow:
         """`floor`, and the parts of the score at each end: `nothing_cause`, ..., `ceiling_isolation`."""
         ends = {"nothing": self.nothing, "everything": self.everything, "ceiling": self.rotation}
         parts = {f"{end}_{part}": getattr(found, part) for end, found in ends.items() for part in PARTS}
@@ -67,10 +67,10 @@ def reach(task: EditingTask, rotation: Float[Tensor, "d_model rank"], pairs: Pai
     """Both ends, measured."""
     everything, turned = (edited(task.test, edit, *pairs) for edit in (swap_all, subspace_edit(rotation)))
     # Only what is answered rightly is asked about: without an edit every answer stays.
-    return Reach(Edited(0.0, 1.0, len(pairs[0])), everything, turned)
+    return Reach(EditScores(0.0, 1.0, len(pairs[0])), everything, turned)
 
 
-def row(name: str, found: Edited, **more: Any) -> Row:
+def row(name: str, found: EditScores, **more: Any) -> ScoreRow:
     """One row of a tidy table."""
     return {"what": name, **{part: getattr(found, part) for part in PARTS}, "pairs": found.pairs, **more}
 
@@ -80,12 +80,12 @@ def masked_edits(
     dictionary: Dictionary,
     pairs: Pairs,
     *,
-    fitting: Fitting,
+    fitting: FitSettings,
     seed: int,
     readings: Sequence[bool] = (False,),
     sizes: Sequence[int] = (),
     controls: int | None = None,
-) -> dict[str, list[Row]]:
+) -> dict[str, list[ScoreRow]]:
     """`edits`, what the masks of a dictionary do, and `mask`, their logits, both as rows.
 
     For each of the `readings`, with the error term (True) or without it, a mask is fitted and measured that
@@ -98,8 +98,8 @@ def masked_edits(
     swap = read(dictionary, task)
     l0 = torch.cat([swap.codes[one] != 0 for one in task.test.asked]).sum(1).double().mean()
     few: Pairs = (pairs[0][:controls], pairs[1][:controls])
-    edits: list[Row] = []
-    mask: list[Row] = []
+    edits: list[ScoreRow] = []
+    mask: list[ScoreRow] = []
     for number, with_error in enumerate(readings):
         curve = () if number else sizes
         logits = fit_mask(
@@ -180,8 +180,8 @@ def graded_dictionary(
     levels: Sequence[float],
     seeds: Sequence[int],
     n_pairs: int,
-    fitting: Fitting,
-) -> list[Row]:
+    fitting: FitSettings,
+) -> list[ScoreRow]:
     """The whole path from dictionary to score, through exact dictionaries that are corrupted in steps.
 
     At level 0 the latents are the learned rotation's own directions and a basis of what is left, at level 1
@@ -189,7 +189,7 @@ def graded_dictionary(
     both readings of the error term are one, and each has a fresh mask, fitted at the budget of `fitting`. A
     seed draws the random basis and the pairs, on which the ends of the scale are measured as well.
     """
-    rows: list[Row] = []
+    rows: list[ScoreRow] = []
     for seed in seeds:
         pairs = task.test.draw(n_pairs, generator=generator(seed, "graded pairs"))
         ends = reach(task, rotation, pairs)

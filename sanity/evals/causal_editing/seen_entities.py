@@ -11,11 +11,11 @@ import torch
 from typing_extensions import override
 
 from sanity.errors import BadInputError
-from sanity.evals.base import Grades, Scored, Setting
+from sanity.evals.base import EvalResult, Grades, Setting
 from sanity.evals.causal_editing.asking import AskedSubject, EditedPair, FactQuestions
 from sanity.evals.causal_editing.choosing import generator
 from sanity.evals.causal_editing.eval import CausalEditing
-from sanity.evals.causal_editing.tasks import EditingTask, Side
+from sanity.evals.causal_editing.tasks import EditingTask, SplitQuestions
 
 SEEN = "_seen"
 """What ends the names of metrics that are read on entities that were fitted on."""
@@ -52,15 +52,15 @@ class SeenEntities(CausalEditing):
 
     @override
     def open(self, setting: Setting) -> AskedSubject:
-        return _AskedOfSeen(self, setting, self.fitted_share)
+        return _SeenSubject(self, setting, self.fitted_share)
 
     @override
-    def _scored(self, parts: Sequence[dict[str, Any]], pairs: pd.DataFrame) -> Scored:
+    def _scored(self, parts: Sequence[dict[str, Any]], pairs: pd.DataFrame) -> EvalResult:
         found = super()._scored(parts, pairs)
         return replace(found, scores=[replace(one, metric=f"{one.metric}{SEEN}") for one in found.scores])
 
 
-class _AskedOfSeen(AskedSubject):
+class _SeenSubject(AskedSubject):
     def __init__(self, questions: FactQuestions, setting: Setting, share: float) -> None:
         super().__init__(questions, setting)
         self._share, self._seed = share, setting.seed
@@ -76,7 +76,7 @@ def divided(task: EditingTask, share: float, *, seed: int) -> EditingTask:
     n = len(side.entities)
     drawn = torch.rand(n, n, generator=generator(seed, "pairs to fit on")).triu(1)
     fitted = (drawn + drawn.T).to(side.allowed.device) < share
-    parts = [Side(side.target, side.others, side.allowed & which) for which in (fitted, ~fitted)]
+    parts = [SplitQuestions(side.target, side.others, side.allowed & which) for which in (fitted, ~fitted)]
     if not all(bool(part.allowed.any()) for part in parts):
         raise BadInputError(
             f"{int(side.allowed.sum())} pairs cannot be divided at {share:g}: give more entities"

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sanity.errors import BadInputError
-from sanity.evals.causal_editing.questions import Asked
+from sanity.evals.causal_editing.questions import AskedTemplate
 
 
 class TooFewKnownError(BadInputError):
@@ -21,18 +21,18 @@ class TooFewKnownError(BadInputError):
         self.remaining, self.least = remaining, least
 
 
-Edit = Callable[[Asked, Tensor, Tensor], Tensor]
+PairEdit = Callable[[AskedTemplate, Tensor, Tensor], Tensor]
 """Of asked prompts, base rows and source rows: what to put at the entities' last tokens [rows, d_model]."""
 
 _ROWS = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class SplitQuestions:
     """The questions of one split, all about the same entities in the same order."""
 
-    target: tuple[Asked, ...]
-    others: Mapping[str, tuple[Asked, ...]]
+    target: tuple[AskedTemplate, ...]
+    others: Mapping[str, tuple[AskedTemplate, ...]]
     """Attribute that is to stay -> its questions."""
     allowed: Bool[Tensor, "n n"]
     """Whether base (row) and source (column) differ in every attribute."""
@@ -43,7 +43,7 @@ class Side:
         return self.target[0].entities
 
     @property
-    def asked(self) -> tuple[Asked, ...]:
+    def asked(self) -> tuple[AskedTemplate, ...]:
         """All questions."""
         return (*self.target, *(one for several in self.others.values() for one in several))
 
@@ -63,11 +63,11 @@ class EditingTask:
 
     target: str
     others: tuple[str, ...]
-    train: Side
-    test: Side
+    train: SplitQuestions
+    test: SplitQuestions
 
     @property
-    def asked(self) -> tuple[Asked, ...]:
+    def asked(self) -> tuple[AskedTemplate, ...]:
         """All questions of both splits."""
         return (*self.train.asked, *self.test.asked)
 
@@ -86,8 +86,8 @@ class EditingTask:
 
 
 def make_side(
-    target: Sequence[Asked], others: Mapping[str, Sequence[Asked]], *, least: int, where: str
-) -> Side:
+    target: Sequence[AskedTemplate], others: Mapping[str, Sequence[AskedTemplate]], *, least: int, where: str
+) -> SplitQuestions:
     """The entities that answer every question, and the pairs among them that differ in every attribute.
 
     Raises `TooFewKnownError`, with how many remain, when fewer than `least` entities are known or no two of
@@ -108,7 +108,7 @@ def make_side(
             remaining=len(names),
             least=least,
         )
-    return Side(
+    return SplitQuestions(
         tuple(kept[id(one)] for one in target),
         {name: tuple(kept[id(one)] for one in several) for name, several in others.items()},
         allowed,
@@ -126,7 +126,7 @@ def too_few(about: str, remaining: int, asked: int, least: int, where: str) -> T
 
 
 @dataclass(frozen=True)
-class Edited:
+class EditScores:
     """Shares of pairs, 0 to 1."""
 
     cause: float
@@ -142,17 +142,19 @@ class Edited:
 
 
 @torch.no_grad()
-def edited(side: Side, edit: Edit, base: Int[Tensor, " n"], source: Int[Tensor, " n"]) -> Edited:
+def edited(
+    side: SplitQuestions, edit: PairEdit, base: Int[Tensor, " n"], source: Int[Tensor, " n"]
+) -> EditScores:
     """How often `edit` of the pairs changes the target's answer and leaves the others'."""
     cause = [_share(one, edit, base, source, one.answers[source]) for one in side.target]
     stay = [
         sum(_share(one, edit, base, source, one.answers[base]) for one in several) / len(several)
         for several in side.others.values()
     ]
-    return Edited(sum(cause) / len(cause), sum(stay) / len(stay), len(base))
+    return EditScores(sum(cause) / len(cause), sum(stay) / len(stay), len(base))
 
 
-def _share(asked: Asked, edit: Edit, base: Tensor, source: Tensor, wanted: Tensor) -> float:
+def _share(asked: AskedTemplate, edit: PairEdit, base: Tensor, source: Tensor, wanted: Tensor) -> float:
     right = 0
     parts = (torch.split(rows, _ROWS) for rows in (base, source, wanted))
     for b, s, w in zip(*parts, strict=True):
@@ -160,6 +162,8 @@ def _share(asked: Asked, edit: Edit, base: Tensor, source: Tensor, wanted: Tenso
     return right / len(base)
 
 
-def swap_all(asked: Asked, base: Int[Tensor, " n"], source: Int[Tensor, " n"]) -> Float[Tensor, "n d_model"]:
+def swap_all(
+    asked: AskedTemplate, base: Int[Tensor, " n"], source: Int[Tensor, " n"]
+) -> Float[Tensor, "n d_model"]:
     """The source's residual, whole."""
     return asked.found[source]

@@ -25,7 +25,7 @@ from sanity.errors import BadInputError
 from sanity.evals.base import GRADED_COLUMNS, graded_row
 from sanity.evals.interpretability.contexts import Counts, DrawnContexts
 from sanity.evals.interpretability.features import PoolFeatures
-from sanity.evals.interpretability.scoring import Scoring, score_latents, summarise
+from sanity.evals.interpretability.scoring import ScoringSettings, score_latents, summarise
 from sanity.evals.interpretability.words import Ints, PoolWords
 
 KINDS = ("topic", "word", "word in topic")
@@ -37,7 +37,7 @@ _RARE, _COMMON = 0.001, 0.03
 
 
 @dataclass(frozen=True, eq=False)
-class Concept:
+class ConceptOccurrences:
     """Where one known concept holds in a pool."""
 
     kind: str
@@ -47,7 +47,7 @@ class Concept:
     """-1 for a position to be drawn."""
 
 
-def known_concepts(features: PoolWords, *, fewest: int, seed: int) -> list[Concept]:
+def known_concepts(features: PoolWords, *, fewest: int, seed: int) -> list[ConceptOccurrences]:
     """All concepts of the three kinds that have `fewest` contexts, and as many without, in each part."""
     rng = np.random.default_rng(seed)
     sources = np.array(features.pool.sources)
@@ -55,7 +55,7 @@ def known_concepts(features: PoolWords, *, fewest: int, seed: int) -> list[Conce
     found = []
     for name in names:
         windows = np.flatnonzero(sources == name)
-        found.append(Concept("topic", name, windows, np.full(len(windows), -1)))
+        found.append(ConceptOccurrences("topic", name, windows, np.full(len(windows), -1)))
     present = features.word >= 0
     counts = np.bincount(features.word[present], minlength=len(features.words))
     share = counts / present.sum()
@@ -79,13 +79,13 @@ def known_concepts(features: PoolWords, *, fewest: int, seed: int) -> list[Conce
     return usable
 
 
-def _word(features: PoolWords, word: int, where: NDArray[np.bool_], kind: str) -> Concept:
+def _word(features: PoolWords, word: int, where: NDArray[np.bool_], kind: str) -> ConceptOccurrences:
     windows, positions = np.nonzero((features.word == word) & where[:, None])
     topic = f" in {features.pool.sources[windows[0]]}" if kind != "word" and len(windows) else ""
-    return Concept(kind, features.words[word] + topic, windows, positions)
+    return ConceptOccurrences(kind, features.words[word] + topic, windows, positions)
 
 
-def _usable(concept: Concept, features: PoolWords, fewest: int) -> bool:
+def _usable(concept: ConceptOccurrences, features: PoolWords, fewest: int) -> bool:
     test = features.pool.test.numpy()
     held = np.unique(concept.windows)
     firing = [int((test[held] == part).sum()) for part in (False, True)]
@@ -96,7 +96,7 @@ def _usable(concept: Concept, features: PoolWords, fewest: int) -> bool:
 
 
 def corrupted(
-    concepts: Sequence[Concept], features: PoolWords, *, level: float, fewest: int, seed: int
+    concepts: Sequence[ConceptOccurrences], features: PoolWords, *, level: float, fewest: int, seed: int
 ) -> DrawnContexts:
     """The concepts as latents, their strengths drawn, each activation moved with probability `level`."""
     if not 0 <= level <= 1:
@@ -138,7 +138,7 @@ def corrupted(
 
 def graded_scores(
     features: PoolFeatures,
-    scoring: Scoring,
+    scoring: ScoringSettings,
     *,
     metrics: Collection[str],
     fewest: int,

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from sanity.engine.cells import Cost, Result, Task
 from sanity.errors import BadInputError
-from sanity.evals.base import Candidate, Eval, Scored, Setting
+from sanity.evals.base import Candidate, Eval, EvalResult, Setting
 from sanity.evals.interpretability.collecting import collect_contexts, divided
 from sanity.evals.interpretability.contexts import DrawnContexts
 from sanity.evals.interpretability.unseen_text import (
@@ -89,7 +89,7 @@ class Contexts(Eval):
         candidates: Sequence[Candidate],
         shared: tuple[Pool, Callable[[], Iterable[Tensor]]],
         setting: Setting,
-    ) -> Iterator[Scored]:
+    ) -> Iterator[EvalResult]:
         pool, activations = shared
         amounts = {"n": self.latents, "fewest": self.fewest, "seed": self.seed + setting.seed}
         for one in candidates:
@@ -97,9 +97,9 @@ class Contexts(Eval):
                 found = collect_contexts(one.sae, pool, activations, **amounts)
             except BadInputError as error:
                 # An arm may have no latent to ask about: pages say so, and go on with the others.
-                yield Scored(refused=str(error))
+                yield EvalResult(refused=str(error))
             else:
-                yield Scored(facts=found.facts(), tensors={"contexts": found.tensors()})
+                yield EvalResult(facts=found.facts(), tensors={"contexts": found.tensors()})
 
     @override
     def seconds(self, step: str, source: Source, run: RunSpec | None, pace: Pace) -> Cost:

@@ -20,7 +20,7 @@ class Firing(NamedTuple):
     position: Ints
 
 
-class Rule(NamedTuple):
+class NgramRule(NamedTuple):
     """An n-gram rule found on examples, and what it is worth on the test part."""
 
     words: tuple[str, ...]
@@ -50,7 +50,7 @@ def chance_purity(features: PoolFeatures, n: int, *, seed: int, draws: int = 200
     return float(longest.mean() / n)
 
 
-def ngram_rule(features: PoolFeatures, firing: Firing) -> Rule:
+def ngram_rule(features: PoolFeatures, firing: Firing) -> NgramRule:
     """The n-gram (n = 1, 2, 3) that best says on the examples where the latent fires, and its test.
 
     Best is the largest F1 over tokens: precision is the share of the n-gram's last tokens on which the
@@ -72,7 +72,7 @@ def ngram_rule(features: PoolFeatures, firing: Firing) -> Rule:
     ids, _ = features.ngrams[best_n]
     rightly = int((ids[held.window, held.position] == best).sum())
     fired, occurs = len(held.window), int(features.occurrences[best_n, True][best])
-    return Rule(
+    return NgramRule(
         _words_of(features, best_n, best),
         rightly / occurs if occurs else 0.0,
         rightly / fired if fired else 0.0,

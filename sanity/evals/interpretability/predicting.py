@@ -12,14 +12,14 @@ from typing_extensions import override
 
 from sanity.engine.cells import Cost, Task
 from sanity.errors import BadInputError
-from sanity.evals.base import GRADED_COLUMNS, Candidate, Eval, Scored, Setting
+from sanity.evals.base import GRADED_COLUMNS, Candidate, Eval, EvalResult, Setting
 from sanity.evals.interpretability.collecting import divided
 from sanity.evals.interpretability.concepts import graded_scores
 from sanity.evals.interpretability.contexts import DrawnContexts
 from sanity.evals.interpretability.drawing import Contexts, contexts_of
 from sanity.evals.interpretability.encoder import SentenceEncoder
 from sanity.evals.interpretability.features import PoolFeatures
-from sanity.evals.interpretability.scoring import Scoring, score_latents, summarise
+from sanity.evals.interpretability.scoring import ScoringSettings, score_latents, summarise
 from sanity.evals.interpretability.unseen_text import load_pool
 from sanity.evals.metric import Metric
 from sanity.sources import Hook, Pace, RunSpec, Source
@@ -129,16 +129,16 @@ class Interpretability(Eval):
     @override
     def score(
         self, candidates: Sequence[Candidate], shared: PoolFeatures, setting: Setting
-    ) -> Iterator[Scored]:
+    ) -> Iterator[EvalResult]:
         scoring = self._scoring(self.drawn.seed + setting.seed)
         for one in candidates:
             contexts = contexts_of(shared.pool, one.inputs["contexts"])
             if contexts is None:
-                yield Scored(refused=one.inputs["contexts"].json("facts")["refused"])
+                yield EvalResult(refused=one.inputs["contexts"].json("facts")["refused"])
                 continue
             latents = score_latents(contexts, shared, scoring)
             tables = {"latents": latents, "examples": strongest_contexts(contexts, self.shown)}
-            yield Scored(summarise(latents, shared, scoring), tables)
+            yield EvalResult(summarise(latents, shared, scoring), tables)
 
     @override
     def grade(self, task: Task, setting: Setting) -> pd.DataFrame:
@@ -172,8 +172,8 @@ class Interpretability(Eval):
         embeddings = setting.inputs["prepared"].tensors("embeddings")["contexts"]
         return PoolFeatures(divided(pool, seed=seed), embeddings)
 
-    def _scoring(self, seed: int) -> Scoring:
-        return Scoring(examples=self.examples, intruder_sets=self.intruder_sets, seed=seed)
+    def _scoring(self, seed: int) -> ScoringSettings:
+        return ScoringSettings(examples=self.examples, intruder_sets=self.intruder_sets, seed=seed)
 
 
 def strongest_contexts(contexts: DrawnContexts, latents: int) -> pd.DataFrame:

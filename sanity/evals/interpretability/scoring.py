@@ -52,7 +52,7 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
-class Scoring:
+class ScoringSettings:
     """How latents are scored."""
 
     examples: int = 15
@@ -63,7 +63,7 @@ class Scoring:
     seed: int = 0
 
 
-def score_latents(contexts: DrawnContexts, features: PoolFeatures, scoring: Scoring) -> pd.DataFrame:
+def score_latents(contexts: DrawnContexts, features: PoolFeatures, scoring: ScoringSettings) -> pd.DataFrame:
     """One row per latent.
 
     Columns: `latent`, `frequency` (share of tokens), `firing` and `silent` (contexts of the test), the
@@ -109,7 +109,7 @@ def describe(latent: LatentContexts, features: PoolFeatures, examples: int) -> F
 
 
 def _ranked(
-    latent: LatentContexts, likeness: Any, peaks: Any, features: PoolFeatures, scoring: Scoring
+    latent: LatentContexts, likeness: Any, peaks: Any, features: PoolFeatures, scoring: ScoringSettings
 ) -> dict[str, Any]:
     positive = latent.peaks.numpy()[features.test] > 0
     row: dict[str, Any] = {
@@ -140,7 +140,9 @@ def _strong(likeness: Any, peaks: Any) -> float:
     return auroc(likeness[kept], peaks[kept] > 0)
 
 
-def _lexical(latent: LatentContexts, peaks: Any, features: PoolFeatures, scoring: Scoring) -> dict[str, Any]:
+def _lexical(
+    latent: LatentContexts, peaks: Any, features: PoolFeatures, scoring: ScoringSettings
+) -> dict[str, Any]:
     strongest = latent.peaks.argsort(descending=True, stable=True)[: scoring.examples].numpy()
     strongest = strongest[latent.peaks.numpy()[strongest] > 0]
     words = features.word[strongest, peaks[strongest]]
@@ -168,7 +170,7 @@ def _one_per_document(latent: LatentContexts, features: PoolFeatures, n: int) ->
     return order[torch.from_numpy(np.sort(first)[:n])]
 
 
-def summarise(table: pd.DataFrame, features: PoolFeatures, scoring: Scoring) -> list[Score]:
+def summarise(table: pd.DataFrame, features: PoolFeatures, scoring: ScoringSettings) -> list[Score]:
     """The scores of an SAE: means over its latents, each over those that have the score."""
     chance = {
         "purity": chance_purity(features, scoring.examples, seed=scoring.seed),

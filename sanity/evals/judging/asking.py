@@ -69,7 +69,7 @@ class JudgeSpec:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Exchange:
     """One question, and what came of it."""
 
     question: Conversation
@@ -83,7 +83,7 @@ class Transcript:
 
     rows: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, asked: Asked, **about: Any) -> None:
+    def add(self, asked: Exchange, **about: Any) -> None:
         """Keep one question and its last answer."""
         last = asked.answers[-1]
         self.rows.append(
@@ -101,13 +101,13 @@ class Transcript:
 
 
 @dataclass(frozen=True)
-class Classified:
+class Classification:
     """What a judge said about some texts."""
 
     verdicts: Verdicts
     log_odds: tuple[float | None, ...]
     """Of yes over no, where the judge's probabilities are known; of a matcher, how well the text fits."""
-    asked: tuple[Asked, ...]
+    asked: tuple[Exchange, ...]
 
 
 Question = tuple[str | None, Sequence[str]]
@@ -122,10 +122,10 @@ class Judge(Protocol):
     def name(self) -> str:
         """What the judge is called in tables."""
 
-    def describe(self, excerpts: Sequence[Sequence[str]]) -> list[tuple[str | None, Asked]]:
+    def describe(self, excerpts: Sequence[Sequence[str]]) -> list[tuple[str | None, Exchange]]:
         """A description of each set of marked excerpts; `None` where there is none."""
 
-    def classify(self, questions: Sequence[Question]) -> list[Classified]:
+    def classify(self, questions: Sequence[Question]) -> list[Classification]:
         """Which texts fit which description; all unanswered without one."""
 
 
@@ -141,7 +141,7 @@ class Asker:
         """Of the model."""
         return self.model.name
 
-    def describe(self, excerpts: Sequence[Sequence[str]]) -> list[tuple[str | None, Asked]]:
+    def describe(self, excerpts: Sequence[Sequence[str]]) -> list[tuple[str | None, Exchange]]:
         """A description of each set of marked excerpts; `None` where two answers were unusable."""
         asked = _ask(
             self.model,
@@ -151,7 +151,7 @@ class Asker:
         )
         return [(read_description(one.answers[-1].text), one) for one in asked]
 
-    def classify(self, questions: Sequence[Question]) -> list[Classified]:
+    def classify(self, questions: Sequence[Question]) -> list[Classification]:
         """Which texts fit which description; all unanswered without one."""
         parts: list[tuple[int, Conversation, int]] = []
         for i, (description, texts) in enumerate(questions):
@@ -168,7 +168,7 @@ class Asker:
             usable=lambda k, answer: None not in read_verdicts(answer.text, sizes[k]),
             reminder=lambda k: classify_reminder(sizes[k]),
         )
-        found: list[list[tuple[Verdicts, Asked]]] = [[] for _ in questions]
+        found: list[list[tuple[Verdicts, Exchange]]] = [[] for _ in questions]
         for (i, _, n), one in zip(parts, asked, strict=True):
             found[i].append((_merged(one, n), one))
         return [_joined(of, len(texts)) for of, (_, texts) in zip(found, questions, strict=True)]
@@ -180,31 +180,31 @@ def _ask(
     *,
     usable: Callable[[int, Answer], bool],
     reminder: Callable[[int], str],
-) -> list[Asked]:
+) -> list[Exchange]:
     first = model.answer(questions)
     again = [k for k, answer in enumerate(first) if not usable(k, answer)]
     # One question at a time is repeated with its own reminder; the others stand.
     second = model.answer([questions[k].followed_by(first[k].text, reminder(k)) for k in again])
     repeated = dict(zip(again, second, strict=True))
     return [
-        Asked(question, (first[k], repeated[k]) if k in repeated else (first[k],))
+        Exchange(question, (first[k], repeated[k]) if k in repeated else (first[k],))
         for k, question in enumerate(questions)
     ]
 
 
-def _merged(asked: Asked, n: int) -> Verdicts:
+def _merged(asked: Exchange, n: int) -> Verdicts:
     """The last answer's verdicts, and the first one's where the last has none."""
     first, last = (read_verdicts(answer.text, n) for answer in (asked.answers[0], asked.answers[-1]))
     return tuple(b if b is not None else a for a, b in zip(first, last, strict=True))
 
 
-def _joined(parts: Sequence[tuple[Verdicts, Asked]], n: int) -> Classified:
+def _joined(parts: Sequence[tuple[Verdicts, Exchange]], n: int) -> Classification:
     if not parts:
-        return Classified((None,) * n, (None,) * n, ())
+        return Classification((None,) * n, (None,) * n, ())
     odds: list[float | None] = []
     for verdicts, one in parts:
         odds += [one.answers[-1].log_odds] * len(verdicts)
-    return Classified(
+    return Classification(
         tuple(v for verdicts, _ in parts for v in verdicts), tuple(odds), tuple(a for _, a in parts)
     )
 

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from sanity.engine.cells import Cost, Result, Task
 from sanity.errors import BadInputError
-from sanity.evals.base import Candidate, Eval, Scored, Setting
+from sanity.evals.base import Candidate, Eval, EvalResult, Setting
 from sanity.evals.interpretability import Contexts
 from sanity.evals.interpretability.collecting import divided
 from sanity.evals.interpretability.contexts import DrawnContexts
@@ -42,7 +42,7 @@ from sanity.evals.judging.local import open_local
 from sanity.evals.judging.matching import open_matcher
 from sanity.evals.judging.opinions import Opinion, scored, why_silent
 from sanity.evals.judging.planted import PLANTED_DRAWS, planted_accuracy
-from sanity.evals.judging.scoring import Judged, LatentTexts, judge_latents, texts_of
+from sanity.evals.judging.scoring import Judgement, LatentTexts, judge_latents, texts_of
 from sanity.evals.judging.settings import judges_called
 from sanity.evals.metric import Metric
 from sanity.sources import Pace, RunSpec, Source
@@ -161,7 +161,7 @@ class JudgedInterpretability(Eval):
             task.save_table(name, pd.concat(parts, ignore_index=True))
 
     @override
-    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[Scored]:
+    def score(self, candidates: Sequence[Candidate], shared: Any, setting: Setting) -> Iterator[EvalResult]:
         by_judge = [self._opinions(spec, candidates, setting) for spec in self.judges]
         return (scored(opinions) for opinions in zip(*by_judge, strict=True))
 
@@ -182,7 +182,7 @@ class JudgedInterpretability(Eval):
                     silent = f"{judged.unanswered:.0%} of the contexts have no usable answer"
             yield Opinion(spec, passed, why, judged, silent)
 
-    def _judged(self, judge: Judge, one: Candidate, pool: Pool, setting: Setting) -> Judged:
+    def _judged(self, judge: Judge, one: Candidate, pool: Pool, setting: Setting) -> Judgement:
         contexts = contexts_of(pool, one.inputs["contexts"])
         assert contexts is not None
         seed = self.seed + (one.run.arm.seed if one.run is not None else setting.seed)

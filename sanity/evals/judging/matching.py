@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sanity.evals.interpretability.encoder import SentenceEncoder, TextTokens
-from sanity.evals.judging.asking import Asked, Classified, Question
+from sanity.evals.judging.asking import Classification, Exchange, Question
 from sanity.evals.judging.cache import Answer
 from sanity.evals.judging.describing import SEPARATOR, Corpus, described
 from sanity.evals.judging.protocol import Conversation, Message, shown
@@ -71,7 +71,7 @@ class TextMatcher:
         self._texts, self._holding = len(corpus), pieces
         self._known: dict[str, TextTokens] = {}
 
-    def describe(self, excerpts: Sequence[Sequence[str]]) -> list[tuple[str | None, Asked]]:
+    def describe(self, excerpts: Sequence[Sequence[str]]) -> list[tuple[str | None, Exchange]]:
         """The words that stand out in each set of marked excerpts."""
         texts = [described(some, self._corpus) for some in excerpts]
         return [
@@ -79,7 +79,7 @@ class TextMatcher:
             for text, some in zip(texts, excerpts, strict=True)
         ]
 
-    def classify(self, questions: Sequence[Question]) -> list[Classified]:
+    def classify(self, questions: Sequence[Question]) -> list[Classification]:
         """Yes to the better half of the texts of every question."""
         parts = [description.split(SEPARATOR) if description else [] for description, _ in questions]
         phrases = list(dict.fromkeys(phrase for some in parts for phrase in some))
@@ -146,17 +146,17 @@ class TextMatcher:
 
     def _classified(
         self, description: str | None, texts: Sequence[str], fits: list[float] | None
-    ) -> Classified:
+    ) -> Classification:
         if fits is None or description is None:
-            return Classified((None,) * len(texts), (None,) * len(texts), ())
+            return Classification((None,) * len(texts), (None,) * len(texts), ())
         order = sorted(range(len(texts)), key=lambda i: -fits[i])
         yes = set(order[: len(texts) // 2])
         lines = [f"{fits[i]:.2f} {shown(texts[i])}" for i in (*order[:_SHOWN], *order[-_SHOWN:])]
         asked = self._asked(f"Description: {description}", "\n".join(lines))
-        return Classified(tuple(i in yes for i in range(len(texts))), tuple(fits), (asked,))
+        return Classification(tuple(i in yes for i in range(len(texts))), tuple(fits), (asked,))
 
-    def _asked(self, question: str, answer: str) -> Asked:
-        return Asked(Conversation((Message("user", question),), 0), (Answer(answer, model=self.name),))
+    def _asked(self, question: str, answer: str) -> Exchange:
+        return Exchange(Conversation((Message("user", question),), 0), (Answer(answer, model=self.name),))
 
 
 def _places(names: Sequence[str]) -> dict[str, int]:

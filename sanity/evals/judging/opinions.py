@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from sanity.engine.cells import Result
-from sanity.evals.base import Scored
+from sanity.evals.base import EvalResult
 from sanity.evals.judging.asking import JudgeSpec
-from sanity.evals.judging.scoring import Judged
+from sanity.evals.judging.scoring import Judgement
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Opinion:
     passed: bool
     why: str
     """What the gate says of the judge."""
-    judged: Judged | None
+    judged: Judgement | None
     silent: str
     """Why there is no score; empty where there is one."""
 
@@ -40,7 +40,7 @@ def why_silent(spec: JudgeSpec, passed: bool, why: str, contexts: Result) -> str
     return f"{found} latent is too few: another's description takes two" if found < 2 else ""
 
 
-def scored(opinions: Sequence[Opinion]) -> Scored:
+def scored(opinions: Sequence[Opinion]) -> EvalResult:
     """The score of the first judge that passed, or else of the first, and what all of them said."""
     chosen = next((one for one in opinions if one.passed), opinions[0])
     judges = [
@@ -54,4 +54,4 @@ def scored(opinions: Sequence[Opinion]) -> Scored:
         tables["transcript"] = pd.concat([said.transcript.assign(judge=judge) for judge, said in asked])
     scores = chosen.judged.scores() if chosen.judged is not None and not chosen.silent else []
     facts = {"judge": chosen.judge.label, "counts": chosen.passed, "why": chosen.why}
-    return Scored(scores, tables, facts, refused=chosen.silent)
+    return EvalResult(scores, tables, facts, refused=chosen.silent)

@@ -18,7 +18,7 @@ from sanity.evals.interpretability.windows import Pool
 from sanity.evals.interpretability.words import PoolWords
 from sanity.evals.judging.asking import Judge
 from sanity.evals.judging.gate import LEVELS
-from sanity.evals.judging.scoring import Judged, LatentTexts, judge_latents
+from sanity.evals.judging.scoring import Judgement, LatentTexts, judge_latents
 
 PLANTED_DRAWS = 3
 """Draws of concepts and of their corruption."""
@@ -58,6 +58,6 @@ def planted_accuracy(
             judged = judge_latents(judge, texts(there, seed=seed), seed=seed)
             kinds = [concepts[i].kind for i in judged.latents["latent"]]
             for kind, own in judged.latents.groupby(kinds):
-                scores = Judged(own, judged.transcript).scores()
+                scores = Judgement(own, judged.transcript).scores()
                 rows += [graded_row(score, str(kind), level, seed) for score in scores]
     return pd.DataFrame(rows, columns=list(GRADED_COLUMNS))

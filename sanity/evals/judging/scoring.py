@@ -15,7 +15,7 @@ from sanity.evals.interpretability.contexts import DrawnContexts, LatentContexts
 from sanity.evals.interpretability.words import PoolWords
 from sanity.evals.judging.asking import (
     MOST_UNANSWERED,
-    Classified,
+    Classification,
     Judge,
     Question,
     Transcript,
@@ -154,7 +154,7 @@ def same_word_pairs(
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judgement:
     """What a judge made of some latents."""
 
     latents: pd.DataFrame
@@ -194,7 +194,7 @@ class Judged:
         ]
 
 
-def judge_latents(judge: Judge, latents: Sequence[LatentTexts], *, seed: int) -> Judged:
+def judge_latents(judge: Judge, latents: Sequence[LatentTexts], *, seed: int) -> Judgement:
     """Describe every latent, then tell its contexts from others, with its own and with another's description.
 
     Where latents have pairs of contexts with the same word, those are told apart with the own description.
@@ -239,11 +239,15 @@ def judge_latents(judge: Judge, latents: Sequence[LatentTexts], *, seed: int) ->
         | _same_word_row(latent, pairs[i][1], said["same word"][i])
         for i, latent in enumerate(latents)
     ]
-    return Judged(pd.DataFrame(rows), pd.DataFrame(transcript.rows))
+    return Judgement(pd.DataFrame(rows), pd.DataFrame(transcript.rows))
 
 
 def _row(
-    latent: LatentTexts, description: str | None, truth: list[bool], own: Classified, other: Classified
+    latent: LatentTexts,
+    description: str | None,
+    truth: list[bool],
+    own: Classification,
+    other: Classification,
 ) -> dict[str, object]:
     missing = [verdict is None for verdict in (*own.verdicts, *other.verdicts)]
     return {
@@ -258,7 +262,7 @@ def _row(
     }
 
 
-def _same_word_row(latent: LatentTexts, truth: list[bool], said: Classified) -> dict[str, object]:
+def _same_word_row(latent: LatentTexts, truth: list[bool], said: Classification) -> dict[str, object]:
     """NaN where too few contexts have a control."""
     enough = len(latent.same_word) >= FEWEST_PAIRS
     return {

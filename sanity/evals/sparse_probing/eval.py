@@ -14,7 +14,7 @@ from typing_extensions import override
 from sanity.data.probing import named_pools
 from sanity.data.probing_texts import ProbeTask, check_task, collect, make_tasks
 from sanity.engine.cells import Cost, Task
-from sanity.evals.base import Candidate, Eval, Grades, Scored, Setting
+from sanity.evals.base import Candidate, Eval, EvalResult, Grades, Setting
 from sanity.evals.metric import Metric
 from sanity.evals.sparse_probing.protocol import (
     DENSE,
@@ -122,7 +122,7 @@ class SparseProbing(Eval):
         features: dict[str, Any] = {
             NEURONS: means,
             COMPONENTS: means @ components,
-            DIRECTIONS: _Projected(means, directions),
+            DIRECTIONS: _ProjectedTexts(means, directions),
         }
         found = [sparse_probes(x, tasks, self.probing).assign(features=n) for n, x in features.items()]
         dense, _ = dense_probes(means, tasks, self.probing)
@@ -148,12 +148,12 @@ class SparseProbing(Eval):
     @override
     def score(
         self, candidates: Sequence[Candidate], shared: DividedTexts, setting: Setting
-    ) -> Iterator[Scored]:
+    ) -> Iterator[EvalResult]:
         for one in candidates:
             pooled = pooled_latents(one.sae, shared.texts)
             found = self._probed(pooled.means, shared.tasks, seed=setting.seed)
             latents = found[found["features"] == LATENTS]
-            yield Scored(
+            yield EvalResult(
                 probing_scores(latents, floor=shared.floor, ceiling=shared.ceiling),
                 tables={"tasks": found},
                 facts={"l0": pooled.l0, "alive": pooled.alive, "latents": len(one.sae.W_dec)},
@@ -218,7 +218,7 @@ class SparseProbing(Eval):
 
 
 @dataclass(frozen=True, eq=False)
-class _Projected:
+class _ProjectedTexts:
     """Texts projected onto directions, as many rows at a time as are asked for: all at once may be 50 GB."""
 
     means: np.ndarray

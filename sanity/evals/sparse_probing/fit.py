@@ -17,7 +17,7 @@ from sanity.errors import BadInputError
 
 _STEPS, _HALVINGS, _TOLERANCE = 100, 30, 1e-8
 
-Weights = Float[np.ndarray, "problems features_and_one"]
+ProbeWeights = Float[np.ndarray, "problems features_and_one"]
 
 
 def fit_logistic(
@@ -26,7 +26,7 @@ def fit_logistic(
     strength: Float[np.ndarray, " problems"],
     *,
     present: Bool[np.ndarray, "problems rows"] | None = None,
-) -> Weights:
+) -> ProbeWeights:
     """Weights, and last the intercept, of L2-regularised logistic regressions.
 
     Each minimises 1/2 |w|^2 + strength * sum of the log losses, the intercept unpenalised: scikit-learn's
@@ -89,7 +89,9 @@ def _loss(d: np.ndarray, y: np.ndarray, h: np.ndarray, c: np.ndarray, w: np.ndar
     return loss
 
 
-def decide(x: Float[np.ndarray, "problems rows features"], w: Weights) -> Float[np.ndarray, "problems rows"]:
+def decide(
+    x: Float[np.ndarray, "problems rows features"], w: ProbeWeights
+) -> Float[np.ndarray, "problems rows"]:
     """The logits: above 0 the answer is yes."""
     logits: np.ndarray = np.einsum("prf,pf->pr", x, w[:, :-1]) + w[:, -1:]
     return logits

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from scipy.sparse import csr_matrix
 
 from sanity.data.probing import WIDER
-from sanity.data.probing_texts import Part, ProbeTask
+from sanity.data.probing_texts import LabelledTexts, ProbeTask
 from sanity.engine.arguments import checked
 from sanity.errors import BadInputError
 from sanity.evals.score import Score
@@ -89,8 +89,8 @@ def permuted(tasks: Sequence[ProbeTask], *, seed: int) -> list[ProbeTask]:
     """The same tasks with the labels of each part in random order."""
     rng = np.random.default_rng(seed)
 
-    def shuffle(part: Part) -> Part:
-        return Part(part.rows, rng.permutation(part.labels))
+    def shuffle(part: LabelledTexts) -> LabelledTexts:
+        return LabelledTexts(part.rows, rng.permutation(part.labels))
 
     return [
         replace(t, train=shuffle(t.train), validation=shuffle(t.validation), test=shuffle(t.test))
@@ -98,7 +98,9 @@ def permuted(tasks: Sequence[ProbeTask], *, seed: int) -> list[ProbeTask]:
     ]
 
 
-def ranked(features: Features, part: Part, n: int, *, standardised: bool = False) -> Int[np.ndarray, " n"]:
+def ranked(
+    features: Features, part: LabelledTexts, n: int, *, standardised: bool = False
+) -> Int[np.ndarray, " n"]:
     """The `n` columns whose class means on `part` differ most, the most different one first."""
     rows = features[part.rows]
     sign = np.where(part.labels, 1 / part.labels.sum(), -1 / (~part.labels).sum())
@@ -205,7 +207,9 @@ def _best_probes(
     return found, w
 
 
-def _stacked(xs: Sequence[np.ndarray], parts: Sequence[Part]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _stacked(
+    xs: Sequence[np.ndarray], parts: Sequence[LabelledTexts]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features, labels and presence of problems of different sizes as one batch, filled up with zeros."""
     rows, width = max(len(x) for x in xs), max(x.shape[1] for x in xs)
     batch = np.zeros((len(xs), rows, width))

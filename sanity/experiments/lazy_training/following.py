@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 import torch
@@ -27,7 +28,7 @@ FREQUENCY_SAMPLES = 4096
 
 
 @dataclass(frozen=True)
-class Followed:
+class FollowedRun:
     """A run, and how closely it is followed.
 
     The cosines are read at every step at which the run's budget asks probes, and laziness at some of them.
@@ -37,6 +38,7 @@ class Followed:
     laziness_points: int
     laziness_samples: int
     kernel_samples: int
+    known_as: ClassVar[str] = "Followed"
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +86,7 @@ class LazinessProbe:
 @computes("follow training", version=1)
 def follow_training(task: Task) -> None:
     """Train one arm and read along the way how far it has moved: tables `curve` and `cosines`."""
-    config: Followed = task.config
+    config: FollowedRun = task.config
     run, budget = config.run, config.run.budget
     opened = run.source.open(task.inputs, batch_size=budget.batch_size, seed=run.arm.seed, device=run.device)
     x = opened.sample[: config.laziness_samples]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ SIMULATED = tuple(float(tau) for tau in np.linspace(0.1, 0.9, 5).round(6))
 
 
 @dataclass(frozen=True)
-class Size:
+class DictionarySize:
     """A dictionary's size, and what it is the size of."""
 
     name: str
@@ -29,29 +30,31 @@ class Size:
     """The language model; None for a synthetic world."""
     d_in: int
     d_sae: int
+    known_as: ClassVar[str] = "Size"
 
 
 PAPERS_SIZES = (
-    Size("toy", None, 100, 3200),
-    Size("gemma-2-2b", "gemma-2-2b", 2304, 73_728),
-    Size("llama-3-8b", "llama-3-8b", 4096, 131_072),
+    DictionarySize("toy", None, 100, 3200),
+    DictionarySize("gemma-2-2b", "gemma-2-2b", 2304, 73_728),
+    DictionarySize("llama-3-8b", "llama-3-8b", 4096, 131_072),
 )
-WIDE = Size("smollm2-135m, expansion 32", "smollm2-135m", 576, 18_432)
+WIDE = DictionarySize("smollm2-135m, expansion 32", "smollm2-135m", 576, 18_432)
 
 
 @dataclass(frozen=True)
-class Geometry:
+class ConeSimulation:
     """A size, and how many directions the simulation takes."""
 
-    size: Size
+    size: DictionarySize
     draws: int
     seed: int = 0
+    known_as: ClassVar[str] = "Geometry"
 
 
 @computes("cone geometry", version=1)
 def cone_geometry(task: Task) -> None:
     """Tables `exact` (bound, probability, reach over tau), `simulated`, and `scores` at the paper's tau."""
-    config: Geometry = task.config
+    config: ConeSimulation = task.config
     size = config.size
     names = {"size": size.name, "subject": size.subject, "d_in": size.d_in, "d_sae": size.d_sae}
     exact = pd.DataFrame([{**names, **laws(size, tau)} for tau in TAUS])
@@ -66,7 +69,7 @@ def cone_geometry(task: Task) -> None:
     task.save_table("scores", score_rows(size))
 
 
-def laws(size: Size, tau: float) -> dict[str, float]:
+def laws(size: DictionarySize, tau: float) -> dict[str, float]:
     """At one tau: the paper's bound, the exact probability (log10), the reach, and who can be recovered."""
     d, m = size.d_in, size.d_sae
     return {
@@ -80,7 +83,7 @@ def laws(size: Size, tau: float) -> dict[str, float]:
     }
 
 
-def score_rows(size: Size) -> pd.DataFrame:
+def score_rows(size: DictionarySize) -> pd.DataFrame:
     """The rows that claims read: bound and reach at the paper's tau, computed and not measured."""
     at = laws(size, PAPERS_TAU)
     about = {

@@ -8,11 +8,17 @@ from dataclasses import dataclass, replace
 from sanity.baselines import FrozenDecoder, FrozenEncoder, SoftFrozenDecoder, Trained
 from sanity.engine.cells import Cell, Cost
 from sanity.experiments.lazy_training.alignment import SeedPair, compare_seeds
-from sanity.experiments.lazy_training.following import Followed, follow_training
-from sanity.experiments.lazy_training.geometry import PAPERS_SIZES, WIDE, Geometry, Size, cone_geometry
+from sanity.experiments.lazy_training.following import FollowedRun, follow_training
+from sanity.experiments.lazy_training.geometry import (
+    PAPERS_SIZES,
+    WIDE,
+    ConeSimulation,
+    DictionarySize,
+    cone_geometry,
+)
 from sanity.experiments.lazy_training.moments import Moment, read_curve
-from sanity.experiments.lazy_training.releasing import Released, compare_releases
-from sanity.experiments.lazy_training.scaling import Scaled, train_scaled
+from sanity.experiments.lazy_training.releasing import ReleasedSeed, compare_releases
+from sanity.experiments.lazy_training.scaling import ScaledRun, train_scaled
 from sanity.experiments.plans import Plan, PlannedRun, on_its_threads
 from sanity.models import Constraint, TopK
 from sanity.profiles import Profile, built
@@ -28,7 +34,7 @@ TENTH = 10
 PAIRED: tuple[Constraint, ...] = (Trained(), SoftFrozenDecoder(), FrozenEncoder(), FrozenDecoder())
 """Arms of which one seed's latents are compared with another's."""
 
-Part = list[tuple[str, Cell]]
+LabelledCells = list[tuple[str, Cell]]
 """Cells, each with the world, hook or size that it is about."""
 
 
@@ -60,7 +66,7 @@ def fields_of(profile: Profile) -> LazyFields:
     return fields
 
 
-def parts(plan: Plan) -> dict[str, Part]:
+def parts(plan: Plan) -> dict[str, LabelledCells]:
     """The cells of each part; none where the profile does not ask for the analysis."""
     fields, asked = fields_of(plan.profile), NAME in plan.profile.analyses
     toy, real = (primary_runs(plan, TOY), real_runs(plan)) if asked else ([], [])
@@ -109,7 +115,7 @@ def _followed(plan: Plan, run: RunSpec, fields: LazyFields) -> Cell:
     seconds = plan.profile.pace.training_seconds(samples=run.budget.samples, d_sae=d_sae, d_in=d_in)
     closely = replace(run, budget=replace(run.budget, training=training))
     cell = follow_training.cell(
-        Followed(closely, fields.laziness_points, fields.laziness_samples, fields.kernel_samples),
+        FollowedRun(closely, fields.laziness_points, fields.laziness_samples, fields.kernel_samples),
         inputs=run.source.cells(run.device, plan.profile.pace),
         label=f"following {run.label}",
         stage="train",
@@ -148,7 +154,7 @@ def _released(plan: Plan, trained: PlannedRun, real: Sequence[PlannedRun]) -> li
         return []
     seed = trained.run.arm.seed
     label = f"what releasing the cone gains beyond noise, {trained.place}, seed {seed}"
-    return [compare_releases.cell(Released(seed), inputs=inputs, label=label, cost=Cost(0.1), threads=1)]
+    return [compare_releases.cell(ReleasedSeed(seed), inputs=inputs, label=label, cost=Cost(0.1), threads=1)]
 
 
 def _scaled(plan: Plan, run: RunSpec, fields: LazyFields) -> list[Cell]:
@@ -160,7 +166,7 @@ def _scaled(plan: Plan, run: RunSpec, fields: LazyFields) -> list[Cell]:
     )
     return [
         train_scaled.cell(
-            Scaled(topk, alpha, held, fields.laziness_samples, fields.kernel_samples),
+            ScaledRun(topk, alpha, held, fields.laziness_samples, fields.kernel_samples),
             inputs=run.source.cells(run.device, plan.profile.pace),
             label=f"output scale {alpha:g}, supports {'held' if held else 'switching'}",
             stage="train",
@@ -172,26 +178,26 @@ def _scaled(plan: Plan, run: RunSpec, fields: LazyFields) -> list[Cell]:
     ]
 
 
-def _sizes(toy: Sequence[PlannedRun], real: Sequence[PlannedRun]) -> list[Size]:
+def _sizes(toy: Sequence[PlannedRun], real: Sequence[PlannedRun]) -> list[DictionarySize]:
     """The paper's sizes, and the profile's own where they are others."""
-    own = [Size("this toy", None, run.run.source.d_in, run.run.arm.d_sae) for run in toy[:1]]
+    own = [DictionarySize("this toy", None, run.run.source.d_in, run.run.arm.d_sae) for run in toy[:1]]
     for run in real[:1]:
         subject = run.run.source.subject
-        own.append(Size(subject or run.place, subject, run.run.source.d_in, run.run.arm.d_sae))
+        own.append(DictionarySize(subject or run.place, subject, run.run.source.d_in, run.run.arm.d_sae))
     known = {(size.d_in, size.d_sae) for size in PAPERS_SIZES}
     return [*PAPERS_SIZES, *(size for size in (*own, WIDE) if (size.d_in, size.d_sae) not in known)]
 
 
-def _geometry(size: Size, fields: LazyFields) -> Cell:
+def _geometry(size: DictionarySize, fields: LazyFields) -> Cell:
     return cone_geometry.cell(
-        Geometry(size, fields.simulated_draws),
+        ConeSimulation(size, fields.simulated_draws),
         label=f"the reach of cones, {size.name} ({size.d_in:,}; {size.d_sae:,})",
         cost=Cost(0.6),
         threads=1,
     )
 
 
-def _pairs(plan: Plan, runs: Sequence[PlannedRun], fields: LazyFields) -> Part:
+def _pairs(plan: Plan, runs: Sequence[PlannedRun], fields: LazyFields) -> LabelledCells:
     """The first two seeds of each arm, place by place."""
     made = []
     for place in dict.fromkeys(run.place for run in runs):

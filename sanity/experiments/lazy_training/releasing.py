@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from sanity.engine.cells import Task, computes
 from sanity.evals.metric import Metric, declare
@@ -29,10 +30,11 @@ declare(
 
 
 @dataclass(frozen=True)
-class Released:
+class ReleasedSeed:
     """One seed of a trained and of a held arm, on activations and on noise."""
 
     seed: int
+    known_as: ClassVar[str] = "Released"
 
 
 @computes("compare releases", version=1)

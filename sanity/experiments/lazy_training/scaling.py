@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pandas as pd
 import torch
@@ -36,7 +37,7 @@ HELD_OUT = 4096
 
 
 @dataclass(frozen=True)
-class Scaled:
+class ScaledRun:
     """A run of the centred model at one output scale; its budget counts steps of gradient descent."""
 
     run: RunSpec
@@ -45,12 +46,13 @@ class Scaled:
     """Whether the supports are held as they are at the start."""
     laziness_samples: int
     kernel_samples: int
+    known_as: ClassVar[str] = "Scaled"
 
 
 @computes("train scaled", version=1)
 def train_scaled(task: Task) -> None:
     """Descend the gradient at one output scale, and measure how lazy that was."""
-    config: Scaled = task.config
+    config: ScaledRun = task.config
     run, budget = config.run, config.run.budget
     opened = run.source.open(task.inputs, batch_size=budget.batch_size, seed=run.arm.seed, device=run.device)
     (begun,) = train([run.arm], opened.stream, steps=0, precision=budget.precision)

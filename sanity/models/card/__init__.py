@@ -6,7 +6,7 @@ plain PyTorch and as Triton kernels, `state.py` holds what changes, `capture.py`
 runs on a processor too, which is how it is tested.
 """
 
-from sanity.models.card.shards import ALONE, Alone, Shards
+from sanity.models.card.shards import ALONE, Shards, SingleShard
 from sanity.models.card.stack import Stack, stacked
 
-__all__ = ["ALONE", "Alone", "Shards", "Stack", "stacked"]
+__all__ = ["ALONE", "Shards", "SingleShard", "Stack", "stacked"]

@@ -18,7 +18,7 @@ WARM_UP = 3
 Work = Callable[[], None]
 
 
-class Repeated:
+class RepeatedWork:
     """Calls `work`, and after a few calls replays what a call launched. Each call does the work once.
 
     `capture` turns the work into its replay without doing it, or raises where that cannot be done: then the

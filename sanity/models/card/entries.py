@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sanity.models.card.shards import ALONE, Alone
+from sanity.models.card.shards import ALONE, SingleShard
 from sanity.models.selection import Above, PerBatch, PerRow, Rule, group_maxima
 
 SPARE = 4.0
@@ -138,7 +138,7 @@ class Selection:
         lowest: Lowest,
         batch: int,
         d_sae: int,
-        shards: Alone = ALONE,
+        shards: SingleShard = ALONE,
     ) -> tuple[Entries, Float[Tensor, " m"], Bool[Tensor, " m"]]:
         """What the rule selects by exact values, of all shards: places, values, and which it selects."""
         if isinstance(self.rule, Above):
@@ -161,7 +161,7 @@ class Selection:
 
 
 def among_best(
-    values: Float[Tensor, "groups each"], wanted: int, shards: Alone = ALONE
+    values: Float[Tensor, "groups each"], wanted: int, shards: SingleShard = ALONE
 ) -> Bool[Tensor, "groups each"]:
     """Which values are among the `wanted` largest that all shards have in each group."""
     every = shards.joined(values)

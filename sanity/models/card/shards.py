@@ -8,7 +8,7 @@ Of a step they tell each other, for a batch of B samples:
 - what their latents rebuild of each sample, which is summed up: B d_out, for every nested prefix;
 - sums over latents: d_in for b_dec, and a few numbers.
 
-`Alone` holds everything itself and asks nobody; `Shards` asks through torch.distributed.
+`SingleShard` holds everything itself and asks nobody; `Shards` asks through torch.distributed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def per_latent(name: str) -> bool:
     return not _WHOLE & set(name.split("."))
 
 
-class Alone:
+class SingleShard:
     """All latents are in this process."""
 
     rank, count = 0, 1
@@ -71,10 +71,10 @@ class Alone:
         return number
 
 
-ALONE = Alone()
+ALONE = SingleShard()
 
 
-class Shards(Alone):
+class Shards(SingleShard):
     """This process's place among the others; cards talk by NCCL, their hosts by gloo."""
 
     def __init__(self, hosts: dist.ProcessGroup) -> None:

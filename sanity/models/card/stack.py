@@ -27,8 +27,8 @@ from sanity.engine.config import digest
 from sanity.errors import BadInputError, reason_of
 from sanity.models.arm import PairedStream, Stream
 from sanity.models.card import plain
-from sanity.models.card.capture import Repeated, cuda_graph
-from sanity.models.card.shards import ALONE, Alone
+from sanity.models.card.capture import RepeatedWork, cuda_graph
+from sanity.models.card.shards import ALONE, SingleShard
 from sanity.models.card.state import State
 from sanity.models.card.step import step
 from sanity.models.card.trial import tried
@@ -49,7 +49,7 @@ class Stack:
         ops: Any,
         *,
         paired: bool = False,
-        shards: Alone = ALONE,
+        shards: SingleShard = ALONE,
     ) -> None:
         self.state = State(learners, batch, ops, paired=paired, shards=shards)
         self.learners = self.state.learners
@@ -59,7 +59,7 @@ class Stack:
         words = f"the step of {learners[0].arm.label}" + (
             f" and {len(learners) - 1} more" * (len(learners) > 1)
         )
-        self._repeat = Repeated(functools.partial(step, self.state), capture, words)
+        self._repeat = RepeatedWork(functools.partial(step, self.state), capture, words)
         self._dropped = [0.0] * len(learners)
         labels = {one.arm.label for one in learners}
         for one in learners:
@@ -106,7 +106,7 @@ def stacked(
     *,
     card: bool | None,
     batch: int,
-    shards: Alone = ALONE,
+    shards: SingleShard = ALONE,
 ) -> list[Stack]:
     """The stacks of those learners that can be stacked; the log says why others cannot.
 
@@ -150,7 +150,7 @@ def stacked(
     ]
 
 
-def why_not(learner: Learner, shards: Alone = ALONE) -> str:
+def why_not(learner: Learner, shards: SingleShard = ALONE) -> str:
     """What of an arm the static step does not know; nothing where it knows all."""
     arm, objective = learner.arm, learner.arm.objective
     if objective.acts and (shards is not ALONE or not objective.repeatable):
@@ -184,7 +184,9 @@ def operations(device: torch.device, d: int) -> Any:
     return tried(fused, device, d)
 
 
-def require_room(learners: Sequence[Learner], batch: int, shards: Alone = ALONE, *, paired: bool) -> None:
+def require_room(
+    learners: Sequence[Learner], batch: int, shards: SingleShard = ALONE, *, paired: bool
+) -> None:
     """Refuse learners on a card that cannot all step in its memory: who has many calls `train` several times.
 
     Taking turns on one card would keep everything of everybody, and save nothing.

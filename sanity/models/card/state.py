@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sanity.errors import SanityError
 from sanity.models.card.entries import Entries, Selection
-from sanity.models.card.shards import ALONE, Alone
+from sanity.models.card.shards import ALONE, SingleShard
 from sanity.models.controller import Controllers
 from sanity.models.gradients import LossSpec, Weights
 from sanity.models.learner import Learner
@@ -35,7 +35,7 @@ class State:
         ops: Any,
         *,
         paired: bool = False,
-        shards: Alone = ALONE,
+        shards: SingleShard = ALONE,
     ) -> None:
         first = learners[0]
         self.learners, self.ops, self.shards = list(learners), ops, shards

@@ -25,7 +25,7 @@ from sanity.models.selection import Above, rounding_error
 
 
 @dataclass
-class Found:
+class StepEntries:
     """The entries that a step works with, sample by sample."""
 
     entries: Entries
@@ -82,7 +82,7 @@ def select(
     reads: Float[Tensor, "arms batch d_in"],
     pre: Float[Tensor, "arms batch d_sae"],
     threshold: Float[Tensor, "arms d_sae"] | None,
-) -> Found:
+) -> StepEntries:
     """What the architecture's rule selects, with exact values."""
     selection, lowest, W = state.selection, state.selection.lowest(threshold), state.weights
     uncertain = selection.rounded and isinstance(selection.rule, Above)
@@ -93,11 +93,11 @@ def select(
     batch, d_sae = pre.shape[1], state.d_sae
     entries, values, held = selection.chosen(found, values, lowest, batch, d_sae, state.shards)
     if threshold is None:
-        return Found(entries, values * held, held, held)
+        return StepEntries(entries, values * held, held, held)
     theta = threshold.view(-1).index_select(0, entries.latents)
     active = held & (values > theta)
     near = held & ((values - theta).abs() < state.bandwidth / 2)
-    return Found(entries, values * active, held, active, near)
+    return StepEntries(entries, values * active, held, active, near)
 
 
 def exact(
@@ -116,7 +116,7 @@ def exact(
 
 
 def decode(
-    state: State, aim: Float[Tensor, "arms batch d_out"], found: Found
+    state: State, aim: Float[Tensor, "arms batch d_out"], found: StepEntries
 ) -> list[Float[Tensor, "rows d_out"]]:
     """x_hat - x for every nested prefix of the dictionary; a transcoder's: less its target."""
     residuals: list[Tensor] = []
@@ -128,7 +128,7 @@ def decode(
     return residuals
 
 
-def columns_of(state: State, found: Found, coefficient: Float[Tensor, " arms"]) -> Columns:
+def columns_of(state: State, found: StepEntries, coefficient: Float[Tensor, " arms"]) -> Columns:
     """The entries with their part in the gradients; not yet ordered."""
     entries, kind = found.entries, found.z.dtype
     active = found.active.to(kind)
@@ -165,7 +165,7 @@ def auxiliary(
     error = state.rebuilt(entries, z) + residual
     any_dead = state.shards.total(dead.sum(1)) > 0
     loss = weight * _squares(error, state.arms) / batch * any_dead
-    part = columns_of(state, Found(entries, z, z > 0, z > 0), torch.zeros_like(loss))
+    part = columns_of(state, StepEntries(entries, z, z > 0, z > 0), torch.zeros_like(loss))
     part.shift, part.g_rows = torch.zeros_like(z), entries.rows + state.n_rows * len(state.spans)
     return part, error * (2 * weight / batch), loss
 
@@ -280,7 +280,7 @@ def _summed(residuals: list[Float[Tensor, "rows d"]], scale: float) -> list[Floa
 
 
 def _penalty(
-    state: State, found: Found, coefficient: Float[Tensor, " arms"], l0: Float[Tensor, " arms"]
+    state: State, found: StepEntries, coefficient: Float[Tensor, " arms"], l0: Float[Tensor, " arms"]
 ) -> Float[Tensor, " arms"]:
     if state.penalty == "l1":
         total = state.shards.total(found.z.view(state.arms, -1).sum(1, dtype=torch.float64))
