@@ -18,6 +18,7 @@ from sanity.claims import read_ledger
 from sanity.engine.naming import import_modules
 from sanity.engine.store import LocalStore
 from sanity.evals import METRICS, Eval
+from sanity.experiments.analyses import analysis_modules
 from sanity.experiments.verdicts import verdict_tables
 from sanity.models import Architecture, Constraint
 from sanity.profiles import read_profile
@@ -36,7 +37,8 @@ def blocks(repository: Path) -> dict[str, list[tuple[str, str]]]:
 
 @pytest.fixture(autouse=True)
 def as_found(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What is declared here is forgotten afterwards."""
+    """What is declared here is forgotten afterwards, but for what the package declares when it is asked for."""
+    analysis_modules()
     for family in (Architecture, Constraint, Eval):
         monkeypatch.setattr(family, "known", dict(family.known))
     metrics = dict(METRICS)
