@@ -37,7 +37,7 @@ def blocks(repository: Path) -> dict[str, list[tuple[str, str]]]:
 
 @pytest.fixture(autouse=True)
 def as_found(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What is declared here is forgotten afterwards, but for what the package declares when it is asked for."""
+    """What is declared here is forgotten afterwards, but for what the package declares when asked."""
     analysis_modules()
     for family in (Architecture, Constraint, Eval):
         monkeypatch.setattr(family, "known", dict(family.known))
