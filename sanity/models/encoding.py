@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from sanity.engine.products import product
 from sanity.models.kernels import block_rows, sampled_products, transposed
 from sanity.models.selection import Rows, Rule, offsets, rounding_error
 
+_STAYS_IN_CACHE = 1_500_000
+"""Bytes of a table that a core reads again and again without waiting for memory."""
 _SLACKS = (1.25, 4.0, float("inf"))
 
 
@@ -98,7 +100,7 @@ def collect(pre: Float[Tensor, "rows d_sae"], marked: Bool[Tensor, "rows d_sae"]
     rows, d_sae = pre.shape
     flat = marked.view(-1)
     if flat.device.type == "cpu" and flat.numel() % 8 == 0:
-        words = flat.view(torch.int64).nonzero().squeeze(1)
+        words = torch.from_numpy(np.flatnonzero(flat.view(torch.int64).numpy() != 0))
         marks = flat.view(-1, 8).index_select(0, words).view(-1)
         inside = torch.from_numpy(np.flatnonzero(marks.numpy()))
         index = words.index_select(0, inside >> 3).mul_(8).add_(inside & 7)
@@ -182,7 +184,10 @@ class _RoundedProduct(_ExactProduct):
 
     @override
     def exact(self, found: Rows) -> Rows:
-        columns, order = transposed(found)
-        values = torch.empty(order.numel(), dtype=self.x.dtype, device=self.x.device)
-        values[order] = sampled_products(columns, self.W_enc_t, self.x)
-        return Rows(found.starts, found.latents, values + self.b_enc[found.latents.long()], found.width)
+        if self.W_enc_t.nbytes <= _STAYS_IN_CACHE:
+            values = sampled_products(found, self.x, self.W_enc_t)
+        else:  # latent by latent, which reads each latent's row once
+            columns, order = transposed(found)
+            values = torch.empty(order.numel(), dtype=self.x.dtype, device=self.x.device)
+            values[order] = sampled_products(columns, self.W_enc_t, self.x)
+        return replace(found, values=values + self.b_enc.index_select(0, found.latents))

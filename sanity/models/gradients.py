@@ -130,7 +130,7 @@ def sparse_gradients(
         # From the residual of each prefix to the sum over all prefixes from it on.
         for longer, shorter in pairwise(reversed(residuals)):
             shorter.add_(longer)
-        pre = found.values[order]
+        pre = found.values.index_select(0, order)
         outcome.gradients = _latent_gradients(weights, x, columns, pre, residuals, spans, spec)
         if "W_skip" in spec.learns:
             outcome.gradients["W_skip"] = (x.T @ residuals[0]).mul_(2 / batch)

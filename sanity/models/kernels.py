@@ -7,7 +7,8 @@ k 64), in CPU milliseconds:
 - encoder product: 380 by `torch.mm` (MKL), 166 by oneDNN's float32 kernel, 93 by its bf16 kernel;
 - exact top-k of each row: 84 by `torch.topk`, 28 by bound, comparison, collecting and the exact choice;
 - weighted sums of decoder rows: 17 by a CSR product, 9 by `embedding_bag`;
-- products for the active latents: 20 row by row, 14 latent by latent; 290 by gathering and `bmm`.
+- products for the active latents: 20 row by row, 14 latent by latent; 290 by gathering and `bmm`;
+- the order of the active entries by latent (of an Intel core): 6.5 by a stable sort, 1.7 by counting.
 
 A whole float32 step then takes 250 to 266 (65 % of it the product), 185 to 205 with the bf16 product.
 """
@@ -17,8 +18,10 @@ from __future__ import annotations
 import functools
 import warnings
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy import sparse
 from torch import Tensor
 from torch.nn import functional
 
@@ -83,10 +86,21 @@ def _silence_beta_warning() -> None:
 
 
 def transposed(rows: Rows) -> tuple[Rows, Int[Tensor, " n"]]:
-    """`rows` with latents as rows and samples as columns, and the order that its entries come from."""
-    order = rows.latents.argsort(stable=True)
-    starts = offsets(torch.bincount(rows.latents, minlength=rows.width))
-    return Rows(starts, rows.rows[order], rows.values[order], rows.n_rows), order
+    """`rows` with latents as rows and samples as columns, and the order that its entries come from.
+
+    On the CPU by scipy, which counts where the library's stable sort compares: a quarter of its time.
+    """
+    if rows.latents.device.type == "cpu":
+        places = np.arange(rows.latents.numel(), dtype=np.int32)
+        by_row = (places, rows.latents.numpy(), rows.starts.numpy())
+        found = sparse.csr_array(by_row, shape=(rows.n_rows, rows.width)).tocsc()
+        starts, samples, order = (torch.from_numpy(one) for one in (found.indptr, found.indices, found.data))
+        order = order.long()
+    else:
+        order = rows.latents.argsort(stable=True)
+        starts = offsets(torch.bincount(rows.latents, minlength=rows.width))
+        samples = rows.rows.index_select(0, order)
+    return Rows(starts, samples, rows.values.index_select(0, order), rows.n_rows), order
 
 
 def block_rows(batch: int, d_sae: int, device: torch.device) -> int:

@@ -27,6 +27,9 @@ _GROUPS_PER_K, _LANES = 3, 64
 """Groups per wanted latent: with 3, about 1.2 k entries pass the bound (6 would give 1.1 k). Their number is
 a multiple of the lanes, which makes the maxima up to ten times as fast."""
 
+_ENOUGH_ROWS = 256
+"""Of which a batch's threshold is estimated well within the slack."""
+
 
 def offsets(counts: Int[Tensor, " n"] | Bool[Tensor, " n"]) -> Int[Tensor, " n_plus_1"]:
     """Where each of some consecutive runs of entries begins, and the end of the last; int32."""
@@ -65,7 +68,8 @@ class Rows:
     def where(self, keep: Bool[Tensor, " n"]) -> Rows:
         """Only the entries that `keep` marks."""
         index = keep.nonzero().squeeze(1)
-        return Rows(offsets(keep)[self.starts.long()], self.latents[index], self.values[index], self.width)
+        latents, values = self.latents.index_select(0, index), self.values.index_select(0, index)
+        return Rows(offsets(keep)[self.starts.long()], latents, values, self.width)
 
     def rows_from(self, first: int, last: int) -> Rows:
         """The rows from `first` to before `last`."""
@@ -178,18 +182,18 @@ class PerBatch(Rule):
 
     @override
     def bound(self, pre: Dense, previous: Tensor | None, slack: float) -> Float[Tensor, ""]:
-        """An estimate from the first block, `slack` times as generous as needed; later blocks keep it.
+        """Estimated from rows of the first block, `slack` times as generous as needed; later blocks keep it.
 
         It decides only how much is collected: too little is noticed (`select` then asks again with more
         slack), and `keep` decides exactly which of the candidates stay.
         """
         if previous is not None:
             return previous
-        wanted = self.k * pre.shape[0] * slack
-        if wanted >= pre.numel():
+        some = pre[:: max(1, pre.shape[0] // _ENOUGH_ROWS)]
+        wanted = self.k * some.shape[0] * slack
+        if wanted >= some.numel():
             return pre.new_zeros(())
-        wanted = math.ceil(wanted)
-        return kth_largest(pre.flatten(), wanted).clamp_min_(0).squeeze()
+        return kth_largest(some.flatten(), math.ceil(wanted)).clamp_min_(0).squeeze()
 
     @override
     def keep(self, candidates: Rows) -> Bool[Tensor, " n"]:

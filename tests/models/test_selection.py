@@ -51,6 +51,15 @@ def test_largest_are_selected_exactly(pre: np.ndarray, k: int, whole_batch: bool
     assert float(found.values.double().sum()) == pytest.approx(float(reference), rel=1e-6)
 
 
+@pytest.mark.parametrize("looked_at", [0.0, 0.1, 1.0, 10.0])
+def test_a_batch_is_selected_exactly_whatever_the_rows_that_are_looked_at_say(looked_at: float) -> None:
+    pre = torch.from_numpy(np.random.default_rng(0).normal(size=(1000, 24)).astype(np.float32))
+    assert PerBatch(2).bound(pre, None, 1.25) == PerBatch(2).bound(pre[::3], None, 1.25), "every third is"
+    pre[::3] *= looked_at
+    found = fast(pre, PerBatch(2))
+    assert torch.equal(found.dense() > 0, PerBatch(2).mask(pre))
+
+
 def test_ties_go_to_the_lowest_row_and_latent() -> None:
     pre = torch.tensor([[1.0, 2.0, 1.0, 1.0], [1.0, 1.0, 1.0, 3.0]])
     assert fast(pre, PerRow(2)).latents.tolist() == [0, 1, 0, 3]
