@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from card_arms import ALL_AT_ONCE, FAST, arms_of
-from conftest import ARCHITECTURES, SmallStream
+from small_stream import ARCHITECTURES, SmallStream
 from test_resuming import Interrupted, interrupt_at
 from test_transcoders import SmallPairs
 

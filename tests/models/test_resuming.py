@@ -92,7 +92,7 @@ sys.path.insert(0, {tests!r})
 from pathlib import Path
 import torch
 torch.set_num_threads({threads})
-from conftest import SmallStream
+from small_stream import SmallStream
 from test_resuming import ARMS, SETTINGS
 from sanity.models import train
 
@@ -184,7 +184,7 @@ sys.path.insert(0, {tests!r})
 from pathlib import Path
 import torch
 torch.set_num_threads({threads})
-from conftest import SmallStream
+from small_stream import SmallStream
 from test_resuming import ARMS, SETTINGS
 from sanity.models import train
 from sanity.models.resume import CheckpointTimer

@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from card_arms import apart
-from conftest import SmallStream
 from sharded_worker import Case, cases, interrupted
+from small_stream import SmallStream
 
 from sanity.errors import BadInputError
 from sanity.models import Arm, Run, TopK, load_sae, train_sharded

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SmallStream
+from small_stream import SmallStream
 from torch import Tensor, nn
 
 from sanity.baselines import (
