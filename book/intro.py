@@ -124,13 +124,13 @@ def share_words(constraint: str, init: str = "iso") -> str:
         for metric in labels
         if (metric, constraint, init) in over
     ]
-    return ", ".join(f"{share:.0%} in {label}" for label, share in known)
+    return ", ".join(f"{share:z.0%} in {label}" for label, share in known)
 
 
 def span_words(constraint: str, init: str = "iso") -> str:
     """From the least to the most of an arm's shares, over the metrics that can tell."""
     known = [share for (_, *arm), share in over.items() if arm == [constraint, init]]
-    ends = dict.fromkeys(f"{end:.0%}" for end in (min(known), max(known))) if known else ["nothing known"]
+    ends = dict.fromkeys(f"{end:z.0%}" for end in (min(known), max(known))) if known else ["nothing known"]
     return " to ".join(ends)
 
 

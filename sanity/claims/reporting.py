@@ -111,9 +111,9 @@ def verdict_words(row: Mapping[str, Any]) -> str:
         parts.append(f"margin {row['margin']:.3g}")
     parts.append(f"{row['n_seeds']} seed{'' if row['n_seeds'] == 1 else 's'}")
     if row["share_over_untrained"] is not None:
-        parts.append(f"{row['share_over_untrained'][0]:.0%} of the trained lead over untrained")
+        parts.append(f"{row['share_over_untrained'][0]:z.0%} of the trained lead over untrained")
     elif row["share_over_floor"] is not None:
-        parts.append(f"{row['share_over_floor'][0]:.0%} of the trained lead over the floor")
+        parts.append(f"{row['share_over_floor'][0]:z.0%} of the trained lead over the floor")
     if row.get("imported"):
         parts.append(f"imported run {row['imported']}")
     if row["fragile"]:

@@ -36,7 +36,7 @@ class Shares(NamedTuple):
     def words(self) -> str:
         """Both in a few words: "84 % over untrained, 93 % over the floor"."""
         parts = (("over untrained", self.over_untrained), ("over the floor", self.over_floor))
-        return ", ".join(f"{one.value:.0%} {over}" for over, one in parts if one is not None)
+        return ", ".join(f"{one.value:z.0%} {over}" for over, one in parts if one is not None)
 
 
 def shares_of_lead(claim: Comparison | BestOfSeveral, other: ArmOf, choice: ScoreChoice) -> Shares | None:

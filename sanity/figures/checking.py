@@ -43,7 +43,7 @@ def between_floor_and_ceiling(scores: pd.DataFrame, *, given: str, labels: dict[
             offset = 0.8 * ((i + 0.5) / len(nulls) - 0.5)
             _mark(ax, share.to_numpy(), height + offset, _COLOURS[i % 9], _MARKS[i % 9])
         ours = ((part.loc[part["arm"] == given, "value"] - floor) / (ceiling - floor)).to_numpy()
-        ends, said = (_LOWEST, _HIGHEST), f"{ours.mean():.0%}" if len(ours) else ""
+        ends, said = (_LOWEST, _HIGHEST), f"{ours.mean():z.0%}" if len(ours) else ""
         if len(ours) and not arrow_beyond(ax, height, ours.mean(), said, ends=ends, colour="black"):
             ax.plot([ours.mean()] * 2, [height - 0.42, height + 0.42], color="black", linewidth=2.5, zorder=4)
     for i, arm in enumerate(nulls):
@@ -68,7 +68,7 @@ def _mark(ax: Axes, shares: np.ndarray, height: float, colour: str, marker: str)
     )
     for beyond in (shares[shares < _LOWEST], shares[shares > _HIGHEST]):
         if len(beyond):
-            arrow_beyond(ax, height, beyond.mean(), f"{beyond.mean():.0%}", ends=ends, colour=colour)
+            arrow_beyond(ax, height, beyond.mean(), f"{beyond.mean():z.0%}", ends=ends, colour=colour)
 
 
 @with_data

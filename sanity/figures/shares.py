@@ -79,7 +79,7 @@ def _share(ax: Axes, row: Mapping[Any, Any], height: float) -> None:
     if np.isfinite(row["low"]):
         low, high = np.clip([row["low"], row["high"]], LOW, HIGH)
         ax.plot([low, high], [height, height], color=colour, linewidth=1.4, zorder=2)
-    if arrow_beyond(ax, height, row["share"], f"{row['share']:.0%}", ends=(LOW, HIGH), colour=colour):
+    if arrow_beyond(ax, height, row["share"], f"{row['share']:z.0%}", ends=(LOW, HIGH), colour=colour):
         return
     face = colour if filled else "white"
     ax.plot(row["share"], height, mark, color=colour, markerfacecolor=face, markersize=5.5, zorder=3)

@@ -12,9 +12,10 @@ from scipy import stats
 from sanity.claims import chosen, flips_at, lead_table
 from sanity.claims.evaluation import evaluate
 from sanity.claims.ledger import Ledger, read_ledger
+from sanity.claims.shares import Shares
 from sanity.errors import BadInputError
 from sanity.experiments.analyses import analysis_modules
-from sanity.stats import Verdict, ratio_of_means, verdict
+from sanity.stats import Ratio, Verdict, ratio_of_means, verdict
 
 SEEDS = range(5)
 
@@ -129,3 +130,8 @@ def _scores(trained: float = 0.8, soft: float = 0.7, untrained: float = 0.4) -> 
         for seed in SEEDS
     ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def test_no_share_is_minus_nothing() -> None:
+    assert Shares(Ratio(-0.003, -0.01, 0.01), None).words == "0% over untrained"
+    assert Shares(None, Ratio(-0.02, -0.03, 0.01)).words == "-2% over the floor"
