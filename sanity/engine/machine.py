@@ -120,11 +120,13 @@ def _is_read(folder: Path) -> bool:
 def commit(folder: Path | None = None) -> str:
     """The commit of the source tree that holds the package, with `+changes` when files differ from it.
 
-    `"unknown"` for an installation that is not a git checkout.
+    Tables under `results/` do not count: a command that keeps more of them writes there, and what reads them
+    has their hash in its key. `"unknown"` for an installation that is not a git checkout.
     """
     where = folder or Path(__file__).resolve().parents[2]
     head = git(where, "rev-parse", "HEAD")
-    changed = head and git(where, "status", "--porcelain", "--untracked-files=no")
+    but_kept = ("--", ":/", ":(exclude,top)results")
+    changed = head and git(where, "status", "--porcelain", "--untracked-files=no", *but_kept)
     return f"{head[:12]}{'+changes' if changed else ''}" or "unknown"
 
 

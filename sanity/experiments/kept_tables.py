@@ -40,7 +40,8 @@ class KeptTables:
     def words(self) -> str:
         """Where the run was made: commit, machine, torch and date."""
         facts = self.provenance
-        commits = ", ".join(one[:8] for one in facts["commits"])
+        parts = [one.partition("+") for one in facts["commits"]]
+        commits = ", ".join(f"{name[:8]}{sign}{rest}" for name, sign, rest in parts)
         machines = {
             f"{one['cpu']['cores']} cores ({one['cpu']['model']}), torch {one['versions']['torch']}": None
             for one in facts["machines"]
@@ -108,6 +109,7 @@ def provenance_of(
             "cells": sorted(_cells(run) | set(runs.get(run.trained.key, {}).get("cells", ()))),
             "seconds": round(result.manifest["seconds"], 1),
             "machine": machines.index(machine),
+            "commit": made["commit"],
             "seed": run.run.arm.seed,
             "samples": run.run.budget.samples,
         }

@@ -151,6 +151,28 @@ def test_a_folder_that_is_no_checkout_is_no_reason_to_warn(
     assert not caplog.records
 
 
+def test_a_commit_is_marked_where_files_differ_from_it_and_not_for_tables_that_are_kept(
+    tmp_path: Path,
+) -> None:
+    def git(*words: str) -> None:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    package, table = tmp_path / "package" / "code.py", tmp_path / "results" / "long" / "scores.parquet"
+    for path in (package, table):
+        path.parent.mkdir(parents=True)
+        path.write_text("first")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-m", "begin")
+    for path, marked in ((table, False), (package, True)):
+        path.write_text("second")
+        machine.commit.cache_clear()
+        assert machine.commit(tmp_path).endswith("+changes") is marked
+        assert machine.commit(package.parent).endswith("+changes") is marked
+    machine.commit.cache_clear()
+
+
 def test_results_lie_in_the_checkout_of_the_package_wherever_one_starts(
     tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

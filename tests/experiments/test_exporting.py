@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -90,6 +91,9 @@ def test_tables_are_kept_and_read_again(home: Path) -> None:
     assert set(again.tables["latents"]["seed"]) == {0}
     assert set(again.tables["gates"]["metric"]) >= {"recovery"}
     assert again.provenance["commits"][0][:8] in again.words
+    assert {one["commit"] for one in again.provenance["runs"].values()} == {*again.provenance["commits"]}
+    made = replace(again, provenance={**again.provenance, "commits": ["0123456789ab+changes"]})
+    assert "commit 01234567+changes, " in made.words
     assert kept_tables("other") is None
 
 
