@@ -152,7 +152,7 @@ page.figure(
     caption="Filled: over an untrained dictionary. Hollow: over the metric's floor (chance). Diamonds: the paper's printed scores over "
     "chance, Gemma-2-2B layer 12, BatchTopK. Bars: 90 % intervals over seeds (Fieller), missing where there is nothing to "
     f"divide by. Grey ground: the metric cannot tell, because training adds no more than two margins there or the metric failed its "
-    f"validity gate. {' or '.join(map(str, sorted(set(shares['seeds']))))} seeds."
+    f"validity gate. {' or '.join(map(str, sorted(set(shares['seeds']) - {0})))} seeds."
     + (f" Features recovered: imported, run {kept_in}." if "recovery" in labels and kept_in else ""),
     data=(shares, "shares_of_lead"),
 ) if len(shares) else Markdown("No arm has been scored at this profile yet.")

@@ -18,7 +18,7 @@ from sanity.stats import t_interval
 READ = "explained_variance"
 TRAJECTORY = "trajectory"
 """The experiment whose scores are snapshots of one arm."""
-RECONSTRUCTION = (READ, "ce_recovered", "kl_recovered")
+RECONSTRUCTION = (READ, "least_layer_ev", "ce_recovered", "kl_recovered")
 """Metrics whose verdicts say how the lead in explained variance moved over the last doubling of samples."""
 
 
@@ -87,17 +87,21 @@ def _size(rows: pd.DataFrame) -> tuple[object, ...]:
     return (end, *(tuple(sorted(rows[name].astype(str).unique())) for name in columns))
 
 
-def flat_metrics(rows: pd.DataFrame) -> dict[str, str]:
-    """Metrics that do not rise along the trained arm's own training, with why they cannot rank arms."""
+def flat_metrics(rows: pd.DataFrame, whose: str = "") -> dict[str, str]:
+    """Metrics that do not rise along the trained arm's own training, with why they cannot rank arms.
+
+    `whose` names the run that the rows were imported from.
+    """
     found = rises(rows)
     flat = found[found["rises"].eq(False)] if len(found) else found
-    return {str(one.metric): _does_not_rise(one) for one in flat.itertuples()}
+    source = f"; imported: {whose}" if whose else ""
+    return {str(one.metric): _does_not_rise(one, source) for one in flat.itertuples()}
 
 
-def _does_not_rise(row: Any) -> str:
+def _does_not_rise(row: Any, source: str) -> str:
     return (
         f"does not rise along training ({row.gain:+.3f} [{row.low:.3f}, {row.high:.3f}] from the first "
-        f"snapshot to the end, {row.seeds} seeds), so it cannot rank arms"
+        f"snapshot to the end, {row.seeds} seeds{source}), so it cannot rank arms"
     )
 
 

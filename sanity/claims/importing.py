@@ -1,9 +1,10 @@
 """Scores of a run made elsewhere and kept with the book: they judge what the reader's own run cannot.
 
 An imported score never stands next to an own one in a comparison: a claim is judged by one run or the
-other. It is judged by an imported one where the own scores leave it open or are of another scale than the
-claim's, and the imported ones are of that scale. A kept run may hold some arms on fewer seeds than others, by
-its plan or since it is kept in parts: they are compared on the seeds that they share.
+other. It is judged by an imported one where the own scores leave it open, are of another scale than the
+claim's, or are one seed that decides nothing, and the imported ones are of that scale. A kept run may hold
+some arms on fewer seeds than others, by its plan or since it is kept in parts: they are compared on the seeds
+that they share.
 
 What judges nothing is the exception. Pilot seeds measure how far a metric reaches, and serve the scores of
 any run that has none. An SAE of a random transformer is what an equivalence is held against: it serves the
@@ -53,7 +54,7 @@ def with_imported(own: Sequence[Finding], ledger: Ledger, imported: Sequence[Imp
     for run in imported:
         there = evaluate_with(run.choice(ledger))
         results = [
-            replace(other, imported=run.name) if _needed(one) and _fits(other) else one
+            replace(other, imported=run.name) if _replaces(other, one) else one
             for one, other in zip(results, there, strict=True)
         ]
     return results
@@ -71,8 +72,8 @@ def choices_of(
     Among the own ones, a metric that does not rise along training decides nothing.
     """
     scores = with_references(scores, ledger, imported)
-    snapshots, _ = trajectory(scores, {run.name: run.scores for run in imported})
-    failed, flat = failed_metrics(gates), flat_metrics(snapshots)
+    snapshots, whose = trajectory(scores, {run.name: run.scores for run in imported})
+    failed, flat = failed_metrics(gates), flat_metrics(snapshots, whose)
     own = chosen(scores, ledger, primary=primary, failed_gates=failed, flat=flat)
     return {"": own} | {run.name: run.choice(ledger) for run in imported}
 
@@ -110,9 +111,9 @@ def _controls(scores: pd.DataFrame, there: pd.DataFrame, ledger: Ledger) -> pd.D
     return rows[fits]
 
 
-def _needed(own: Finding) -> bool:
-    return own.imported == "" and (own.verdict.verdict == "open" or bool(own.elsewhere))
-
-
-def _fits(other: Finding) -> bool:
-    return other.verdict.verdict != "open" and not other.elsewhere
+def _replaces(other: Finding, own: Finding) -> bool:
+    """Whether a kept run's result is of the claim's scale, and says what the own one cannot."""
+    if own.imported or other.verdict.verdict == "open" or other.elsewhere:
+        return False
+    one_seed = own.verdict.n_seeds == 1 < other.verdict.n_seeds and own.supported is None
+    return own.verdict.verdict == "open" or bool(own.elsewhere) or one_seed

@@ -97,10 +97,10 @@ def lead_table(metrics: Mapping[str, tuple[str, ScoreChoice]], arms: list[tuple[
     -------
     DataFrame
         A row per metric, baseline and `over` ("untrained", "floor" or "paper": its printed scores over
-        chance): `share`, `low`, `high`, `seeds`, `trained` (mean score), `lead` (of the trained arm over an
-        untrained one), and for the metric `tells` (whether that lead is shown to exceed two margins of a
-        tenth of the range, by the rule of `sanity.claims.sensitivity`, of the range that margins are taken
-        of) and `why_not`.
+        chance): `share`, `low`, `high`, `seeds` (that both arms have; 0 of the paper), `trained` (mean
+        score), `lead` (of the trained arm over an untrained one), and for the metric `tells` (whether that
+        lead is shown to exceed two margins of a tenth of the range, by the rule of
+        `sanity.claims.sensitivity`, of the range that margins are taken of) and `why_not`.
     """
     rows = []
     printed = _printed()
@@ -125,8 +125,14 @@ def lead_table(metrics: Mapping[str, tuple[str, ScoreChoice]], arms: list[tuple[
             for over, ratio in named.items():
                 if ratio is not None:
                     ends = {"share": ratio.value, "low": ratio.low, "high": ratio.high}
-                    rows.append({**about, "constraint": constraint, "init": init, "over": over, **ends})
+                    seeds = 0 if over == "paper" else _shared_seeds(trained, other)
+                    arm_is = {"constraint": constraint, "init": init, "over": over, "seeds": seeds}
+                    rows.append({**about, **arm_is, **ends})
     return pd.DataFrame(rows)
+
+
+def _shared_seeds(trained: pd.DataFrame, other: pd.DataFrame | None) -> int:
+    return 0 if other is None else len({*trained["seed"]} & {*other["seed"]})
 
 
 def _rows_of(choice: ScoreChoice, metric: str, experiment: str, arm: ArmOf) -> pd.DataFrame | None:
@@ -144,9 +150,11 @@ def _tells(
 ) -> dict[str, Any]:
     """Whether a metric can tell arms apart here, and why not."""
     entry = choice.ledger.metrics[metric]
-    facts = {"trained": float(trained["value"].mean()), "seeds": len(trained), "lead": np.nan}
+    facts = {"trained": float(trained["value"].mean()), "lead": np.nan}
     if metric in choice.failed_gates:
         return {**facts, "tells": False, "why_not": "it failed its validity gate"}
+    if metric in choice.flat:
+        return {**facts, "tells": False, "why_not": choice.flat[metric]}
     if untrained is None:
         return {**facts, "tells": False, "why_not": "no untrained dictionary was run"}
     sign = 1.0 if entry.direction == "higher" else -1.0

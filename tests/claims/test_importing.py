@@ -88,6 +88,13 @@ def test_arms_of_a_kept_run_are_compared_on_the_seeds_they_share(ledger: Ledger)
     assert found(ledger, small, run(apart)).imported == ""
 
 
+def test_one_seed_that_decides_nothing_gives_way_to_a_run_with_several(ledger: Ledger) -> None:
+    own, several = frame([0.5]), run(frame([0.9, 0.92, 0.91]))
+    assert found(ledger, own).verdict.verdict == "inconclusive"
+    assert found(ledger, own, several).imported == "elsewhere"
+    assert found(ledger, own, run(frame([0.9]))).imported == "", "one seed is no better than another"
+
+
 def test_own_scores_of_the_right_scale_are_never_replaced(ledger: Ledger) -> None:
     one = found(ledger, frame([0.5, 0.52, 0.51]), run(frame([0.9, 0.92, 0.91])))
     assert one.imported == ""

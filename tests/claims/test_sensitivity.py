@@ -18,6 +18,7 @@ from sanity.claims import (
     comparisons,
     evaluate,
     evaluate_with,
+    flat_metrics,
     sensitivity_table,
     trajectory,
 )
@@ -198,6 +199,13 @@ def test_a_metric_that_does_not_rise_along_training_decides_nothing(ledger: Ledg
         (found,) = [one for one in evaluate_with(choice) if one.claim.id == SOFT]
         assert (found.verdict.verdict == "no range") is flat
         assert ("does not rise along training" in found.verdict.qualifier) is flat
+        assert "imported" not in found.verdict.qualifier
+
+
+def test_snapshots_of_another_run_are_said_to_be_imported() -> None:
+    assert flat_metrics(snapshots(0.02, -0.02, 0.01), "controls")["sparse_probing_top1"].endswith(
+        "3 seeds; imported: controls), so it cannot rank arms"
+    )
 
 
 def test_snapshots_of_most_seeds_count_where_they_are_of_the_same_saes() -> None:

@@ -113,6 +113,21 @@ def test_a_metric_that_failed_its_gate_tells_nothing(ledger: Ledger) -> None:
     assert set(table["why_not"]) == {"it failed its validity gate"}
 
 
+def test_a_metric_that_does_not_rise_tells_nothing(ledger: Ledger) -> None:
+    choice = chosen(_scores(), ledger, flat={"explained_variance": "does not rise"})
+    table = lead_table({"explained_variance": ("real_activations", choice)}, ARMS)
+    assert not table["tells"].any()
+    assert set(table["why_not"]) == {"does not rise"}
+
+
+def test_a_share_rests_on_the_seeds_that_both_arms_have(ledger: Ledger) -> None:
+    scores = _scores()
+    fewer = scores[(scores["constraint"] != "soft_frozen_decoder") | (scores["seed"] < 2)]
+    choice = chosen(fewer, ledger, on_shared_seeds=True)
+    table = lead_table({"explained_variance": ("real_activations", choice)}, ARMS)
+    assert dict(zip(table["over"], table["seeds"], strict=True)) == {"untrained": 2, "floor": 2, "paper": 0}
+
+
 ARMS = [("soft_frozen_decoder", "iso")]
 
 
