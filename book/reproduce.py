@@ -63,7 +63,7 @@ page.banner()
 # make reproduce    # computes every result and builds this book: _build/html/index.html
 # ```
 #
-# `make reproduce PROFILE=smoke|quick|gpu|paper` picks the scale. Any run can be stopped at any moment; the same
+# `make reproduce PROFILE=demo|smoke|quick|overnight|card|gpu|paper` picks the scale. Any run can be stopped at any moment; the same
 # command goes on where it was. Single chapters run by themselves:
 #
 # ```bash

@@ -56,6 +56,7 @@ from sanity.evals import expected_max_cosine, log_any_above, recovery_by_frequen
 from sanity.experiments import untrained_dictionaries
 from sanity.experiments.kept_tables import kept_tables
 from sanity.publishing import Markdown, open_chapter, span
+from sanity.stats import t_interval
 
 page = open_chapter("synthetic_recovery", profile)
 figures.house_style()
@@ -262,8 +263,8 @@ def still_rising(rows: pd.DataFrame) -> str:
     if not found:
         return "Recovery does not rise any more in the second half of the samples."
     return (
-        f"In the second half of the samples recovery still rises: {'; '.join(found)}. What these arms would recover "
-        "in the end is not known from this run."
+        f"In the second half of the samples recovery still rises: {'; '.join(found)}. Part of it comes as the learning rate falls, "
+        "over the last fifth; what these arms would recover with more samples is not known from this run."
     )
 
 
@@ -328,13 +329,16 @@ def causes(scores: pd.DataFrame, curves: pd.DataFrame, features: pd.DataFrame) -
     table["live latents"] = 1 - table.pop("dead")
     table["of the live"] = table["recovered"] / table["live latents"]
     means = curves.dropna(subset=["recovery"]).groupby([*arms, "samples_seen"], sort=False)["recovery"].mean()
-    half = means.groupby(arms, sort=False).apply(lambda one: np.interp(0.5, *share_of_samples(one)))
-    table["at half the samples"] = half.to_list()
+    more = {
+        "at half the samples": means.groupby(arms).apply(lambda one: np.interp(0.5, *share_of_samples(one)))
+    }
     for bar in (0.7, 0.9):
-        found = (features["max_cosine"] > bar).groupby([features[name] for name in arms], sort=False).mean()
-        table[f"at a bar of {bar}"] = found.to_list()
-    table["carried, of what as many could"] = features.groupby(arms, sort=False).apply(carried).to_list()
-    return table
+        more[f"at a bar of {bar}"] = (
+            (features["max_cosine"] > bar).groupby([features[name] for name in arms]).mean()
+        )
+    more["carried, of what as many could"] = features.groupby(arms).apply(carried)
+    named = pd.DataFrame(more).rename(index=figures.ARCHITECTURE_NAMES.__getitem__, level="architecture")
+    return table.join(named.rename_axis(table.index.names))
 
 
 def share_of_samples(line: pd.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -355,14 +359,21 @@ if night is not None:
     learnt = night.of("features", "synthetic_recovery").query("constraint == 'trained'")
     why = causes(kept, over, learnt)
     apart = why[(why["points more"].abs() > 1) | (why["points more"].isna() & (why["recovered"] > 0.01))]
+    found = kept[(kept["metric"] == "recovery") & (kept["constraint"] == "trained")]
+    by_seed = {
+        (world, figures.ARCHITECTURE_NAMES[architecture]): t_interval(rows["value"])
+        for (world, architecture), rows in found.groupby(["world_or_hook", "architecture"])
+    }
     said = [
-        f"*{architecture}, {world}*: {row['recovered']:.1%}"
+        f"*{architecture}, {world}*: {row['recovered']:.1%} "
+        + "[{0.low:.1%}, {0.high:.1%}]".format(by_seed[world, architecture])
         + (f" where the paper has {row['recovered, paper']:.1%}" if row["recovered, paper"] >= 0 else "")
         + f"; {row['live latents']:.1%} of the latents fire, {row['of the live']:.0%} of these have found a feature; "
         + ("still rising" if row["recovered"] > row["at half the samples"] + 0.001 else "flat")
         + f" since half of the samples; {row['at a bar of 0.7']:.1%} at a bar of 0.7"
         for (world, architecture), row in apart.iterrows()
     ]
+    most = why["of the live"].drop("TopK", level=1).idxmax()
     display(
         page.table(
             why,
@@ -371,11 +382,13 @@ if night is not None:
             "have, over what as many of the most frequent ones would have.",
         ),
         Markdown(
-            "Where ours differ by more than a point:\n\n- "
+            "Where ours differ by more than a point (95 % intervals over seeds):\n\n- "
             + "\n- ".join(said)
-            + f"\n\nOutside TopK, what bounds recovery is how many latents are alive: {why['live latents'].drop('TopK', level=1).min():.0%} to "
-            f"{why['live latents'].drop('TopK', level=1).max():.0%} of them fire at all. The paper does not say how many of its latents "
-            "do, nor after how many samples its numbers were taken, so which of the two explains the rest cannot be settled from its text."
+            + f"\n\nOutside TopK {why['live latents'].drop('TopK', level=1).min():.0%} to "
+            f"{why['live latents'].drop('TopK', level=1).max():.0%} of the latents fire at all, and recovery cannot be much more than that. "
+            f"Of those that do, {most[1]} in the {most[0]} world has {why.loc[most, 'of the live']:.0%} on a feature of their own, and the others "
+            "fewer. The paper does not say how many of its latents fire, nor after how many samples its numbers were taken, so which of the "
+            "two explains the rest cannot be settled from its text."
         ),
     )
 
@@ -1080,11 +1093,11 @@ page.gates(
 # - The paper states neither budget nor optimiser for this experiment. Where the curves above still rise at their right
 #   end, agreement or disagreement at one budget says little by itself.
 # - The learning rate falls to zero over the last fifth of the samples: part of what the curves do there comes from that.
-# - At profiles below `gpu` the trained world is smaller than the paper's, which moves the isotropic null (drawn in the
+# - At most profiles the trained world is smaller than the paper's, which moves the isotropic null (drawn in the
 #   figures); whether a transition comes as late in a larger world is shown only where a run at that size is kept.
 # - The untrained dictionaries are at the paper's sizes, the trained arms on this page need not be: that a level is
 #   reached without training does not show that the paper's SAEs reached it that way.
-# - The learning rates tried are three and the auxiliary loss one, on one seed. An architecture that does badly here may
+# - The learning rates tried are few and the auxiliary loss one, on one seed. An architecture that does badly here may
 #   do better elsewhere.
 # - TopK has the target L0 on every sample. The other architectures have it on average over training batches, and end
 #   near it on held-out samples (see the table); an arm with more active latents reconstructs better for that alone.

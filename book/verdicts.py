@@ -72,9 +72,9 @@ page.banner()
 # One *seed* is one initial matrix, one order of the data and, where an evaluation draws something, one draw of it: which
 # samples of a synthetic world are held out, how the labelled texts are divided, which half of the documents describes
 # latents and which tests them, which latents are asked about, which pairs of entities are swapped. All arms share it.
-# What is not drawn is the same for all seeds: the language model, the synthetic worlds, the held-out text, the labelled
-# texts, and in causal editing the entities, with their division into those for fitting and those for testing. For each
-# seed $s$ the two arms of a comparison give one difference on the raw score,
+# What is not drawn is the same for all seeds: the language model, the synthetic worlds (at the paper's size each seed has its
+# own), the held-out text, the labelled texts, and in causal editing the entities, with their division into those for fitting
+# and those for testing. For each seed $s$ the two arms of a comparison give one difference on the raw score,
 #
 # ```{math}
 # :label: eq-difference
@@ -160,14 +160,16 @@ where = ["subject", "world_or_hook", "d_sae", "architecture", "constraint", "ini
 by_arm = rows.groupby(where, sort=False, dropna=False)["share"]
 shares = by_arm.agg(share="mean", low=end(0), high=end(1), seeds="size").reset_index()
 
+
+def label_with_gate(metric: str) -> str:
+    """A metric's label, and that it failed its gate where it did."""
+    return ledger.metrics[metric].label + (" (FAILED its validity gate)" if metric in failed else "")
+
+
 # %% tags=["hide-input"]
 page.publish(shares.astype({"subject": str}), "places_between")
 for name, part in shares.groupby("world_or_hook", sort=False):
-    labels = {
-        metric: ledger.metrics[metric].label + (" (FAILED its validity gate)" if metric in failed else "")
-        for metric in shown
-        if metric in set(part["metric"])
-    }
+    labels = {metric: label_with_gate(metric) for metric in shown if metric in set(part["metric"])}
     subject = part["subject"].iloc[0]
     where = f"the world with {name} probabilities" if pd.isna(subject) else f"{subject}, {name}"
     trained = part[part["constraint"] == "trained"].set_index(["architecture", "metric"])["share"]
@@ -303,7 +305,7 @@ if len(null_rows):
     told.insert(0, "floor", both.groupby("metric")["floor"].mean().map("{:.2f}".format))
 whose = sorted(set(null_rows["imported"].dropna())) if "imported" in null_rows else []
 page.table(
-    told.rename(index=lambda name: ledger.metrics[name].label).rename_axis(index=None),
+    told.rename(index=label_with_gate).rename_axis(index=None),
     caption="Means over seeds, and their range. "
     + (f"Imported: {', '.join(whose)}, at the size and on the seeds of this run." if whose else ""),
 ) if len(null_rows) else None

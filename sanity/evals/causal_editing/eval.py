@@ -45,7 +45,6 @@ _FLOORS = {
     "cause": "0: no answer becomes the other entity's",
     "isolation": "0: no answer stays",
 }
-_REFERENCE = "an exact dictionary with the learned rotation among its latents"
 _HALF = "doing nothing has all of isolation, and swapping everything all of cause: only their mean is gated"
 
 
