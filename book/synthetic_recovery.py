@@ -1015,7 +1015,7 @@ if night is not None:
     same = ["world_or_hook", "architecture", "seed"]
     have_frozen = kept.loc[kept["constraint"] == "frozen_decoder", same].drop_duplicates()
     compared = kept[kept["init"] == "iso"].merge(have_frozen, on=same)
-    n_frozen, told_by_ev = compared["seed"].nunique(), []
+    told_by_ev, seeds_told = [], []
     shown = {
         "explained_variance": "EV",
         "recovery": "recovered",
@@ -1030,25 +1030,32 @@ if night is not None:
         table = wide.droplevel("init").rename(
             index=lambda one: figures.arm_words(one, "iso"), level="constraint"
         )
-        seeds = sorted(set(rows["seed"]))
-        of = f"{figures.ARCHITECTURE_NAMES[architecture]}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+        seeds = {
+            place: sorted(set(part["seed"])) for place, part in rows.groupby("world_or_hook", sort=False)
+        }
+        on_seeds = {
+            place: f"{place} probabilities, seed{'s' * (len(some) > 1)} {', '.join(map(str, some))}"
+            for place, some in seeds.items()
+        }
+        name = figures.ARCHITECTURE_NAMES[architecture]
         display(
             page.table(
                 table[list(shown)]
                 .rename(columns=shown)
                 .rename_axis(["world", "arm"])
                 .rename_axis(columns=None),
-                caption=f"Every arm at the paper's size, imported: {of}.",
+                caption=f"Every arm at the paper's size, imported: {name}; {'; '.join(on_seeds.values())}.",
             )
         )
         for place, part in rows.groupby("world_or_hook", sort=False):
             soft, free = (wide.loc[(place, arm, "iso")] for arm in ("soft_frozen_decoder", "trained"))
             hidden = (
-                f"{figures.ARCHITECTURE_NAMES[architecture]}, {place} probabilities: a soft-frozen decoder explains "
+                f"{name}, {place} probabilities: a soft-frozen decoder explains "
                 f"{soft['explained_variance']:.2f} of the variance where the trained one explains {free['explained_variance']:.2f}, "
                 f"and recovers {soft['recovery']:.0%} of the features where that one recovers {free['recovery']:.0%}"
             )
             told_by_ev.append(hidden)
+            seeds_told.append(len(seeds[place]))
             display(
                 page.figure(
                     figures.arms_by_metric(
@@ -1063,11 +1070,11 @@ if night is not None:
                     ),
                     finding=hidden,
                     alt=f"Scores of every arm at the paper's size. {frozen_words(wide.loc[[place]])}",
-                    caption=f"The paper's world at its own size, imported: {of}. The floor of explained variance is the mean; "
+                    caption=f"The paper's world at its own size, imported: {name}, {on_seeds[place]}. The floor of explained variance is the mean; "
                     "of the mean max cosine, the isotropic null.",
                 )
             )
-        display(Markdown(f"{of}. {frozen_words(wide)}"))
+        display(Markdown(f"{name}; {'; '.join(on_seeds.values())}. {frozen_words(wide)}"))
     soft_curves = night.of("curves", "synthetic_recovery").query("constraint == 'soft_frozen_decoder'")
     if len(soft_curves):
         display(Markdown(f"Soft-frozen decoders: {still_rising(soft_curves)}"))
@@ -1119,7 +1126,7 @@ if night is not None:
     )
     at_size = f" At that size, imported, recovered at explained variance: {told}."
     if told_by_ev:
-        at_size += f" {told_by_ev[0]} (imported, {n_frozen} seed{'s' * (n_frozen > 1)})."
+        at_size += f" {told_by_ev[0]} (imported, {seeds_told[0]} seed{'s' * (seeds_told[0] > 1)})."
 world, part = next(iter(headline.groupby(level="world", sort=False)))
 part = part.droplevel("world")
 best, worst = part["recovered"].idxmax(), part["recovered"].idxmin()
