@@ -571,7 +571,8 @@ page.answer(
         else f"No score: {shown['judge']} was asked about no latent."
     ),
     sure=f"the judge {'passes' if shown['passes'] else 'does not pass'} its own gate ({shown['why']}). Soft-frozen: "
-    f"{page.verdict('judge-soft-frozen')}; frozen encoder: {page.verdict('judge-frozen-encoder')}.",
+    f"{page.verdict('judge-soft-frozen')}; among contexts of the same word {page.verdict('judge-soft-frozen-same-word')}; frozen "
+    f"encoder: {page.verdict('judge-frozen-encoder')}.",
     scale=f"{one.latents} latents per arm and seed, {len(block.seeds)} seeds, up to {one.contexts} + {one.contexts} contexts of "
     f"{one.drawn.window} tokens. The judge is {'a text matcher' if shown['kind'] == 'matcher' else 'a language model'}; the "
     "paper asked large language models.",
