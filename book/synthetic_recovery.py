@@ -391,6 +391,24 @@ if night is not None:
             "two explains the rest cannot be settled from its text."
         ),
     )
+    unequal = learnt[learnt["world_or_hook"] == "variable"]
+    often = unequal["probability"] > 0.01
+    of_frequent, of_rare = (
+        unequal[rows].groupby("architecture", sort=False)["max_cosine"].apply(lambda one: (one > 0.8).mean())
+        for rows in (often, ~often)
+    )
+    shares = ", ".join(f"{figures.ARCHITECTURE_NAMES[name]} {one:.0%}" for name, one in of_frequent.items())
+    display(
+        page.figure(
+            figures.recovery_by_frequency(unequal, null=expected_max_cosine(100, 3200)),
+            finding=f"Of features active in more than one sample in a hundred are found: {shares}",
+            alt="Cosine of the nearest latent against a feature's probability, a panel per architecture. Of features with more than "
+            f"0.01: {shares}; of the others at most {of_rare.max():.0%}.",
+            caption="The paper's world with variable probabilities at its own size, imported, first seed: each dot is a true feature. "
+            "Dashed: the paper's bar of 0.8. Dotted: expected largest cosine of a random dictionary.",
+            data=(unequal, "synthetic_paper_size_features"),
+        )
+    )
 
 # %% [markdown]
 # ## What is recovered
@@ -708,7 +726,7 @@ def collapse_table(rows: pd.DataFrame) -> pd.DataFrame:
     table = table.rename(index=figures.ARCHITECTURE_NAMES.__getitem__, level=1).rename_axis(
         ["world", "architecture"]
     )
-    return table.rename(columns=named)
+    return table.rename(columns=named).sort_index(level="world", sort_remaining=False, kind="stable")
 
 
 def collapse_words(table: pd.DataFrame) -> str:

@@ -47,8 +47,8 @@ def recovery_by_frequency(features: pd.DataFrame, *, null: float, threshold: flo
         ax.set_xscale("log")
         ax.set_ylim(0, 1.02)
         ax.set_title(ARCHITECTURE_NAMES[architecture])
-        ax.set_xlabel("probability of being active")
     axes[0, 0].set_ylabel("cosine of the nearest latent")
+    figure.supxlabel("probability of being active", fontsize="medium")
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import matplotlib as mpl
@@ -53,6 +54,18 @@ def test_the_glance_has_a_panel_per_architecture_and_world_and_draws_the_living(
         assert list(drawn["features recovered"]) == [0.01, 0.1]
         assert len(drawn) == 4
         assert ax.get_ylim()[0] == 0
+
+
+def test_what_the_panels_of_four_architectures_say_below_them_does_not_run_into_each_other() -> None:
+    names = ("topk", "batchtopk", "jumprelu", "matryoshka")
+    features = pd.DataFrame(
+        [{"architecture": name, "probability": p, "max_cosine": 0.5} for name in names for p in (1e-4, 0.1)]
+    )
+    figure = figures.recovery_by_frequency(features, null=0.35)
+    figure.draw_without_rendering()
+    below = [ax.xaxis.label.get_window_extent() for ax in figure.axes if ax.get_xlabel()]
+    assert not any(one.overlaps(other) for one, other in itertools.pairwise(below))
+    assert figure.get_supxlabel() == "probability of being active"
 
 
 def test_the_papers_numbers_stand_inside_the_panels_that_they_belong_to() -> None:
