@@ -122,7 +122,7 @@ page.figure(
     alt="Agreement of latents between seeds by arm. Matched cosine, and beyond the null of equal second moments: "
     + "; ".join(f"{arm} {row['seed_mcc']:.3f}, {row['seed_mcc_beyond_null']:+.3f}" for arm, row in means.iterrows()),
     caption=f"{figures.ARCHITECTURE_NAMES[seeds.architectures[0]]}, L0 = {seeds.l0[0]}, {seeds.d_sae[0]:,} latents, "
-    f"{len(seeds.seeds)} seeds. One dot per seed and the next one; pairs share seeds, so "
+    f"{count(len(seeds.seeds), 'seed')}. One dot per seed and the next one; pairs share seeds, so "
     "the dots are not independent. MCC: mean cosine of the matched pairs; its floor differs by arm (table). Subspace: overlap of "
     "the leading quarters of the dimensions of what the latents write, on held-out activations.",
 )  # fmt: skip
@@ -346,7 +346,7 @@ permuted = permuted.groupby(["experiment", "layer"], sort=False)[["explained_var
 # %% tags=["hide-input"]
 page.table(
     on_layers.rename(columns=words).rename_axis(["", "arm"]),
-    caption=f"{layers.where}; {len(real.seeds)} seeds, means; columns as above. Cosine of layers: of a latent's decoder "
+    caption=f"{layers.where}; {count(len(real.seeds), 'seed')}, means; columns as above. Cosine of layers: of a latent's decoder "
     "directions in the two layers.",
 )
 
@@ -381,7 +381,7 @@ page.table(
     spliced.rename(
         columns={"kl_recovered": "KL recovered", "ce_recovered": "CE recovered", "kl_divergence": "KL (nats)"}
     ).rename_axis(["", "arm"]),
-    caption=f"The model with one layer reconstructed, means over {len(real.seeds)} seeds: from the layer's mean in its place (0) to "
+    caption=f"The model with one layer reconstructed, means over {count(len(real.seeds), 'seed')}: from the layer's mean in its place (0) to "
     "the untouched activation (1). An SAE of one layer has as many latents, at the same L0, for that layer alone.",
 ) if len(spliced) else Markdown(f"At the profile `{profile}` no losses are measured.")
 

@@ -190,7 +190,7 @@ page.figure(
     figures.recovery_against_variance(scores),
     finding=order_words.partition(". ")[0] if len(orders) else order_words,
     alt=f"Features recovered against explained variance, one panel per world, one colour per arm. {order_words}",
-    caption=f"{architecture}, {len(grid.seeds)} seeds, one dot per arm and seed; the grey line joins the arms' means. "
+    caption=f"{architecture}, {count(len(grid.seeds), 'seed')}, one dot per arm and seed; the grey line joins the arms' means. "
     f"Explained variance on {held_out:,} held-out samples; recovered: cosine above 0.8 to some latent, "
     f"{grid.d_sae[0]:,} features. Floors: 0 for both (the mean; what as many random directions recover). Ceiling: 1"
     f"{f' ({noise_words})' if noisy else ''}.",
@@ -242,7 +242,7 @@ Markdown(
 # %% tags=["hide-input"]
 page.table(
     means.round(3),
-    caption=f"Means over {len(grid.seeds)} seeds. Weighted by frequency: share of all activations that belong to "
+    caption=f"Means over {count(len(grid.seeds), 'seed')}. Weighted by frequency: share of all activations that belong to "
     "recovered features. MCC: mean cosine of features and latents matched one to one. F1: of each feature's nearest "
     "latent as its detector. Uniqueness: different features that are nearest to some latent, per latent. Dead: active "
     f"in none of {held_out:,} held-out samples.",
@@ -463,7 +463,7 @@ page.answer(
             else ""
         )
     ),
-    sure=f"means over {len(grid.seeds)} seeds; orders of few arms, so no interval.",
+    sure=f"means over {count(len(grid.seeds), 'seed')}; orders of few arms, so no interval.",
     scale=f"{len(sources)} worlds with {grid.d_sae[0]:,} features in {first.d_in} dimensions, {architecture}, "
     f"{grid.steps * grid.batch_size:,} samples.",
 )

@@ -62,7 +62,7 @@ from sanity.evals.judging import (
     gate_verdict,
     protocol,
 )
-from sanity.publishing import Markdown, code, open_chapter
+from sanity.publishing import Markdown, code, count, open_chapter
 from sanity.stats import t_interval
 
 page = open_chapter("judged_interpretability", profile)
@@ -573,7 +573,7 @@ page.answer(
     sure=f"the judge {'passes' if shown['passes'] else 'does not pass'} its own gate ({shown['why']}). Soft-frozen: "
     f"{page.verdict('judge-soft-frozen')}; among contexts of the same word {page.verdict('judge-soft-frozen-same-word')}; frozen "
     f"encoder: {page.verdict('judge-frozen-encoder')}.",
-    scale=f"{one.latents} latents per arm and seed, {len(block.seeds)} seeds, up to {one.contexts} + {one.contexts} contexts of "
+    scale=f"{one.latents} latents per arm and seed, {count(len(block.seeds), 'seed')}, up to {one.contexts} + {one.contexts} contexts of "
     f"{one.drawn.window} tokens. The judge is {'a text matcher' if shown['kind'] == 'matcher' else 'a language model'}; the "
     "paper asked large language models.",
 )

@@ -736,7 +736,7 @@ page.answer(
     f"{turned.at['end', (hook, 'decoder')]:.2f} at its end. A cone of cosine 0.8 holds {of_hook['on the edge']:.0%} of the latents "
     f"at its edge ({of_hook['on the edge, noise']:.0%} on noise without features). Releasing it gains "
     f"{of_hook['gained by releasing']:.3f} of explained variance, and {of_hook['gained by releasing, noise']:.3f} on noise.",
-    sure=f"{len(real.seeds)} seeds of the sweep's end points, {len(lazy.followed_seeds)} followed closely. That releasing gains "
+    sure=f"{count(len(real.seeds), 'seed')} of the sweep's end points, {len(lazy.followed_seeds)} followed closely. That releasing gains "
     f"beyond noise: {page.verdict('releasing-the-cone-gains-beyond-noise')}.",
     scale=f"{figures.ARCHITECTURE_NAMES[real.architectures[0]]}, {real.d_sae[0]:,} latents, {real.steps * real.batch_size:,} tokens "
     f"at {hook} of {source.subject}; the paper has 73,728 latents and 500 million tokens.",

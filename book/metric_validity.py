@@ -53,7 +53,7 @@ from sanity.evals import METRICS
 from sanity.evals.corrupted_truth import KINDS
 from sanity.experiments import scrambling
 from sanity.experiments.verdicts import verdict_tables
-from sanity.publishing import Markdown, open_chapter, span
+from sanity.publishing import Markdown, count, open_chapter, span
 from sanity.stats import gates as gates_of
 
 page = open_chapter("metric_validity", profile)
@@ -237,7 +237,7 @@ page.figure(
     + " of explained variance under a tied encoder",
     alt="Metrics of the synthetic worlds against four corruptions of the true dictionary. "
     + truth_words.replace("*", ""),
-    caption=f"Share between floor and ceiling, mean of {n_seeds} seeds, {samples:,} samples each; one row of panels per "
+    caption=f"Share between floor and ceiling, mean of {count(n_seeds, 'seed')}, {samples:,} samples each; one row of panels per "
     "world. TopK, the encoder tied to the corrupted decoder (in the third column: to the decoder before).",
     data=(truth, "truth_corrupted"),
 )
@@ -421,7 +421,7 @@ page.answer(
         if by_state["failed"]
         else "None fails."
     ),
-    sure=f"every metric is corrupted at {len(levels)} levels on {n_seeds} seeds; the bars were fixed before any metric was held "
+    sure=f"every metric is corrupted at {len(levels)} levels on {count(n_seeds, 'seed')}; the bars were fixed before any metric was held "
     "against them. A gate shows that a metric sees this corruption, and no more.",
     scale=f"{samples:,} samples of each synthetic world, {grades['reconstruction'].size:,} held-out activations, "
     f"{grades['loss'].size:,} tokens for the losses.",

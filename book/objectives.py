@@ -52,7 +52,7 @@ from sanity import figures
 from sanity.data import SyntheticWorld
 from sanity.experiments.objective_gains import agreement
 from sanity.models import Objective
-from sanity.publishing import Markdown, open_chapter
+from sanity.publishing import Markdown, count, open_chapter
 
 page = open_chapter("objectives", profile)
 figures.house_style()
@@ -212,7 +212,7 @@ page.figure(
     finding=f"{(clear == 'more').sum()} of {len(clear) - table.index.get_level_values(0).nunique()} objectives clearly recover more, and explained variance is silent about {silent.sum()} changes",
     alt="Features recovered against explained variance at the end of the budget, one panel per architecture. "
     + gain_words.replace("**", ""),
-    caption=f"End of {samples:,} samples: one mark per objective and seed ({len(grid.seeds)} seeds). Thin "
+    caption=f"End of {samples:,} samples: one mark per objective and seed ({count(len(grid.seeds), 'seed')}). Thin "
     "lines: the way there, first seed (objectives with several phases: the last phase). Explained variance on "
     f"{source.held_out:,} held-out samples, {grid.d_sae[0]:,} features. Floor 0, ceiling 1 for both.",
     data=(curves, "objective_curves"),
@@ -230,7 +230,7 @@ Markdown(gain_words)
 # %% tags=["hide-input"]
 page.table(
     table.round(3),
-    caption=f"Means over {len(grid.seeds)} seeds, equal budget. Gain: recovered minus plain's, paired by seed, with the "
+    caption=f"Means over {count(len(grid.seeds), 'seed')}, equal budget. Gain: recovered minus plain's, paired by seed, with the "
     "least and the most over seeds. Equal EV: the highest explained variance that the objective and plain both reach on "
     "their way; recovered there and plain there: what either has recovered when it first gets to it.",
 )
@@ -318,7 +318,7 @@ page.answer(
     + f"Of {clear.size - clear.index.get_level_values(0).nunique()} objectives tried, {(clear == 'more').sum()} clearly recover "
     f"more and {(clear == 'fewer').sum()} fewer; explained variance hardly moves for {silent.sum()} of those that change "
     "recovery by more than five points.",
-    sure=f"{len(grid.seeds)} seeds, paired; clear means more than five points on every seed.",
+    sure=f"{count(len(grid.seeds), 'seed')}, paired; clear means more than five points on every seed.",
     scale=f"{grid.d_sae[0]:,} features in {source.d_in} dimensions, equally frequent, {samples:,} samples.",
 )
 

@@ -49,7 +49,7 @@ profile = "demo"
 from sanity import figures
 from sanity.claims import paper_tables
 from sanity.evals import METRICS
-from sanity.publishing import Markdown, ahead, open_chapter
+from sanity.publishing import Markdown, ahead, count, open_chapter
 
 page = open_chapter("real_activations", profile)
 figures.house_style()
@@ -149,7 +149,7 @@ page.figure(
     finding=f"In explained variance {words}",
     alt=f"Reconstruction scores of every arm. In explained variance {words}.",
     caption=f"{figures.ARCHITECTURE_NAMES[architecture]}, L0 = {l0}, {d_sae:,} latents, "
-    f"{len(grid.seeds)} seeds. Explained variance on {scored_tokens:,.0f} held-out tokens, the losses on "
+    f"{count(len(grid.seeds), 'seed')}. Explained variance on {scored_tokens:,.0f} held-out tokens, the losses on "
     f"{page.profile.eval_named('loss').tokens:,} of them, from "
     f"{' or '.join(f'{n:g}' for n in sorted(set(spliced['n'])))} documents. "
     "0 is the mean (or mean ablation), 1 the activation itself.",
@@ -160,7 +160,7 @@ page.table(
     leads.pivot_table(index="arm", columns="metric", values=["mean", "min", "max"], sort=False)
     .swaplevel(axis=1).sort_index(axis=1, level=0, sort_remaining=False).map("{:+.3f}".format),
     caption=f"The trained arm's lead over each baseline: mean, least and most of the differences paired by seed "
-    f"({len(grid.seeds)} seeds).",
+    f"({count(len(grid.seeds), 'seed')}).",
 )  # fmt: skip
 
 # %% [markdown]
@@ -211,7 +211,7 @@ page.figure(
     alt="Held-out explained variance against tokens seen for every arm, and the trained arm's lead over each.",
     caption=f"Held-out explained variance (about {min(4096, data['tokens_held_out']):,} held-out tokens, spread over all "
     f"documents) against tokens seen, repeats counted: {data['tokens_unique']:,} unique tokens, "
-    f"{data['epochs']:.1f} epochs. Line: mean over {len(grid.seeds)} seeds; band: their range.",
+    f"{data['epochs']:.1f} epochs. Line: mean over {count(len(grid.seeds), 'seed')}; band: their range.",
     data=(curves, "real_curves"),
 )
 

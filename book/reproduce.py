@@ -49,7 +49,7 @@ from sanity import profiles
 from sanity.engine import store
 from sanity.engine.computing import total_cost
 from sanity.experiments import plan
-from sanity.publishing import open_chapter
+from sanity.publishing import count, open_chapter
 
 page = open_chapter("reproduce", profile)
 page.banner()
@@ -90,11 +90,11 @@ def row(name: str) -> dict[str, object]:
         "unique training tokens": ", ".join(f"{hook.train_tokens:,}" for hook in hooks),
         "tokens seen": f"{real[0].batch_size * real[0].steps:,}" if real else "",
         "latents": ", ".join(f"{block.d_sae[0]:,}" for block in real for _ in block.sources),
-        "primary grid": f"{real[0].architectures[0]}, L0 {real[0].l0[0]}, {len(real[0].arms)} arms, {len(real[0].seeds)} seeds"
+        "primary grid": f"{real[0].architectures[0]}, L0 {real[0].l0[0]}, {len(real[0].arms)} arms, {count(len(real[0].seeds), 'seed')}"
         if real
         else "",
         "synthetic worlds": f"d {one.source_named(worlds[0].sources[0]).d_in}, m {worlds[0].d_sae[0]:,}, "
-        f"{worlds[0].batch_size * worlds[0].steps:,} samples, {len(worlds[0].seeds)} seeds"
+        f"{worlds[0].batch_size * worlds[0].steps:,} samples, {count(len(worlds[0].seeds), 'seed')}"
         if worlds
         else "",
         "expected hours": f"{cost.seconds / 3600:.2g}",

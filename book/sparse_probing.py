@@ -201,7 +201,7 @@ page.figure(
     finding=f"With one latent: trained {means.loc['trained', 1]:.2f}, random directions {means.loc[probing.DIRECTIONS, 1]:.2f}, best baseline {best.loc[1, 'max']:.2f}",
     alt=f"Accuracy of every arm and of references without training with one and with five features. {said[1]}",
     caption=f"Test accuracy, {over}. {figures.ARCHITECTURE_NAMES[grid.architectures[0]]}, L0 = {grid.l0[0]}, "
-    f"{len(grid.seeds)} seeds. Squares: references without training. Dotted: permuted labels, selection included; dashed: dense probe.",
+    f"{count(len(grid.seeds), 'seed')}. Squares: references without training. Dotted: permuted labels, selection included; dashed: dense probe.",
     data=(summary, "sparse_probing_summary"),
 )
 
@@ -337,7 +337,7 @@ page.figure(
     figures.probing_by_k(probed, ends),
     finding=f"The distance from the worst to the best row goes from {np.ptp(growth[first]):.2f} with {first} to {np.ptp(growth[last]):.2f} with {last}",
     alt="Accuracy and AUROC against the number of features, one line per arm. " + growth_words,
-    caption=f"Mean over groups, line: mean over {len(grid.seeds)} seeds, band: their range. Dotted lines with squares: "
+    caption=f"Mean over groups, line: mean over {count(len(grid.seeds), 'seed')}, band: their range. Dotted lines with squares: "
     "references without training. Grey dotted: chance, grey dashed: dense probe.",
 )
 

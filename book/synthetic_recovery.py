@@ -55,7 +55,7 @@ from sanity.claims import book_folder
 from sanity.evals import expected_max_cosine, log_any_above, recovery_by_frequency
 from sanity.experiments import untrained_dictionaries
 from sanity.experiments.kept_tables import kept_tables
-from sanity.publishing import Markdown, open_chapter, span
+from sanity.publishing import Markdown, count, open_chapter, span
 from sanity.stats import t_interval
 
 page = open_chapter("synthetic_recovery", profile)
@@ -278,13 +278,13 @@ else:
     display(
         Markdown(
             f"**Imported, not run by this page.** {len(facts['runs'])} of {facts['planned']} planned runs of "
-            f"{facts['samples'][-1]:,} samples, {n_kept.min()} seeds of each trained architecture; {night.words}."
+            f"{facts['samples'][-1]:,} samples, {count(n_kept.min(), 'seed')} of each trained architecture; {night.words}."
         )
     )
     display(
         page.table(
             next_to_paper(kept),
-            caption=f"At the paper's size: {facts['samples'][-1]:,} samples, trained arms, means over {n_kept.min()} seeds.",
+            caption=f"At the paper's size: {facts['samples'][-1]:,} samples, trained arms, means over {count(n_kept.min(), 'seed')}.",
         )
     )
 
@@ -298,7 +298,7 @@ if night is not None:
             "numbers at the right. " + transition_words(over),
             caption="The paper's worlds at its own size, trained arms on held-out samples. Black: explained variance. Blue: "
             "share of features recovered, dashed the same weighted by how often a feature is active. Grey: latents that "
-            f"fire. {n_kept.min()} seeds, each with features of its own; band: range over seeds. All run from a floor of 0 to a "
+            f"fire. {count(n_kept.min(), 'seed')}, each with features of its own; band: range over seeds. All run from a floor of 0 to a "
             "ceiling of 1. Diamonds: what the paper prints, without saying after how many samples.",
             data=(over, "synthetic_paper_size_curves"),
         )
@@ -466,7 +466,7 @@ page.figure(
     "architecture and world. " + transition_words(under_way),
     caption="Trained arms on held-out samples. Black: explained variance. Blue: share of features recovered, dashed the "
     "same weighted by how often a feature is active (equal with constant probabilities). Grey: share of latents active "
-    f"in any of {held_out:,} held-out samples. {n_seeds} seeds, band: range over "
+    f"in any of {held_out:,} held-out samples. {count(n_seeds, 'seed')}, band: range over "
     "seeds. All run from a floor of 0 to a ceiling of 1.",
     data=(under_way, "synthetic_curves"),
 )
@@ -491,7 +491,7 @@ page.slider(
     rows="arm",
     shown=glance,
     say="{:,.0f}".format,
-    caption=f"The same numbers at a budget of your own: means over {n_seeds} seeds after so many training samples.",
+    caption=f"The same numbers at a budget of your own: means over {count(n_seeds, 'seed')} after so many training samples.",
 )
 
 # %% tags=["hide-input"]
@@ -514,7 +514,7 @@ page.figure(
     + "; ".join(f"{figures.ARCHITECTURE_NAMES[a]}, {w}: {v:.2f}" for (w, a), v in final.items())
     + ".",
     caption="Cosine of each decoder row to where it began: median over the latents of a run, and the range from the 5th "
-    f"to the 95th percentile, averaged over {n_seeds} seeds. Latents that never fire never turn. Ceiling 1: "
+    f"to the 95th percentile, averaged over {count(n_seeds, 'seed')}. Latents that never fire never turn. Ceiling 1: "
     "unmoved. Floor 0: unrelated to the start.",
 )
 
@@ -535,7 +535,7 @@ page.figure(
     alt="Explained variance and mean max cosine against samples seen, architectures side by side. The mean max cosine "
     f"starts at the isotropic null of {null:.3f} for every architecture.",
     caption="The same runs with architectures in one panel: held-out explained variance, and the cosine of the nearest "
-    f"latent averaged over all features. {n_seeds} seeds, band: range over seeds. Dotted: the mean as "
+    f"latent averaged over all features. {count(n_seeds, 'seed')}, band: range over seeds. Dotted: the mean as "
     "reconstruction, and the exact isotropic null.",
 )
 
@@ -985,7 +985,7 @@ for name, part in arms.groupby(level="world_or_hook", sort=False):
             finding=f"With {name} probabilities a frozen decoder explains {part.loc[('frozen_decoder', 'iso'), 'explained_variance']:.2f} of the variance and recovers {part.loc[('frozen_decoder', 'iso'), 'recovery']:.0%}",
             alt=f"Scores of every arm in the world with {name} probabilities: {words}.",
             caption=f"All arms, {figures.ARCHITECTURE_NAMES[grid.architectures[0]]}, {name} probabilities, "
-            f"{n_seeds} seeds. The floor of explained variance is the mean; of the mean max cosine, "
+            f"{count(n_seeds, 'seed')}. The floor of explained variance is the mean; of the mean max cosine, "
             "the isotropic null. A soft-frozen latent may turn 36.9 degrees, far enough to meet most features.",
         )
     )

@@ -51,13 +51,13 @@ from sanity import figures
 from sanity.data import CircuitStream, circuit_of
 from sanity.evals import METRICS, explained_variance, map_scores, true_transcoder
 from sanity.models import Objective
-from sanity.publishing import Markdown, open_chapter
+from sanity.publishing import Markdown, count, open_chapter
 
 page = open_chapter("transcoders", profile)
 figures.house_style()
 grid, toy = page.profile.grid("transcoders"), page.profile.grid("transcoders_circuit")
 source, circuit = page.profile.source_named(grid.sources[0]), page.profile.source_named(toy.sources[0])
-seeds = f"{len(grid.seeds)} seeds"
+seeds = count(len(grid.seeds), "seed")
 page.banner()
 
 # %% [markdown]
@@ -318,14 +318,14 @@ page.figure(
     alt=f"Explained variance, maps recovered and F1 of firing of transcoders of a synthetic circuit. {toy_words}",
     caption=f"{circuit.spec.n_out} output features in {circuit.spec.d_out} dimensions, each of {circuit.spec.reads} of "
     f"{circuit.spec.world.n_features} input features; {toy.d_sae[0]} latents, L0 = {toy.l0[0]}, "
-    f"{toy.steps * toy.batch_size:,} samples, {len(toy.seeds)} seeds.",
+    f"{toy.steps * toy.batch_size:,} samples, {count(len(toy.seeds), 'seed')}.",
     data=(toy_scores, "transcoder_circuit_by_arm"),
 )  # fmt: skip
 
 # %% tags=["hide-input"]
 page.table(
     found.rename(columns={name: METRICS[name].label for name in TOY}),
-    caption=f"Means over {len(toy.seeds)} seeds. The best affine map of the inputs explains {toy_affine:.3f}.",
+    caption=f"Means over {count(len(toy.seeds), 'seed')}. The best affine map of the inputs explains {toy_affine:.3f}.",
 )
 
 # %% tags=["hide-input"]

@@ -70,6 +70,11 @@ def test_every_chapter_answers_first(chapter: Path) -> None:
     assert any("page.answer(" in "".join(cell["source"]) for cell in found[opening:])
 
 
+def test_one_seed_is_not_called_seeds(chapter: Path) -> None:
+    found = re.findall(r"{len\([^{}]*\)} seeds", chapter.with_suffix(".py").read_text(encoding="utf-8"))
+    assert not found, "a profile may have one: count(len(seeds), 'seed') says it rightly"
+
+
 def test_text_pair_is_the_same_notebook(chapter: Path) -> None:
     pair = jupytext.read(chapter.with_suffix(".py"))
     own = jupytext.read(chapter)
