@@ -263,8 +263,8 @@ def still_rising(rows: pd.DataFrame) -> str:
     if not found:
         return "Recovery does not rise any more in the second half of the samples."
     return (
-        f"In the second half of the samples recovery still rises: {'; '.join(found)}. Part of it comes as the learning rate falls, "
-        "over the last fifth; what these arms would recover with more samples is not known from this run."
+        f"In the second half of the samples recovery still rises: {'; '.join(found)}. The learning rate falls over the last "
+        "fifth, which may be part of it; what these arms would recover with more samples is not known from this run."
     )
 
 
@@ -400,11 +400,14 @@ if night is not None:
     shares = ", ".join(f"{figures.ARCHITECTURE_NAMES[name]} {one:.0%}" for name, one in of_frequent.items())
     display(
         page.figure(
-            figures.recovery_by_frequency(unequal, null=expected_max_cosine(100, 3200)),
+            figures.recovery_by_frequency(
+                unequal, null=expected_max_cosine(*(int(unequal[name].iloc[0]) for name in ("d_in", "d_sae")))
+            ),
             finding=f"Of features active in more than one sample in a hundred are found: {shares}",
             alt="Cosine of the nearest latent against a feature's probability, a panel per architecture. Of features with more than "
             f"0.01: {shares}; of the others at most {of_rare.max():.0%}.",
-            caption="The paper's world with variable probabilities at its own size, imported, first seed: each dot is a true feature. "
+            caption="The paper's world with variable probabilities at its own size, imported, first seed: each dot is one of "
+            f"{(unequal['architecture'] == unequal['architecture'].iloc[0]).sum():,} true features. "
             "Dashed: the paper's bar of 0.8. Dotted: expected largest cosine of a random dictionary.",
             data=(unequal, "synthetic_paper_size_features"),
         )
@@ -1033,7 +1036,7 @@ if night is not None:
     same = ["world_or_hook", "architecture", "seed"]
     have_frozen = kept.loc[kept["constraint"] == "frozen_decoder", same].drop_duplicates()
     compared = kept[kept["init"] == "iso"].merge(have_frozen, on=same)
-    told_by_ev, seeds_told = [], []
+    told_by_ev = []
     shown = {
         "explained_variance": "EV",
         "recovery": "recovered",
@@ -1072,8 +1075,7 @@ if night is not None:
                 f"{soft['explained_variance']:.2f} of the variance where the trained one explains {free['explained_variance']:.2f}, "
                 f"and recovers {soft['recovery']:.0%} of the features where that one recovers {free['recovery']:.0%}"
             )
-            told_by_ev.append(hidden)
-            seeds_told.append(len(seeds[place]))
+            told_by_ev.append(f"{hidden} (imported, {count(len(seeds[place]), 'seed')}).")
             display(
                 page.figure(
                     figures.arms_by_metric(
@@ -1144,7 +1146,7 @@ if night is not None:
     )
     at_size = f" At that size, imported, recovered at explained variance: {told}."
     if told_by_ev:
-        at_size += f" {told_by_ev[0]} (imported, {seeds_told[0]} seed{'s' * (seeds_told[0] > 1)})."
+        at_size += f" {told_by_ev[0]}"
 world, part = next(iter(headline.groupby(level="world", sort=False)))
 part = part.droplevel("world")
 best, worst = part["recovered"].idxmax(), part["recovered"].idxmin()
